@@ -1,0 +1,45 @@
+# Two commands: `make train` trains an agent on this machine, `make test` checks the project.
+# ARGS passes overrides on: make train ARGS="seed=2 algorithm.lr=1e-4".
+PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 -c '' 2>/dev/null && echo python3.12 || echo python3.11)
+ARGS ?=
+VENV := .venv
+VENV_GPU := .venv-gpu
+BIN := $(VENV)/bin
+
+.PHONY: train train-gpu test test-full lint setup setup-gpu clean
+
+setup: $(VENV)/.ready
+setup-gpu: $(VENV_GPU)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints/cpu.txt
+	@echo "Setting up $(VENV) from constraints/cpu.txt; the README says how large and how long."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints/cpu.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV_GPU)/.ready: pyproject.toml constraints/gpu.txt
+	@echo "Setting up $(VENV_GPU) from constraints/gpu.txt; the README says how large and how long."
+	$(PYTHON) -m venv $(VENV_GPU)
+	$(VENV_GPU)/bin/python -m pip install --quiet --no-deps --requirement constraints/gpu.txt
+	$(VENV_GPU)/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+train: setup
+	$(BIN)/python -m rlagent.train +experiment=gsm8k_react hardware=cpu $(ARGS)
+
+train-gpu: setup-gpu
+	$(VENV_GPU)/bin/python -m rlagent.train +experiment=gsm8k_react $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: setup lint
+	$(BIN)/python -m pytest -m "not gpu and not slow"
+
+test-full: setup lint
+	$(BIN)/python -m pytest -m "not gpu"
+
+clean:
+	rm -rf $(VENV) $(VENV_GPU) .pytest_cache .mypy_cache .ruff_cache
