@@ -1,0 +1,55 @@
+"""The Python interface: `learn(workflow_func, config)`. Everything heavy is imported on use."""
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rlagent.config.schema import LearnConfig
+
+if TYPE_CHECKING:
+    from rlagent.trinity.launch import Outcome
+
+
+class LearnError(RuntimeError):
+    """A run did not do its job; the message is its cause, in one line."""
+
+
+def learn(
+    workflow_func: Callable[..., Any],
+    config: LearnConfig,
+    judge_func: Callable[..., Any] | None = None,
+) -> "Outcome":
+    """Train the model of `config` on what `workflow_func` earns.
+
+    Args:
+        workflow_func: `async (task: dict, model) -> float`, the reward of one rollout; or one
+            that returns AgentScope's `WorkflowOutput`. It may also name the arguments
+            `auxiliary_models` (dict of chat models) and `logger`. A plain `def` runs in a thread.
+        config: From `LearnConfig.load_config(path)`.
+        judge_func: `async (task, response) -> JudgeOutput`, for workflows without a reward.
+
+    Returns:
+        How the run ended: success before and after, the run folder, the steps trained.
+
+    Raises:
+        ConfigError: The configuration is wrong; lists every mistake.
+        LearnError: The run failed; nothing is left running.
+    """
+    from rlagent.config.check import check_or_raise
+    from rlagent.config.machine import detect
+    from rlagent.config.resolve import resolve
+    from rlagent.trinity.launch import launch
+
+    if not callable(workflow_func):
+        raise TypeError(f"workflow_func must be a function, not {type(workflow_func).__name__}")
+    missing = {"task", "model"} - set(inspect.signature(workflow_func).parameters)
+    if missing:
+        raise TypeError(
+            f"workflow_func {workflow_func.__name__!r} must take the arguments task and model; "
+            f"missing: {', '.join(sorted(missing))}"
+        )
+    check_or_raise(config, workflow_given=True)
+    outcome = launch(resolve(config, detect()), workflow_func=workflow_func, judge_func=judge_func)
+    if outcome.exit_code:
+        raise LearnError(outcome.cause)
+    return outcome
