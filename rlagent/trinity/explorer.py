@@ -1,0 +1,231 @@
+"""The explorer actor: Trinity's Explorer with a loop that fails loudly and evaluates on the edges.
+
+Trinity's own loop logs an error and goes on as if it had finished, evaluates before it takes over
+the new weights, and cannot evaluate after the last step.
+"""
+
+import asyncio
+import math
+import time
+from typing import Any
+
+import ray
+
+from rlagent.trinity import vllm_stub
+
+vllm_stub.install()
+
+from trinity.common.config import Config, InferenceModelConfig  # noqa: E402
+from trinity.common.constants import RunningStatus  # noqa: E402
+from trinity.common.models.allocator import (  # noqa: E402
+    Allocator,
+    BundleResult,
+    get_model_wrapper,
+)
+from trinity.common.models.model import ModelWrapper  # noqa: E402
+from trinity.explorer.explorer import Explorer  # noqa: E402
+
+from rlagent.run.stats import wilson  # noqa: E402
+from rlagent.trinity.rollout import AgentCoordinator  # noqa: E402
+
+EMBEDDED = "embedded"
+"""`engine_type` of the rollout engine for machines without a GPU."""
+
+
+class RolloutFailedError(RuntimeError):
+    """Every rollout of a step failed; the message holds the first cause."""
+
+
+class AgentAllocator(Allocator):
+    """Trinity's allocator, which also makes the embedded engine."""
+
+    def allocate_bundles(self) -> BundleResult:
+        """What Trinity asks Ray for; the embedded engine asks for no GPU."""
+        result = super().allocate_bundles()
+        if self.config.rollout_model.engine_type == EMBEDDED:
+            for bundle in result.bundles:
+                bundle.pop("GPU", None)
+                bundle["CPU"] = 0.01
+        return result
+
+    async def create_engine(
+        self, config: InferenceModelConfig, role: str, engine_id: int
+    ) -> ModelWrapper:
+        """Create one engine and wait until it answers."""
+        if config.engine_type != EMBEDDED:
+            return await super().create_engine(config, role, engine_id)
+        from copy import deepcopy
+
+        from rlagent.embedded.engine import EmbeddedModel
+
+        config = deepcopy(config)
+        config.engine_id = engine_id
+        config.gpu_per_engine = 0
+        name = self.get_actor_name(role, engine_id, 0)
+        bundle = self.bundle_result.actor_bundle_map[name]
+        return await get_model_wrapper(EmbeddedModel, config, self.pg, [(name, bundle)])
+
+
+class AgentExplorer(Explorer):
+    """Explores the asked steps, syncing weights between them; raises when it cannot."""
+
+    def __init__(self, config: Config, runner_processes: int) -> None:
+        super().__init__(config)
+        self.model_allocator = AgentAllocator(config.explorer)
+        self.total_steps = config.buffer.total_steps
+        self._runner_processes = runner_processes
+        self._step_started = time.monotonic()
+
+    async def prepare(self) -> int:
+        """Start engines and runners.
+
+        Returns:
+            The step that exploring continues from; 0 for a new run.
+        """
+        self.rollout_coordinator = AgentCoordinator.create(self.config, self._runner_processes)
+        engines = self.model_allocator.create_all_models()
+        # The coordinator's process starts up while the engines load.
+        (self.models, self.auxiliary_models), _ = await asyncio.gather(
+            engines, self.rollout_coordinator.__ray_ready__.remote()
+        )
+        if not self.use_nccl_sync and self.model_type not in {EMBEDDED, "tinker", "external"}:
+            address, port = await self.models[0].get_available_address_async(random_port=True)
+            await self.setup_weight_sync_group(address, port)
+        await self.rollout_coordinator.prepare.remote()
+        await self.synchronizer.set_explorer_status.remote(RunningStatus.RUNNING)
+        return self.explore_step_num
+
+    async def explore(self) -> int:
+        """Explore up to `buffer.total_steps`, with evaluations every `explorer.eval_interval`.
+
+        Returns:
+            The last step explored.
+
+        Raises:
+            RolloutFailedError: Every rollout of a step failed.
+        """
+        while self.total_steps is None or self.explore_step_num < self.total_steps:
+            self._step_started = time.monotonic()
+            try:
+                going_on = await self.explore_step()
+            except StopAsyncIteration:
+                break
+            if not going_on:
+                break
+            if await self.need_sync():
+                await self.sync_weight()
+            interval = self.config.explorer.eval_interval
+            last = self.explore_step_num == self.total_steps
+            if interval and not last and self.explore_step_num % interval == 0:
+                await self.evaluate(self.explore_step_num)
+        await self.finish_current_steps()
+        await self.save_checkpoint()
+        return self.explore_step_num
+
+    async def evaluate(self, step: int) -> dict[str, float]:
+        """Measure held-out success with the current weights and log it under `step`.
+
+        Returns:
+            `eval/success` in [0, 1] with its 95 % Wilson interval `eval/success_low` and
+            `eval/success_high`, `eval/reward`, `eval/valid` where the workflow reports it,
+            `eval/tasks`, `eval/failed`. Rollouts that raised count as no success. Empty when
+            there are no held-out tasks.
+
+        Raises:
+            RolloutFailedError: Every rollout failed.
+        """
+        explored = self.explore_step_num
+        self.explore_step_num = step
+        started = time.monotonic()
+        results = []
+        try:
+            await self.eval()
+            while self.pending_eval_tasks:
+                eval_step, name = self.pending_eval_tasks.popleft()
+                results.append(
+                    await self.rollout_coordinator.finalize_eval_batch.remote(f"{eval_step}/{name}")
+                )
+        finally:
+            self.explore_step_num = explored
+        if not results:
+            return {}
+        for result in results:
+            _raise_if_all_failed(result, f"the evaluation at step {step}")
+        metrics = evaluation_metrics(results)
+        metrics["time/eval"] = time.monotonic() - started
+        self.monitor.log(metrics, step)
+        return metrics
+
+    async def sync_from_trainer(self) -> None:
+        """Take over the newest weights, also those of the last step, which Trinity leaves out."""
+        if not self.use_nccl_sync:
+            version = await self.synchronizer.get_latest_model_version.remote()
+            if version > self.model_version:
+                await self._pull_latest_weights()
+
+    async def _finish_explore_step(self, step: int) -> None:
+        metrics: dict[str, float] = {"rollout/model_version": self.model_version}
+        result = await self.rollout_coordinator.finalize_train_batch.remote(step)
+        _raise_if_all_failed(result, f"step {step}")
+        if self.taskset is not None:
+            self.taskset.feedback(result["metrics"])
+        metrics.update(result["metrics"])
+        metrics["rollout/rollouts"] = float(result["rollouts"])
+        metrics["rollout/failed_share"] = 1 - result["completed"] / result["rollouts"]
+        count = result["metrics"].get("experience_pipeline/experience_count", 0.0)
+        metrics["rollout/experiences"] = float(count)
+        metrics["time/explore_step"] = time.monotonic() - self._step_started
+        self.monitor.log(metrics, step)
+
+    @classmethod
+    def create(cls, config: Config, runner_processes: int) -> Any:
+        """Create the explorer actor under Trinity's name for it."""
+        return (
+            ray.remote(cls)
+            .options(name=config.explorer.name, namespace=config.ray_namespace, num_cpus=0)
+            .remote(config, runner_processes)
+        )
+
+
+def _raise_if_all_failed(result: dict[str, Any], where: str) -> None:
+    if result["rollouts"] and not result["completed"]:
+        first = _last_line(result["errors"][0]) if result["errors"] else "no cause was given"
+        raise RolloutFailedError(f"all {result['rollouts']} rollouts of {where} failed: {first}")
+
+
+def _last_line(text: str) -> str:
+    """The line of a traceback that names the exception."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else text
+
+
+def evaluation_metrics(results: list[dict[str, Any]]) -> dict[str, float]:
+    """Held-out numbers from the coordinator's results; see `AgentExplorer.evaluate`."""
+    tasks = [task for result in results for task in result["tasks"]]
+    rollouts = sum(task["rollouts"] for task in tasks)
+    completed = sum(task["completed"] for task in tasks)
+
+    def total(name: str) -> float | None:
+        """Sum over rollouts of a metric that Trinity averaged per task as `name/mean@n`."""
+        found = [
+            value * task["completed"]
+            for task in tasks
+            for key, value in task["metrics"].items()
+            if key.startswith(f"{name}/mean@")
+        ]
+        return math.fsum(found) if found else None
+
+    successes = total("success") or 0.0
+    low, high = wilson(round(successes), rollouts)
+    metrics = {
+        "eval/success": successes / rollouts,
+        "eval/success_low": low,
+        "eval/success_high": high,
+        "eval/tasks": float(len(tasks)),
+        "eval/failed": float(rollouts - completed),
+    }
+    for name in ("reward", "valid", "accuracy"):
+        value = total(name)
+        if value is not None:
+            metrics[f"eval/{name}"] = value / rollouts
+    return metrics

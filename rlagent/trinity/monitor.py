@@ -1,0 +1,41 @@
+"""The monitor that Trinity's actors write to: rows appended to metrics.jsonl in the run folder.
+
+Only the driver speaks to W&B or TensorBoard, from that file (see rlagent.run.mirror).
+"""
+
+from typing import Any
+
+from trinity.common.config import Config
+from trinity.utils.monitor import Monitor
+
+from rlagent.run.folder import RunFolder
+
+MONITOR_TYPE = f"{__name__}.RunFolderMonitor"
+"""What `monitor.monitor_type` is set to; Trinity's registry resolves the dotted path."""
+
+
+class RunFolderMonitor(Monitor):
+    """Appends what an actor logs to the run folder named in `monitor.monitor_args`."""
+
+    def __init__(
+        self, project: str, group: str, name: str, role: str, config: Config | None = None
+    ) -> None:
+        super().__init__(project, name, role, config)
+        assert config is not None
+        arguments = config.monitor.monitor_args or {}
+        self.folder = RunFolder(arguments["run_folder"])
+        self.attempt = arguments["attempt"]
+
+    def log(self, data: dict[str, Any], step: int, commit: bool = False) -> None:
+        """Append one row; entries that are no numbers are left out."""
+        numbers = {}
+        for key, value in data.items():
+            if hasattr(value, "item"):
+                value = value.item()
+            if isinstance(value, (int, float)):
+                numbers[key] = float(value)
+        if numbers:
+            self.folder.append_metrics(self.role, step, numbers, attempt=self.attempt)
+
+    def close(self) -> None:
+        """Nothing is held open."""

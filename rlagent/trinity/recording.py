@@ -1,0 +1,146 @@
+"""The chat model that a workflow gets: AgentScope's, whose calls are recorded for training.
+
+One HTTP client serves all rollouts of a process, because making one costs about as much as a
+short rollout; each rollout has its own record. Turning calls into experiences is Trinity's.
+"""
+
+import copy
+from typing import Any
+
+from rlagent.trinity import vllm_stub
+
+vllm_stub.install()
+
+from agentscope.model import OpenAIChatModel, TrinityChatModel  # noqa: E402
+from trinity.common.experience import Experience  # noqa: E402
+from trinity.common.models.experience_extraction import (  # noqa: E402
+    convert_api_output_to_experience,
+)
+from trinity.common.models.model import ModelWrapper  # noqa: E402
+
+TIMEOUT = 600.0
+"""Seconds after which one call of the model is given up."""
+
+
+class Recorder:
+    """What one rollout asked and got: experiences for training, the conversation for people."""
+
+    def __init__(self) -> None:
+        self.experiences: list[Experience] = []
+        self.calls = 0
+        self.conversation: list[dict[str, Any]] = []
+        self.tools: list[dict[str, Any]] | None = None
+
+    def record(self, request: dict[str, Any], response: Any) -> None:
+        """Keep one call; the conversation is that of the last one."""
+        self.calls += 1
+        self.experiences.extend(convert_api_output_to_experience(response))
+        message = response.choices[0].message
+        reply: dict[str, Any] = {"role": "assistant", "content": message.content}
+        if message.tool_calls:
+            reply["tool_calls"] = [call.model_dump() for call in message.tool_calls]
+        self.conversation = [*request["messages"], reply]
+        self.tools = request.get("tools")
+
+
+class _Completions:
+    def __init__(self, client: Any, recorder: Recorder, extra_body: dict[str, Any]) -> None:
+        self._client = client
+        self._recorder = recorder
+        self._extra_body = extra_body
+
+    async def create(self, **request: Any) -> Any:
+        """Call the engine and record the call."""
+        if request.get("stream"):
+            raise ValueError("stream=True cannot be trained on; use a model that does not stream")
+        extra = {**self._extra_body, **request.pop("extra_body", {})}
+        template = {
+            **self._extra_body.get("chat_template_kwargs", {}),
+            **extra.get("chat_template_kwargs", {}),
+        }
+        if template:
+            extra["chat_template_kwargs"] = template
+        request.setdefault("logprobs", True)
+        response = await self._client.chat.completions.create(**request, extra_body=extra)
+        self._recorder.record(request, response)
+        return response
+
+    def __getattr__(self, name: str) -> Any:
+        # parse() and the rest work, unrecorded, as with Trinity's own client.
+        return getattr(self._client.chat.completions, name)
+
+
+class _Chat:
+    def __init__(self, completions: _Completions) -> None:
+        self.completions = completions
+
+
+class RecordingClient:
+    """Stands where AgentScope expects an `openai.AsyncOpenAI`."""
+
+    def __init__(self, client: Any, recorder: Recorder, extra_body: dict[str, Any]) -> None:
+        self._client = client
+        self.model_path = client.model_path
+        self.chat = _Chat(_Completions(client, recorder, extra_body))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
+_clients: dict[str, Any] = {}
+_prototypes: dict[str, TrinityChatModel] = {}
+
+
+def _new_client(model: ModelWrapper) -> Any:
+    import openai
+
+    if not model.api_address:
+        raise RuntimeError("the rollout engine has no address; was the runner prepared?")
+    client = openai.AsyncOpenAI(
+        base_url=f"{model.api_address}/v1", api_key=model.api_key, timeout=TIMEOUT, max_retries=1
+    )
+    client.model_path = model.config.model_path
+    return client
+
+
+def recorded_model(
+    model: ModelWrapper, generate_kwargs: dict[str, Any], shared: bool = True
+) -> tuple[TrinityChatModel, Recorder]:
+    """A chat model of the engine behind `model`, and the record of its calls.
+
+    Args:
+        model: Trinity's handle of the rollout engine.
+        generate_kwargs: Sampling arguments sent with every call.
+        shared: Whether to use the process's HTTP client. One belongs to one event loop, so a
+            workflow in a thread needs its own.
+    """
+    address = str(model.api_address)
+    if shared and address not in _clients:
+        _clients[address] = _new_client(model)
+    client = _clients[address] if shared else _new_client(model)
+    extra_body: dict[str, Any] = {"return_token_ids": True}
+    if model.config.enable_thinking is not None:
+        extra_body["chat_template_kwargs"] = {"enable_thinking": model.config.enable_thinking}
+    if model.config.top_k is not None and model.config.top_k > 0:
+        extra_body["top_k"] = model.config.top_k
+    if address not in _prototypes:
+        # Its constructor makes an HTTP client of its own, so it runs once.
+        _prototypes[address] = TrinityChatModel(client)
+    recorder = Recorder()
+    chat_model = copy.copy(_prototypes[address])
+    chat_model.generate_kwargs = dict(generate_kwargs)
+    chat_model.client = RecordingClient(client, recorder, extra_body)
+    return chat_model, recorder
+
+
+def auxiliary_model(wrapper: ModelWrapper) -> OpenAIChatModel:
+    """A chat model of an auxiliary engine; its calls are not trained on."""
+    client = wrapper.get_openai_async_client()
+    chat_model = OpenAIChatModel(
+        model_name=client.model_path,
+        api_key="EMPTY",
+        stream=False,
+        generate_kwargs=wrapper.generate_kwargs,
+    )
+    chat_model.client = client
+    return chat_model

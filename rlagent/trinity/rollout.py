@@ -1,0 +1,164 @@
+"""Rollouts: Trinity's coordinator, scheduler and runners, with many tasks to one runner process.
+
+Trinity gives each running task a process of its own. Agent code mostly waits for the model, so
+here the scheduler's runners are slots that share a few processes: starting one costs seconds and
+some 400 MB. Results also say which rollouts failed, and why.
+"""
+
+from typing import Any
+
+import ray
+
+from rlagent.trinity import vllm_stub
+
+vllm_stub.install()
+
+from trinity.common.config import Config  # noqa: E402
+from trinity.explorer.rollout_coordinator import BatchState, RolloutCoordinator  # noqa: E402
+from trinity.explorer.scheduler import RunnerWrapper, Scheduler  # noqa: E402
+from trinity.explorer.workflow_runner import WorkflowRunner  # noqa: E402
+
+CONCURRENCY = 1000
+"""Tasks that one runner process may interleave; the number of slots is the real limit."""
+
+
+class AgentRunner(WorkflowRunner):
+    """Trinity's runner; a class of ours so that its module can be imported without vLLM."""
+
+
+class SharedProcesses:
+    """The runner processes behind the slots, made on first use and made again when one died."""
+
+    def __init__(self, config: Config, number: int) -> None:
+        self.config = config
+        self.number = max(1, number)
+        self._handles: dict[int, Any] = {}
+
+    def handle(self, slot: int, model_id: int, auxiliary_ids: list[int]) -> Any:
+        """The process that serves a slot."""
+        index = slot % self.number
+        if index not in self._handles:
+            self._handles[index] = (
+                ray.remote(AgentRunner)
+                .options(
+                    num_cpus=0,
+                    namespace=self.config.ray_namespace,
+                    scheduling_strategy="SPREAD",
+                    max_concurrency=CONCURRENCY,
+                )
+                .remote(self.config, model_id, auxiliary_ids, index)
+            )
+        return self._handles[index]
+
+    def forget(self, handle: Any) -> None:
+        """Have a process made anew on its next use."""
+        for index, known in list(self._handles.items()):
+            if known == handle:
+                del self._handles[index]
+                ray.kill(known)
+
+
+class Slot(RunnerWrapper):
+    """One place for a running task."""
+
+    def __init__(self, processes: SharedProcesses, **kwargs: Any) -> None:
+        self._processes = processes
+        super().__init__(**kwargs)
+
+    def _create_runner(self) -> Any:
+        return self._processes.handle(
+            self.runner_id, self.rollout_model_id, self.auxiliary_model_ids
+        )
+
+    async def restart_runner(self) -> None:
+        """Replace the process behind this slot; tasks of its other slots fail and say so."""
+        self._processes.forget(self.runner)
+        self.runner = self._create_runner()
+        await self.runner.prepare.remote()
+
+
+class SlotScheduler(Scheduler):
+    """Trinity's scheduler over slots.
+
+    A task keeps its successful rollouts when another one of it fails. Trinity offers that only
+    together with over-rollout, and else cancels and repeats the whole task.
+    """
+
+    def __init__(self, config: Config, processes: int) -> None:
+        super().__init__(config)
+        self._processes = SharedProcesses(config, processes)
+
+    async def _create_runner(self, runner_id: int) -> None:
+        explorer = self.config.explorer
+        slot = Slot(
+            self._processes,
+            runner_id=runner_id,
+            rollout_model_id=runner_id % self._processes.number % explorer.rollout_model.engine_num,
+            auxiliary_model_ids=[
+                runner_id % model.engine_num for model in explorer.auxiliary_models
+            ],
+            config=self.config,
+        )
+        await slot.prepare()
+        slot.run_with_retry = _keeping_partial_results(slot.run_with_retry)
+        self.runners[runner_id] = slot
+        self.idle_runners.add(runner_id)
+
+
+def _keeping_partial_results(run: Any) -> Any:
+    async def run_with_retry(*args: Any, **kwargs: Any) -> Any:
+        return await run(*args, **{**kwargs, "collect_partial_runs": True})
+
+    return run_with_retry
+
+
+class AgentCoordinator(RolloutCoordinator):
+    """Trinity's coordinator, whose results also count rollouts and keep their first errors."""
+
+    def __init__(self, config: Config, processes: int) -> None:
+        super().__init__(config)
+        self._runner_processes = processes
+
+    async def _init_scheduler(self) -> None:
+        if self.config.mode == "serve":
+            return
+        self.scheduler = SlotScheduler(self.config, self._runner_processes)
+        await self.scheduler.start()
+
+    async def process_experiences(self, payloads: list[bytes]) -> dict:
+        """Send a step through the pipeline; a step without experiences is handed on as such.
+
+        Without it a step that an algorithm filtered away would leave the trainer waiting.
+        """
+        metrics = await super().process_experiences(payloads)
+        if self.experience_pipeline is None:
+            return metrics
+        if not payloads:
+            await self.experience_pipeline.output.write([])
+            metrics["experience_pipeline/experience_count"] = 0.0
+        return metrics
+
+    def _build_batch_result(self, batch_state: BatchState, pipeline_metrics: dict) -> dict:
+        result = super()._build_batch_result(batch_state, pipeline_metrics)
+        statuses = list(batch_state.statuses.values())
+        result["rollouts"] = sum(status.total_runs for status in statuses)
+        result["completed"] = sum(status.completed_runs for status in statuses)
+        result["errors"] = [status.message for status in statuses if status.message][:8]
+        result["tasks"] = [
+            {
+                "completed": status.completed_runs,
+                "rollouts": status.total_runs,
+                "metrics": dict(status.metrics[0]) if status.metrics else {},
+            }
+            for status in statuses
+        ]
+        return result
+
+    @classmethod
+    def create(cls, config: Config, processes: int) -> Any:
+        """Create the coordinator actor."""
+        return (
+            ray.remote(cls)
+            .options(namespace=config.ray_namespace, num_cpus=0)
+            .remote(config, processes)
+        )

@@ -1,0 +1,124 @@
+"""The trainer actor: Trinity's Trainer with a loop that fails loudly and can be asked to stop."""
+
+import asyncio
+from typing import Any
+
+import ray
+
+from rlagent.trinity import vllm_stub
+
+vllm_stub.install()
+
+from trinity.algorithm.sample_strategy.sample_strategy import SampleStrategy  # noqa: E402
+from trinity.common.config import Config  # noqa: E402
+from trinity.common.constants import SyncStyle  # noqa: E402
+from trinity.trainer import trainer as trinity_trainer  # noqa: E402
+
+EMBEDDED = "embedded"
+"""`trainer.trainer_type` of the trainer for machines without a GPU."""
+
+
+class AgentTrainer(trinity_trainer.Trainer):
+    """Trains until the asked step.
+
+    Trinity's own loop logs an error and goes on as if it had finished, and looks for new samples
+    once a second. This one raises, takes a sample when it comes, and ends after the current step
+    when `request_stop` was called.
+    """
+
+    sample_strategy: SampleStrategy
+
+    def __init__(self, config: Config) -> None:
+        # The factory knows no further trainer type, and its caller is the constructor.
+        factory = trinity_trainer.get_trainer_wrapper
+        if config.trainer.trainer_type == EMBEDDED:
+            from rlagent.embedded.trainer import EmbeddedTrainer
+
+            trinity_trainer.get_trainer_wrapper = EmbeddedTrainer
+        try:
+            super().__init__(config)
+        finally:
+            trinity_trainer.get_trainer_wrapper = factory
+        self._stop = asyncio.Event()
+
+    async def prepare(self) -> int:
+        """Load model and checkpoint.
+
+        Returns:
+            The step that training continues from; 0 for a new run.
+        """
+        await super().prepare()
+        return self.train_step_num
+
+    async def request_stop(self) -> None:
+        """End after the step under way, with a checkpoint."""
+        self._stop.set()
+
+    async def trained(self) -> int:
+        """Steps trained so far."""
+        return self.train_step_num
+
+    async def train(self) -> int:
+        """Train up to `trainer.total_steps`.
+
+        Returns:
+            The last step trained; smaller than asked only after `request_stop` or when the
+            samples ended.
+
+        Raises:
+            Exception: Whatever went wrong while sampling, training, syncing or saving.
+        """
+        while self.train_step_num < self.total_steps and not self._stop.is_set():
+            sampled = await self._next_sample()
+            if sampled is None:
+                break
+            experiences, metrics, previews = sampled
+            metrics.update(await self.train_step(experiences))
+            last = self.train_step_num >= self.total_steps
+            if await self.need_sync():
+                metrics.update(await self.sync_weight())
+            if self.need_save() and not last:
+                metrics.update(await self.save_checkpoint())
+            if self.config.trainer.enable_preview and previews:
+                self._log_experiences(previews)
+            self.monitor.log(metrics, self.train_step_num)
+        if self.train_step_num > 0:
+            await self.save_checkpoint(
+                block_until_saved=True, save_as_hf=self.save_hf_checkpoint != "never"
+            )
+        await self.synchronizer.set_trainer_status.remote(trinity_trainer.RunningStatus.STOPPED)
+        return self.train_step_num
+
+    async def _next_sample(self) -> tuple[list, dict[str, Any], list] | None:
+        """The next batch; None when stopping or when there will be no more."""
+        sample = asyncio.ensure_future(self._sample_data())
+        stop = asyncio.ensure_future(self._stop.wait())
+        polls = self.sync_style not in {SyncStyle.FIXED}
+        try:
+            while True:
+                done, _ = await asyncio.wait(
+                    {sample, stop},
+                    timeout=1 if polls else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if sample in done:
+                    try:
+                        return sample.result()
+                    except StopAsyncIteration:
+                        return None
+                if stop in done:
+                    return None
+                if await self.need_sync():
+                    await self.sync_weight()
+        finally:
+            sample.cancel()
+            stop.cancel()
+
+    @classmethod
+    def get_actor(cls, config: Config) -> Any:
+        """Create the trainer actor under Trinity's name for it."""
+        return (
+            ray.remote(cls)
+            .options(name=config.trainer.name, namespace=config.ray_namespace, num_cpus=0)
+            .remote(config)
+        )

@@ -1,0 +1,214 @@
+"""The adapter between Trinity's workflow interface and the user's agent function.
+
+It runs one rollout: calls the function (and the judge), turns what it returns into a reward, and
+the recorded model calls into experiences. What fails here fails this rollout only.
+"""
+
+import asyncio
+import inspect
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from rlagent.trinity import vllm_stub
+
+vllm_stub.install()
+
+from agentscope.tuner import JudgeOutput, WorkflowOutput  # noqa: E402
+from trinity.common.experience import Experience  # noqa: E402
+from trinity.common.models.model import ModelWrapper  # noqa: E402
+from trinity.common.workflows.workflow import Task, Workflow  # noqa: E402
+
+from rlagent.run.folder import RunFolder  # noqa: E402
+from rlagent.trinity.recording import Recorder, auxiliary_model, recorded_model  # noqa: E402
+from rlagent.workflows.functions import load_function  # noqa: E402
+
+WORKFLOW_TYPE = f"{__name__}.AgentWorkflow"
+"""What `default_workflow_type` is set to; Trinity's registry resolves the dotted path."""
+
+warnings.filterwarnings("ignore", message=".*TrinityChatModel is deprecated.*")
+
+_kept: Counter[str] = Counter()
+"""Training conversations kept so far, by step; per process."""
+
+
+class WorkflowResultError(ValueError):
+    """The workflow or judge returned something that is no reward; the message says what to do."""
+
+
+class AgentWorkflow(Workflow):
+    """One rollout of the user's function.
+
+    `workflow_args` holds: `function` (spec or callable), `judge` (likewise or None), `args`,
+    `success_reward`, `timeout` in s, `run_folder`, `attempt`, `trajectories_per_step`.
+    """
+
+    is_async: bool = True
+
+    def __init__(
+        self,
+        *,
+        task: Task,
+        model: ModelWrapper,
+        auxiliary_models: list[ModelWrapper] | None = None,
+    ) -> None:
+        # Trinity's constructor would make OpenAI clients that are not needed here.
+        super().__init__(task=task, model=model, auxiliary_models=None)
+        self._auxiliary = auxiliary_models or []
+        self.options = task.workflow_args
+
+    async def run_async(self) -> list[Experience]:
+        """Run the function once.
+
+        Returns:
+            One experience per recorded model call, each with the rollout's reward; the last one
+            carries the metrics.
+
+        Raises:
+            Exception: Whatever the function raised; WorkflowResultError; TimeoutError.
+        """
+        function = _resolve(self.options["function"])
+        in_thread = not inspect.iscoroutinefunction(function)
+        arguments = self.task.rollout_args
+        generate = {"temperature": arguments.temperature, "top_p": arguments.top_p}
+        if arguments.max_tokens is not None:
+            generate["max_tokens"] = arguments.max_tokens
+        chat_model, recorder = recorded_model(self.model, generate, shared=not in_thread)
+        timeout = self.options.get("timeout")
+        try:
+            reward, metrics = await asyncio.wait_for(
+                self._reward(function, chat_model, in_thread), timeout
+            )
+            self._check(recorder)
+        except Exception as error:
+            if isinstance(error, TimeoutError) and not str(error):
+                error = TimeoutError(f"a rollout took longer than workflow.timeout={timeout} s")
+            self._keep(recorder, None, {}, error)
+            raise error
+        success = float(reward >= self.options.get("success_reward", 1.0))
+        metrics = {**metrics, "reward": reward, "success": success}
+        metrics["model_calls"] = float(recorder.calls)
+        metrics["response_tokens"] = float(
+            sum(len(exp.tokens) - exp.prompt_length for exp in recorder.experiences)
+        )
+        self._keep(recorder, reward, metrics, None)
+        return _experiences(recorder, reward, metrics)
+
+    async def _reward(
+        self, function: Callable[..., Any], chat_model: Any, in_thread: bool
+    ) -> tuple[float, dict[str, float]]:
+        task = dict(self.task.raw_task or {})
+        extra = {"logger": self.logger}
+        if self._auxiliary:
+            extra["auxiliary_models"] = {m.config.name: auxiliary_model(m) for m in self._auxiliary}
+        else:
+            extra["auxiliary_models"] = {}
+        output = await _call(
+            function,
+            in_thread,
+            {"task": task, "model": chat_model, **self.options.get("args", {})},
+            extra,
+        )
+        name = getattr(function, "__name__", str(function))
+        if not isinstance(output, WorkflowOutput):
+            return _number(output, f"workflow {name}"), {}
+        metrics = dict(output.metrics or {})
+        judge = _resolve(self.options.get("judge"))
+        if judge is None:
+            if output.reward is None:
+                raise WorkflowResultError(
+                    f"workflow {name} returned a WorkflowOutput without a reward; "
+                    "give it one, or name a judge (workflow.judge)"
+                )
+            return _number(output.reward, f"workflow {name}"), metrics
+        verdict = await _call(
+            judge,
+            not inspect.iscoroutinefunction(judge),
+            {"task": task, "response": output.response},
+            extra,
+        )
+        judge_name = getattr(judge, "__name__", str(judge))
+        if isinstance(verdict, JudgeOutput):
+            metrics.update(verdict.metrics or {})
+            verdict = verdict.reward
+        return _number(verdict, f"judge {judge_name}"), metrics
+
+    def _check(self, recorder: Recorder) -> None:
+        if not recorder.experiences:
+            raise WorkflowResultError(
+                "the workflow made no model call that can be trained on: it must call the model "
+                "it is given (calls with structured_model= are not recorded)"
+            )
+
+    def _keep(
+        self,
+        recorder: Recorder,
+        reward: float | None,
+        metrics: dict[str, float],
+        error: Exception | None,
+    ) -> None:
+        """Append the rollout to trajectories.jsonl: all of an evaluation, a few of a step."""
+        batch = str(self.task.batch_id)
+        step = int(batch.split("/")[0])
+        if not self.task.is_eval:
+            if _kept[batch] >= self.options.get("trajectories_per_step", 0):
+                return
+            _kept[batch] += 1
+        RunFolder(self.options["run_folder"]).append_trajectory(
+            {
+                "phase": "eval" if self.task.is_eval else "train",
+                "step": step,
+                "attempt": self.options.get("attempt"),
+                "task_index": self.task.task_id,
+                "run": _kept[batch] if not self.task.is_eval else 0,
+                "reward": reward,
+                "success": bool(metrics.get("success")),
+                "metrics": metrics,
+                "error": None if error is None else f"{type(error).__name__}: {error}",
+                "task": dict(self.task.raw_task or {}),
+                "messages": recorder.conversation,
+                "calls": recorder.calls,
+            }
+        )
+
+
+def _resolve(function: Any) -> Callable[..., Any] | None:
+    return load_function(function) if isinstance(function, str) else function
+
+
+async def _call(
+    function: Callable[..., Any],
+    in_thread: bool,
+    arguments: dict[str, Any],
+    optional: dict[str, Any],
+) -> Any:
+    """Call with what it must get and, of the optional arguments, those that it names."""
+    names = inspect.signature(function).parameters
+    arguments = {**arguments, **{k: v for k, v in optional.items() if k in names}}
+    if in_thread:
+        result = await asyncio.to_thread(function, **arguments)
+    else:
+        result = function(**arguments)
+    return await result if inspect.isawaitable(result) else result
+
+
+def _number(value: Any, source: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise WorkflowResultError(
+            f"{source} returned {type(value).__name__}, expected a number or a WorkflowOutput"
+        ) from None
+    if not math.isfinite(number):
+        raise WorkflowResultError(f"{source} returned the reward {number}; it must be finite")
+    return number
+
+
+def _experiences(recorder: Recorder, reward: float, metrics: dict[str, float]) -> list[Experience]:
+    for number, experience in enumerate(recorder.experiences):
+        experience.reward = reward
+        experience.eid.step = number
+    recorder.experiences[-1].metrics = metrics
+    return recorder.experiences
