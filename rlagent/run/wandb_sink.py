@@ -1,0 +1,143 @@
+"""Hands metric rows to one W&B run, which every attempt of a trial continues.
+
+Runs in the mirror's process, where it may fail or hang without harm. W&B keeps history by
+appending, so what was sent stays: an attempt that repeats steps does not send them again.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from rlagent.run.folder import RunFolder, write_atomically
+from rlagent.run.wandb_access import key_source
+
+SUMMARY = (
+    "state",
+    "cause",
+    "exit_code",
+    "steps_asked",
+    "steps_trained",
+    "success_before",
+    "success_after",
+    "valid_before",
+    "valid_after",
+    "attempt",
+)
+"""Fields of status.json that the W&B summary shows."""
+
+
+def open_wandb(
+    spec: dict[str, Any], folder: RunFolder, problem: Callable[[str], None]
+) -> tuple["WandbSink", int]:
+    """Open or continue the W&B run; offline when W&B cannot be reached, saying so.
+
+    Returns:
+        The sink, and how many bytes of metrics.jsonl W&B holds already.
+    """
+    sent = settle_offline(folder)
+    mode = spec["mode"]
+    if mode == "online" and key_source() is None:
+        # wandb would stop to ask for a key.
+        problem("no key was found, so this run is kept offline; set WANDB_API_KEY")
+        mode = "offline"
+    try:
+        run = _init(spec, folder, mode)
+    except (wandb.Error, OSError, TimeoutError) as error:
+        if mode == "offline":
+            raise
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        problem(f"not reachable ({reason}); this run is kept offline")
+        mode = "offline"
+        # wandb's service still holds the id of the run that failed.
+        wandb.teardown()
+        run = _init(spec, folder, mode)
+    return WandbSink(run, folder, mode, sent), sent
+
+
+def _init(spec: dict[str, Any], folder: RunFolder, mode: str) -> Any:
+    settings = wandb.Settings(
+        init_timeout=spec["init_timeout"],
+        console="off",
+        silent=True,
+        disable_git=True,
+        disable_code=True,
+        disable_job_creation=True,
+        x_disable_stats=not spec["system_stats"],
+        # Command lines may hold secrets; the configuration says what matters.
+        x_disable_meta=True,
+    )
+    return wandb.init(
+        project=spec["project"],
+        entity=spec["entity"],
+        id=spec["id"],
+        name=spec["name"],
+        group=spec["group"],
+        tags=list(spec["tags"]) or None,
+        config={**spec["config"], "derived": spec["derived"]},
+        dir=str(folder.path),
+        mode=mode,
+        # Offline there is nothing to resume from, and wandb warns.
+        resume="allow" if mode == "online" else None,
+        settings=settings,
+    )
+
+
+class WandbSink:
+    """One open W&B run. Each role's metrics are drawn over that role's own steps."""
+
+    def __init__(self, run: Any, folder: RunFolder, mode: str, sent: int) -> None:
+        self.run = run
+        self.folder = folder
+        self.mode = mode
+        self.sent = sent
+        self.place = run.url if mode == "online" else f"wandb sync {Path(run.dir).parent}"
+        self._defined: set[str] = set()
+
+    def log(self, role: str, step: int, time: float, values: dict[str, float]) -> None:
+        """Send one row as one history row, over its role's step."""
+        axis = f"{role}/step"
+        for name in values.keys() - self._defined:
+            self.run.define_metric(name, step_metric=axis)
+            self._defined.add(name)
+        self.run.log({axis: step, **values})
+
+    def taken(self, offset: int) -> None:
+        """Record how far W&B has come, for the next attempt."""
+        state: dict[str, Any] = {"sent": offset if self.mode == "online" else self.sent}
+        if self.mode == "offline":
+            state["offline_dir"] = Path(self.run.dir).parent.name
+            state["offline_bytes"] = offset
+        write_atomically(_state_path(self.folder), json.dumps(state))
+
+    def finish(self, status: dict[str, Any]) -> None:
+        """Write the summary and close the run."""
+        self.run.summary.update({k: status[k] for k in SUMMARY if status.get(k) is not None})
+        self.run.finish(exit_code=int(status.get("exit_code") or 0))
+
+
+def settle_offline(folder: RunFolder) -> int:
+    """How many bytes of metrics.jsonl W&B holds online, after an earlier offline attempt is
+    accounted for: one that was synced counts as sent; one that was not is written anew, whole,
+    and its files are removed."""
+    path = _state_path(folder)
+    if not path.is_file():
+        return 0
+    state = json.loads(path.read_text())
+    sent = int(state["sent"])
+    name = state.get("offline_dir")
+    if not name:
+        return sent
+    offline = folder.wandb_dir / Path(name).name
+    if any(offline.glob("*.synced")):
+        return max(sent, int(state["offline_bytes"]))
+    if offline.is_dir():
+        shutil.rmtree(offline)
+    return sent
+
+
+def _state_path(folder: RunFolder) -> Path:
+    return folder.path / "wandb_sent"

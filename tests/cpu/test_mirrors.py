@@ -1,0 +1,228 @@
+"""W&B and TensorBoard hold what metrics.jsonl holds, and their failures stay their own."""
+
+import contextlib
+import os
+import select
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from rlagent.config.schema import MonitorConfig
+from rlagent.run.folder import RunFolder
+from rlagent.run.mirror import NoMirror, RunInfo, make_mirror, wandb_id
+from rlagent.run.stats import series
+
+sys.path.insert(0, str(Path(__file__).parent))
+from wandb_reader import OfflineRun
+
+INFO = {
+    "trial_id": "0123abcd",
+    "name": "demo-0123abcd",
+    "group": "demo",
+    "tags": ("tiny",),
+    "config": {"seed": 3, "trinity": {"monitor": {"api_key": "sesame"}}},
+    "derived": {"rollouts_per_step": 64},
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> RunFolder:
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return RunFolder(tmp_path / "demo-0123abcd")
+
+
+def run_attempt(folder, kind, steps, resumed_from=None, offset=0.0, status=None, **limits):
+    """One attempt as a driver does it: rows appended and told of one by one."""
+    lines: list[str] = []
+    folder.new_attempt()
+    mirror = make_mirror(MonitorConfig(type=kind), folder, lines.append, **limits)
+    mirror.start(RunInfo(**INFO, resumed_from=resumed_from))
+    for step in steps:
+        folder.append_metrics(
+            "explorer", step, {"rollout/reward/mean": step / 100 + offset, "time/step": 1.0}
+        )
+        folder.append_metrics(
+            "trainer", step, {"actor/ppo_kl": step / 1e4 + offset, "time/step": 2.0}
+        )
+        mirror.log([{}, {}])
+    folder.write_status(state="finished", exit_code=0, success_before=0.4, success_after=0.9)
+    folder.write_status(**(status or {}))
+    return mirror.finish(folder.read_status()), lines
+
+
+def offline_runs(folder) -> list[OfflineRun]:
+    return [OfflineRun(p) for p in sorted(folder.wandb_dir.glob("offline-run-*"))]
+
+
+def test_an_offline_wandb_run_holds_the_numbers_of_metrics_jsonl(folder):
+    place, lines = run_attempt(folder, "wandb", range(1, 40))
+    assert lines == []
+    assert place.startswith("wandb sync ")
+    (run,) = offline_runs(folder)
+    assert run.run.run_id == folder.wandb_id_file.read_text().strip()
+    assert run.run.run_id.startswith("0123abcd-")
+    assert (run.run.display_name, run.run.run_group) == ("demo-0123abcd", "demo")
+    assert list(run.run.tags) == ["tiny"]
+    assert run.config["seed"] == 3
+    assert run.config["derived"] == {"rollouts_per_step": 64}
+    rows = folder.read_metrics()
+    for role, name in (("explorer", "rollout/reward/mean"), ("trainer", "actor/ppo_kl")):
+        wanted = series(rows, name, role)
+        shown = [(h[f"{role}/step"], h[name]) for h in run.history if name in h]
+        assert shown == list(zip(wanted.steps, wanted.values, strict=True))
+        assert run.axes[name] == f"{role}/step"
+    assert run.summary["success_after"] == 0.9
+    assert run.summary["state"] == "finished"
+    assert run.exit_code == 0
+
+
+def test_a_name_that_two_roles_use_is_told_apart(folder):
+    run_attempt(folder, "wandb", [1])
+    (run,) = offline_runs(folder)
+    values = {name: value for row in run.history for name, value in row.items()}
+    assert (values["time/step"], values["trainer/time/step"]) == (1.0, 2.0)
+
+
+def test_keys_reach_neither_wandb_nor_the_run_folder(folder):
+    run_attempt(folder, "wandb", [1])
+    for path in folder.path.rglob("*"):
+        assert path.is_dir() or b"sesame" not in path.read_bytes(), path
+
+
+def test_steps_that_a_resume_repeats_appear_once_in_wandb(folder):
+    run_attempt(folder, "wandb", range(1, 8), status={"state": "failed", "exit_code": 1})
+    run_attempt(folder, "wandb", range(6, 11), resumed_from=5, offset=0.5)
+    (run,) = offline_runs(folder)
+    name = "rollout/reward/mean"
+    shown = [(h["explorer/step"], h[name]) for h in run.history if name in h]
+    wanted = series(folder.read_metrics(), name)
+    assert shown == list(zip(wanted.steps, wanted.values, strict=True))
+    assert run.run.run_id == folder.wandb_id_file.read_text().strip()
+
+
+def test_an_offline_run_that_was_synced_is_continued_and_not_repeated(folder):
+    run_attempt(folder, "wandb", range(1, 8))
+    (first,) = folder.wandb_dir.glob("offline-run-*")
+    (first / "run.wandb.synced").touch()
+    run_attempt(folder, "wandb", range(6, 11), resumed_from=5)
+    shown = [
+        h["trainer/step"]
+        for run in offline_runs(folder)
+        for h in run.history
+        if "actor/ppo_kl" in h
+    ]
+    assert shown == list(range(1, 11))
+
+
+def test_tensorboard_holds_the_numbers_of_metrics_jsonl_once(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run_attempt(folder, "tensorboard", range(1, 8))
+    place, lines = run_attempt(folder, "tensorboard", range(6, 11), resumed_from=5, offset=0.5)
+    assert lines == []
+    assert place == f"tensorboard --logdir {folder.tensorboard_dir}"
+    events = EventAccumulator(str(folder.tensorboard_dir)).Reload()
+    rows = folder.read_metrics()
+    for name in ("rollout/reward/mean", "actor/ppo_kl"):
+        wanted = series(rows, name)
+        shown = events.Scalars(name)
+        assert [e.step for e in shown] == list(wanted.steps)
+        # Event files hold 32-bit floats.
+        assert [e.value for e in shown] == pytest.approx(wanted.values, rel=1e-6)
+    assert events.Scalars("final/success_after")[0].value == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("raise RuntimeError('the moon is down')", "the moon is down"),
+        ("import time; time.sleep(1000)", "did not finish within 2 s"),
+        ("import os; os._exit(9)", "status 9"),
+    ],
+)
+def test_a_wandb_that_fails_hangs_or_dies_leaves_training_alone(folder, monkeypatch, body, told):
+    stub = folder.path.parent / "stub" / "wandb"
+    stub.mkdir(parents=True)
+    (stub / "__init__.py").write_text(
+        textwrap.dedent(
+            f"""
+            class Error(Exception): pass
+            class Settings:
+                def __init__(self, **kwargs): pass
+            def init(**kwargs):
+                {body}
+            """
+        )
+    )
+    monkeypatch.setenv("PYTHONPATH", str(stub.parent))
+    lines: list[str] = []
+    folder.new_attempt()
+    mirror = make_mirror(MonitorConfig(type="wandb"), folder, lines.append, finish_timeout=2)
+    mirror.start(RunInfo(**INFO))
+    if "exit" in body:
+        mirror._process.wait()
+        mirror._reader.join()
+    for step in range(100_000):
+        mirror.log([{"step": step}])
+    mirror.finish({"state": "finished"})
+    assert len(lines) == 1
+    assert told in lines[0]
+    assert mirror._process.poll() is not None
+
+
+def test_an_unreachable_wandb_server_means_an_offline_run(folder, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    _, lines = run_attempt(folder, "wandb", [1, 2], init_timeout=3)
+    assert len(lines) == 1
+    assert "kept offline" in lines[0]
+    assert [
+        h["trainer/step"] for r in offline_runs(folder) for h in r.history if "actor/ppo_kl" in h
+    ] == [1, 2]
+
+
+def test_local_means_the_run_folder_alone(folder):
+    assert isinstance(make_mirror(MonitorConfig(), folder, print), NoMirror)
+    assert run_attempt(folder, "local", [1])[0] is None
+
+
+def test_the_wandb_id_is_made_once(folder):
+    assert wandb_id(folder, "0123abcd") == wandb_id(folder, "0123abcd")
+
+
+def test_wandb_told_to_be_off_is_off_and_says_so(folder, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    place, lines = run_attempt(folder, "wandb", [1])
+    assert place is None
+    assert lines == ["W&B is off, because WANDB_MODE=disabled"]
+
+
+def test_a_killed_driver_leaves_no_mirror_behind_and_no_row_out(folder):
+    code = textwrap.dedent(
+        f"""
+        import os, sys
+        from rlagent.config.schema import MonitorConfig
+        from rlagent.run.folder import RunFolder
+        from rlagent.run.mirror import RunInfo, make_mirror
+        folder = RunFolder({str(folder.path)!r})
+        folder.new_attempt()
+        mirror = make_mirror(MonitorConfig(type="wandb"), folder, print)
+        mirror.start(RunInfo("0123abcd", "demo", "demo"))
+        folder.append_metrics("trainer", 1, {{"loss": 1.0}})
+        print(mirror._process.pid, flush=True)
+        os.kill(os.getpid(), 9)
+        """
+    )
+    driver = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    mirror = int(driver.stdout)
+    # Not our child, so its end is seen through a file descriptor of the process.
+    with contextlib.suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(mirror)
+        assert select.select([descriptor], [], [], 30)[0], "the mirror still runs"
+    (run,) = offline_runs(folder)
+    assert [row["loss"] for row in run.history] == [1.0]
