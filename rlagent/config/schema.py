@@ -54,6 +54,10 @@ class Recipe:
     max_model_len: int = 4096
     # Tokens of one response (model.max_response_tokens).
     max_response_tokens: int = 1024
+    # Steps between weight syncs (algorithm.sync_interval).
+    sync_interval: int = 1
+    # Steps between checkpoints (algorithm.save_interval); 0: a tenth of the run, at most 100.
+    save_interval: int = 0
 
 
 @dataclass
@@ -151,9 +155,9 @@ class AlgorithmConfig:
     train_batch_size: Union[int, str] = AUTO
     # Steps that exploring may run ahead of training; 0 is on-policy.
     max_lag: int = 0
-    # Steps between weight syncs (>= 1).
-    sync_interval: int = 1
-    # Steps between checkpoints. `auto`: every tenth of the run, at least every 100 steps.
+    # Steps between weight syncs (>= 1). `auto`: the recipe's.
+    sync_interval: Union[int, str] = AUTO
+    # Steps between checkpoints. `auto`: the recipe's, else a tenth of the run, at most 100.
     save_interval: Union[int, str] = AUTO
     # Checkpoints kept; 0 keeps all.
     keep_checkpoints: int = 2

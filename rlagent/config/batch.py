@@ -1,0 +1,88 @@
+"""The batch arithmetic of a run, derived in this one place."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlagent.config.paths import local_path
+from rlagent.config.schema import DatasetConfig, LearnConfig
+
+KNOWN_ROWS = {("openai/gsm8k", "train"): 7473, ("openai/gsm8k", "test"): 1319}
+"""Rows of hub datasets that the shipped presets use, so that planning needs no hub."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """How much happens in one step.
+
+    Args:
+        tasks: Tasks per step (algorithm.batch_size).
+        repeat: Rollouts per task (algorithm.repeat_times).
+        rollouts: Rollouts per step = tasks x repeat.
+        samples: Experiences per update; None: all that the step produced. One rollout makes
+            one experience per model call.
+        steps: Training steps.
+        rows: Rows of the training split; None when unknown.
+        steps_per_epoch: rows // tasks; None when unknown.
+    """
+
+    tasks: int
+    repeat: int
+    rollouts: int
+    samples: int | None
+    steps: int
+    rows: int | None
+    steps_per_epoch: int | None
+
+    def lines(self) -> list[str]:
+        """Return the arithmetic as lines for a person."""
+        update = "all of the step" if self.samples is None else str(self.samples)
+        epoch = "unknown"
+        if self.steps_per_epoch is not None:
+            epochs = self.steps / max(1, self.steps_per_epoch)
+            epoch = (
+                f"{self.steps_per_epoch} ({self.rows} tasks // {self.tasks}); "
+                f"{self.steps} steps are {epochs:.2g} epochs"
+            )
+        return [
+            f"tasks per step     {self.tasks}",
+            f"rollouts per task  {self.repeat}",
+            f"rollouts per step  {self.rollouts} = {self.tasks} x {self.repeat}",
+            f"samples per update {update} (one per model call of a rollout)",
+            f"steps per epoch    {epoch}",
+        ]
+
+
+def arithmetic(config: LearnConfig) -> Batch:
+    """Return the batch arithmetic of a resolved configuration."""
+    algorithm = config.algorithm
+    tasks, repeat = int(algorithm.batch_size), int(algorithm.repeat_times)
+    fixed = algorithm.train_batch_size
+    rows = count_rows(config.dataset)
+    return Batch(
+        tasks=tasks,
+        repeat=repeat,
+        rollouts=tasks * repeat,
+        samples=fixed if isinstance(fixed, int) else None,
+        steps=int(algorithm.total_steps),
+        rows=rows,
+        steps_per_epoch=None if rows is None else rows // tasks,
+    )
+
+
+def split_file(path: str, split: str) -> Path | None:
+    """Return the local file with the rows of a split; None when it is not a local .jsonl."""
+    local = local_path(path)
+    if local is None:
+        return None
+    file = local / f"{split}.jsonl" if local.is_dir() else local
+    return file if file.is_file() and file.suffix == ".jsonl" else None
+
+
+def count_rows(dataset: DatasetConfig, split: str | None = None) -> int | None:
+    """Return the number of rows of a split (the training one by default), None if unknown."""
+    split = split or dataset.split
+    file = split_file(dataset.path, split)
+    if file is None:
+        return KNOWN_ROWS.get((dataset.path, split))
+    with file.open("rb") as lines:
+        return sum(1 for line in lines if line.strip())

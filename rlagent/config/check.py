@@ -1,0 +1,370 @@
+"""What a configuration may hold: ranges, contradictions and user functions, all at once.
+
+Types and unknown keys are compose.py's; what needs the machine or resolved values is
+resolve.py's. Nothing here imports user code.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from rlagent.config.errors import Problem, raise_if_any
+from rlagent.config.functions import (
+    JUDGE_ARGUMENTS,
+    JUDGE_OPTIONAL,
+    WORKFLOW_ARGUMENTS,
+    WORKFLOW_OPTIONAL,
+    check_function,
+)
+from rlagent.config.names import did_you_mean
+from rlagent.config.schema import AUTO, LearnConfig
+from rlagent.config.trinity_schema import algorithm_types, check_trinity
+from rlagent.layout.layout import Layout, refusals
+
+# Algorithms that compare the rollouts of one task with each other.
+GROUPED = ("grpo", "multi_step_grpo", "dapo", "rloo", "cispo", "gspo", "sapo", "rec", "gigpo")
+# Algorithms of Trinity that do not learn from rollouts of a workflow alone.
+UNSUPPORTED = {
+    "sft": "learns from given answers, not from rollouts",
+    "cpt": "learns from given text, not from rollouts",
+    "dpo": "learns from given preferences, not from rollouts",
+    "mix": "mixes rollouts with given answers",
+    "mix_chord": "mixes rollouts with given answers",
+    "on_policy_distill": "needs a teacher model inside the workflow",
+    "jsd": "needs a teacher model inside the workflow",
+    "ppo": "needs a critic model",
+}
+AGGREGATIONS = (
+    "token-mean",
+    "seq-mean-token-sum",
+    "seq-mean-token-mean",
+    "seq-mean-token-sum-norm",
+)
+
+_Test = Callable[[Any], bool]
+
+
+def _positive(value: Any) -> bool:
+    return value > 0
+
+
+def _not_negative(value: Any) -> bool:
+    return value >= 0
+
+
+# Key, test of a value that is neither auto nor null, what is allowed.
+_RANGES: list[tuple[str, _Test, str]] = [
+    ("model.max_model_len", _positive, "must be at least 1"),
+    ("model.max_response_tokens", _positive, "must be at least 1"),
+    ("model.temperature", _positive, "must be above 0"),
+    ("model.top_p", lambda v: 0 < v <= 1, "must be in (0, 1]"),
+    ("model.top_k", lambda v: v == -1 or v >= 1, "must be -1 (all tokens) or at least 1"),
+    ("model.recipe.lr", _positive, "must be above 0"),
+    ("dataset.eval_tasks", _not_negative, "must be at least 0 (0: all)"),
+    ("algorithm.lr", lambda v: 0 < v < 1, "must be above 0 and below 1"),
+    ("algorithm.total_steps", _positive, "must be at least 1"),
+    ("algorithm.batch_size", _positive, "must be at least 1"),
+    ("algorithm.repeat_times", _positive, "must be at least 1"),
+    ("algorithm.eval_interval", _not_negative, "must be at least 0 (0: before and after only)"),
+    ("algorithm.total_epochs", _positive, "must be at least 1"),
+    ("algorithm.train_batch_size", _positive, "must be at least 1"),
+    ("algorithm.max_lag", _not_negative, "must be at least 0 (0: on-policy)"),
+    ("algorithm.sync_interval", _positive, "must be at least 1"),
+    ("algorithm.save_interval", _positive, "must be at least 1"),
+    ("algorithm.keep_checkpoints", _not_negative, "must be at least 0 (0: all)"),
+    ("algorithm.clip_range", lambda v: 0 < v < 1, "must be in (0, 1)"),
+    ("algorithm.kl_coef", _not_negative, "must be at least 0"),
+    ("algorithm.entropy_coef", _not_negative, "must be at least 0"),
+    ("algorithm.lr_warmup_steps", _not_negative, "must be at least 0"),
+    ("algorithm.weight_decay", _not_negative, "must be at least 0"),
+    ("algorithm.grad_clip", _positive, "must be above 0"),
+    ("hardware.gpus", _not_negative, "must be at least 0"),
+    ("hardware.nodes", _positive, "must be at least 1"),
+    ("hardware.engines", _positive, "must be at least 1"),
+    ("hardware.tensor_parallel", _positive, "must be at least 1"),
+    ("hardware.trainer_gpus", _positive, "must be at least 1"),
+    ("hardware.sequence_parallel", _positive, "must be at least 1"),
+    ("hardware.logical_gpus", _not_negative, "must be at least 0"),
+    ("hardware.threads", _positive, "must be at least 1"),
+    ("hardware.runners", _positive, "must be at least 1"),
+    ("hardware.gpu_memory_utilization", lambda v: 0 < v < 1, "must be in (0, 1)"),
+    ("workflow.timeout", _positive, "must be above 0 seconds"),
+    ("run.stall_timeout", _positive, "must be above 0 seconds"),
+    ("run.trajectories_per_step", _not_negative, "must be at least 0"),
+]
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "model.dtype": ("bfloat16", "float16", "float32"),
+    "dataset.order": ("sequential", "shuffle", "random"),
+    "algorithm.lr_schedule": ("constant", "cosine"),
+    "algorithm.loss_agg_mode": AGGREGATIONS,
+    "hardware.engine": (AUTO, "embedded", "vllm"),
+    "monitor.type": ("wandb", "tensorboard", "local"),
+    "monitor.mode": (AUTO, "online", "offline"),
+    "run.display": (AUTO, "live", "plain", "none"),
+}
+
+# Keys typed number-or-text: text other than `auto` is a mistake that no type catches.
+_AUTO_KEYS = (
+    "model.max_model_len",
+    "model.max_response_tokens",
+    "algorithm.lr",
+    "algorithm.total_steps",
+    "algorithm.batch_size",
+    "algorithm.repeat_times",
+    "algorithm.train_batch_size",
+    "algorithm.sync_interval",
+    "algorithm.save_interval",
+    "algorithm.recompute_old_logprobs",
+    "hardware.gpus",
+    "hardware.nodes",
+    "hardware.offload",
+    "hardware.threads",
+    "hardware.runners",
+    "hardware.gpu_memory_utilization",
+)
+
+
+def get(config: LearnConfig, key: str) -> Any:
+    """Return the value at a dotted key of groups and fields."""
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def check(config: LearnConfig, workflow_given: bool = False) -> list[Problem]:
+    """Return every mistake that can be known without the machine and without resolved values.
+
+    Args:
+        config: The composed configuration; may hold `auto`.
+        workflow_given: Whether the workflow is passed as a function, so that
+            workflow.function may be empty.
+    """
+    problems = _values(config)
+    wrong = {problem.key for problem in problems}
+    problems += [found for found in _contradictions(config) if found.key not in wrong]
+    problems += _algorithm(config)
+    problems += _layout(config, wrong)
+    problems += _functions(config, workflow_given)
+    problems += check_trinity(config.trinity)
+    problems += _names(config)
+    return problems
+
+
+def check_or_raise(config: LearnConfig, workflow_given: bool = False) -> None:
+    """Raise ConfigError with every mistake; arguments as for `check`."""
+    raise_if_any(check(config, workflow_given))
+
+
+def _values(config: LearnConfig) -> list[Problem]:
+    problems = []
+    for key in _AUTO_KEYS:
+        value = get(config, key)
+        if isinstance(value, str) and value != AUTO:
+            allowed = (
+                "true, false or auto"
+                if key.endswith(("offload", "probs"))
+                else ("a number or auto")
+            )
+            remedy = did_you_mean(value, [AUTO])
+            problems.append(Problem(key, value, f"must be {allowed}", remedy))
+    for key, test, message in _RANGES:
+        value = get(config, key)
+        if value is not None and not isinstance(value, str) and not test(value):
+            problems.append(Problem(key, value, message))
+    for key, choices in _CHOICES.items():
+        value = get(config, key)
+        if value is not None and value not in choices:
+            allowed = f"must be one of {', '.join(choices)}"
+            problems.append(Problem(key, value, allowed, did_you_mean(str(value), choices)))
+    return problems
+
+
+def _contradictions(config: LearnConfig) -> list[Problem]:
+    problems = []
+    model, algorithm = config.model, config.algorithm
+    longest, response = model.max_model_len, model.max_response_tokens
+    if isinstance(longest, int) and isinstance(response, int) and response >= longest:
+        problems.append(
+            Problem(
+                "model.max_response_tokens",
+                response,
+                f"leaves no room for a prompt within model.max_model_len={longest}",
+                "raise the one or lower the other",
+            )
+        )
+    per_step = _product(algorithm.batch_size, algorithm.repeat_times)
+    fixed = algorithm.train_batch_size
+    if isinstance(fixed, int) and per_step and fixed < per_step and per_step % fixed:
+        problems.append(
+            Problem(
+                "algorithm.train_batch_size",
+                fixed,
+                f"does not divide the {per_step} rollouts of a step "
+                f"(batch_size {algorithm.batch_size} x repeat_times {algorithm.repeat_times})",
+                "take a divisor, or auto",
+            )
+        )
+    steps, warmup = algorithm.total_steps, algorithm.lr_warmup_steps
+    if isinstance(steps, int) and warmup >= steps:
+        problems.append(
+            Problem(
+                "algorithm.lr_warmup_steps",
+                warmup,
+                f"is not below algorithm.total_steps={steps}",
+            )
+        )
+    if isinstance(steps, int) and algorithm.total_epochs is not None:
+        problems.append(
+            Problem(
+                "algorithm.total_epochs",
+                algorithm.total_epochs,
+                f"algorithm.total_steps={steps} already says how long to train",
+                "set one of them",
+            )
+        )
+    if config.hardware.engine == "embedded" and config.hardware.gpus not in (0, AUTO):
+        problems.append(
+            Problem(
+                "hardware.gpus",
+                config.hardware.gpus,
+                "the embedded engine uses no GPU",
+                "hardware.logical_gpus pretends to have some",
+            )
+        )
+    if config.hardware.engine == "vllm" and config.hardware.logical_gpus:
+        problems.append(
+            Problem(
+                "hardware.logical_gpus",
+                config.hardware.logical_gpus,
+                "vLLM needs real GPUs",
+                "use hardware=cpu with logical GPUs",
+            )
+        )
+    if config.hardware.engine == "vllm" and config.hardware.gpus == 0:
+        problems.append(
+            Problem("hardware.gpus", 0, "vLLM needs at least one GPU", "use hardware=cpu")
+        )
+    return problems
+
+
+def _algorithm(config: LearnConfig) -> list[Problem]:
+    name = config.algorithm.name
+    known = algorithm_types()
+    if known and name not in known:
+        shown = [item for item in known if item not in UNSUPPORTED]
+        allowed = f"is no algorithm of Trinity; there are {', '.join(shown)}"
+        return [Problem("algorithm.name", name, allowed, did_you_mean(name, shown))]
+    if name in UNSUPPORTED:
+        return [Problem("algorithm.name", name, f"{UNSUPPORTED[name]}, so it cannot run here")]
+    if name in GROUPED and config.algorithm.repeat_times == 1:
+        return [
+            Problem(
+                "algorithm.repeat_times",
+                1,
+                f"{name} compares the rollouts of a task, one alone has nothing to learn from",
+                "take at least 2",
+            )
+        ]
+    return []
+
+
+def requested_layout(config: LearnConfig) -> Layout | None:
+    """Return the layout that the configuration asks for, None when that is left to `auto`.
+
+    Raises:
+        ValueError: When `hardware.layout` cannot be read.
+    """
+    hardware = config.hardware
+    if hardware.layout != AUTO:
+        return Layout.parse(hardware.layout)
+    if hardware.engines is None and hardware.trainer_gpus is None:
+        return None
+    return Layout(
+        engines=hardware.engines or 1,
+        tensor_parallel=hardware.tensor_parallel or 1,
+        trainer_gpus=hardware.trainer_gpus or 1,
+        sequence_parallel=hardware.sequence_parallel or 1,
+    )
+
+
+def _layout(config: LearnConfig, wrong: set[str]) -> list[Problem]:
+    hardware = config.hardware
+    try:
+        layout = requested_layout(config)
+    except ValueError as error:
+        return [Problem("hardware.layout", hardware.layout, str(error))]
+    if layout is None:
+        return []
+    problems = []
+    if hardware.layout != AUTO:
+        for name in ("engines", "tensor_parallel", "trainer_gpus", "sequence_parallel"):
+            value = getattr(hardware, name)
+            if value is not None and value != getattr(layout, name):
+                problems.append(
+                    Problem(
+                        f"hardware.{name}",
+                        value,
+                        f"hardware.layout={layout} says {getattr(layout, name)}",
+                        "set one of the two",
+                    )
+                )
+    gpus, nodes = hardware.gpus, hardware.nodes
+    if hardware.logical_gpus:
+        gpus, nodes = hardware.logical_gpus, 1
+    if isinstance(gpus, int) and gpus > 0 and not {"hardware.gpus", "hardware.nodes"} & wrong:
+        shape = config.model.shape
+        for reason in refusals(layout, gpus, nodes if isinstance(nodes, int) else 1, shape):
+            problems.append(Problem("hardware.layout", str(layout), reason))
+    return problems
+
+
+def _functions(config: LearnConfig, workflow_given: bool) -> list[Problem]:
+    problems = []
+    workflow = config.workflow
+    if workflow.function:
+        problems += check_function(
+            "workflow.function",
+            workflow.function,
+            WORKFLOW_ARGUMENTS,
+            WORKFLOW_OPTIONAL,
+            given=list(workflow.args),
+        )
+    elif not workflow_given:
+        problems.append(
+            Problem(
+                "workflow.function",
+                None,
+                "no workflow is chosen",
+                "add +experiment=gsm8k_react, or workflow.function=module:function",
+            )
+        )
+    if workflow.judge:
+        problems += check_function(
+            "workflow.judge", workflow.judge, JUDGE_ARGUMENTS, JUDGE_OPTIONAL
+        )
+    return problems
+
+
+def _names(config: LearnConfig) -> list[Problem]:
+    problems = []
+    name = config.run.name
+    if not name or name != name.strip() or any(sign in name for sign in "/\\\0") or name in "..":
+        problems.append(
+            Problem("run.name", name, "must be a plain folder name, without / and not empty")
+        )
+    seen = set()
+    for index, auxiliary in enumerate(config.workflow.auxiliary_models):
+        key = f"workflow.auxiliary_models.{index}"
+        if not auxiliary.name or not auxiliary.path:
+            problems.append(Problem(key, None, "needs both name and path"))
+        if auxiliary.name in seen:
+            problems.append(Problem(f"{key}.name", auxiliary.name, "is used twice"))
+        seen.add(auxiliary.name)
+        if auxiliary.engines < 1 or auxiliary.tensor_parallel < 1:
+            problems.append(Problem(key, None, "engines and tensor_parallel must be at least 1"))
+    return problems
+
+
+def _product(a: Any, b: Any) -> int | None:
+    return a * b if isinstance(a, int) and isinstance(b, int) else None

@@ -1,0 +1,68 @@
+"""Reads a model's shape from its config.json, and compares it with what a preset says."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from rlagent.config.errors import Problem
+from rlagent.config.estimate import hub_cache
+from rlagent.config.paths import local_path
+from rlagent.config.schema import ModelShape
+
+_NAMES = {
+    "layers": "num_hidden_layers",
+    "hidden": "hidden_size",
+    "intermediate": "intermediate_size",
+    "heads": "num_attention_heads",
+    "kv_heads": "num_key_value_heads",
+    "head_dim": "head_dim",
+    "vocab": "vocab_size",
+    "tied": "tie_word_embeddings",
+}
+
+
+def read_shape(path: str) -> ModelShape | None:
+    """Return the shape in the config.json of a local folder or of a cached hub model.
+
+    None when there is no such file here, or it is no decoder-only transformer.
+    """
+    file = _config_file(path)
+    if file is None:
+        return None
+    data = json.loads(file.read_text(encoding="utf-8"))
+    data = data.get("text_config", data)
+    if "num_hidden_layers" not in data:
+        return None
+    values = {ours: data[theirs] for ours, theirs in _NAMES.items() if data.get(theirs) is not None}
+    # Hugging Face's own defaults for what a config.json may leave out.
+    values.setdefault("kv_heads", values.get("heads", 0))
+    if "head_dim" not in values and values.get("heads"):
+        values["head_dim"] = values["hidden"] // values["heads"]
+    return ModelShape(**values)
+
+
+def shape_problems(stated: ModelShape, read: ModelShape, path: str) -> list[Problem]:
+    """Return where a stated shape differs from the one that the model has."""
+    problems = []
+    for item in dataclasses.fields(ModelShape):
+        said, found = getattr(stated, item.name), getattr(read, item.name)
+        if said != found:
+            problems.append(
+                Problem(
+                    f"model.shape.{item.name}",
+                    said,
+                    f"config.json of {path} says {found}",
+                    "correct the preset or choose another model.path",
+                )
+            )
+    return problems
+
+
+def _config_file(path: str) -> Path | None:
+    local = local_path(path)
+    if local is not None:
+        file = local / "config.json"
+        return file if file.is_file() else None
+    snapshots = hub_cache() / f"models--{path.replace('/', '--')}" / "snapshots"
+    files = sorted(snapshots.glob("*/config.json")) if snapshots.is_dir() else []
+    return files[-1] if files else None

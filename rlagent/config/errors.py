@@ -1,0 +1,55 @@
+"""What is wrong with a configuration, one line per mistake; finding mistakes is check.py's work."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a configuration.
+
+    Args:
+        key: The dotted key, the flag or the words that are wrong; may be empty.
+        value: What was given for it; None prints no value.
+        message: What is wrong, and what is allowed.
+        remedy: What to do; may be empty.
+    """
+
+    key: str
+    value: object
+    message: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        """Return `key=value: message; remedy` as one line."""
+        head = self.key if self.value is None else f"{self.key}={_short(self.value)}"
+        line = f"{head}: {self.message}" if head else self.message
+        if self.remedy:
+            line = f"{line}; {self.remedy}"
+        return " ".join(line.split())
+
+
+class ConfigError(Exception):
+    """The configuration is wrong; `problems` holds every mistake that was found."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems: list[Problem] = list(problems)
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        """Return one line per problem."""
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+def raise_if_any(problems: Iterable[Problem]) -> None:
+    """Raise ConfigError when there is at least one problem."""
+    found = list(problems)
+    if found:
+        raise ConfigError(found)
+
+
+def _short(value: object, limit: int = 80) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,0 +1,280 @@
+"""Finds user functions (`module:function`, `file.py:function`) and checks their signature.
+
+Checking reads the source without running it, since a workflow's module may import whole agent
+frameworks. `import_function` does run it and is for the processes that call the function.
+"""
+
+import ast
+import importlib
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlagent.config.errors import Problem
+from rlagent.config.names import did_you_mean
+
+WORKFLOW_ARGUMENTS = ("task", "model")
+WORKFLOW_OPTIONAL = ("auxiliary_models", "logger")
+JUDGE_ARGUMENTS = ("task", "response")
+JUDGE_OPTIONAL = ("auxiliary_models", "logger")
+
+_FORM = "module:function or path/to/file.py:function"
+_MOST_IMPORTS = 8
+"""How many `from x import f` are followed to find where f is defined."""
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where a name is defined; `node` is None when only running the module would tell."""
+
+    file: Path
+    node: ast.FunctionDef | ast.AsyncFunctionDef | None
+
+
+class NotFoundError(Exception):
+    """A function cannot be found; the message says what is missing, `remedy` what to do."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """Return module (or file) and function of a reference.
+
+    >>> split_reference("rlagent.workflows.gsm8k_react:react_agent")
+    ('rlagent.workflows.gsm8k_react', 'react_agent')
+
+    Raises:
+        NotFoundError: When it is not of that form.
+    """
+    module, colon, name = reference.rpartition(":")
+    if not colon or not module or not name.isidentifier():
+        remedy = ""
+        if "." in reference and ":" not in reference:
+            remedy = f"did you mean {':'.join(reference.rsplit('.', 1))}?"
+        raise NotFoundError(f"is not of the form {_FORM}", remedy)
+    return module, name
+
+
+def module_file(module: str, folder: Path | None = None) -> Path:
+    """Return the source file of a module (dotted name or path) without importing anything.
+
+    Args:
+        module: As before the colon of a reference.
+        folder: Searched first; the working directory by default.
+
+    Raises:
+        NotFoundError: When there is no such module, or no Python source for it.
+    """
+    folder = folder or Path.cwd()
+    if module.endswith(".py") or "/" in module:
+        path = folder / Path(module).expanduser()
+        if not path.is_file():
+            raise NotFoundError(f"there is no file {module}")
+        return path
+    path_list: Sequence[str] | None = [str(folder), *sys.path]
+    found = None
+    parts = module.split(".")
+    for index, part in enumerate(parts):
+        name = ".".join(parts[: index + 1])
+        # PathFinder alone never executes the packages on the way.
+        found = importlib.machinery.PathFinder.find_spec(name, path_list)
+        if found is None and index == 0:
+            found = importlib.util.find_spec(part)
+        if found is None:
+            known = _modules_in(path_list or []) if index else []
+            prefix = ".".join([*parts[:index], ""])
+            remedy = did_you_mean(name, [prefix + item for item in known])
+            raise NotFoundError(f"there is no module {name}", remedy)
+        path_list = list(found.submodule_search_locations or [])
+    assert found is not None
+    if not found.origin or not found.origin.endswith(".py"):
+        raise NotFoundError(f"the module {module} has no Python source file")
+    return Path(found.origin)
+
+
+def locate(reference: str, folder: Path | None = None) -> Located:
+    """Find where the function of a reference is defined, following `from x import f`.
+
+    Raises:
+        NotFoundError: When module or function do not exist, or the file is not valid Python.
+    """
+    module, name = split_reference(reference)
+    for _ in range(_MOST_IMPORTS):
+        file = module_file(module, folder)
+        try:
+            tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
+        except SyntaxError as error:
+            raise NotFoundError(f"{file} line {error.lineno}: {error.msg}") from error
+        names = _Names(tree)
+        if name in names.functions:
+            return Located(file, names.functions[name])
+        if name in names.imported:
+            source, original, level = names.imported[name]
+            if level:
+                package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+                base = package.split(".")[: len(package.split(".")) - (level - 1)]
+                source = ".".join([*base, source] if source else base)
+            if not source or module.endswith(".py"):
+                return Located(file, None)
+            module, name = source, original
+            continue
+        if name in names.others or names.star:
+            return Located(file, None)
+        raise NotFoundError(
+            f"{file.name} has no function {name}", did_you_mean(name, list(names.functions))
+        )
+    raise NotFoundError(f"{reference} is imported in a circle")
+
+
+def check_function(
+    key: str,
+    reference: str,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    given: Sequence[str] = (),
+    folder: Path | None = None,
+) -> list[Problem]:
+    """Return what is wrong with a user function: not found, or a signature that does not fit.
+
+    Args:
+        key: The setting that names it, for the message.
+        reference: `module:function` or `file.py:function`.
+        required: Arguments that it must take.
+        optional: Arguments that it gets when it names them.
+        given: Further keyword arguments that it will be called with.
+        folder: Searched first; the working directory by default.
+    """
+    try:
+        located = locate(reference, folder)
+    except NotFoundError as error:
+        return [Problem(key, reference, str(error), error.remedy)]
+    if located.node is None:
+        return []
+    arguments = located.node.args
+    names = [item.arg for item in (*arguments.args, *arguments.kwonlyargs)]
+    needed = _without_default(arguments)
+    wanted = f"def {located.node.name}({', '.join(required)}, ...)"
+    problems = []
+    missing = [name for name in required if name not in names]
+    if missing and arguments.kwarg is None:
+        problems.append(
+            Problem(
+                key,
+                reference,
+                f"takes ({', '.join(names)}) but must take {' and '.join(required)}; "
+                f"missing: {', '.join(missing)}",
+                f"write {wanted}",
+            )
+        )
+        return problems
+    allowed = {*required, *optional, *given}
+    for name in needed:
+        if name not in allowed:
+            problems.append(
+                Problem(
+                    key,
+                    reference,
+                    f"needs the argument {name}, which nothing gives",
+                    f"give it a default, or set workflow.args.{name}",
+                )
+            )
+    if arguments.kwarg is None:
+        for name in given:
+            if name not in names:
+                problems.append(
+                    Problem(
+                        f"workflow.args.{name}",
+                        None,
+                        f"{located.node.name} takes no such argument",
+                        did_you_mean(name, names),
+                    )
+                )
+    return problems
+
+
+def import_function(reference: str, folder: Path | None = None) -> Callable[..., Any]:
+    """Import and return a user function; this runs its module.
+
+    The folder (working directory by default) joins sys.path, so that `module:function` also
+    works from a console script.
+
+    Raises:
+        NotFoundError: When there is no such module or function.
+    """
+    module, name = split_reference(reference)
+    folder = folder or Path.cwd()
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    if module.endswith(".py") or "/" in module:
+        file = module_file(module, folder)
+        spec = importlib.util.spec_from_file_location(file.stem, file)
+        assert spec is not None
+        assert spec.loader is not None
+        loaded = importlib.util.module_from_spec(spec)
+        sys.modules.setdefault(file.stem, loaded)
+        spec.loader.exec_module(loaded)
+    else:
+        module_file(module, folder)
+        loaded = importlib.import_module(module)
+    function = getattr(loaded, name, None)
+    if not callable(function):
+        raise NotFoundError(f"{module} has no function {name}")
+    return function
+
+
+class _Names:
+    """The names that a module binds at its top level, also inside if and try."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self.functions: dict[str, ast.FunctionDef | ast.AsyncFunctionDef] = {}
+        self.imported: dict[str, tuple[str, str, int]] = {}
+        self.others: set[str] = set()
+        self.star = False
+        self._read(tree.body)
+
+    def _read(self, body: Sequence[ast.stmt]) -> None:
+        for node in body:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                if node.decorator_list:
+                    # A decorator may change the signature.
+                    self.others.add(node.name)
+                else:
+                    self.functions[node.name] = node
+            elif isinstance(node, ast.ClassDef):
+                self.others.add(node.name)
+            elif isinstance(node, ast.ImportFrom):
+                for alias in node.names:
+                    self.star = self.star or alias.name == "*"
+                    bound = alias.asname or alias.name
+                    self.imported[bound] = (node.module or "", alias.name, node.level)
+            elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                self.others.update(item.id for item in targets if isinstance(item, ast.Name))
+            else:
+                for part in ("body", "orelse", "finalbody"):
+                    self._read(getattr(node, part, []))
+                for handler in getattr(node, "handlers", []):
+                    self._read(handler.body)
+
+
+def _without_default(arguments: ast.arguments) -> list[str]:
+    positional = [*arguments.posonlyargs, *arguments.args]
+    count = len(positional) - len(arguments.defaults)
+    names = [item.arg for item in positional[:count]]
+    pairs = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    return names + [item.arg for item, default in pairs if default is None]
+
+
+def _modules_in(folders: Sequence[str]) -> list[str]:
+    names = []
+    for folder in folders:
+        for entry in sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []:
+            if entry.suffix == ".py" or (entry / "__init__.py").is_file():
+                names.append(entry.stem)
+    return names

@@ -1,0 +1,60 @@
+"""The identity of a trial: what makes two runs the same run.
+
+The composed configuration before `auto` is resolved, so that the same command is the same trial
+on the same machine, without what only says where and how it is shown.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from rlagent.config.paths import local_path
+from rlagent.config.schema import LearnConfig
+
+LEFT_OUT = {
+    # More steps continue a run.
+    "algorithm": ("total_steps", "total_epochs", "keep_checkpoints", "save_interval"),
+    "monitor": None,
+    "run": None,
+    # Where Ray is found, and what a plan is made for.
+    "hardware": ("ray", "gpu"),
+}
+"""Groups (None: all of it) and fields that do not change a trial's identity."""
+
+
+def identity(config: LearnConfig) -> dict[str, Any]:
+    """Return what a trial's id is made of, as plain data.
+
+    Model and dataset count by their path: a folder by its absolute path, a hub id as written.
+    """
+    from rlagent.config.compose import to_mapping
+
+    data = to_mapping(config)
+    for group, fields in LEFT_OUT.items():
+        if fields is None:
+            del data[group]
+        else:
+            for name in fields:
+                del data[group][name]
+    for name in ("total_steps", "save_interval"):
+        del data["model"]["recipe"][name]
+    data["run"] = {"name": config.run.name}
+    for group, key in (("model", "path"), ("dataset", "path"), ("dataset", "eval_path")):
+        value = data[group][key]
+        if value and not value.startswith("builtin:"):
+            local = local_path(value)
+            data[group][key] = str(local.resolve()) if local else value
+    native = getattr(config, "native", None)
+    if native:
+        data["native"] = native
+    return data
+
+
+def trial_id(config: LearnConfig) -> str:
+    """Return the id of a trial: 8 hexadecimal digits of a hash of its identity.
+
+    Args:
+        config: As composed; not resolved.
+    """
+    text = json.dumps(identity(config), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,0 +1,149 @@
+"""Reads a configuration file: a composed one of ours, or a native Trinity YAML.
+
+Both strictly: every unknown key is named with the nearest valid one, before anything starts.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rlagent.config.compose import SPEC, from_mapping
+from rlagent.config.errors import ConfigError, Problem, raise_if_any
+from rlagent.config.schema import LearnConfig
+from rlagent.config.trinity_schema import check_trinity, trinity_spec
+
+_OURS = {"dataset", "hardware", "workflow", "run", "trinity", "seed"}
+"""Top-level keys that only our configuration has."""
+
+
+@dataclass
+class NativeConfig(LearnConfig):
+    """A native Trinity YAML; the fields of LearnConfig mirror what it says.
+
+    Args:
+        native: The file as plain data. It reaches Trinity unchanged in every field that it sets.
+        source: The file.
+    """
+
+    native: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
+
+
+def load_config(path: str) -> LearnConfig:
+    """Read a YAML file.
+
+    Args:
+        path: A composed configuration (as `rlagent plan --yaml` prints it, or parts of one) or a
+            native Trinity YAML, told apart by the top-level keys.
+
+    Raises:
+        ConfigError: With every mistake: unreadable, unknown keys, wrong types.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise ConfigError([Problem("", None, f"there is no file {path}")])
+    try:
+        node = OmegaConf.load(file)
+        data = OmegaConf.to_container(node, resolve=True)
+    except (yaml.YAMLError, OmegaConfBaseException, OSError) as error:
+        line = " ".join(str(error).split())
+        raise ConfigError([Problem("", None, f"{path} cannot be read: {line}")]) from error
+    if not isinstance(data, dict) or not data:
+        raise ConfigError([Problem("", None, f"{path} holds no settings")])
+    plain = {str(key): value for key, value in data.items()}
+    if is_native(plain):
+        raise_if_any(check_trinity(plain, prefix=""))
+        return native_config(plain, str(file))
+    config, problems = from_mapping(plain)
+    raise_if_any(problems)
+    return config
+
+
+def is_native(data: dict[str, Any]) -> bool:
+    """Return whether plain data is a native Trinity configuration, from its top-level keys.
+
+    What both have (model, algorithm, monitor) does not count; without any telling key, the one
+    in whose schema more of the second-level keys exist wins, ours on a tie.
+    """
+    spec = trinity_spec()
+    theirs = set(spec.fields) if spec else set()
+    ours_only = set(SPEC.fields) - theirs
+    theirs_only = theirs - set(SPEC.fields)
+    ours_count, theirs_count = len(ours_only & set(data)), len(theirs_only & set(data))
+    if ours_count or theirs_count:
+        return theirs_count > ours_count
+    if spec is None:
+        return False
+    second = [
+        (group, key) for group, child in data.items() if isinstance(child, dict) for key in child
+    ]
+    fitting = []
+    for tree in (SPEC, spec):
+        fitting.append(
+            sum(group in tree.fields and key in tree.fields[group].fields for group, key in second)
+        )
+    return fitting[1] > fitting[0]
+
+
+def native_config(data: dict[str, Any], source: str = "") -> NativeConfig:
+    """Return a NativeConfig whose own fields say what the native settings say."""
+    config = NativeConfig(native=data, source=source)
+    model, algorithm = data.get("model") or {}, data.get("algorithm") or {}
+    buffer, cluster = data.get("buffer") or {}, data.get("cluster") or {}
+    explorer, trainer = data.get("explorer") or {}, data.get("trainer") or {}
+    rollout = explorer.get("rollout_model") or {}
+    taskset = _first_taskset(buffer.get("explorer_input") or {})
+
+    _take(config.model, model, path="model_path", max_model_len="max_model_len")
+    _take(config.model, model, max_response_tokens="max_response_tokens")
+    _take(config.model, model, temperature="temperature", top_p="top_p", top_k="top_k")
+    _take(config.model, rollout, dtype="dtype", tool_call_parser="tool_call_parser")
+    _take(config.model, rollout, reasoning_parser="reasoning_parser")
+    _take(config.model, rollout, enable_thinking="enable_thinking")
+    _take(config.dataset, taskset, path="path", subset="subset_name", split="split")
+    config.dataset.columns = []
+    config.dataset.eval_split = None
+    config.algorithm.name = algorithm.get("algorithm_type", "ppo")
+    config.algorithm.repeat_times = algorithm.get("repeat_times") or 1
+    _take(config.algorithm, algorithm.get("optimizer") or {}, lr="lr")
+    _take(config.algorithm, buffer, batch_size="batch_size", total_steps="total_steps")
+    _take(config.algorithm, buffer, train_batch_size="train_batch_size")
+    if config.algorithm.total_steps == "auto":
+        config.algorithm.total_epochs = buffer.get("total_epochs") or 1
+    _take(config.algorithm, trainer, save_interval="save_interval", grad_clip="grad_clip")
+    synchronizer = data.get("synchronizer") or {}
+    _take(config.algorithm, synchronizer, sync_interval="sync_interval")
+    engine = rollout.get("engine_type", "vllm")
+    config.hardware.engine = "embedded" if engine == "embedded" else "vllm"
+    _take(config.hardware, cluster, gpus="gpu_per_node", nodes="node_num")
+    engines, tensor = rollout.get("engine_num", 1), rollout.get("tensor_parallel_size", 1)
+    if isinstance(config.hardware.gpus, int) and isinstance(config.hardware.nodes, int):
+        total = config.hardware.gpus * config.hardware.nodes
+        if total > engines * tensor:
+            config.hardware.engines = engines
+            config.hardware.tensor_parallel = tensor
+            config.hardware.trainer_gpus = total - engines * tensor
+            config.hardware.sequence_parallel = trainer.get("ulysses_sequence_parallel_size", 1)
+    monitor = (data.get("monitor") or {}).get("monitor_type")
+    if monitor in ("wandb", "tensorboard"):
+        config.monitor.type = monitor
+    config.monitor.project = data.get("project") or config.monitor.project
+    config.run.name = str(data.get("name") or "run").replace("/", "-")
+    return config
+
+
+def _first_taskset(explorer_input: dict[str, Any]) -> dict[str, Any]:
+    several = explorer_input.get("tasksets") or []
+    return explorer_input.get("taskset") or (several[0] if several else {})
+
+
+def _take(section: Any, data: dict[str, Any], **names: str) -> None:
+    """Set the named fields of `section` to what `data` holds for them; null holds nothing."""
+    for ours, theirs in names.items():
+        value = data.get(theirs)
+        if value not in (None, "", 0):
+            setattr(section, ours, value)

@@ -1,0 +1,143 @@
+"""Finds what is wrong with command-line overrides one by one, where Hydra stops at the first.
+
+Knows Hydra's override grammar and the groups of presets; values are checked after composition.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from rlagent.config.errors import Problem
+from rlagent.config.names import did_you_mean, nearest
+from rlagent.config.spec import Spec, find, keys_of
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The groups of presets on the search path.
+
+    Args:
+        names: Names of all groups.
+        options: Returns the presets of a group.
+        given: Groups that the defaults list already holds; others are added with `+`.
+    """
+
+    names: Sequence[str]
+    options: Callable[[str], Sequence[str]]
+    given: Sequence[str]
+
+
+def parse(argument: str) -> Override | None:
+    """Return one parsed override, None when Hydra's grammar refuses it."""
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return None
+
+
+def lint(
+    arguments: Sequence[str], groups: Groups, spec: Spec, multirun: bool = False
+) -> tuple[list[str], list[Problem]]:
+    """Split overrides into those that Hydra can compose and what is wrong with the others.
+
+    Args:
+        arguments: The overrides as typed.
+        groups: Groups of presets.
+        spec: What LearnConfig may hold; keys that do not exist are refused, `+` or not.
+        multirun: Whether several values for one key are a sweep.
+    """
+    good, problems = [], []
+    for argument in arguments:
+        override = parse(argument)
+        problem = (
+            _malformed(argument, groups, spec)
+            if override is None
+            else _problem(override, groups, spec, multirun)
+        )
+        if problem is None:
+            good.append(argument)
+        else:
+            problems.append(problem)
+    return good, problems
+
+
+def _malformed(argument: str, groups: Groups, spec: Spec) -> Problem:
+    if "=" not in argument:
+        known = [*keys_of(spec), *groups.names]
+        name = nearest(argument.lstrip("+-~"), known)
+        example = f"such as {name}=..." if name else "such as seed=2"
+        return Problem(argument, None, "is neither a flag nor key=value", f"write it {example}")
+    key, value = argument.split("=", 1)
+    return Problem(key, value, "cannot be read", f"quote the value for Hydra: '{key}=\"{value}\"'")
+
+
+def _problem(override: Override, groups: Groups, spec: Spec, multirun: bool) -> Problem | None:
+    key = override.key_or_group
+    if override.is_hydra_override():
+        return None
+    # Group options are names; the raw text after `=` is what was meant.
+    line = override.input_line or key
+    value = line.split("=", 1)[1] if "=" in line else None
+    if override.is_sweep_override() and not multirun:
+        return Problem(
+            key,
+            value,
+            "several values are a sweep",
+            f"add -m for one run per value, or write [{value}] for a list",
+        )
+    if key in groups.names:
+        return _group_problem(override, groups, value)
+    if override.package is not None or "/" in key:
+        known = list(groups.names)
+        return Problem(key, value, "there is no such group", did_you_mean(key, known))
+    if find(spec, key) is None:
+        known = [*keys_of(spec), *groups.names]
+        found = nearest(key, known)
+        remedy = f"did you mean {found}?" if found else "--cfg job shows all keys"
+        return Problem(key, value, "there is no such key", remedy)
+    if override.is_add() and not _is_open(key, spec) and not isinstance(override.value(), dict):
+        return Problem(f"+{key}", value, "exists already", f"write {key}={value}")
+    if override.is_delete() and not _is_open(key, spec):
+        return Problem(f"~{key}", None, "a setting cannot be removed", "give it another value")
+    return None
+
+
+def _is_open(key: str, spec: Spec) -> bool:
+    """Return whether the key lies inside a node whose keys are free."""
+    parent = find(spec, key.rsplit(".", 1)[0]) if "." in key else spec
+    return parent is not None and parent.kind != "struct"
+
+
+def _group_problem(override: Override, groups: Groups, value: str | None) -> Problem | None:
+    key = override.key_or_group
+    if override.is_delete():
+        return Problem(f"~{key}", None, "a group cannot be removed", "choose another preset")
+    options = list(groups.options(key))
+    names = _option_names(override, options)
+    for name in names:
+        if name not in options:
+            return Problem(
+                key,
+                name,
+                f"there is no such preset; there are {', '.join(options)}",
+                did_you_mean(name, options),
+            )
+    if key in groups.given and override.is_add():
+        return Problem(f"+{key}", value, f"{key} has a preset already", f"write {key}={value}")
+    if key not in groups.given and not override.is_add():
+        return Problem(key, value, "is not among the defaults", f"write +{key}={value}")
+    return None
+
+
+def _option_names(override: Override, options: Sequence[str]) -> list[str]:
+    """Return the presets that an override chooses; several in a sweep."""
+    if not override.is_sweep_override():
+        value = override.value()
+        return [str(item) for item in value] if isinstance(value, list) else [str(value)]
+    if override.is_choice_sweep() and not hasattr(override._value, "include"):
+        return [name.strip("'\"") for name in override.sweep_string_iterator()]
+    # A glob chooses among what exists.
+    return [options[0]] if options else []

@@ -1,0 +1,55 @@
+"""Reads presets of a group outside of Hydra, for what `auto` may become."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from rlagent.config.errors import ConfigError, Problem
+from rlagent.config.names import did_you_mean
+from rlagent.config.paths import conf_dir
+from rlagent.config.schema import DatasetConfig, ModelConfig
+from rlagent.config.spec import T, build, spec_of, validate
+
+
+def model_preset(name: str, config_dirs: Sequence[str] = ()) -> ModelConfig:
+    """Return a preset of the group model; raises ConfigError when there is none."""
+    return _preset("model", name, ModelConfig, config_dirs)
+
+
+def dataset_preset(name: str, config_dirs: Sequence[str] = ()) -> DatasetConfig:
+    """Return a preset of the group dataset; raises ConfigError when there is none."""
+    return _preset("dataset", name, DatasetConfig, config_dirs)
+
+
+def model_preset_of_path(path: str, config_dirs: Sequence[str] = ()) -> ModelConfig | None:
+    """Return the preset whose path this is, None when no preset has it."""
+    for folder in _folders("model", config_dirs):
+        for file in sorted(folder.glob("*.yaml")):
+            if OmegaConf.load(file).get("path") == path:
+                return model_preset(file.stem, config_dirs)
+    return None
+
+
+def preset_names(group: str, config_dirs: Sequence[str] = ()) -> list[str]:
+    """Return the presets of a group, sorted."""
+    folders = _folders(group, config_dirs)
+    return sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+
+
+def _preset(group: str, name: str, cls: type[T], config_dirs: Sequence[str]) -> T:
+    for folder in _folders(group, config_dirs):
+        file = folder / f"{name}.yaml"
+        if file.is_file():
+            data = OmegaConf.to_container(OmegaConf.load(file))
+            cleaned, problems = validate(data, spec_of(cls), f"{group}.")
+            if problems:
+                raise ConfigError(problems)
+            return build(cls, cleaned)
+    known = preset_names(group, config_dirs)
+    raise ConfigError([Problem(group, name, "there is no such preset", did_you_mean(name, known))])
+
+
+def _folders(group: str, config_dirs: Sequence[str]) -> list[Path]:
+    folders = [conf_dir() / group, *(Path(folder) / group for folder in config_dirs)]
+    return [folder for folder in folders if folder.is_dir()]

@@ -1,0 +1,116 @@
+"""Contradictions that only show once `auto` is filled: lengths, rows, columns, divisibility."""
+
+import json
+from pathlib import Path
+
+from rlagent.config.batch import count_rows, split_file
+from rlagent.config.errors import Problem
+from rlagent.config.names import did_you_mean
+from rlagent.config.paths import local_path
+from rlagent.config.schema import DatasetConfig, LearnConfig
+from rlagent.layout.layout import Layout
+
+
+def resolved_problems(config: LearnConfig, layout: Layout) -> list[Problem]:
+    """Return what contradicts itself in a resolved configuration."""
+    return _lengths(config) + _batch(config, layout) + _dataset(config)
+
+
+def _lengths(config: LearnConfig) -> list[Problem]:
+    longest, response = int(config.model.max_model_len), int(config.model.max_response_tokens)
+    if response < longest:
+        return []
+    return [
+        Problem(
+            "model.max_response_tokens",
+            response,
+            f"leaves no room for a prompt within model.max_model_len={longest}",
+            "raise the one or lower the other",
+        )
+    ]
+
+
+def _batch(config: LearnConfig, layout: Layout) -> list[Problem]:
+    algorithm, problems = config.algorithm, []
+    rollouts = int(algorithm.batch_size) * int(algorithm.repeat_times)
+    fixed = algorithm.train_batch_size
+    if isinstance(fixed, int) and fixed % layout.data_parallel:
+        problems.append(
+            Problem(
+                "algorithm.train_batch_size",
+                fixed,
+                f"is no multiple of the trainer's {layout.data_parallel} data-parallel parts",
+                "take a multiple, or auto",
+            )
+        )
+    rows = count_rows(config.dataset)
+    if rows is not None and int(algorithm.batch_size) > rows:
+        problems.append(
+            Problem(
+                "algorithm.batch_size",
+                algorithm.batch_size,
+                f"{config.dataset.path} has only {rows} training tasks",
+                f"take at most {rows}",
+            )
+        )
+    if rollouts < layout.data_parallel:
+        problems.append(
+            Problem(
+                "algorithm.batch_size",
+                algorithm.batch_size,
+                f"{rollouts} rollouts per step are fewer than the trainer's "
+                f"{layout.data_parallel} data-parallel parts",
+                "raise it",
+            )
+        )
+    return problems
+
+
+def _dataset(config: LearnConfig) -> list[Problem]:
+    dataset = config.dataset
+    problems = _split(dataset, "dataset.path", dataset.path, dataset.split)
+    if dataset.eval_split:
+        key = "dataset.eval_path" if dataset.eval_path else "dataset.eval_split"
+        path = dataset.eval_path or dataset.path
+        if not problems or path != dataset.path:
+            problems += _split(dataset, key, path, dataset.eval_split)
+    return problems
+
+
+def _split(dataset: DatasetConfig, key: str, path: str, split: str) -> list[Problem]:
+    local = local_path(path)
+    if local is None:
+        return []
+    file = split_file(path, split)
+    if file is None:
+        return [_missing_split(key, path, split, local)]
+    with file.open(encoding="utf-8") as lines:
+        first = next((line for line in lines if line.strip()), "")
+    try:
+        row = json.loads(first or "null")
+    except json.JSONDecodeError as error:
+        return [Problem(key, path, f"{file} line 1 is no JSON: {error.msg}")]
+    if not isinstance(row, dict):
+        return [Problem(key, path, f"{file} has no rows of the form {{...}}")]
+    missing = [name for name in dataset.columns if name not in row]
+    return [
+        Problem(
+            "dataset.columns",
+            name,
+            f"{file} has the columns {', '.join(row)}",
+            did_you_mean(name, list(row), "set dataset.columns to those that the workflow needs"),
+        )
+        for name in missing
+    ]
+
+
+def _missing_split(key: str, path: str, split: str, local: Path) -> Problem:
+    if not local.exists():
+        return Problem(key, path, "there is no such file or folder", "give a path or a hub id")
+    if local.is_file():
+        return Problem(key, path, "is no .jsonl file", "write one JSON object per line")
+    there = sorted(file.stem for file in local.glob("*.jsonl"))
+    listed = ", ".join(there) if there else "none"
+    return Problem(
+        key, path, f"has no {split}.jsonl; splits there: {listed}", did_you_mean(split, there)
+    )

@@ -1,0 +1,4 @@
+"""GPU layouts: how GPUs are shared between rollout engines and the trainer.
+
+Nothing in this package imports torch, ray, trinity, agentscope, vllm or wandb.
+"""

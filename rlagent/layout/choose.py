@@ -1,0 +1,94 @@
+"""Which layout to take for a number of GPUs and a model.
+
+A first ranking by memory and balance; it knows nothing about measured speed.
+"""
+
+import re
+
+from rlagent.config.machine import Machine
+from rlagent.config.schema import ModelShape
+from rlagent.layout.fit import fits
+from rlagent.layout.layout import Layout, refusals
+
+_LONG_SEQUENCE = 16384
+"""From this length on two trainer GPUs share a sequence, as in AgentScope's example."""
+_ASSUMED_GIB = 80.0
+
+
+def gpu_memory_gib(gpu: str, machine: Machine) -> float:
+    """Return the memory of one GPU in GiB.
+
+    Args:
+        gpu: A name with its size, such as h100-80g, or the name of one that is there.
+        machine: The machine; its smallest GPU counts when the name carries no size.
+    """
+    size = re.search(r"(\d+)\s*g(?:i?b)?$", gpu.lower())
+    if size:
+        return float(size.group(1))
+    if machine.gpus:
+        return min(item.memory_gib for item in machine.gpus)
+    return _ASSUMED_GIB
+
+
+def legal_layouts(gpus_per_node: int, nodes: int, shape: ModelShape | None) -> list[Layout]:
+    """Return every legal layout that uses all GPUs, in no particular order."""
+    total = gpus_per_node * nodes
+    if total == 1:
+        return [Layout(1, 1, 1, colocated=True)]
+    found = []
+    for tensor in _powers_of_two(gpus_per_node):
+        for engines in range(1, total // tensor + 1):
+            trainer = total - engines * tensor
+            for sequence in _powers_of_two(trainer):
+                layout = Layout(engines, tensor, trainer, sequence)
+                if not refusals(layout, gpus_per_node, nodes, shape):
+                    found.append(layout)
+    return found
+
+
+def best_layout(
+    gpus_per_node: int,
+    nodes: int,
+    shape: ModelShape,
+    gpu_gib: float | None,
+    max_model_len: int,
+    offload: bool = False,
+    may_offload: bool = False,
+) -> Layout | None:
+    """Return the first choice among the legal layouts that fit, None when none does.
+
+    Preferred, in this order: no offloading, half of the GPUs for the trainer, small tensor
+    parallelism, and two GPUs per sequence for long sequences, else one.
+
+    Args:
+        gpus_per_node: GPUs of one node.
+        nodes: Nodes.
+        shape: The model's shape.
+        gpu_gib: Memory of one GPU; None leaves memory out.
+        max_model_len: Longest sequence in tokens.
+        offload: Count with parameters and optimizer in host memory.
+        may_offload: Try that when nothing fits without.
+    """
+    total = gpus_per_node * nodes
+    if total < 1:
+        return None
+    sequence = 2 if max_model_len >= _LONG_SEQUENCE else 1
+
+    def rank(layout: Layout) -> tuple[float, ...]:
+        return (
+            abs(layout.trainer_gpus - total / 2),
+            layout.tensor_parallel,
+            abs(layout.sequence_parallel - sequence),
+            layout.sequence_parallel,
+        )
+
+    ranked = sorted(legal_layouts(gpus_per_node, nodes, shape), key=rank)
+    for offloaded in [offload, True] if may_offload else [offload]:
+        for layout in ranked:
+            if gpu_gib is None or fits(shape, layout, gpu_gib, max_model_len, offloaded):
+                return layout
+    return None
+
+
+def _powers_of_two(most: int) -> list[int]:
+    return [2**power for power in range(most.bit_length()) if 2**power <= most]
