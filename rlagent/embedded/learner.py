@@ -1,0 +1,381 @@
+"""One training step of the embedded trainer: experiences in, updated weights and metrics out.
+
+Composes batch.py, scoring.py, objective.py, advantages.py and optim.py. It knows nothing of Ray,
+checkpoints or weight synchronisation.
+"""
+
+import time
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from rlagent.embedded.advantages import TrainerAdvantage
+from rlagent.embedded.batch import (
+    MicroBatch,
+    Sample,
+    make_sample,
+    merge_rows,
+    plan_micro_batches,
+    split_updates,
+)
+from rlagent.embedded.objective import Extent, Objective
+from rlagent.embedded.optim import apply_update, lr_factor, make_optimizer, warmup_steps
+from rlagent.embedded.scoring import Scorer
+from rlagent.embedded.step_metrics import agreement_metrics, data_metrics
+
+ACTIVATION_BYTES = 3 * 2**29
+"""Memory that the activations of one micro-batch may take, by a rough estimate: 1.5 GiB."""
+
+MOST_TOKENS = 4096
+"""Tokens of a micro-batch of a small model; beyond this nothing gets faster."""
+
+
+def default_token_budget(model_config: Any) -> int:
+    """Tokens of a micro-batch so that activations fit ACTIVATION_BYTES.
+
+    A block keeps about 14 vectors of the residual width and 4 of the feed-forward width per token
+    for the backward pass, in float32.
+    """
+    hidden = model_config.hidden_size
+    inner = getattr(model_config, "intermediate_size", None) or 4 * hidden
+    per_token = 4 * model_config.num_hidden_layers * (14 * hidden + 4 * inner)
+    return int(min(MOST_TOKENS, max(256, ACTIVATION_BYTES // per_token)))
+
+
+class Learner:
+    """Holds the trained model, its optimizer and the loss.
+
+    Args:
+        config: Trinity's Config after its validators.
+        model: Float32, in evaluation mode; its parameters are trained in place.
+        reference: Loads the reference model; called once, and only if a KL term needs it.
+        token_budget: Tokens per micro-batch, padding included; 0: chosen for the model.
+        mini_batch_size: Most experiences per optimizer update; 0: a whole step is one update.
+        seed: Of the split into several updates.
+
+    Raises:
+        ValueError: If the configuration asks for what this trainer does not do.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        model: PreTrainedModel,
+        reference: Callable[[], PreTrainedModel],
+        token_budget: int = 0,
+        mini_batch_size: int = 0,
+        seed: int = 0,
+    ):
+        self.algorithm = config.algorithm
+        self.total_steps = config.trainer.total_steps or 0
+        self.grad_clip = config.trainer.grad_clip or 0.0
+        self.mini_batch_size = mini_batch_size
+        self.seed = seed
+        self.model = model
+        self.scorer = Scorer(model, config.model.temperature)
+        self.token_budget = token_budget or default_token_budget(model.config)
+        self.objective = Objective(self.algorithm)
+        in_trainer = self.objective.type.compute_advantage_in_trainer
+        self.trainer_advantage = TrainerAdvantage(self.algorithm) if in_trainer else None
+        self.warmup = warmup_steps(self.algorithm.optimizer, self.total_steps)
+        self.learning_rate(1)
+        self.optimizer, self.parameter_names = make_optimizer(
+            model.named_parameters(), self.algorithm.optimizer
+        )
+        self._load_reference = reference
+        self._reference: Optional[Scorer] = None
+
+    def learning_rate(self, step: int) -> float:
+        """Learning rate of a training step; the first is 1."""
+        optimizer = self.algorithm.optimizer
+        return optimizer.lr * lr_factor(
+            step,
+            optimizer.lr_scheduler_type,
+            self.warmup,
+            self.total_steps,
+            optimizer.min_lr_ratio,
+        )
+
+    def train(self, experiences: Sequence[Any], step: int) -> Dict[str, float]:
+        """Train once on every experience.
+
+        Args:
+            experiences: Trinity's, any number of them, with advantages unless the algorithm
+                computes them in the trainer.
+            step: Number of this training step, the first is 1.
+
+        Returns:
+            Metrics by Trinity's and verl's names; times in seconds.
+
+        Raises:
+            ValueError: If experiences lack what the algorithm reads.
+            GradientError: If a gradient is not finite.
+        """
+        started = time.perf_counter()
+        metrics: Dict[str, float] = {}
+        data = StepData(experiences)
+        metrics.update(data_metrics(experiences, step))
+        if not data.samples:
+            raise ValueError(
+                f"step {step}: none of {len(experiences)} experiences has a token that the model "
+                "chose; every prompt was truncated, or no model call was recorded"
+            )
+        updates = split_updates(len(data.samples), self.mini_batch_size, self.seed + step)
+        self._old_logprobs(data, updates, metrics)
+        if self.trainer_advantage is not None:
+            with _timed(metrics, "time/adv"):
+                metrics.update(self._advantages_in_trainer(data, metrics))
+        if self.objective.has_kl_loss and "ref_logprob" not in data.fields:
+            data.fields["ref_logprob"] = self._reference_logprobs(data, metrics)
+        self._check_fields(data)
+        rate = self.learning_rate(step)
+        with _timed(metrics, "time/update_actor"):
+            parts = [self._update(data, indices, rate, step) for indices in updates]
+        for name in parts[0]:
+            metrics[name] = float(np.mean([part.get(name, 0.0) for part in parts]))
+        metrics["actor/lr"] = rate
+        metrics["actor/updates"] = float(len(updates))
+        metrics["tokens/trained"] = float(sum(len(s.actions) for s in data.samples))
+        metrics["tokens/computed"] = float(sum(part["tokens/computed"] for part in parts))
+        metrics["perf/time_per_step"] = time.perf_counter() - started
+        return metrics
+
+    def _old_logprobs(
+        self, data: "StepData", updates: List[List[int]], metrics: Dict[str, float]
+    ) -> None:
+        """Fill `old_logprob`: as the rollout recorded them, or as the weights before the step
+        give them. Where the first update itself computes them, they are left out."""
+        if self.algorithm.bypass_old_logprobs:
+            data.fields["old_logprob"] = data.require(
+                "logprobs", "set algorithm.bypass_old_logprobs=false, so the trainer computes them"
+            )
+        elif len(updates) > 1:
+            later = [index for indices in updates[1:] for index in indices]
+            with _timed(metrics, "time/old_log_prob"):
+                data.fields["old_logprob"] = self._score_all(self.scorer, data, later)
+
+    def _advantages_in_trainer(
+        self, data: "StepData", metrics: Dict[str, float]
+    ) -> Dict[str, float]:
+        """Advantages of a whole step through Trinity's in-trainer functions."""
+        assert self.trainer_advantage is not None
+        everyone = range(len(data.samples))
+        mask = data.action_mask(everyone)
+        ready = {
+            "token_level_scores": data.padded(data.token_rewards(), everyone),
+            "response_mask": mask,
+            "attention_mask": data.response_mask(everyone).long(),
+            "responses": torch.zeros_like(mask, dtype=torch.int64),
+        }
+        teacher = data.optional("teacher_logprobs")
+        if teacher is not None:
+            ready["teacher_logprobs"] = data.padded(teacher, everyone)
+
+        def old() -> torch.Tensor:
+            if "old_logprob" not in data.fields or any(
+                value is None for value in data.fields["old_logprob"]
+            ):
+                with _timed(metrics, "time/old_log_prob"):
+                    data.fields["old_logprob"] = self._score_all(self.scorer, data, everyone)
+            return data.padded(data.fields["old_logprob"], everyone)
+
+        def reference() -> torch.Tensor:
+            data.fields["ref_logprob"] = self._reference_logprobs(data, metrics)
+            return data.padded(data.fields["ref_logprob"], everyone)
+
+        lazy = {"old_log_probs": old, "ref_log_prob": reference}
+        result, named = self.trainer_advantage(ready, lazy, data.task_ids)
+        data.fields["advantages"] = data.unpadded(result["advantages"])
+        valid = result["advantages"][mask]
+        rewards = result["token_level_rewards"].sum(-1)
+        return {
+            **named,
+            "critic/advantages/mean": valid.mean().item(),
+            "critic/advantages/max": valid.max().item(),
+            "critic/advantages/min": valid.min().item(),
+            "critic/rewards/mean": rewards.mean().item(),
+            "critic/rewards/max": rewards.max().item(),
+            "critic/rewards/min": rewards.min().item(),
+        }
+
+    def _reference_logprobs(self, data: "StepData", metrics: Dict[str, float]) -> List:
+        if self._reference is None:
+            self._reference = Scorer(
+                self._load_reference(), self.scorer.temperature, self.scorer.abilities
+            )
+        with _timed(metrics, "time/ref"):
+            return self._score_all(self._reference, data, range(len(data.samples)))
+
+    def _check_fields(self, data: "StepData") -> None:
+        known = {"action_mask", "old_logprob", *data.fields}
+        missing = [name for name in self.objective.needs if name not in known]
+        for name in missing:
+            remedy = "Trinity's pipeline sets it from algorithm.advantage_fn"
+            data.fields[name] = data.require(name, remedy)
+
+    def _plan(self, data: "StepData", indices: Sequence[int], budget: int) -> List[MicroBatch]:
+        shares = self.scorer.abilities.shares_prefix
+        rows = merge_rows(data.samples, indices, share=True)
+        return plan_micro_batches(rows, budget, share_prefix=shares)
+
+    @torch.no_grad()
+    def _score_all(
+        self, scorer: Scorer, data: "StepData", indices: Sequence[int]
+    ) -> List[Optional[torch.Tensor]]:
+        """Log-probabilities per sample, None for samples that are not in `indices`."""
+        result: List[Optional[torch.Tensor]] = [None] * len(data.samples)
+        for batch in self._plan(data, list(indices), self.token_budget):
+            flat = scorer(batch, data.samples).logprobs
+            sizes = [len(data.samples[m].actions) for m in batch.members]
+            for member, values in zip(batch.members, flat.split(sizes)):
+                sample = data.samples[member]
+                result[member] = torch.zeros(sample.response_length)
+                result[member][torch.from_numpy(sample.actions)] = values
+        return result
+
+    def _update(
+        self, data: "StepData", indices: List[int], rate: float, step: int
+    ) -> Dict[str, float]:
+        """One optimizer update on some samples; returns its metrics."""
+        whole = data.extent(indices)
+        metrics: Dict[str, float] = {}
+        batches = self._plan(data, indices, self.token_budget)
+        gaps: List[torch.Tensor] = []
+        for batch in batches:
+            members = batch.members
+            scores = self.scorer(batch, data.samples, self.objective.entropy_gradient)
+            mask = data.action_mask(members)
+            fields = {"action_mask": mask}
+            logprob = scores.logprobs.new_zeros(mask.shape).masked_scatter(mask, scores.logprobs)
+            entropy = scores.entropy.new_zeros(mask.shape).masked_scatter(mask, scores.entropy)
+            for name, values in data.fields.items():
+                if any(values[m] is None for m in members):
+                    continue
+                fields[name] = data.padded(values, members)
+            # Without old log-probabilities these weights are still those before the step.
+            fields.setdefault("old_logprob", logprob.detach())
+            loss, parts = self.objective(logprob, entropy, fields, data.extent(members), whole)
+            loss.backward()
+            for name, value in parts.items():
+                metrics[name] = metrics.get(name, 0.0) + value
+            if data.rollout_logprobs is not None:
+                rollout = data.padded(data.rollout_logprobs, members)
+                gaps.append((logprob.detach().exp() - rollout.exp())[mask].abs())
+        metrics["actor/grad_norm"] = apply_update(self.optimizer, rate, self.grad_clip, step)
+        metrics["tokens/computed"] = float(sum(batch.computed_tokens for batch in batches))
+        metrics.update(agreement_metrics(gaps))
+        return metrics
+
+
+class StepData:
+    """The experiences of a step that hold actions, as samples and per-sample tensors.
+
+    Attributes:
+        samples: One per experience with at least one action.
+        fields: Per name a list with one tensor of the response's length per sample, or None.
+        task_ids: Task of each sample.
+        rollout_logprobs: As the rollout engine recorded them; None if one sample lacks them.
+    """
+
+    def __init__(self, experiences: Sequence[Any]):
+        made = []
+        for experience in experiences:
+            # A truncated prompt leaves tokens and mask of unrelated lengths, and no action.
+            if experience.action_mask is None or not bool(experience.action_mask.any()):
+                continue
+            sample = make_sample(
+                experience.tokens.numpy(), experience.prompt_length, experience.action_mask.numpy()
+            )
+            made.append((experience, sample))
+        self._experiences = [experience for experience, _ in made]
+        self.samples: List[Sample] = [sample for _, sample in made]
+        self.fields: Dict[str, List[Optional[torch.Tensor]]] = {}
+        self.task_ids = np.array([experience.eid.tid for experience in self._experiences])
+        self.rollout_logprobs = self.optional("logprobs")
+        advantages = self.optional("advantages")
+        if advantages is not None:
+            self.fields["advantages"] = advantages
+
+    def optional(self, name: str) -> Optional[List[torch.Tensor]]:
+        """A per-token attribute of every experience, or None if one lacks it."""
+        values = [getattr(experience, name, None) for experience in self._experiences]
+        if any(value is None for value in values):
+            return None
+        for value, sample in zip(values, self.samples):
+            if len(value) != sample.response_length:
+                raise ValueError(
+                    f"{name} of {len(value)} values for a response of "
+                    f"{sample.response_length} tokens"
+                )
+        return [value.float() for value in values]
+
+    def require(self, name: str, remedy: str) -> List[torch.Tensor]:
+        """As `optional`, but a ValueError with the remedy if one lacks it."""
+        values = self.optional(name)
+        if values is None:
+            raise ValueError(f"experiences without `{name}`, which the loss reads; {remedy}")
+        return values
+
+    def token_rewards(self) -> List[torch.Tensor]:
+        """Reward per token: as given, or the experience's reward on its last token."""
+        given = self.optional("token_level_reward")
+        if given is not None:
+            return given
+        rewards = []
+        for experience, sample in zip(self._experiences, self.samples):
+            if experience.reward is None:
+                raise ValueError(f"experience {experience.eid.uid} has no reward")
+            values = torch.zeros(sample.response_length)
+            values[-1] = float(experience.reward)
+            rewards.append(values)
+        return rewards
+
+    def extent(self, indices: Sequence[int]) -> Extent:
+        """How much a loss over these samples averages over."""
+        chosen = [self.samples[i] for i in indices]
+        return Extent(
+            tokens=sum(len(sample.actions) for sample in chosen),
+            sequences=len(chosen),
+            width=max(sample.response_length for sample in chosen),
+        )
+
+    def padded(
+        self, values: Sequence[Optional[torch.Tensor]], indices: Sequence[int]
+    ) -> torch.Tensor:
+        """Per-sample values side by side, zero-padded, shape (samples, longest response)."""
+        width = max(self.samples[i].response_length for i in indices)
+        result = torch.zeros(len(indices), width)
+        for place, index in enumerate(indices):
+            value = values[index]
+            assert value is not None
+            result[place, : len(value)] = value
+        return result
+
+    def unpadded(self, values: torch.Tensor) -> List[Optional[torch.Tensor]]:
+        """The inverse of `padded` over all samples."""
+        return [row[: s.response_length] for row, s in zip(values, self.samples)]
+
+    def action_mask(self, indices: Sequence[int]) -> torch.Tensor:
+        """True at actions, shape (samples, longest response)."""
+        width = max(self.samples[i].response_length for i in indices)
+        mask = np.zeros((len(indices), width), dtype=bool)
+        for place, index in enumerate(indices):
+            mask[place, self.samples[index].actions] = True
+        return torch.from_numpy(mask)
+
+    def response_mask(self, indices: Sequence[int]) -> torch.Tensor:
+        """True at tokens of the response, shape (samples, longest response)."""
+        lengths = torch.tensor([self.samples[i].response_length for i in indices])
+        return torch.arange(int(lengths.max()))[None, :] < lengths[:, None]
+
+
+@contextmanager
+def _timed(metrics: Mapping[str, float], name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        metrics[name] = metrics.get(name, 0.0) + time.perf_counter() - started  # type: ignore

@@ -1,0 +1,179 @@
+"""The loss of one micro-batch from Trinity's registries, weighted so that micro-batches add up.
+
+Trinity's policy, KL and entropy losses average over the batch they are given. Here each is scaled
+by the micro-batch's share of the whole update, so that accumulated gradients equal those of one
+batch. Which terms exist, and what they need, is decided by `config.algorithm` alone.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+import torch
+from trinity.algorithm import ALGORITHM_TYPE, ENTROPY_LOSS_FN, KL_FN, POLICY_LOSS_FN
+from trinity.algorithm.entropy_loss_fn.entropy_loss_fn import DummyEntropyLossFn
+from trinity.algorithm.kl_fn.kl_fn import DummyKLFn
+
+AGGREGATIONS = (
+    "token-mean",
+    "seq-mean-token-sum",
+    "seq-mean-token-mean",
+    "seq-mean-token-sum-norm",
+)
+
+REFUSED = {
+    "ppo": "it trains a critic, which the embedded trainer does not have; take `grpo` or "
+    "`reinforceplusplus`, or the verl trainer on GPUs",
+    "dpo": "it trains on pairs of responses, not on rollouts; take the verl trainer on GPUs",
+    "mix": "it mixes expert data into the batch, and its loss is not a sum over tokens; take "
+    "the verl trainer on GPUs",
+    "mix_chord": "it mixes expert data into the batch, and its loss is not a sum over tokens; "
+    "take the verl trainer on GPUs",
+}
+"""Trinity's algorithm types that the embedded trainer does not run, and why."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much a loss averages over.
+
+    Attributes:
+        tokens: Actions.
+        sequences: Experiences.
+        width: Tokens of the longest response.
+    """
+
+    tokens: int
+    sequences: int
+    width: int
+
+
+def share_of(part: Extent, whole: Extent, aggregation: str) -> float:
+    """The factor that turns a part's mean into its summand of the whole's mean.
+
+    Args:
+        part: The micro-batch.
+        whole: All of the update.
+        aggregation: One of AGGREGATIONS.
+    """
+    if aggregation == "token-mean":
+        return part.tokens / whole.tokens
+    if aggregation in ("seq-mean-token-sum", "seq-mean-token-mean"):
+        return part.sequences / whole.sequences
+    if aggregation == "seq-mean-token-sum-norm":
+        return part.width / whole.width
+    raise ValueError(f"algorithm.loss_agg_mode={aggregation}; allowed: {', '.join(AGGREGATIONS)}")
+
+
+class Objective:
+    """Policy loss, minus entropy bonus, plus KL loss, as `config.algorithm` describes them.
+
+    Args:
+        algorithm: Trinity's AlgorithmConfig after its validators: function names and arguments set.
+
+    Raises:
+        ValueError: If the embedded trainer cannot run the algorithm type, with the reason.
+    """
+
+    def __init__(self, algorithm: Any):
+        kind = algorithm.algorithm_type
+        if kind in REFUSED:
+            raise ValueError(f"algorithm.algorithm_type={kind}: {REFUSED[kind]}")
+        self.type = ALGORITHM_TYPE.get(kind)
+        if self.type.use_critic:
+            raise ValueError(f"algorithm.algorithm_type={kind}: {REFUSED['ppo']}")
+        # The backend whose names for tensors are Trinity's own.
+        self.policy_loss = POLICY_LOSS_FN.get(algorithm.policy_loss_fn)(
+            backend="tinker", **(algorithm.policy_loss_fn_args or {})
+        )
+        self.kl_loss = KL_FN.get(algorithm.kl_loss_fn)(**(algorithm.kl_loss_fn_args or {}))
+        self.entropy_loss = ENTROPY_LOSS_FN.get(algorithm.entropy_loss_fn)(
+            **(algorithm.entropy_loss_fn_args or {"entropy_coef": 0.0})
+        )
+        self.aggregation = algorithm.loss_agg_mode or "token-mean"
+        self.policy_aggregation = _policy_aggregation(self.policy_loss)
+        self.has_kl_loss = not isinstance(self.kl_loss, DummyKLFn) and self.kl_loss.kl_coef != 0
+        self.has_entropy_loss = not isinstance(self.entropy_loss, DummyEntropyLossFn)
+        for mode in (self.aggregation, self.policy_aggregation):
+            share_of(Extent(1, 1, 1), Extent(1, 1, 1), mode)
+
+    @property
+    def needs(self) -> List[str]:
+        """Names of the tensors that the policy loss reads, beside the log-probabilities."""
+        return list(self.policy_loss.select_keys)
+
+    @property
+    def entropy_gradient(self) -> bool:
+        """Whether the entropy term has a gradient; with coefficient 0 it is only shown."""
+        return self.has_entropy_loss and self.entropy_loss.entropy_coef != 0
+
+    def __call__(
+        self,
+        logprob: torch.Tensor,
+        entropy: torch.Tensor,
+        fields: Mapping[str, torch.Tensor],
+        part: Extent,
+        whole: Extent,
+    ) -> Tuple[torch.Tensor, Dict[str, float]]:
+        """Loss of one micro-batch and its summands of the update's metrics.
+
+        Args:
+            logprob: Shape (experiences, responses), 0 where there is no action.
+            entropy: Likewise, in nats.
+            fields: `action_mask` (bool) and `old_logprob`; as needed `advantages`, `ref_logprob`
+                and others, each of that shape.
+            part: Extent of the micro-batch.
+            whole: Extent of the update.
+
+        Returns:
+            The loss to call backward on, and metrics that are to be summed over micro-batches.
+        """
+        mask = fields["action_mask"]
+        policy_share = share_of(part, whole, self.policy_aggregation)
+        other_share = share_of(part, whole, self.aggregation)
+        token_share = part.tokens / whole.tokens
+        loss, raw = self.policy_loss(logprob=logprob, **fields)
+        loss = loss * policy_share
+        metrics = {
+            f"actor/{name}": value * (policy_share if name.endswith("loss") else token_share)
+            for name, value in raw.items()
+        }
+        # cispo, topr, opmd, ... name the same quantity after themselves.
+        metrics["actor/pg_loss"] = loss.item()
+        if self.has_entropy_loss:
+            bonus, raw = self.entropy_loss(
+                entropy=entropy, loss_agg_mode=self.aggregation, **_without(fields, "entropy")
+            )
+            loss = loss - bonus * other_share
+            metrics.update({f"actor/{name}": value * other_share for name, value in raw.items()})
+        if self.has_kl_loss:
+            penalty, raw = self.kl_loss.calculate_kl_loss(
+                logprob=logprob,
+                ref_logprob=fields["ref_logprob"],
+                response_mask=mask,
+                loss_agg_mode=self.aggregation,
+                old_logprob=fields.get("old_logprob"),
+            )
+            loss = loss + penalty * other_share
+            metrics["actor/kl_loss"] = raw["kl_loss"] * other_share
+            metrics["actor/kl_coef"] = raw["kl_coef"] * token_share
+        with torch.no_grad():
+            metrics["actor/entropy"] = entropy.sum().item() / whole.tokens
+            if "actor/ppo_kl" not in metrics and fields.get("old_logprob") is not None:
+                gap = (fields["old_logprob"] - logprob) * mask
+                metrics["actor/ppo_kl"] = gap.sum().item() / whole.tokens
+        metrics["actor/final_loss"] = loss.item()
+        return loss, metrics
+
+
+def _without(fields: Mapping[str, torch.Tensor], name: str) -> Dict[str, torch.Tensor]:
+    return {key: value for key, value in fields.items() if key != name}
+
+
+def _policy_aggregation(policy_loss: Any) -> str:
+    """How a policy loss averages; REC has no such argument and averages by its clip mode."""
+    mode: Optional[str] = getattr(policy_loss, "loss_agg_mode", None)
+    if mode:
+        return mode
+    if getattr(policy_loss, "clip_mode", None) == "gspo-one-side":
+        return "seq-mean-token-mean"
+    return "token-mean"
