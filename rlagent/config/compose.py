@@ -41,11 +41,13 @@ class Draft:
         config: The configuration; wrong values are left at their defaults.
         problems: Everything that was refused while composing.
         node: The composed configuration as OmegaConf has it; None when Hydra gave up.
+        incomplete: Whether a preset was refused, so that what it would have set is missing.
     """
 
     config: LearnConfig
     problems: list[Problem]
     node: DictConfig | None = None
+    incomplete: bool = False
 
 
 def register_schema(typed: bool = True) -> None:
@@ -100,22 +102,23 @@ def draft(
     """
     with _hydra(config_path):
         search = _search_path(config_dirs)
-        good, problems = command_line.lint(overrides, find_groups(search), SPEC)
-        try:
-            register_schema()
-            node = hydra_compose(config_name, overrides=[*search, *good])
-        except (HydraException, OmegaConfBaseException) as error:
-            node, more = _compose_untyped(config_name, search, good, error)
-            problems.extend(more)
+        groups = find_groups(search)
+        good, problems = command_line.lint(overrides, groups, SPEC, multirun)
+        good = [item for item in good if not command_line.is_sweep(item)]
+        incomplete = any(problem.key.lstrip("+~") in groups.names for problem in problems)
+        node, error = _hydra_compose(config_name, [*search, *good])
+        if error is not None:
+            # The untyped schema lets a composition go on past the first mistake.
+            node, second = _hydra_compose(config_name, [*search, *good], typed=False)
             if node is None:
-                return Draft(LearnConfig(), problems)
-            config, found = from_mapping(_plain(node))
-            problems.extend(found)
-            if not problems:
-                problems.append(_from_hydra(error))
-            return Draft(config, problems, node)
+                problems.append(_from_hydra(second or error))
+                return Draft(LearnConfig(), problems, None, True)
+        assert node is not None
         config, found = from_mapping(_plain(node))
-        return Draft(config, problems + found, node)
+        problems += found
+        if error is not None and not problems:
+            problems.append(_from_hydra(error))
+        return Draft(config, problems, node, incomplete)
 
 
 def from_mapping(data: dict[str, Any]) -> tuple[LearnConfig, list[Problem]]:
@@ -174,17 +177,15 @@ def _search_path(config_dirs: Sequence[str]) -> list[str]:
     return [f"hydra.searchpath=[{listed}]"]
 
 
-def _compose_untyped(
-    config_name: str, search: list[str], good: list[str], error: Exception
-) -> tuple[DictConfig | None, list[Problem]]:
-    """Compose without types, so that all mistakes can be found after the first one."""
-    register_schema(typed=False)
+def _hydra_compose(
+    config_name: str, arguments: list[str], typed: bool = True
+) -> tuple[DictConfig | None, Exception | None]:
+    """Return what Hydra composes, or why it does not."""
+    register_schema(typed)
     try:
-        return hydra_compose(config_name, overrides=[*search, *good]), []
-    except (HydraException, OmegaConfBaseException) as second:
-        return None, [_from_hydra(second)]
-    finally:
-        register_schema()
+        return hydra_compose(config_name, overrides=arguments), None
+    except (HydraException, OmegaConfBaseException) as error:
+        return None, error
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:

@@ -38,6 +38,12 @@ def parse(argument: str) -> Override | None:
         return None
 
 
+def is_sweep(argument: str) -> bool:
+    """Return whether an override gives several values for its key."""
+    override = parse(argument)
+    return override is not None and override.is_sweep_override()
+
+
 def lint(
     arguments: Sequence[str], groups: Groups, spec: Spec, multirun: bool = False
 ) -> tuple[list[str], list[Problem]]:

@@ -1,0 +1,47 @@
+"""The console script `rlagent`: one command per module, imported only when it is called."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from rlagent.config.names import did_you_mean
+
+COMMANDS = {
+    "train": ("rlagent.train", "train an agent: rlagent train +experiment=gsm8k_react"),
+    "plan": ("rlagent.plan", "what would run: choices, batch arithmetic, Trinity's YAML"),
+    "doctor": ("rlagent.doctor", "can an experiment start here, and if not, why"),
+    "report": ("rlagent.report", "write a run's report again: rlagent report outputs/latest"),
+    "stop": ("rlagent.stop", "end a run cleanly from another shell: rlagent stop RUN"),
+}
+"""Name, module with `main(argv) -> exit status`, what it does."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Dispatch to a command; returns its exit status, 2 when there is no such command."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"rlagent {version('rlagent')}")
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        remedy = did_you_mean(name, COMMANDS, "rlagent --help lists them")
+        print(f"rlagent {name}: there is no such command; {remedy}", file=sys.stderr)
+        return 2
+    return int(importlib.import_module(COMMANDS[name][0]).main(arguments[1:]))
+
+
+def usage() -> str:
+    """Return the help text."""
+    lines = ["rlagent trains LLM agents with reinforcement learning.", "", "Commands:"]
+    lines += [f"  {name:<8} {text}" for name, (_, text) in COMMANDS.items()]
+    lines += ["", "rlagent COMMAND --help says more; python -m rlagent.COMMAND is the same."]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""From a draft to something that can run: check and resolve, with the mistakes of both at once."""
+
+import copy
+from collections.abc import Sequence
+
+from rlagent.config.check import check
+from rlagent.config.compose import Draft
+from rlagent.config.errors import ConfigError, Problem, raise_if_any
+from rlagent.config.machine import Machine
+from rlagent.config.resolve import Resolved, resolve
+from rlagent.config.schema import LearnConfig
+
+
+def prepare(
+    draft: Draft,
+    machine: Machine,
+    config_dirs: Sequence[str] = (),
+    plan_only: bool = False,
+) -> Resolved:
+    """Check and resolve a composed configuration.
+
+    Args:
+        draft: What was composed, with what was refused while composing.
+        machine: What there is.
+        config_dirs: Folders of further presets.
+        plan_only: Do not ask whether this machine has the GPUs.
+
+    Raises:
+        ConfigError: With every mistake of composing, checking and resolving.
+    """
+    problems = [*draft.problems, *_new(check(draft.config), draft.problems)]
+    if draft.incomplete:
+        # A refused preset would have set it; that one line says what to do.
+        problems = [item for item in problems if item.message != "no workflow is chosen"]
+    try:
+        resolved = resolve(_repaired(draft.config, problems), machine, config_dirs, plan_only)
+    except ConfigError as error:
+        raise ConfigError([*problems, *_new(error.problems, problems)]) from error
+    raise_if_any(problems)
+    return resolved
+
+
+def _new(found: list[Problem], reported: list[Problem]) -> list[Problem]:
+    keys = {problem.key for problem in reported}
+    return [problem for problem in found if problem.key not in keys]
+
+
+def _repaired(config: LearnConfig, problems: list[Problem]) -> LearnConfig:
+    """Return a copy with defaults in place of what is wrong, so that more can be found."""
+    if not problems:
+        return config
+    repaired, default = copy.deepcopy(config), LearnConfig()
+    for problem in problems:
+        *path, name = problem.key.split(".")
+        section, sound = repaired, default
+        for part in path:
+            section, sound = getattr(section, part, None), getattr(sound, part, None)
+        if section is not None and hasattr(sound, name) and hasattr(section, name):
+            setattr(section, name, copy.deepcopy(getattr(sound, name)))
+    return repaired

@@ -1,0 +1,91 @@
+"""`rlagent plan`: what would run, without starting anything.
+
+Prints what every `auto` became, the batch arithmetic, the layout in words and the Trinity YAML;
+with --yaml only the configuration, as LearnConfig.load_config reads it back.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from rlagent.config.command import parse_command, print_problems
+from rlagent.config.compose import to_yaml
+from rlagent.config.errors import ConfigError
+from rlagent.config.machine import detect
+from rlagent.config.prepare import prepare
+from rlagent.config.resolve import Resolved
+
+HELP = """rlagent plan: what would run, without starting anything
+
+  rlagent plan +experiment=gsm8k_react [key=value ...]
+      what every auto became and how to choose otherwise, the batch arithmetic, the layout in
+      words, and the configuration that Trinity gets
+
+  rlagent plan +experiment=gsm8k_react hardware=8gpu
+      plans for GPUs that this machine lacks (of 80 GiB; hardware.gpu=h200-141g for others)
+
+  rlagent plan +experiment=gsm8k_react --yaml > my.yaml
+      the configuration as LearnConfig.load_config("my.yaml") reads it back
+
+  rlagent plan +experiment=gsm8k_react --yaml --resolve
+      the same with every auto filled for this machine
+
+Overrides and --config-dir are as for rlagent train. Exit status: 0, or 2 when the configuration
+is wrong."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    own = {"--yaml": "Print the configuration for LearnConfig.load_config"}
+    command = parse_command(sys.argv[1:] if argv is None else argv, own)
+    if command.flags.help:
+        print(HELP)
+        return 0
+    try:
+        resolved = prepare(command.draft(), detect(), command.config_dirs, plan_only=True)
+        if command.flags.yaml:
+            config = resolved.config if command.flags.resolve else resolved.composed
+            sys.stdout.write(to_yaml(config))
+            return 0
+        sys.stdout.write(describe(resolved) + trinity_yaml(resolved))
+    except ConfigError as error:
+        return print_problems(error.problems)
+    return 0
+
+
+def describe(resolved: Resolved) -> str:
+    """Return the plan in words: choices, layout, batch arithmetic, run folder."""
+    config = resolved.config
+    unit = "GPU" if config.hardware.engine == "vllm" else "process"
+    sections = [
+        ("machine", [resolved.machine.words()]),
+        ("chosen", resolved.choices or ["nothing was left to choose"]),
+        ("layout", [f"{resolved.layout}: {resolved.layout.words(unit)}"]),
+        ("batch", resolved.batch.lines()),
+        ("before it starts", resolved.warnings or ["nothing to download, under ten minutes"]),
+        ("run folder", [run_folder(resolved)]),
+    ]
+    text = ""
+    for title, lines in sections:
+        text += f"# {title}\n" + "".join(f"#   {line}\n" for line in lines)
+    return text
+
+
+def trinity_yaml(resolved: Resolved) -> str:
+    """Return the configuration that Trinity gets, as YAML."""
+    from rlagent.trinity.translate import to_trinity
+
+    translated: dict[str, Any] = to_trinity(resolved, run_folder(resolved))
+    return "# configuration of Trinity\n" + yaml.safe_dump(translated, sort_keys=False)
+
+
+def run_folder(resolved: Resolved) -> str:
+    """Return where the run will be kept: {run.dir}/{run.name}-{trial id}."""
+    run = resolved.config.run
+    return f"{run.dir}/{run.name}-{resolved.trial_id}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""`python -m rlagent.train`: compose, check, resolve, then hand over to the launch.
+
+Exit status: 0 the asked steps were trained and saved; 1 the run failed; 2 the configuration is
+wrong; 130 interrupted. Ray and torch are imported only when a run really starts.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from omegaconf import DictConfig, OmegaConf
+
+from rlagent.config.command import Command, parse_command, print_problems, run_hydra
+from rlagent.config.errors import ConfigError, Problem
+from rlagent.config.machine import detect
+from rlagent.config.prepare import prepare
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    command = parse_command(sys.argv[1:] if argv is None else argv)
+    flags = command.flags
+    try:
+        if flags.cfg == "job":
+            return _show(command)
+        if flags.help or flags.cfg or _is_hydras(command):
+            return _refuse(command) or run_hydra(command)
+        if flags.multirun:
+            from rlagent.trials import run_trials
+
+            return run_trials(command, detect())
+        return _train(command)
+    except ConfigError as error:
+        return print_problems(error.problems)
+
+
+def _is_hydras(command: Command) -> bool:
+    flags = command.flags
+    return bool(
+        flags.hydra_help or flags.info or flags.shell_completion or flags.experimental_rerun
+    )
+
+
+def _refuse(command: Command) -> int:
+    if _is_hydras(command):
+        return print_problems(command.problems) if command.problems else 0
+    problems = command.draft().problems
+    return print_problems(problems) if problems else 0
+
+
+def _show(command: Command) -> int:
+    """Print the composed configuration, as Hydra's --cfg job does, from one composition."""
+    draft = command.draft()
+    if draft.problems or draft.node is None:
+        return print_problems(draft.problems)
+    node: object = draft.node
+    package = command.flags.package
+    if package and package != "_global_":
+        node = OmegaConf.select(draft.node, package)
+        if node is None:
+            return print_problems([Problem("--package", package, "there is no such group")])
+        print(f"# @package {package}")
+    if not isinstance(node, DictConfig):
+        print(node)
+        return 0
+    sys.stdout.write(OmegaConf.to_yaml(node, resolve=command.flags.resolve))
+    return 0
+
+
+def _train(command: Command) -> int:
+    resolved = prepare(command.draft(), detect(), command.config_dirs)
+    from rlagent.trinity.launch import launch
+
+    return launch(resolved).exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
