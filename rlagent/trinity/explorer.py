@@ -26,6 +26,8 @@ from trinity.common.models.model import ModelWrapper  # noqa: E402
 from trinity.explorer.explorer import Explorer  # noqa: E402
 
 from rlagent.run.stats import wilson  # noqa: E402
+from rlagent.trinity import rewind  # noqa: E402
+from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
 from rlagent.trinity.rollout import AgentCoordinator  # noqa: E402
 
 EMBEDDED = "embedded"
@@ -70,6 +72,7 @@ class AgentExplorer(Explorer):
     """Explores the asked steps, syncing weights between them; raises when it cannot."""
 
     def __init__(self, config: Config, runner_processes: int) -> None:
+        RunFolderMonitor.use_for(config)
         super().__init__(config)
         self.model_allocator = AgentAllocator(config.explorer)
         self.total_steps = config.buffer.total_steps
@@ -112,6 +115,7 @@ class AgentExplorer(Explorer):
                 break
             if not going_on:
                 break
+            self._remember()
             if await self.need_sync():
                 await self.sync_weight()
             interval = self.config.explorer.eval_interval
@@ -162,6 +166,14 @@ class AgentExplorer(Explorer):
             version = await self.synchronizer.get_latest_model_version.remote()
             if version > self.model_version:
                 await self._pull_latest_weights()
+
+    def _remember(self) -> None:
+        """Note the position in the tasks after the step just read (see rewind.py)."""
+        state = {
+            "latest_iteration": self.explore_step_num,
+            "taskset_states": self.taskset.state_dict() if self.taskset else [],
+        }
+        rewind.remember(self.config.checkpoint_job_dir, state)
 
     async def _finish_explore_step(self, step: int) -> None:
         metrics: dict[str, float] = {"rollout/model_version": self.model_version}

@@ -6,7 +6,7 @@ Only the driver speaks to W&B or TensorBoard, from that file (see rlagent.run.mi
 from typing import Any
 
 from trinity.common.config import Config
-from trinity.utils.monitor import Monitor
+from trinity.utils.monitor import MONITOR, Monitor
 
 from rlagent.run.folder import RunFolder
 
@@ -15,14 +15,18 @@ MONITOR_TYPE = f"{__name__}.RunFolderMonitor"
 
 
 class RunFolderMonitor(Monitor):
-    """Appends what an actor logs to the run folder named in `monitor.monitor_args`."""
+    """Appends what an actor logs to the run folder.
+
+    Which one is told by the workflow arguments of the tasks, the one place in Trinity's
+    configuration that is free for others.
+    """
 
     def __init__(
         self, project: str, group: str, name: str, role: str, config: Config | None = None
     ) -> None:
         super().__init__(project, name, role, config)
         assert config is not None
-        arguments = config.monitor.monitor_args or {}
+        arguments = config.buffer.explorer_input.tasksets[0].workflow_args
         self.folder = RunFolder(arguments["run_folder"])
         self.attempt = arguments["attempt"]
 
@@ -36,6 +40,14 @@ class RunFolderMonitor(Monitor):
                 numbers[key] = float(value)
         if numbers:
             self.folder.append_metrics(self.role, step, numbers, attempt=self.attempt)
+
+    @classmethod
+    def use_for(cls, config: Config) -> None:
+        """Stand in for whatever monitor the configuration names, in this process.
+
+        A native configuration may name W&B: the driver mirrors to it, once for all roles.
+        """
+        MONITOR.register_module(config.monitor.monitor_type, cls, force=True)
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -33,6 +33,7 @@ class SharedProcesses:
         self.config = config
         self.number = max(1, number)
         self._handles: dict[int, Any] = {}
+        self._prepared: dict[int, Any] = {}
 
     def handle(self, slot: int, model_id: int, auxiliary_ids: list[int]) -> Any:
         """The process that serves a slot."""
@@ -48,7 +49,12 @@ class SharedProcesses:
                 )
                 .remote(self.config, model_id, auxiliary_ids, index)
             )
+            self._prepared[index] = self._handles[index].prepare.remote()
         return self._handles[index]
+
+    async def prepare(self, slot: int) -> None:
+        """Wait until the process that serves a slot has reached its engine."""
+        await self._prepared[slot % self.number]
 
     def forget(self, handle: Any) -> None:
         """Have a process made anew on its next use."""
@@ -86,7 +92,11 @@ class SlotScheduler(Scheduler):
 
     def __init__(self, config: Config, processes: int) -> None:
         super().__init__(config)
-        self._processes = SharedProcesses(config, processes)
+        engines = config.explorer.rollout_model.engine_num
+        self._processes = SharedProcesses(config, max(processes, engines))
+        # A step fills one slot per task; an evaluation, whose tasks run once each, then still
+        # gives the engines as many rollouts at once as a step does.
+        self.runner_num = config.buffer.batch_size * config.algorithm.repeat_times
 
     async def _create_runner(self, runner_id: int) -> None:
         explorer = self.config.explorer

@@ -14,6 +14,8 @@ from trinity.common.config import Config  # noqa: E402
 from trinity.common.constants import SyncStyle  # noqa: E402
 from trinity.trainer import trainer as trinity_trainer  # noqa: E402
 
+from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
+
 EMBEDDED = "embedded"
 """`trainer.trainer_type` of the trainer for machines without a GPU."""
 
@@ -29,6 +31,7 @@ class AgentTrainer(trinity_trainer.Trainer):
     sample_strategy: SampleStrategy
 
     def __init__(self, config: Config) -> None:
+        RunFolderMonitor.use_for(config)
         # The factory knows no further trainer type, and its caller is the constructor.
         factory = trinity_trainer.get_trainer_wrapper
         if config.trainer.trainer_type == EMBEDDED:

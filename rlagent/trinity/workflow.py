@@ -5,6 +5,7 @@ the recorded model calls into experiences. What fails here fails this rollout on
 """
 
 import asyncio
+import functools
 import inspect
 import math
 import warnings
@@ -21,9 +22,9 @@ from trinity.common.experience import Experience  # noqa: E402
 from trinity.common.models.model import ModelWrapper  # noqa: E402
 from trinity.common.workflows.workflow import Task, Workflow  # noqa: E402
 
+from rlagent.config.functions import import_function  # noqa: E402
 from rlagent.run.folder import RunFolder  # noqa: E402
 from rlagent.trinity.recording import Recorder, auxiliary_model, recorded_model  # noqa: E402
-from rlagent.workflows.functions import load_function  # noqa: E402
 
 WORKFLOW_TYPE = f"{__name__}.AgentWorkflow"
 """What `default_workflow_type` is set to; Trinity's registry resolves the dotted path."""
@@ -175,7 +176,11 @@ class AgentWorkflow(Workflow):
 
 
 def _resolve(function: Any) -> Callable[..., Any] | None:
-    return load_function(function) if isinstance(function, str) else function
+    return _imported(function) if isinstance(function, str) else function
+
+
+# Importing a file runs it, and there is one call per rollout.
+_imported = functools.cache(import_function)
 
 
 async def _call(

@@ -1,0 +1,107 @@
+"""From Trinity's configuration as nested dicts to Trinity's own checked Config object."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rlagent.config.errors import ConfigError, Problem
+from rlagent.trinity.translate import WORKFLOW_TYPE
+
+_FUNCTIONS = {
+    "sample_strategy": "SAMPLE_STRATEGY",
+    "policy_loss_fn": "POLICY_LOSS_FN",
+    "advantage_fn": "ADVANTAGE_FN",
+    "kl_loss_fn": "KL_FN",
+    "kl_penalty_fn": "KL_FN",
+    "entropy_loss_fn": "ENTROPY_LOSS_FN",
+}
+"""Fields of Trinity's algorithm that name a function, and the registry that knows it."""
+
+
+def build(tree: dict[str, Any]) -> Any:
+    """Trinity's Config, checked and completed by Trinity's own validators.
+
+    Args:
+        tree: As from `translate.to_trinity`, or a native YAML.
+
+    Raises:
+        ConfigError: Trinity refuses a value; its message is passed on.
+    """
+    from trinity.common.config import Config
+
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Config), tree)
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or ""
+        raise ConfigError([Problem(f"trinity.{key}", None, str(error.msg), "")]) from error
+    _complete_arguments(config)
+    _validate(config)
+    return config
+
+
+def attach_workflow(
+    config: Any,
+    arguments: dict[str, Any],
+    workflow: Callable[..., Any] | None,
+    judge: Callable[..., Any] | None,
+) -> None:
+    """Have every task run by the workflow adapter.
+
+    Args:
+        config: Trinity's; changed in place.
+        arguments: For the adapter, see `translate.workflow_args`.
+        workflow: The function as an object, pickled by Ray; None: `arguments` names it.
+        judge: Likewise.
+    """
+    sets = config.buffer.explorer_input
+    for taskset in [*sets.tasksets, *sets.eval_tasksets]:
+        taskset.workflow_args = {**taskset.workflow_args, **arguments}
+        if workflow is not None:
+            taskset.workflow_args["function"] = workflow
+        if judge is not None:
+            taskset.workflow_args["judge"] = judge
+        if taskset.workflow_args["function"]:
+            taskset.default_workflow_type = WORKFLOW_TYPE
+
+
+def save_yaml(tree: dict[str, Any], path: Path) -> None:
+    """Write the tree as Trinity would read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.create(tree), path)
+
+
+def _complete_arguments(config: Any) -> None:
+    """Fill in the defaults of a function's arguments; Trinity does so only when none is given."""
+    import trinity.algorithm as registries
+
+    algorithm = config.algorithm
+    defaults = registries.ALGORITHM_TYPE.get(algorithm.algorithm_type).default_config()
+    for name, registry in _FUNCTIONS.items():
+        given = getattr(algorithm, f"{name}_args")
+        if not given:
+            continue
+        chosen = getattr(algorithm, name) or defaults.get(name)
+        function = getattr(registries, registry).get(chosen)
+        setattr(algorithm, f"{name}_args", {**function.default_args(), **given})
+
+
+def _validate(config: Any) -> None:
+    from trinity.common import config_validator
+
+    skipped: tuple[type, ...] = ()
+    if config.trainer.trainer_type == "embedded":
+        # The one knows no further trainer type, the other measures GPUs.
+        skipped = (config_validator.TrainerConfigValidator, config_validator.GPUMemoryValidator)
+    for validator in config_validator.validators:
+        if isinstance(validator, skipped):
+            continue
+        try:
+            validator.validate(config)
+        except (ValueError, AssertionError) as error:
+            raise ConfigError(
+                [Problem("trinity", None, f"Trinity refuses: {error}", "")]
+            ) from error

@@ -1,0 +1,471 @@
+"""Runs a training run from a resolved configuration to its report.
+
+Here are the decisions around the attempt (new, resume, done) and the shell that feeds run folder,
+screen and mirror; the attempt itself is in session.py.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from rlagent.config.compose import to_yaml
+from rlagent.config.errors import ConfigError
+from rlagent.config.resolve import Resolved
+from rlagent.run.display import Display, make_display
+from rlagent.run.folder import RunFolder
+from rlagent.run.mirror import Mirror, RunInfo, make_mirror
+from rlagent.run.tail import Tail
+from rlagent.trinity import decide, rewind
+from rlagent.trinity.record import make_record, read_record, write_record
+
+EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    # finished, failed, stopped or interrupted.
+    state: str
+    # 0 the asked steps were trained and saved; 1 failed or stopped; 2 wrong configuration;
+    # 130 interrupted.
+    exit_code: int
+    # Why, in one line; empty when it finished.
+    cause: str
+    # Where everything is.
+    folder: Path
+    steps_trained: int = 0
+    # Held-out success in [0, 1]; None when it was not measured.
+    success_before: float | None = None
+    success_after: float | None = None
+
+
+def launch(
+    resolved: Resolved,
+    workflow_func: Callable[..., Any] | None = None,
+    judge_func: Callable[..., Any] | None = None,
+    command: str | None = None,
+) -> Outcome:
+    """Train, or resume, or say that there is nothing to do.
+
+    Args:
+        resolved: From `rlagent.config.resolve.resolve`.
+        workflow_func: The workflow as an object; None: `workflow.function` names it.
+        judge_func: Likewise.
+        command: The command that runs this again, for the closing words.
+
+    Returns:
+        How it ended; never raises for a failed run.
+
+    Raises:
+        ConfigError: The dataset or Trinity's own checks refuse the configuration.
+    """
+    config = resolved.config
+    display = make_display(config.run.display)
+    folder = RunFolder(Path(config.run.dir) / f"{config.run.name}-{resolved.trial_id}")
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with _locked(folder) as lock:
+        if lock is None:
+            cause = (
+                f"{folder.path} is in use by a running run; `rlagent stop {folder.name}` ends it"
+            )
+            print(cause, file=sys.stderr)
+            return Outcome("failed", EXIT_FAILED, cause, folder.path)
+        record = make_record(resolved, workflow_func)
+        decision = decide.decide(
+            status=folder.read_status(),
+            old=read_record(folder),
+            new=record,
+            total_steps=int(config.algorithm.total_steps),
+            fresh=config.run.fresh,
+        )
+        if decision.words:
+            display.message(decision.words)
+        if decision.action is decide.Action.NOTHING:
+            return _outcome_of(folder)
+        if decision.action is decide.Action.REFUSE:
+            return Outcome("failed", EXIT_FAILED, decision.words, folder.path)
+        if decision.action is decide.Action.ANEW:
+            _set_aside(folder)
+        if read_record(folder) is None:
+            write_record(folder, record)
+        return _Driver(resolved, folder, display, workflow_func, judge_func, command).run()
+
+
+class _Driver:
+    """One attempt, with everything that it writes and shows."""
+
+    def __init__(
+        self,
+        resolved: Resolved,
+        folder: RunFolder,
+        display: Display,
+        workflow_func: Callable[..., Any] | None,
+        judge_func: Callable[..., Any] | None,
+        command: str | None,
+    ) -> None:
+        self.resolved = resolved
+        self.config = resolved.config
+        self.folder = folder
+        self.display = display
+        self.workflow_func = workflow_func
+        self.judge_func = judge_func
+        self.command = command
+        self.total_steps = int(self.config.algorithm.total_steps)
+        self.attempt = folder.new_attempt()
+        self.signals = _Signals()
+        self.mirror: Mirror | None = None
+        self.first_step = 0
+        self.measured: dict[int, dict[str, float]] = {}
+        self._tail = Tail(folder.metrics_jsonl, _size(folder.metrics_jsonl))
+        self._began = time.monotonic()
+        self._last_step_at: float | None = None
+        self._tokens = 0.0
+        self._activity = 0
+
+    def run(self) -> Outcome:
+        """Run the attempt and write down how it ended."""
+        log = _driver_log(self.attempt.driver_log)
+        status = self._first_status()
+        try:
+            with self.signals:
+                ending = self._guarded()
+        finally:
+            logging.getLogger().removeHandler(log)
+            log.close()
+        state, exit_code, cause = ending
+        status = self.folder.write_status(
+            state=state, exit_code=exit_code, cause=cause, pid=None, **self._success()
+        )
+        self._write_report()
+        where = self.mirror.finish(status) if self.mirror else None
+        self.display.finish(status, self.folder, self._next_command(state), where)
+        return _outcome_of(self.folder)
+
+    def _guarded(self) -> tuple[str, int, str]:
+        """Run, and turn every way to end into state, exit code and cause."""
+        from rlagent.trinity.session import RunError, Stopped, one_line
+
+        try:
+            self._attempt()
+        except Stopped:
+            if self.signals.interrupted:
+                return "interrupted", EXIT_INTERRUPTED, "interrupted (Ctrl+C)"
+            return "stopped", EXIT_FAILED, "stopped on request"
+        except KeyboardInterrupt:
+            return "interrupted", EXIT_INTERRUPTED, "interrupted twice; nothing was saved"
+        except ConfigError as error:
+            logging.getLogger("rlagent").error(traceback.format_exc())
+            return "failed", EXIT_CONFIG, "; ".join(str(problem) for problem in error.problems)
+        except RunError as error:
+            logging.getLogger("rlagent").error(traceback.format_exc())
+            return "failed", EXIT_FAILED, str(error)
+        # Whatever else goes wrong in the driver ends the run too, with its cause in status.json.
+        except Exception as error:
+            logging.getLogger("rlagent").error(traceback.format_exc())
+            return "failed", EXIT_FAILED, f"driver: {one_line(error)}"
+        return "finished", EXIT_OK, ""
+
+    def _first_status(self) -> dict[str, Any]:
+        self.folder.point_latest()
+        self.folder.config_yaml.write_text(to_yaml(self.config))
+        resolved = self.resolved
+        return self.folder.write_status(
+            state="starting",
+            exit_code=None,
+            cause="",
+            steps_asked=self.total_steps,
+            attempt=self.attempt.number,
+            trial_id=resolved.trial_id,
+            pid=os.getpid(),
+            started=time.time(),
+            experiment=self.config.run.name,
+            model=self.config.model.name,
+            dataset=self.config.dataset.name,
+            layout=str(resolved.layout),
+        )
+
+    def _attempt(self) -> None:
+        from rlagent.trinity import build, translate
+        from rlagent.trinity.data import prepare_data
+
+        choices = [*self.resolved.choices, *self.resolved.warnings]
+        prepare_data(self.config.dataset, self.folder.path)
+        tree = translate.to_trinity(self.resolved, self.folder.path, self.attempt.number)
+        build.save_yaml(tree, self.folder.trinity_yaml)
+        checkpoints = self.folder.checkpoints
+        self.first_step = rewind.rewind_explorer(checkpoints, "explorer")
+        if self.first_step:
+            choices.append(f"resuming from the checkpoint of step {self.first_step}")
+        self.display.start(choices, self.total_steps, self.first_step)
+        if self.first_step >= self.total_steps:
+            self.display.message(f"all {self.total_steps} steps are trained already")
+        self._start_mirror()
+        self.display.phase("starting Ray")
+        with self._ray():
+            config = build.build(tree)
+            build.attach_workflow(
+                config,
+                translate.workflow_args(self.config, self.folder.path, self.attempt.number),
+                self.workflow_func,
+                self.judge_func,
+            )
+            self._drive(config)
+
+    def _drive(self, config: Any) -> None:
+        from rlagent.trinity.session import RunError, Session
+
+        session = Session(
+            config,
+            int(self.config.hardware.runners),
+            on_tick=self._tick,
+            on_phase=self.display.phase,
+            stall_timeout=self.config.run.stall_timeout,
+        )
+        try:
+            started_at = session.start()
+            if started_at != self.first_step:
+                self.display.message(f"resuming from the checkpoint of step {started_at}")
+                self.first_step = started_at
+            self.folder.write_status(state="running", steps_trained=started_at)
+            evaluates = bool(config.buffer.explorer_input.eval_tasksets)
+            if evaluates and started_at == 0:
+                self.measured[0] = session.evaluate(0)
+            trained = session.train() if started_at < self.total_steps else started_at
+            self._tick()
+            if trained != self.total_steps:
+                raise RunError(
+                    f"{trained} of the {self.total_steps} asked steps were trained; "
+                    "the tasks ended before"
+                )
+            self.folder.write_status(steps_trained=trained)
+            if evaluates:
+                self.measured[trained] = session.evaluate(trained)
+        finally:
+            session.close()
+
+    @contextlib.contextmanager
+    def _ray(self) -> Iterator[None]:
+        import ray
+
+        from rlagent.trinity import ray_cluster
+
+        threads = str(self.config.hardware.threads)
+        cluster = ray_cluster.connect(
+            self.config.hardware,
+            namespace=f"rlagent-{self.folder.name}",
+            env={
+                "RLAGENT_THREADS": threads,
+                "PYTHONPATH": _python_path(),
+                "TRINITY_LOG_DIR": str(self.attempt.logs),
+            },
+            gpus=self.resolved.layout.total_gpus if self.config.hardware.engine == "vllm" else 0,
+            cpus=max(4, self.resolved.machine.cores),
+        )
+        self.display.message(cluster.words())
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+    def _start_mirror(self) -> None:
+        config = self.config
+        self.mirror = make_mirror(config.monitor, self.folder, self.display.message)
+        self.mirror.start(
+            RunInfo(
+                trial_id=self.resolved.trial_id,
+                name=self.folder.name,
+                group=config.monitor.group or config.run.name,
+                tags=(config.run.name, config.model.name, str(self.resolved.layout)),
+                config=_plain(config),
+                derived={"rollouts_per_step": self.resolved.batch.rollouts},
+                resumed_from=self.first_step or None,
+            )
+        )
+
+    def _tick(self) -> bool:
+        """Look at what the actors wrote; returns whether there was anything new.
+
+        Raises:
+            Stopped: Someone asked the run to stop.
+        """
+        from rlagent.trinity.session import Stopped
+
+        rows = self._tail.new_rows()
+        if rows:
+            self._take(rows)
+        asked = self.signals.received or self.folder.stop_requested()
+        if asked and not self.signals.stopping:
+            self.signals.stopping = True
+            raise Stopped
+        activity = _size(self.folder.trajectories_jsonl)
+        moved = bool(rows) or activity != self._activity
+        self._activity = activity
+        return moved
+
+    def _take(self, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            metrics = row["metrics"]
+            if row["role"] == "trainer":
+                self._step_trained(row["step"], metrics)
+        more = self._tail.new_rows()
+        rows = [*rows, *more]
+        self.display.update(rows)
+        if self.mirror:
+            self.mirror.log(rows)
+
+    def _step_trained(self, step: int, metrics: dict[str, float]) -> None:
+        """Note the speed of a step in a row of the driver's own, and how far the run is."""
+        now = time.monotonic()
+        ours: dict[str, float] = {}
+        if self._last_step_at is None:
+            ours["time/start_to_first_step"] = now - self._began
+        else:
+            seconds = now - self._last_step_at
+            ours["time/step"] = seconds
+            tokens = metrics.get("tokens/trained")
+            if tokens and seconds > 0:
+                ours["tokens/per_second"] = tokens / seconds
+        self._last_step_at = now
+        self.folder.append_metrics("driver", step, ours, attempt=self.attempt.number)
+        self.folder.write_status(steps_trained=step)
+
+    def _success(self) -> dict[str, Any]:
+        """Fields of status.json about held-out success, from all attempts."""
+        rows = [
+            row for row in self.folder.read_metrics("explorer") if "eval/success" in row["metrics"]
+        ]
+        fields: dict[str, Any] = {}
+        for row in rows:
+            metrics = row["metrics"]
+            edge = "before" if row["step"] == 0 else "after"
+            fields[f"success_{edge}"] = metrics["eval/success"]
+            fields[f"valid_{edge}"] = metrics.get("eval/valid")
+        return fields
+
+    def _write_report(self) -> None:
+        """Write report and picture; that this fails must not fail a finished training."""
+        from rlagent.report import write_report
+
+        try:
+            write_report(self.folder)
+        except Exception as error:
+            line = f"the report could not be written: {type(error).__name__}: {error}"
+            self.display.message(line)
+            with self.attempt.driver_log.open("a") as log:
+                log.write(traceback.format_exc())
+
+    def _next_command(self, state: str) -> str | None:
+        if self.command is None:
+            return None
+        if state != "finished":
+            return self.command
+        return f"{self.command} algorithm.total_steps={self.total_steps * 2}"
+
+
+class _Signals:
+    """Turns Ctrl+C and SIGTERM into a request; the second Ctrl+C is not waited for."""
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self.stopping = False
+        self._before: dict[int, Any] = {}
+
+    @property
+    def interrupted(self) -> bool:
+        return signal.SIGINT in self.received
+
+    def __enter__(self) -> "_Signals":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: Any) -> None:
+        again = number == signal.SIGINT and signal.SIGINT in self.received
+        self.received.append(number)
+        if again:
+            raise KeyboardInterrupt
+
+
+def _outcome_of(folder: RunFolder) -> Outcome:
+    status = folder.read_status()
+    return Outcome(
+        state=status["state"],
+        exit_code=status["exit_code"],
+        cause=status.get("cause") or "",
+        folder=folder.path,
+        steps_trained=status.get("steps_trained") or 0,
+        success_before=status.get("success_before"),
+        success_after=status.get("success_after"),
+    )
+
+
+@contextlib.contextmanager
+def _locked(folder: RunFolder) -> Iterator[IO[str] | None]:
+    """Hold the run folder for this process; None when another one does."""
+    with (folder.path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+            return
+        yield file
+
+
+def _set_aside(folder: RunFolder) -> None:
+    """Move what the folder holds into `{name}.N` beside it, so that nothing is ever lost."""
+    number = 1
+    while (aside := folder.path.with_name(f"{folder.name}.{number}")).exists():
+        number += 1
+    aside.mkdir()
+    for item in folder.path.iterdir():
+        if item.name != ".lock":
+            item.rename(aside / item.name)
+
+
+def _driver_log(path: Path) -> logging.Handler:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+    return handler
+
+
+def _python_path() -> str:
+    """What workers need to find the modules that this process found, the working directory too."""
+    here = [os.getcwd(), *(entry for entry in sys.path if entry)]
+    unique = dict.fromkeys(entry for entry in here if not entry.endswith(".zip"))
+    site = tuple(entry for entry in unique if "site-packages" not in entry)
+    return os.pathsep.join(entry for entry in site if not _is_standard_library(entry))
+
+
+def _is_standard_library(entry: str) -> bool:
+    return entry.startswith(sys.base_prefix)
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    from rlagent.config.compose import to_mapping
+
+    return to_mapping(config)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

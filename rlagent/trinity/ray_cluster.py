@@ -1,0 +1,133 @@
+"""Starting or joining Ray: which of the two, with what, and taking it down again."""
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlagent.config.schema import HardwareConfig
+
+LOOPBACK = "127.0.0.1"
+OBJECT_STORE_BYTES = 1 << 30
+"""Largest object store of a Ray that is started here: weights and experiences of one step."""
+
+QUIET = {
+    # One host, one user: a token would keep later drivers of the same user out.
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+    "AGENTSCOPE_DISABLE_CONSOLE_OUTPUT": "true",
+    "VLLM_NO_USAGE_STATS": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+"""Environment of the workers; a value that the user set wins."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The Ray that a run uses."""
+
+    # Where its head is, as `host:port`.
+    address: str
+    # Whether this process started it, and so ends it.
+    started: bool
+
+    def words(self) -> str:
+        """One line for people."""
+        if self.started:
+            return f"Ray: started on {LOOPBACK} for this run"
+        return f"Ray: joined the cluster at {self.address}"
+
+
+def running_head() -> str | None:
+    """Address of the Ray head that this user started with `ray start --head`; None without one."""
+    folder = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray"
+    note = folder / "ray_current_cluster"
+    try:
+        if note.stat().st_uid != os.getuid():
+            return None
+        address = note.read_text().strip()
+    except OSError:
+        return None
+    return address if _answers(address) else None
+
+
+def address_to_join(hardware: HardwareConfig) -> str | None:
+    """The address that `hardware.ray` means; None: start one."""
+    if hardware.ray == "start":
+        return None
+    if hardware.ray != "auto":
+        return hardware.ray
+    return os.environ.get("RAY_ADDRESS") or running_head()
+
+
+def connect(
+    hardware: HardwareConfig, namespace: str, env: dict[str, str], gpus: int, cpus: int
+) -> Cluster:
+    """Join or start Ray for this process.
+
+    Args:
+        hardware: Says which, see `HardwareConfig.ray`.
+        namespace: Keeps the actors of this run apart from others'.
+        env: Environment for the workers, beside `QUIET`.
+        gpus: GPUs offered by a Ray that is started here.
+        cpus: CPU cores offered likewise.
+
+    Raises:
+        ConnectionError: The address does not answer.
+    """
+    import ray
+
+    workers = {**{k: os.environ.get(k, v) for k, v in QUIET.items()}, **env}
+    common: dict[str, Any] = {
+        "namespace": namespace,
+        "log_to_driver": False,
+        "logging_level": "ERROR",
+    }
+    if ray.is_initialized():
+        return Cluster(ray.get_runtime_context().gcs_address, started=False)
+    address = address_to_join(hardware)
+    if address:
+        if address != "auto" and "://" not in address and not _answers(address):
+            raise ConnectionError(
+                f"hardware.ray={address}: no Ray answers there; start one with "
+                "`ray start --head`, or use hardware.ray=start"
+            )
+        ray.init(address=address, runtime_env={"env_vars": workers}, **common)
+        return Cluster(ray.get_runtime_context().gcs_address, started=False)
+    # Workers of a Ray that starts here inherit this environment: quicker than a runtime_env.
+    os.environ.update(workers)
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        num_gpus=gpus,
+        include_dashboard=False,
+        object_store_memory=_object_store_bytes(),
+        _node_ip_address=LOOPBACK,
+        **common,
+    )
+    return Cluster(ray.get_runtime_context().gcs_address, started=True)
+
+
+def _object_store_bytes() -> int:
+    """What fits into half of the shared memory, at most OBJECT_STORE_BYTES."""
+    try:
+        stat = os.statvfs("/dev/shm")
+    except OSError:
+        return OBJECT_STORE_BYTES
+    free = stat.f_bavail * stat.f_frsize
+    # Ray refuses less than 75 MiB.
+    return max(80 << 20, min(OBJECT_STORE_BYTES, free // 2))
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():
+        return False
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=2):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,207 @@
+"""One attempt at a run on Ray: explorer and trainer actors from the first to the last step.
+
+It drives the actors and raises as soon as one of them fails; what the run folder and the screen
+get is left to launch.py. Trinity's launcher is not used: it takes a failed actor for a finished
+one.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from rlagent.trinity.buffer import STRATEGY, create_queue
+from rlagent.trinity.explorer import AgentExplorer
+from rlagent.trinity.trainer import AgentTrainer
+
+TICK = 0.25
+"""Seconds between two looks at the run folder while the actors work."""
+
+GRACE = 45.0
+"""Seconds that a stop waits for the step under way and its checkpoint."""
+
+
+class RunError(RuntimeError):
+    """The run failed; the message is the cause in one line, the traceback is chained."""
+
+
+class StallError(RunError):
+    """Nothing has happened for `run.stall_timeout` seconds."""
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: someone asked for it
+    """The run was asked to stop."""
+
+
+class Session:
+    """The actors of one attempt.
+
+    Args:
+        config: Trinity's, checked.
+        runner_processes: Processes for agent code.
+        on_tick: Called every `TICK` s while waiting; returns whether anything has happened since
+            its last call. May raise Stopped.
+        on_phase: Told in a few words what begins.
+        stall_timeout: Seconds without anything happening after which the run fails.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        runner_processes: int,
+        on_tick: Callable[[], bool],
+        on_phase: Callable[[str], None],
+        stall_timeout: float,
+    ) -> None:
+        self.config = config
+        self.runner_processes = runner_processes
+        self.on_tick = on_tick
+        self.on_phase = on_phase
+        self.stall_timeout = stall_timeout
+        self.explorer: Any = None
+        self.trainer: Any = None
+        self._queue: Any = None
+
+    def start(self) -> int:
+        """Create the actors, load the models, and agree on the weights.
+
+        Returns:
+            The step that training continues from.
+        """
+        self.on_phase("loading the model")
+        if self.config.algorithm.sample_strategy == STRATEGY:
+            self._queue = create_queue(self.config)
+        self.trainer = AgentTrainer.get_actor(self.config)
+        self.explorer = AgentExplorer.create(self.config, self.runner_processes)
+        trainer_step, explorer_step = self._wait(
+            {"trainer": self.trainer.prepare.remote(), "explorer": self.explorer.prepare.remote()}
+        )
+        if trainer_step != explorer_step:
+            raise RunError(
+                f"the trainer continues from step {trainer_step} but the explorer from "
+                f"{explorer_step}; start anew with run.fresh=true"
+            )
+        self._sync_weights()
+        return trainer_step
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        """Measure held-out success with the newest weights, under `step`."""
+        self.on_phase("measuring held-out success")
+        self._wait({"explorer": self.explorer.sync_from_trainer.remote()})
+        return self._wait({"explorer": self.explorer.evaluate.remote(step)})[0]
+
+    def train(self) -> int:
+        """Explore and train until the asked step, or until stopped.
+
+        Returns:
+            The last step trained.
+        """
+        self.on_phase("training")
+        refs = {"explorer": self.explorer.explore.remote(), "trainer": self.trainer.train.remote()}
+        try:
+            return self._wait(refs, until="trainer")[1]
+        except Stopped:
+            self._stop_training(refs["trainer"])
+            raise
+
+    def close(self) -> None:
+        """End the actors; those that they made end with them."""
+        for actor in (self.explorer, self.trainer, self._queue):
+            if actor is not None:
+                with contextlib.suppress(RayError):
+                    ray.kill(actor)
+        # It outlives its creators for a while, under a name that the next attempt needs.
+        with contextlib.suppress(ValueError, RayError):
+            ray.kill(ray.get_actor("synchronizer", namespace=self.config.ray_namespace))
+
+    def _sync_weights(self) -> None:
+        if self.config.synchronizer.sync_method.value == "nccl":
+            from trinity.manager.synchronizer import Synchronizer
+
+            synchronizer = Synchronizer.get_actor(namespace=self.config.ray_namespace)
+            self._wait({"synchronizer": synchronizer.coordinate_weight_sync_setup.remote()})
+            self._wait(
+                {
+                    "explorer": self.explorer.sync_weight.remote(),
+                    "trainer": self.trainer.sync_weight.remote(),
+                }
+            )
+            return
+        # One after the other: side by side, a resumed explorer takes the base weights.
+        self._wait({"trainer": self.trainer.sync_weight.remote()})
+        self._wait({"explorer": self.explorer.sync_weight.remote()})
+
+    def _stop_training(self, training: Any) -> None:
+        self.on_phase("stopping: the step under way ends, then its checkpoint is written")
+        self.trainer.request_stop.remote()
+        ray.wait([training], timeout=GRACE)
+
+    def _wait(self, refs: dict[str, Any], until: str | None = None) -> list[Any]:
+        """Wait for results while ticking.
+
+        Args:
+            refs: Results to wait for, by the role that makes them.
+            until: The role whose result ends the wait; None: all.
+
+        Returns:
+            The results, in order; None for those not waited for.
+
+        Raises:
+            RunError: The first failure, whichever role it comes from.
+        """
+        results: dict[str, Any] = {}
+        pending = dict(refs)
+        quiet_since = time.monotonic()
+        while pending:
+            done, _ = ray.wait(list(pending.values()), timeout=TICK)
+            if self.on_tick() or done:
+                quiet_since = time.monotonic()
+            for role, ref in list(pending.items()):
+                if ref in done:
+                    results[role] = _result(role, ref)
+                    del pending[role]
+            if until in results:
+                break
+            if time.monotonic() - quiet_since > self.stall_timeout:
+                raise StallError(
+                    f"nothing has happened for run.stall_timeout={self.stall_timeout:g} s "
+                    f"while waiting for the {' and the '.join(pending)}"
+                )
+        self.on_tick()
+        return [results.get(role) for role in refs]
+
+
+def _result(role: str, ref: Any) -> Any:
+    try:
+        return ray.get(ref)
+    except RayTaskError as error:
+        cause = error.as_instanceof_cause()
+        raise RunError(f"{role}: {one_line(cause)}") from error
+    except RayActorError as error:
+        raise RunError(
+            f"{role}: its process died (killed, crashed or out of memory): {one_line(error)}"
+        ) from error
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as one line: its own words, with its type where they say little.
+
+    >>> one_line(ValueError("bad"))
+    'ValueError: bad'
+    """
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, BaseException) and not isinstance(error, RayActorError):
+        error = cause
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else ""
+    name = type(error).__name__
+    if name.startswith("RayTaskError("):
+        name = name[len("RayTaskError(") : -1]
+        # Ray puts the remote traceback into the message; its last line is the exception.
+        return lines[-1] if lines else name
+    if name == "RolloutFailedError":
+        return text
+    return f"{name}: {text}" if text else name

@@ -1,0 +1,341 @@
+"""From a resolved configuration to Trinity's, as plain nested dicts: one function per group.
+
+Pure: imports nothing of Trinity, touches no file. Trinity's own schema checks the result in
+build.py. Keys keep Trinity's names; a key is written only where it differs from Trinity's default
+or where being explicit helps the reader of trinity.yaml.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from rlagent.config.resolve import Resolved
+from rlagent.config.schema import LearnConfig
+
+WORKFLOW_TYPE = "rlagent.trinity.workflow.AgentWorkflow"
+MONITOR_TYPE = "rlagent.trinity.monitor.RunFolderMonitor"
+WHOLE_STEPS = "rlagent.trinity.buffer.WholeStepSampling"
+HELD_OUT = "heldout"
+CHECKPOINTS = "checkpoints"
+
+
+def to_trinity(resolved: Resolved, run_dir: str | Path, attempt: int = 1) -> dict[str, Any]:
+    """Trinity's configuration for a run.
+
+    Args:
+        resolved: Without any `auto`.
+        run_dir: The run folder; checkpoints and buffers go below it.
+        attempt: Number of the attempt, written into its rows.
+
+    Returns:
+        A nested dict for Trinity's schema, `trinity:` overrides applied last.
+    """
+    config = resolved.config
+    run_dir = Path(run_dir)
+    native = getattr(resolved.composed, "native", None)
+    if native:
+        return native_tree(native, resolved, run_dir)
+    workflow = workflow_args(config, run_dir, attempt)
+    tree: dict[str, Any] = {
+        "mode": "colocate" if resolved.layout.colocated and not embedded(config) else "both",
+        # checkpoint_root_dir/project/group/name is where Trinity keeps everything of a run.
+        "project": "",
+        "group": "",
+        "name": CHECKPOINTS,
+        "checkpoint_root_dir": str(run_dir),
+        "ray_namespace": f"rlagent-{run_dir.name}",
+        "continue_from_checkpoint": True,
+        "ignore_validator_suggestions": True,
+        "algorithm": algorithm(config),
+        "model": model(config),
+        "cluster": cluster(resolved),
+        "buffer": buffer(config, run_dir, workflow),
+        "explorer": explorer(resolved),
+        "trainer": trainer(resolved),
+        "synchronizer": synchronizer(resolved),
+        "data_processor": data_processor(config),
+        "monitor": {"monitor_type": MONITOR_TYPE},
+    }
+    return merge(tree, config.trinity)
+
+
+def native_tree(native: dict[str, Any], resolved: Resolved, run_dir: Path) -> dict[str, Any]:
+    """A native configuration, completed where it says nothing and a run needs it."""
+    total_steps = resolved.config.algorithm.total_steps
+    needed = {
+        "checkpoint_root_dir": str(run_dir / CHECKPOINTS),
+        "ray_namespace": f"rlagent-{run_dir.name}",
+        "cluster": cluster(resolved),
+        "buffer": {"total_steps": total_steps},
+        "explorer": {
+            "max_retry_times": 0,
+            "rollout_model": {"enable_openai_api": True, "enable_history": True},
+        },
+        "trainer": {"total_steps": total_steps},
+        "data_processor": {"experience_pipeline": {"save_input": False}},
+        "monitor": {"monitor_type": MONITOR_TYPE},
+    }
+    return merge(needed, native)
+
+
+def embedded(config: LearnConfig) -> bool:
+    """Whether rollouts and training run on the CPU."""
+    return config.hardware.engine == "embedded"
+
+
+def whole_steps(config: LearnConfig) -> bool:
+    """Whether the trainer takes what each step produced, whatever its number."""
+    return embedded(config) and config.algorithm.train_batch_size == "auto"
+
+
+def algorithm(config: LearnConfig) -> dict[str, Any]:
+    """Trinity's `algorithm`."""
+    ours = config.algorithm
+    tree: dict[str, Any] = {
+        "algorithm_type": ours.name,
+        "repeat_times": ours.repeat_times,
+        "optimizer": {
+            "lr": ours.lr,
+            "lr_warmup_steps": ours.lr_warmup_steps,
+            "lr_scheduler_type": ours.lr_schedule,
+            "weight_decay": ours.weight_decay,
+            "clip_grad": ours.grad_clip,
+        },
+        "bypass_old_logprobs": not ours.recompute_old_logprobs,
+    }
+    if whole_steps(config):
+        tree["sample_strategy"] = WHOLE_STEPS
+    if ours.loss_agg_mode is not None:
+        tree["loss_agg_mode"] = ours.loss_agg_mode
+    if ours.advantage_args:
+        tree["advantage_fn_args"] = dict(ours.advantage_args)
+    loss = dict(ours.policy_loss_args or {})
+    if ours.clip_range is not None:
+        loss["clip_range"] = ours.clip_range
+    if loss:
+        tree["policy_loss_fn_args"] = loss
+    if ours.kl_coef is not None:
+        if ours.kl_coef == 0:
+            tree["kl_loss_fn"] = "none"
+        else:
+            tree["kl_loss_fn_args"] = {"kl_coef": ours.kl_coef}
+    if ours.entropy_coef is not None:
+        if ours.entropy_coef == 0:
+            tree["entropy_loss_fn"] = "none"
+        else:
+            tree["entropy_loss_fn_args"] = {"entropy_coef": ours.entropy_coef}
+    return tree
+
+
+def model(config: LearnConfig) -> dict[str, Any]:
+    """Trinity's `model`."""
+    ours = config.model
+    tree = {
+        "model_path": _model_path(ours.path),
+        "max_model_len": ours.max_model_len,
+        "max_response_tokens": ours.max_response_tokens,
+        "temperature": ours.temperature,
+        "top_p": ours.top_p,
+        "top_k": ours.top_k,
+        "trust_remote_code": ours.trust_remote_code,
+        # The OpenAI interface refuses a prompt that is too long; it never cuts it.
+        "enable_prompt_truncation": False,
+    }
+    if ours.enable_thinking is not None:
+        tree["enable_thinking"] = ours.enable_thinking
+    return tree
+
+
+def cluster(resolved: Resolved) -> dict[str, Any]:
+    """Trinity's `cluster`; set whole, so that Trinity does not start Ray to look."""
+    hardware, layout = resolved.config.hardware, resolved.layout
+    if embedded(resolved.config):
+        # Trinity counts a GPU for each engine and for the trainer; Ray is asked for none.
+        return {"node_num": 1, "gpu_per_node": layout.engines * layout.tensor_parallel + 1}
+    if layout.colocated:
+        return {"node_num": 1, "gpu_per_node": 1}
+    return {"node_num": hardware.nodes, "gpu_per_node": hardware.gpus}
+
+
+def workflow_args(config: LearnConfig, run_dir: Path, attempt: int) -> dict[str, Any]:
+    """What the workflow adapter is told."""
+    return {
+        "function": config.workflow.function,
+        "judge": config.workflow.judge,
+        "args": dict(config.workflow.args),
+        "success_reward": config.workflow.success_reward,
+        "timeout": config.workflow.timeout,
+        "run_folder": str(run_dir),
+        "attempt": attempt,
+        "trajectories_per_step": config.run.trajectories_per_step,
+    }
+
+
+def buffer(config: LearnConfig, run_dir: Path, workflow: dict[str, Any]) -> dict[str, Any]:
+    """Trinity's `buffer`: where tasks come from, and the queue between explorer and trainer."""
+    ours, data = config.algorithm, config.dataset
+    common = {
+        "storage_type": "file",
+        "default_workflow_type": WORKFLOW_TYPE,
+        "workflow_args": workflow,
+    }
+    path, split = _taskset(data.path, data.split, run_dir / "data" / "train")
+    train = {
+        **common,
+        "name": "train",
+        "path": path,
+        "split": split,
+        "data_selector": {"selector_type": data.order, "seed": config.seed},
+    }
+    if data.subset:
+        train["subset_name"] = data.subset
+    held_out = []
+    if data.eval_split:
+        # A part of the split, drawn once, so that every evaluation asks the same tasks.
+        held_out.append(
+            {
+                **common,
+                "name": HELD_OUT,
+                "path": str(run_dir / "data" / HELD_OUT),
+                "split": "test",
+                "repeat_times": 1,
+            }
+        )
+    tree: dict[str, Any] = {
+        "batch_size": ours.batch_size,
+        "total_steps": ours.total_steps,
+        "explorer_input": {"tasksets": [train], "eval_tasksets": held_out},
+        "trainer_input": {
+            "experience_buffer": {
+                "name": "experience_buffer",
+                "storage_type": "queue",
+                "max_read_timeout": config.run.stall_timeout,
+            }
+        },
+    }
+    if ours.total_epochs:
+        tree["total_epochs"] = ours.total_epochs
+    if ours.train_batch_size != "auto":
+        tree["train_batch_size"] = ours.train_batch_size
+    return tree
+
+
+def explorer(resolved: Resolved) -> dict[str, Any]:
+    """Trinity's `explorer`: engines, and the slots that tasks run in."""
+    config, layout = resolved.config, resolved.layout
+    hardware = config.hardware
+    rollout: dict[str, Any] = {
+        "engine_type": "embedded" if embedded(config) else "vllm",
+        "engine_num": layout.engines,
+        "tensor_parallel_size": layout.tensor_parallel,
+        "enable_openai_api": True,
+        "enable_history": True,
+        "enable_auto_tool_choice": config.model.tool_call_parser is not None,
+        "tool_call_parser": config.model.tool_call_parser,
+        "reasoning_parser": config.model.reasoning_parser,
+        "seed": config.seed,
+    }
+    if not embedded(config):
+        rollout |= {
+            "dtype": config.model.dtype,
+            "gpu_memory_utilization": hardware.gpu_memory_utilization,
+            "enforce_eager": hardware.enforce_eager,
+            "enable_prefix_caching": hardware.prefix_caching,
+        }
+    return {
+        # One slot per task of a step: the tasks of a step all run at once.
+        "runner_per_model": math.ceil(config.algorithm.batch_size / layout.engines),
+        "concurrent_mode": "asynchronous",
+        # A rollout that fails is counted, not repeated: repeating hides what goes wrong.
+        "max_retry_times": 0,
+        "max_timeout": math.ceil(config.workflow.timeout + 60),
+        "eval_interval": config.algorithm.eval_interval,
+        "eval_on_startup": config.dataset.eval_split is not None,
+        "rollout_model": rollout,
+        "auxiliary_models": [
+            {
+                "name": auxiliary.name,
+                "model_path": auxiliary.path,
+                "engine_num": auxiliary.engines,
+                "tensor_parallel_size": auxiliary.tensor_parallel,
+            }
+            for auxiliary in config.workflow.auxiliary_models
+        ],
+    }
+
+
+def trainer(resolved: Resolved) -> dict[str, Any]:
+    """Trinity's `trainer`."""
+    config, layout = resolved.config, resolved.layout
+    ours = config.algorithm
+    tree: dict[str, Any] = {
+        "trainer_type": "embedded" if embedded(config) else "verl",
+        "total_steps": ours.total_steps,
+        "save_interval": ours.save_interval,
+        "max_checkpoints_to_keep": ours.keep_checkpoints,
+        "save_hf_checkpoint": "last",
+        "grad_clip": ours.grad_clip,
+    }
+    if not embedded(config):
+        tree |= {
+            "use_dynamic_bsz": True,
+            "max_token_len_per_gpu": config.model.max_model_len,
+            "ulysses_sequence_parallel_size": layout.sequence_parallel,
+            "param_offload": bool(config.hardware.offload),
+            "optimizer_offload": bool(config.hardware.offload),
+        }
+    return tree
+
+
+def synchronizer(resolved: Resolved) -> dict[str, Any]:
+    """Trinity's `synchronizer`."""
+    config = resolved.config
+    by_memory = embedded(config) or resolved.layout.colocated
+    return {
+        "sync_method": "memory" if by_memory else "nccl",
+        "sync_style": "fixed",
+        "sync_interval": config.algorithm.sync_interval,
+        "sync_offset": config.algorithm.max_lag,
+        "sync_timeout": max(60, math.ceil(config.run.stall_timeout)),
+    }
+
+
+def data_processor(config: LearnConfig) -> dict[str, Any]:
+    """Trinity's `data_processor`: conversations are kept by us, readable, not in a database."""
+    pipeline: dict[str, Any] = {"save_input": False}
+    if config.algorithm.shuffle_rewards:
+        pipeline["operators"] = [
+            {"name": "rlagent.trinity.shuffle.ShuffleRewards", "args": {"seed": config.seed}}
+        ]
+    return {"experience_pipeline": pipeline}
+
+
+def merge(tree: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """`tree` with `overrides` laid over it; dicts are merged, everything else is replaced.
+
+    >>> merge({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})
+    {'a': {'b': 3, 'c': 2}}
+    """
+    merged = dict(tree)
+    for key, value in overrides.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _model_path(path: str) -> str:
+    from rlagent.config.paths import resolve_path
+
+    return resolve_path(path)
+
+
+def _taskset(path: str, split: str, copy_dir: Path) -> tuple[str, str]:
+    """Where Trinity reads a split from; a single file is put into a folder of its own first."""
+    from rlagent.config.paths import resolve_path
+
+    path = resolve_path(path)
+    if path.endswith(".jsonl"):
+        return str(copy_dir), "train"
+    return path, split
