@@ -1,0 +1,315 @@
+"""Constrained decoding: what tool_choice and response_format allow, as token masks.
+
+xgrammar compiles and follows the grammars; this module says which grammar a request needs, and
+closes a response that nears its token budget, so that a constrained response is always whole.
+Imports of xgrammar are late: an engine whose requests are free never pays for them.
+"""
+
+import json
+import sys
+from collections import deque
+from typing import Any, Deque, Dict, List, Optional, Sequence, Tuple
+
+from torch import Tensor
+
+CALL_BEGIN = '<tool_call>\n{"name": "%s", "arguments": '
+CALL_END = "}\n</tool_call>"
+
+_MAX_CLOSING_STEPS = 2048
+_IN_STRING = ('"', "n", "0", "a", " ")
+_OUTSIDE = ("}", "]", '"', "0", "1", "n", "t", "f", "{", "[", ", ", ": ")
+
+
+class GrammarError(ValueError):
+    """A schema that cannot be turned into a grammar; the message says which and why."""
+
+
+def tool_calls_tag(
+    tools: Sequence[Dict[str, Any]], only: Optional[str], parallel: bool
+) -> Dict[str, Any]:
+    """xgrammar's structural tag for one or more tool calls and nothing else.
+
+    Whitespace is fixed to json.dumps' default separators, as in the calls that chat templates
+    render, so that what is generated and what the next prompt holds are the same tokens.
+
+    Args:
+        tools: OpenAI tool specifications.
+        only: Name of the only function allowed; None: any.
+        parallel: Whether more than one call may follow another.
+    """
+    import xgrammar
+
+    tags = []
+    for tool in tools:
+        function = tool["function"]
+        if only is not None and function["name"] != only:
+            continue
+        schema = function.get("parameters") or {"type": "object", "properties": {}}
+        try:
+            ebnf = str(xgrammar.Grammar.from_json_schema(json.dumps(schema), any_whitespace=False))
+        except RuntimeError as error:
+            raise GrammarError(f"parameters of {function['name']}: {error}") from error
+        tags.append(
+            {
+                "type": "tag",
+                "begin": CALL_BEGIN % function["name"],
+                "content": {"type": "grammar", "grammar": ebnf},
+                "end": CALL_END,
+            }
+        )
+    calls = {
+        "type": "tags_with_separator",
+        "tags": tags,
+        "separator": "\n",
+        "at_least_one": True,
+        "stop_after_first": not parallel,
+    }
+    return {"type": "structural_tag", "format": calls}
+
+
+class Grammars:
+    """Compiles grammars for one tokenizer; each distinct one once.
+
+    Args:
+        tokenizer: Of transformers.
+        vocab_size: Width of the model's logits.
+        eos_id: The token that ends a constrained response.
+    """
+
+    def __init__(self, tokenizer: Any, vocab_size: int, eos_id: int) -> None:
+        self.tokenizer = tokenizer
+        self.vocab_size = vocab_size
+        self.eos_id = eos_id
+        self._compiler: Any = None
+        self._compiled: Dict[str, Tuple[Any, int]] = {}
+
+    def for_tools(
+        self, tools: Sequence[Dict[str, Any]], only: Optional[str] = None, parallel: bool = True
+    ) -> "Constraint":
+        """A constraint to tool calls; see tool_calls_tag.
+
+        Raises:
+            GrammarError: For a schema that xgrammar cannot follow.
+        """
+        specs = [
+            (t["function"]["name"], t["function"].get("parameters")) for t in tools
+        ]
+        key = json.dumps(["tools", specs, only, parallel])
+        return self._constraint(
+            key,
+            lambda compiler: compiler.compile_structural_tag(
+                json.dumps(tool_calls_tag(tools, only, parallel))
+            ),
+        )
+
+    def for_schema(self, schema: Optional[Dict[str, Any]]) -> "Constraint":
+        """A constraint to one JSON value of the schema; None: to any JSON.
+
+        Raises:
+            GrammarError: For a schema that xgrammar cannot follow.
+        """
+        if schema is None:
+            return self._constraint("json", lambda compiler: compiler.compile_builtin_json_grammar())
+        text = json.dumps(schema)
+        return self._constraint(
+            "schema" + text,
+            lambda compiler: compiler.compile_json_schema(text, any_whitespace=False),
+        )
+
+    def warm_up(self) -> None:
+        """Import xgrammar and read the vocabulary now rather than at the first constrained call."""
+        import xgrammar
+
+        if self._compiler is None:
+            self._compiler = xgrammar.GrammarCompiler(self._tokenizer_info(), max_threads=1)
+
+    def _constraint(self, key: str, compile_: Any) -> "Constraint":
+        import xgrammar
+
+        if key not in self._compiled:
+            self.warm_up()
+            try:
+                compiled = compile_(self._compiler)
+            except RuntimeError as error:
+                raise GrammarError(str(error)) from error
+            whole = Constraint(xgrammar.GrammarMatcher(compiled), self, reserve=0)
+            self._compiled[key] = (compiled, len(whole.closing()))
+        compiled, reserve = self._compiled[key]
+        return Constraint(xgrammar.GrammarMatcher(compiled), self, reserve)
+
+    def _tokenizer_info(self) -> Any:
+        import xgrammar
+
+        found = xgrammar.TokenizerInfo.from_huggingface(
+            self.tokenizer, vocab_size=self.vocab_size, stop_token_ids=[self.eos_id]
+        )
+        texts: List[bytes] = list(found.decoded_vocab)
+        for token, added in self.tokenizer.added_tokens_decoder.items():
+            # An empty text is never allowed. A special token spelled inside a string would vanish
+            # from the text that is parsed.
+            texts[token] = b"" if added.special else added.content.encode()
+        return xgrammar.TokenizerInfo(
+            texts,
+            xgrammar.VocabType.RAW,
+            vocab_size=self.vocab_size,
+            stop_token_ids=[self.eos_id],
+        )
+
+
+class Constraint:
+    """The grammar of one response, and where in it the response is.
+
+    Args:
+        matcher: xgrammar's GrammarMatcher.
+        reserve: Tokens of the shortest whole response; the budget is never let below what
+            closing takes by less than this.
+    """
+
+    def __init__(self, matcher: Any, grammars: Grammars, reserve: int) -> None:
+        self.matcher = matcher
+        self.reserve = reserve
+        self._grammars = grammars
+        self._drawn: List[int] = []
+        self._forced: Deque[int] = deque()
+        self._look_again = sys.maxsize
+
+    def forced(self, left: int) -> Optional[int]:
+        """The only token to draw, when the budget leaves no choice; else None.
+
+        Args:
+            left: Tokens that may still be drawn, the end token included.
+        """
+        if not self._forced and left <= min(2 * self.reserve + 32, self._look_again):
+            closing = self.closing()
+            spare = left - len(closing) - self.reserve
+            if spare > 0:
+                # What takes long is to find out; half of what can be spared is safely spent.
+                self._look_again = left - (spare + 1) // 2
+            elif len(closing) <= left:
+                self._forced.extend(closing)
+        return self._forced[0] if self._forced else None
+
+    def fill(self, bitmask: Tensor, row: int) -> None:
+        """Set a row of the mask to the tokens that the grammar allows next."""
+        self.matcher.fill_next_token_bitmask(bitmask, row)
+
+    def accept(self, token: int) -> None:
+        """Go on after a drawn token.
+
+        Raises:
+            RuntimeError: If the grammar does not allow it.
+        """
+        if not self.matcher.accept_token(token):
+            raise RuntimeError(f"token {token} was drawn against the grammar")
+        self._drawn.append(token)
+        if self._forced:
+            self._forced.popleft()
+
+    def closing(self) -> List[int]:
+        """A short way from here to the end of a whole response, the end token included.
+
+        Closes what is open, fills required values with the shortest ones that are tried.
+        """
+        import xgrammar
+
+        tokenizer, eos_id = self._grammars.tokenizer, self._grammars.eos_id
+        end = self.matcher.fork()
+        in_string, escaped = _string_state(tokenizer.decode(self._drawn))
+        pieces: List[Any] = []
+        for _ in range(_MAX_CLOSING_STEPS):
+            if end.is_completed() or end.is_terminated():
+                break
+            text = end.find_jump_forward_string()
+            if text:
+                end.accept_string(text)
+            else:
+                choices = _IN_STRING if in_string else _OUTSIDE
+                text = next((c for c in choices if end.accept_string(c)), "")
+            if text:
+                pieces.append(text)
+                in_string, escaped = _string_state(text, in_string, escaped)
+                continue
+            mask = xgrammar.allocate_token_bitmask(1, self._grammars.vocab_size)
+            end.fill_next_token_bitmask(mask, 0)
+            token = _first_allowed(mask)
+            end.accept_token(token)
+            pieces.append(token)
+            in_string, escaped = _string_state(tokenizer.decode([token]), in_string, escaped)
+        return self._as_tokens(pieces) + ([] if end.is_terminated() else [eos_id])
+
+    def _as_tokens(self, pieces: List[Any]) -> List[int]:
+        """Pieces of text and single tokens as tokens; texts that meet are encoded together."""
+        tokens: List[int] = []
+        text = ""
+        for piece in [*pieces, None]:
+            if isinstance(piece, str):
+                text += piece
+                continue
+            if text:
+                tokens += self._grammars.tokenizer.encode(text, add_special_tokens=False)
+                text = ""
+            if piece is not None:
+                tokens.append(piece)
+        return tokens
+
+
+class Masker:
+    """Applies the constraints of a batch to its logits.
+
+    Args:
+        vocab_size: Width of the logits.
+    """
+
+    def __init__(self, vocab_size: int) -> None:
+        self.vocab_size = vocab_size
+
+    def apply(
+        self,
+        logits: Tensor,
+        rows: Sequence[int],
+        constraints: Sequence[Constraint],
+        left: Sequence[int],
+    ) -> None:
+        """Set to -inf, in place, what must not be drawn.
+
+        Args:
+            logits: (batch, vocab_size).
+            rows: The constrained ones.
+            constraints: One for each of `rows`.
+            left: Tokens that each of them may still draw.
+        """
+        import xgrammar
+
+        bitmask = xgrammar.allocate_token_bitmask(logits.shape[0], self.vocab_size)
+        free = []
+        for row, constraint, tokens_left in zip(rows, constraints, left):
+            token = constraint.forced(tokens_left)
+            if token is None:
+                constraint.fill(bitmask, row)
+                free.append(row)
+            else:
+                logits[row] = float("-inf")
+                logits[row, token] = 0.0
+        if free:
+            xgrammar.apply_token_bitmask_inplace(logits, bitmask, indices=free)
+
+
+def _string_state(text: str, inside: bool = False, escaped: bool = False) -> Tuple[bool, bool]:
+    """Whether a JSON string is open after `text`, and whether a backslash is pending in it."""
+    for character in text:
+        if escaped:
+            escaped = False
+        elif character == "\\" and inside:
+            escaped = True
+        elif character == '"':
+            inside = not inside
+    return inside, escaped
+
+
+def _first_allowed(bitmask: Tensor) -> int:
+    """The lowest token id that a bitmask of one row allows."""
+    for word, bits in enumerate(bitmask[0].tolist()):
+        if bits:
+            bits &= 0xFFFFFFFF
+            return word * 32 + (bits & -bits).bit_length() - 1
+    raise RuntimeError("the grammar allows no token")
