@@ -70,13 +70,8 @@ def train(transcripts: Sequence[Transcript], vocabulary: int) -> PreTrainedToken
 def repeated_texts(transcripts: Sequence[Transcript]) -> list[str]:
     """The texts that repeat from one conversation to the next, longest first."""
     template = TEMPLATE.read_text(encoding="utf-8").replace("\\n", "\n")
-    before, after = (
-        template[template.index(start) : template.index(end) + len(end)]
-        for start, end in (
-            ("\n\n# Tools"[2:], "XML tags:\n<tools>"),
-            ("\n</tools>\n", "}\n</tool_call>"),
-        )
-    )
+    before = _stretch(template, "# Tools", "XML tags:\n<tools>")
+    after = _stretch(template, "\n</tools>\n", "}\n</tool_call>")
     texts = {before, after, *FRAME}
     for transcript in transcripts:
         for tool in transcript.tools:
@@ -89,6 +84,12 @@ def repeated_texts(transcripts: Sequence[Transcript]) -> list[str]:
             if message["role"] == "system" or text.startswith("<system-hint>"):
                 texts.add(text)
     return sorted(texts, key=lambda text: (-len(text), text))
+
+
+def _stretch(text: str, start: str, end: str) -> str:
+    """The part of `text` from `start` up to and including `end`."""
+    begin = text.index(start)
+    return text[begin : text.index(end, begin) + len(end)]
 
 
 def _plain_texts(transcripts: Sequence[Transcript]) -> list[str]:
