@@ -40,6 +40,29 @@ def wilson(successes: float, trials: int, z: float = Z95) -> tuple[float, float]
     return low, high
 
 
+def difference(
+    before: float, before_trials: int, after: float, after_trials: int
+) -> tuple[float, float]:
+    """95 % interval of the rise of a share (Newcombe 1998, Statistics in Medicine 17:873, method
+    10, from the two Wilson intervals). Treats the two samples as independent, which is the
+    careful side when both are of the same tasks.
+
+    Args:
+        before, after: Shares in [0, 1].
+        before_trials, after_trials: What they are shares of.
+
+    Returns:
+        (low, high) of after - before, in [-1, 1].
+    """
+    low1, high1 = wilson(before * before_trials, before_trials)
+    low2, high2 = wilson(after * after_trials, after_trials)
+    rise = after - before
+    return (
+        rise - math.hypot(after - low2, high1 - before),
+        rise + math.hypot(high2 - after, before - low1),
+    )
+
+
 def merge_rows(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row per (role, step), ascending by step; what a resumed attempt repeated counts once.
 

@@ -1,0 +1,7 @@
+"""`python -m rlagent.report`."""
+
+import sys
+
+from rlagent.report import main
+
+sys.exit(main(sys.argv[1:]))

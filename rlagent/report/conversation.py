@@ -1,0 +1,133 @@
+"""Turns recorded messages into turns a person can read: text, thoughts, tool calls, results.
+
+Reads OpenAI-style messages and Qwen-style text; writing HTML is left to page.py.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+TAGGED = re.compile(r"<(tool_call|think)>(.*?)(?:</\1>|\Z)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of a turn: kind is text, thought, call or result."""
+
+    kind: str
+    text: str
+    # The tool's name, of a call or a result.
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one role said at once: system, user, assistant or tool."""
+
+    role: str
+    blocks: tuple[Block, ...]
+
+
+def read_turns(messages: Sequence[dict[str, Any]]) -> list[Turn]:
+    """The turns of a conversation; empty ones are left out.
+
+    Args:
+        messages: OpenAI-style: role, content (text or a list of parts), tool_calls, name.
+    """
+    turns = []
+    for message in messages or []:
+        role = str(message.get("role", "?"))
+        blocks: list[Block] = []
+        thought = message.get("reasoning_content") or message.get("reasoning")
+        if thought:
+            blocks.append(Block("thought", str(thought).strip()))
+        text = content_text(message.get("content"))
+        if role == "tool":
+            blocks.append(Block("result", text.strip(), str(message.get("name") or "")))
+        elif role == "assistant":
+            blocks += _tagged_blocks(text)
+        elif text.strip():
+            blocks.append(Block("text", text.strip()))
+        blocks += [_call_block(call) for call in message.get("tool_calls") or []]
+        if blocks:
+            turns.append(Turn(role, tuple(blocks)))
+    return turns
+
+
+def content_text(content: Any) -> str:
+    """The text of a message's content; parts that are no text are named in brackets."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n".join(_part_text(part) for part in content)
+    return json.dumps(content, ensure_ascii=False, default=str)
+
+
+def _part_text(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, dict):
+        for key in ("text", "output"):
+            if key in part:
+                return content_text(part[key])
+        return f"[{part.get('type', 'part')}]"
+    return str(part)
+
+
+def _tagged_blocks(text: str) -> list[Block]:
+    """Split a model's raw text at its <think> and <tool_call> tags, closed or cut off."""
+    blocks, at = [], 0
+    for match in TAGGED.finditer(text):
+        before = text[at : match.start()].strip()
+        if before:
+            blocks.append(Block("text", before))
+        inner = match[2].strip()
+        if match[1] == "think":
+            blocks.append(Block("thought", inner))
+        else:
+            blocks.append(_raw_call(inner))
+        at = match.end()
+    rest = text[at:].strip()
+    if rest:
+        blocks.append(Block("text", rest))
+    return [block for block in blocks if block.text or block.name]
+
+
+def _raw_call(inner: str) -> Block:
+    try:
+        call = json.loads(inner)
+        return Block("call", call_text(call["arguments"]), str(call["name"]))
+    except (ValueError, KeyError, TypeError):
+        # What a model writes need not be a call; it is shown as it stands.
+        return Block("call", inner, "")
+
+
+def _call_block(call: dict[str, Any]) -> Block:
+    function = call.get("function") or call
+    return Block("call", call_text(function.get("arguments")), str(function.get("name", "")))
+
+
+def call_text(arguments: Any) -> str:
+    """Arguments as `name=value, ...`; as they stand when they are no JSON object."""
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except ValueError:
+            return str(arguments)
+    if isinstance(arguments, dict):
+        return ", ".join(
+            f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in arguments.items()
+        )
+    return "" if arguments is None else json.dumps(arguments, ensure_ascii=False)
+
+
+def split_opening(turns: Sequence[Turn]) -> tuple[list[Turn], list[Turn]]:
+    """Split off what the agent was given (up to its first own turn) from what it then did."""
+    for index, turn in enumerate(turns):
+        if turn.role == "assistant":
+            return list(turns[:index]), list(turns[index:])
+    return list(turns), []

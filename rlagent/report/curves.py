@@ -1,0 +1,99 @@
+"""Which curves a report draws, from which metrics; how a chart is drawn is left to svg.py."""
+
+from rlagent.report.data import ReportData
+from rlagent.report.svg import Axis, Line, chart, stacked
+from rlagent.run.stats import Series
+
+SHARE = Axis(percent=True, low=0.0, high=1.0)
+ZERO = Axis(low=0.0)
+
+SMALL = (
+    ("KL to the policy that sampled (ppo_kl)", "actor/ppo_kl", ZERO),
+    ("Lag of samples, model versions", "sample/lag", Axis(low=0.0, high=1.0)),
+    ("Tokens per second", "tokens/per_second", ZERO),
+    ("Gradient norm", "actor/grad_norm", ZERO),
+    ("Entropy", "actor/entropy", ZERO),
+    ("Clipped share", "actor/pg_clipfrac", Axis(percent=True, low=0.0, high=0.01)),
+)
+"""Charts of one curve: title, metric, axis."""
+
+
+def all_charts(data: ReportData) -> tuple[str, list[str]]:
+    """The large chart ('' without held-out measurements) and the small ones."""
+    small = [training(data), reward(data), time_split(data)]
+    for title, name, axis in SMALL:
+        line = Line(title, data.series(name), colour=1, smoothed=name == "tokens/per_second")
+        small.append(chart(title, [line], axis))
+    return held_out(data), [figure for figure in small if figure]
+
+
+def held_out_series(data: ReportData) -> tuple[Series, tuple[tuple[float, float], ...], Series]:
+    """Held-out success, its 95 % bounds, and the valid share."""
+    measured = data.evaluations
+    success = Series(
+        "eval/success", tuple(e.step for e in measured), tuple(e.success for e in measured)
+    )
+    bounds = tuple((e.low, e.high) for e in measured)
+    valid = [e for e in measured if e.valid is not None]
+    return (
+        success,
+        bounds,
+        Series("eval/valid", tuple(e.step for e in valid), tuple(e.valid or 0.0 for e in valid)),
+    )
+
+
+def held_out(data: ReportData) -> str:
+    """Held-out success with its 95 % band, and the valid share as a curve of its own."""
+    success, bounds, valid = held_out_series(data)
+    lines = [
+        Line("valid answers", valid, colour=2, dashed=True, dots=True),
+        Line("success, with 95 % interval", success, colour=1, dots=True, band=bounds),
+    ]
+    tasks = data.evaluations[-1].tasks if data.evaluations else 0
+    title = f"Held-out tasks ({tasks})" if tasks else "Held-out tasks"
+    return chart(title, lines, SHARE, width=1080, height=330)
+
+
+def training(data: ReportData) -> str:
+    """Accuracy and valid share of the training rollouts."""
+    lines = [
+        Line("valid answers", data.series("rollout/valid/mean"), colour=2, dashed=True),
+        Line("success", data.series("rollout/success/mean"), colour=1, smoothed=True),
+        Line("failed rollouts", _if_any(data.series("rollout/failed_share")), colour=4),
+    ]
+    return chart("Training rollouts", lines, SHARE)
+
+
+def reward(data: ReportData) -> str:
+    """Mean reward of the training rollouts."""
+    line = Line("mean per step", data.series("rollout/reward/mean"), colour=1, smoothed=True)
+    return chart("Training reward", [line], ZERO)
+
+
+def time_split(data: ReportData) -> str:
+    """Seconds of each step: exploring, training, and the rest where the whole is known."""
+    explore, train = data.series("time/explore_step"), data.series("time/train_step")
+    whole = data.series("time/step")
+    steps = [step for step in explore.steps if train.at(step) is not None]
+    if not steps:
+        return ""
+    parts = {
+        "explore": [explore.at(step) or 0.0 for step in steps],
+        "train": [train.at(step) or 0.0 for step in steps],
+    }
+    if whole:
+        steps_whole = dict(zip(whole.steps, whole.values, strict=True))
+        parts["rest"] = [
+            max(0.0, steps_whole.get(step, 0.0) - parts["explore"][i] - parts["train"][i])
+            for i, step in enumerate(steps)
+        ]
+    lines = [
+        Line(name, Series(name, tuple(steps), tuple(values)), colour=index + 1)
+        for index, (name, values) in enumerate(parts.items())
+    ]
+    return stacked("Seconds per step", lines)
+
+
+def _if_any(series: Series) -> Series:
+    """The series when it is not zero throughout: a flat line of no failures says nothing."""
+    return series if any(series.values) else Series(series.name, (), ())

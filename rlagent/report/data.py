@@ -1,0 +1,127 @@
+"""Gathers what a report shows from the files of a run folder.
+
+Pure after the reading; how it looks is left to page.py, picture.py and text.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlagent.run.folder import RunFolder
+from rlagent.run.progress import Evaluation
+from rlagent.run.redact import redact, redact_yaml
+from rlagent.run.stats import Series, difference, series
+from rlagent.run.summary import evaluations
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One held-out task: the rollout before training and the one after."""
+
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """learnt, lost, kept or unsolved."""
+        was, now = bool(self.before.get("success")), bool(self.after.get("success"))
+        return {(False, True): "learnt", (True, False): "lost", (True, True): "kept"}.get(
+            (was, now), "unsolved"
+        )
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything about one run that a report may show."""
+
+    folder: RunFolder
+    status: dict[str, Any]
+    rows: list[dict[str, Any]]
+    evaluations: list[Evaluation]
+    pairs: list[Pair]
+    # How many of the tasks measured both times were of each kind.
+    pair_counts: dict[str, int]
+    config_yaml: str
+    trinity_yaml: str
+
+    def series(self, name: str, role: str | None = None) -> Series:
+        """One metric over the steps."""
+        return series(self.rows, name, role)
+
+    @property
+    def title(self) -> str:
+        """The run's name."""
+        return self.folder.name
+
+    @property
+    def change(self) -> tuple[float, float, float] | None:
+        """Rise of held-out success and its 95 % interval; None when not measured twice."""
+        if len(self.evaluations) < 2:
+            return None
+        first, last = self.evaluations[0], self.evaluations[-1]
+        if not first.tasks or not last.tasks:
+            return None
+        low, high = difference(first.success, first.tasks, last.success, last.tasks)
+        return last.success - first.success, low, high
+
+
+def load(folder: RunFolder, conversations: bool = True) -> ReportData:
+    """Read a run folder; parts that are not there yet stay empty.
+
+    Args:
+        folder: The run.
+        conversations: Whether to read trajectories.jsonl, the largest file.
+    """
+    rows = folder.read_metrics()
+    measured = evaluations([row for row in rows if row["role"] == "explorer"])
+    pairs: list[Pair] = []
+    if conversations:
+        pairs = all_pairs(folder)
+    counts = dict.fromkeys(("learnt", "lost", "kept", "unsolved"), 0)
+    for pair in pairs:
+        counts[pair.kind] += 1
+    return ReportData(
+        folder=folder,
+        status=redact(folder.read_status()),
+        rows=rows,
+        evaluations=measured,
+        pairs=choose(pairs),
+        pair_counts=counts,
+        config_yaml=_yaml_text(folder.config_yaml),
+        trinity_yaml=_yaml_text(folder.trinity_yaml),
+    )
+
+
+def all_pairs(folder: RunFolder) -> list[Pair]:
+    """Rollouts of the first and the last evaluation for the same task, by task."""
+    rows = folder.read_trajectories(phase="eval")
+    if not rows:
+        return []
+    steps = [row["step"] for row in rows]
+    first, last = min(steps), max(steps)
+    if first == last:
+        return []
+    before = {_task_key(row): row for row in rows if row["step"] == first}
+    after = {_task_key(row): row for row in rows if row["step"] == last}
+    return [Pair(before[key], after[key]) for key in sorted(before.keys() & after.keys())]
+
+
+def choose(pairs: Sequence[Pair], limit: int = 8) -> list[Pair]:
+    """A few pairs that show every kind: what was learnt first, then what was not.
+
+    The first of each kind by task number, so that nobody picks the nice ones.
+    """
+    wanted = {"learnt": 4, "unsolved": 2, "lost": 1, "kept": 1}
+    chosen: list[Pair] = []
+    for kind, count in wanted.items():
+        chosen += [pair for pair in pairs if pair.kind == kind][:count]
+    rest = [pair for pair in pairs if pair not in chosen]
+    return (chosen + rest)[:limit]
+
+
+def _task_key(row: dict[str, Any]) -> tuple[int, int]:
+    return int(row.get("task_index") or 0), int(row.get("run") or 0)
+
+
+def _yaml_text(path: Any) -> str:
+    return redact_yaml(path.read_text(encoding="utf-8")) if path.is_file() else ""

@@ -1,0 +1,111 @@
+"""Draws reward.png: held-out success with its 95 % interval over the training curve."""
+
+from pathlib import Path
+from typing import Any
+
+from rlagent.report.curves import held_out_series
+from rlagent.report.data import ReportData
+from rlagent.run.stats import smooth
+from rlagent.run.words import percent
+
+BLUE, ORANGE, INK, SOFT, GRID = "#2463c4", "#c4600f", "#1b1f24", "#59636e", "#e3e7ec"
+
+
+def draw(data: ReportData, path: Path) -> None:
+    """Write the picture, 1200 x 600 pixels; an empty frame when nothing was measured yet."""
+    # Without pyplot: no global state, and no display is looked for.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), dpi=150, facecolor="white")
+    axes = figure.add_axes((0.075, 0.125, 0.78, 0.70))
+    _style(axes)
+    labels = [*_training(axes, data), *_held_out(axes, data)]
+    last = max((row["step"] for row in data.rows), default=1)
+    axes.set_xlim(0, max(last, 1))
+    _name_curves(axes, labels, last)
+    _title(figure, data)
+    figure.savefig(path, format="png")
+
+
+def _style(axes: Any) -> None:
+    axes.set_ylim(0, 1.02)
+    axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
+    axes.tick_params(colors=SOFT, labelsize=9, length=0, pad=6)
+    axes.set_xlabel("training step", color=SOFT, fontsize=9.5)
+
+
+def _training(axes: Any, data: ReportData) -> list[tuple[float, str, str]]:
+    """Success of training rollouts: pale as it is, thin when smoothed."""
+    success = data.series("rollout/success/mean")
+    name = "training success"
+    if not success:
+        success, name = data.series("rollout/reward/mean"), "training reward"
+    if not success:
+        return []
+    axes.plot(success.steps, success.values, color=BLUE, alpha=0.18, linewidth=1)
+    smoothed = smooth(success.values, 0.7)
+    axes.plot(success.steps, smoothed, color=BLUE, alpha=0.5, linewidth=1.4)
+    return [(smoothed[-1], name, "#8aa9dd")]
+
+
+def _held_out(axes: Any, data: ReportData) -> list[tuple[float, str, str]]:
+    success, bounds, valid = held_out_series(data)
+    labels = []
+    if valid:
+        axes.plot(
+            valid.steps, valid.values, color=ORANGE, linewidth=1.5, linestyle=(0, (4, 3)),
+            marker="o", markersize=3.5, clip_on=False,
+        )  # fmt: skip
+        labels.append((valid.values[-1], "valid answers", ORANGE))
+    if success:
+        lows = [value - low for value, (low, _) in zip(success.values, bounds, strict=True)]
+        highs = [high - value for value, (_, high) in zip(success.values, bounds, strict=True)]
+        if len(success.steps) > 2:
+            axes.fill_between(
+                success.steps, *zip(*bounds, strict=True), color=BLUE, alpha=0.13, linewidth=0
+            )
+        axes.errorbar(
+            success.steps, success.values, yerr=[lows, highs], color=BLUE, linewidth=2.4,
+            marker="o", markersize=6.5, capsize=3, elinewidth=1.4, clip_on=False, zorder=5,
+        )  # fmt: skip
+        labels.append((success.values[-1], "held-out success", BLUE))
+        for index in {0, len(success.steps) - 1}:
+            below = bounds[index][0]
+            axes.annotate(
+                percent(success.values[index], 0), (success.steps[index], below),
+                xytext=(8 if index == 0 else -8, -6), textcoords="offset points", color=BLUE,
+                ha="left" if index == 0 else "right", va="top", fontsize=12, weight="bold",
+            )  # fmt: skip
+    return labels
+
+
+def _name_curves(axes: Any, labels: list[tuple[float, str, str]], last: int) -> None:
+    """Names at the right ends of the curves, moved apart where they would touch."""
+    gap, at = 0.062, -1.0
+    for value, name, colour in sorted(labels):
+        at = max(value, at + gap)
+        axes.annotate(
+            name, (1.0, at), xycoords=("axes fraction", "data"), xytext=(10, 0),
+            textcoords="offset points", color=colour, fontsize=9.5, va="center",
+            annotation_clip=False, weight="bold" if name == "held-out success" else "normal",
+        )  # fmt: skip
+
+
+def _title(figure: Any, data: ReportData) -> None:
+    status = data.status
+    experiment = str(status.get("experiment") or data.title)
+    about = " · ".join(str(status[key]) for key in ("model", "dataset") if status.get(key))
+    figure.text(0.02, 0.935, experiment, fontsize=14, weight="bold", color=INK)
+    line = about
+    if len(data.evaluations) > 1:
+        first, last = data.evaluations[0], data.evaluations[-1]
+        line = f"{percent(first.success)} → {percent(last.success)} of {last.tasks} held-out tasks"
+        line += f", 95 % intervals   ·   {about}" if about else ", 95 % intervals"
+    figure.text(0.02, 0.88, line, fontsize=9.5, color=SOFT)

@@ -1,0 +1,240 @@
+"""Line charts as SVG text, coloured by the page's CSS variables so that light and dark both work.
+
+Pure: numbers in, text out. Pointing at a chart is handled by the script in assets.py, from the
+data that each chart carries in an attribute.
+"""
+
+import html
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rlagent.run.stats import Series, smooth
+
+MAX_POINTS = 400
+"""More points than this are averaged in groups: a chart has no more pixels to show them."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve of a chart; `colour` is a CSS variable's number (1 to 4)."""
+
+    label: str
+    series: Series
+    colour: int = 1
+    # A second, pale copy shows the values as they are while the line is smoothed.
+    smoothed: bool = False
+    dots: bool = False
+    dashed: bool = False
+    # Lower and upper bound at each step of the series.
+    band: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Axis:
+    """How values are written and which range is shown at least."""
+
+    percent: bool = False
+    low: float | None = None
+    high: float | None = None
+
+
+def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
+    """About `count` round numbers that cover low..high.
+
+    >>> nice_ticks(0, 1)
+    [0.0, 0.25, 0.5, 0.75, 1.0]
+    >>> nice_ticks(3, 61, 4)
+    [0.0, 20.0, 40.0, 60.0, 80.0]
+    """
+    if not high > low:
+        high = low + (abs(low) or 1.0)
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+def thin(points: Series) -> Series:
+    """At most MAX_POINTS points, averages of neighbours."""
+    size = math.ceil(len(points.steps) / MAX_POINTS)
+    if size <= 1:
+        return points
+    steps, values = [], []
+    for at in range(0, len(points.steps), size):
+        chunk = points.values[at : at + size]
+        steps.append(points.steps[min(at + size, len(points.steps)) - 1])
+        values.append(sum(chunk) / len(chunk))
+    return Series(points.name, tuple(steps), tuple(values))
+
+
+def value_text(value: float, percent: bool) -> str:
+    """A value as an axis or a tooltip shows it."""
+    if percent:
+        return f"{100 * value:.3g}%"
+    size = abs(value)
+    if size >= 10_000:
+        return f"{value / 1000:.4g}k"
+    if size and size < 0.001:
+        return f"{value:.1e}"
+    return f"{value:.4g}"
+
+
+class Frame:
+    """Maps steps and values to pixels."""
+
+    def __init__(
+        self, width: int, height: int, steps: tuple[float, float], ticks: Sequence[float]
+    ) -> None:
+        self.width, self.height = width, height
+        self.left, self.right, self.top, self.bottom = 48, 14, 12, 28
+        self.steps = steps if steps[1] > steps[0] else (steps[0] - 1, steps[1] + 1)
+        self.ticks = ticks
+
+    def x(self, step: float) -> float:
+        """Pixels from the left."""
+        low, high = self.steps
+        return self.left + (step - low) / (high - low) * (self.width - self.left - self.right)
+
+    def y(self, value: float) -> float:
+        """Pixels from the top."""
+        low, high = self.ticks[0], self.ticks[-1]
+        share = (min(max(value, low), high) - low) / (high - low)
+        return self.height - self.bottom - share * (self.height - self.top - self.bottom)
+
+    def path(self, steps: Sequence[float], values: Sequence[float]) -> str:
+        """A polyline's `d`."""
+        pairs = zip(steps, values, strict=True)
+        return "M" + "L".join(f"{self.x(s):.1f} {self.y(v):.1f}" for s, v in pairs)
+
+
+def chart(
+    title: str, lines: Sequence[Line], axis: Axis = Axis(), width: int = 520, height: int = 230
+) -> str:
+    """A chart of curves over steps, with its title and legend; '' when there is nothing to draw."""
+    lines = [line for line in lines if line.series]
+    if not lines:
+        return ""
+    frame = _frame(lines, axis, width, height)
+    body = [_grid(frame, axis)]
+    body += [_band(line, frame) for line in lines if line.band]
+    body += [_curve(line, frame) for line in lines]
+    return _figure(title, lines, axis, frame, body)
+
+
+def stacked(
+    title: str, lines: Sequence[Line], axis: Axis = Axis(low=0), width: int = 520, height: int = 230
+) -> str:
+    """Areas on top of each other; the lines must share their steps."""
+    lines = [line for line in lines if line.series]
+    if not lines:
+        return ""
+    steps = lines[0].series.steps
+    floors, tops, below = [], [], [0.0] * len(steps)
+    for line in lines:
+        floors.append(below)
+        below = [a + b for a, b in zip(below, line.series.values, strict=True)]
+        tops.append(below)
+    frame = Frame(width, height, (steps[0], steps[-1]), nice_ticks(0.0, max(below) or 1.0))
+    body = [_grid(frame, axis)]
+    for line, floor, top in zip(lines, floors, tops, strict=True):
+        outline = frame.path([*steps, *reversed(steps)], [*top, *reversed(floor)])
+        body.append(f'<path class="area c{line.colour}" d="{outline}Z"/>')
+    return _figure(title, lines, axis, frame, body)
+
+
+def _frame(lines: Sequence[Line], axis: Axis, width: int, height: int) -> Frame:
+    values = [value for line in lines for value in line.series.values]
+    values += [bound for line in lines for bounds in line.band for bound in bounds]
+    low = min(values) if axis.low is None else min(axis.low, *values, axis.low)
+    high = max(values) if axis.high is None else max(axis.high, *values, axis.high)
+    steps = [step for line in lines for step in line.series.steps]
+    return Frame(width, height, (min(steps), max(steps)), nice_ticks(low, high))
+
+
+def _grid(frame: Frame, axis: Axis) -> str:
+    parts = []
+    end = frame.width - frame.right
+    for tick in frame.ticks:
+        y = frame.y(tick)
+        text = value_text(tick, axis.percent)
+        parts.append(f'<line class="grid" x1="{frame.left}" x2="{end}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(
+            f'<text class="tick" x="{frame.left - 7}" y="{y + 3.5:.1f}" '
+            f'text-anchor="end">{text}</text>'
+        )
+    low, high = frame.steps
+    for tick in nice_ticks(low, high, 6):
+        if low <= tick <= high and tick == int(tick):
+            parts.append(
+                f'<text class="tick" x="{frame.x(tick):.1f}" y="{frame.height - 9}" '
+                f'text-anchor="middle">{int(tick)}</text>'
+            )
+    return "".join(parts)
+
+
+def _band(line: Line, frame: Frame) -> str:
+    steps = line.series.steps
+    lows, highs = zip(*line.band, strict=True)
+    if len(steps) == 1:
+        return ""
+    outline = frame.path([*steps, *reversed(steps)], [*highs, *reversed(lows)])
+    return f'<path class="band c{line.colour}" d="{outline}Z"/>'
+
+
+def _curve(line: Line, frame: Frame) -> str:
+    shown = thin(line.series)
+    dashed = " dashed" if line.dashed else ""
+    parts = []
+    if line.smoothed and len(shown.steps) > 4:
+        pale = frame.path(shown.steps, shown.values)
+        parts.append(f'<path class="line pale c{line.colour}" d="{pale}"/>')
+        shown = Series(shown.name, shown.steps, tuple(smooth(shown.values)))
+    path = frame.path(shown.steps, shown.values)
+    parts.append(f'<path class="line c{line.colour}{dashed}" d="{path}"/>')
+    if line.dots or len(shown.steps) == 1:
+        for index, (step, value) in enumerate(zip(shown.steps, shown.values, strict=True)):
+            x, y = frame.x(step), frame.y(value)
+            if line.band:
+                low, high = line.band[index]
+                parts.append(
+                    f'<line class="whisker c{line.colour}" x1="{x:.1f}" x2="{x:.1f}" '
+                    f'y1="{frame.y(low):.1f}" y2="{frame.y(high):.1f}"/>'
+                )
+            parts.append(f'<circle class="dot c{line.colour}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>')
+    return "".join(parts)
+
+
+def _figure(
+    title: str, lines: Sequence[Line], axis: Axis, frame: Frame, body: Sequence[str]
+) -> str:
+    legend = "".join(
+        f'<span class="key"><i class="c{line.colour}{" dashed" if line.dashed else ""}"></i>'
+        f"{html.escape(line.label)}</span>"
+        for line in lines
+    )
+    return (
+        f'<figure class="chart" data-chart="{html.escape(_data(lines, axis, frame))}">'
+        f'<figcaption><b>{html.escape(title)}</b><span class="legend">{legend}</span></figcaption>'
+        f'<svg viewBox="0 0 {frame.width} {frame.height}" role="img" '
+        f'aria-label="{html.escape(title)}">{"".join(body)}'
+        f'<line class="cursor" y1="{frame.top}" y2="{frame.height - frame.bottom}"/></svg>'
+        '<div class="tip" hidden></div></figure>'
+    )
+
+
+def _data(lines: Sequence[Line], axis: Axis, frame: Frame) -> str:
+    """What the tooltip needs: pixels and texts of every point."""
+    points: dict[float, list[str]] = {}
+    for line in lines:
+        shown = thin(line.series)
+        for index, (step, value) in enumerate(zip(shown.steps, shown.values, strict=True)):
+            text = f"{line.label}: {value_text(value, axis.percent)}"
+            if line.band and shown is line.series:
+                low, high = (value_text(bound, axis.percent) for bound in line.band[index])
+                text += f" [{low}, {high}]"
+            points.setdefault(step, []).append(text)
+    items = [[round(frame.x(step), 1), step, texts] for step, texts in sorted(points.items())]
+    return json.dumps({"width": frame.width, "points": items}, ensure_ascii=False)

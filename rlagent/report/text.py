@@ -1,0 +1,66 @@
+"""The report as Markdown, for a terminal or a README, and as CSV, for other tools."""
+
+import csv
+import io
+
+from rlagent.report.data import ReportData
+from rlagent.run.stats import mean
+from rlagent.run.summary import how_it_ended
+from rlagent.run.words import interval, number, percent
+
+LAST_OF = (
+    "rollout/reward/mean",
+    "rollout/success/mean",
+    "rollout/valid/mean",
+    "rollout/failed_share",
+    "actor/ppo_kl",
+    "actor/pg_clipfrac",
+    "actor/grad_norm",
+    "actor/entropy",
+    "sample/lag",
+    "tokens/per_second",
+    "time/step",
+)
+"""Metrics of the table: the first, the last and the mean over all steps."""
+
+
+def markdown(data: ReportData) -> str:
+    """Headline, evaluations and metrics as Markdown."""
+    status = data.status
+    lines = [f"# {data.title}", "", how_it_ended(status), ""]
+    for label, key in (("Model", "model"), ("Data", "dataset"), ("Layout", "layout")):
+        if status.get(key):
+            lines.append(f"- {label}: {status[key]}")
+    if data.change:
+        rise, low, high = (100 * value for value in data.change)
+        lines.append(
+            f"- Held-out success: {rise:+.1f} points, 95 % interval [{low:+.1f}, {high:+.1f}]"
+        )
+    if data.evaluations:
+        lines += ["", "| step | held-out success | 95 % interval | valid | tasks |"]
+        lines += ["| ---: | ---: | ---: | ---: | ---: |"]
+        lines += [
+            f"| {e.step} | {percent(e.success)} | {interval(e.low, e.high)} "
+            f"| {percent(e.valid)} | {e.tasks} |"
+            for e in data.evaluations
+        ]
+    table = [(name, data.series(name).values) for name in LAST_OF]
+    if any(values for _, values in table):
+        lines += ["", "| metric | first | last | mean |", "| :--- | ---: | ---: | ---: |"]
+        lines += [
+            f"| {name} | {number(values[0])} | {number(values[-1])} | {number(mean(values))} |"
+            for name, values in table
+            if values
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def csv_text(data: ReportData) -> str:
+    """Every metric in long form: role, step, attempt, time, metric, value."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["role", "step", "attempt", "time", "metric", "value"])
+    for row in data.rows:
+        for name, value in row["metrics"].items():
+            writer.writerow([row["role"], row["step"], row["attempt"], row["time"], name, value])
+    return out.getvalue()
