@@ -78,7 +78,14 @@ def trinity_yaml(resolved: Resolved) -> str:
     from rlagent.trinity.translate import to_trinity
 
     translated: dict[str, Any] = to_trinity(resolved, run_folder(resolved))
-    return "# configuration of Trinity\n" + yaml.safe_dump(translated, sort_keys=False)
+    return "# configuration of Trinity\n" + yaml.dump(translated, Dumper=_Dumper, sort_keys=False)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes repeated parts out, where PyYAML would print references to them."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def run_folder(resolved: Resolved) -> str:

@@ -11,8 +11,27 @@ from omegaconf import DictConfig, OmegaConf
 
 from rlagent.config.command import Command, parse_command, print_problems, run_hydra
 from rlagent.config.errors import ConfigError, Problem
-from rlagent.config.machine import detect
-from rlagent.config.prepare import prepare
+
+HEADER = """Train an LLM agent with reinforcement learning.
+
+  python -m rlagent.train +experiment=gsm8k_react [key=value ...]     (or: rlagent train ...)
+
+  rlagent plan +experiment=gsm8k_react          what would run: every choice, the batch
+                                                arithmetic and Trinity's configuration
+  rlagent plan +experiment=gsm8k_react --yaml   what LearnConfig.load_config reads back
+  rlagent doctor                                can it start here?
+
+== Presets ==
+One per group (model=tiny); those with + are added (+experiment=gsm8k_react).
+"""
+FOOTER = """
+== Flags ==
+  --cfg job      print the composed configuration and stop
+  --config-dir   a folder of your own presets beside the shipped ones
+  -m             one trial per combination of the values given (seed=1,2,3)
+  --hydra-help   Hydra's own flags and settings
+
+Exit status: 0 trained and saved; 1 the run failed; 2 wrong configuration; 130 interrupted."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,9 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if flags.cfg == "job":
             return _show(command)
-        if flags.help or flags.cfg or _is_hydras(command):
+        if flags.help:
+            return _help(command)
+        if flags.cfg or _is_hydras(command):
             return _refuse(command) or run_hydra(command)
         if flags.multirun:
+            from rlagent.config.machine import detect
             from rlagent.trials import run_trials
 
             return run_trials(command, detect())
@@ -47,6 +69,22 @@ def _refuse(command: Command) -> int:
     return print_problems(problems) if problems else 0
 
 
+def _help(command: Command) -> int:
+    """Print groups, presets and the configuration of the overrides given, if any."""
+    from rlagent.config.presets import preset_table
+
+    draft = command.draft()
+    if draft.problems or draft.node is None:
+        return print_problems(draft.problems)
+    rows = preset_table(command.config_dirs)
+    width = max(len(name) for name, _ in rows)
+    table = "".join(f"  {name:<{width}}  {', '.join(presets)}\n" for name, presets in rows)
+    fields = "\n== Configuration ==\nAny field can be set (algorithm.lr=1e-5), Trinity's own too "
+    fields += "(trinity.trainer.save_interval=5).\n\n"
+    print(HEADER + table + fields + OmegaConf.to_yaml(draft.node) + FOOTER)
+    return 0
+
+
 def _show(command: Command) -> int:
     """Print the composed configuration, as Hydra's --cfg job does, from one composition."""
     draft = command.draft()
@@ -67,6 +105,9 @@ def _show(command: Command) -> int:
 
 
 def _train(command: Command) -> int:
+    from rlagent.config.machine import detect
+    from rlagent.config.prepare import prepare
+
     resolved = prepare(command.draft(), detect(), command.config_dirs)
     from rlagent.trinity.launch import launch
 

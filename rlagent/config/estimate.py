@@ -13,7 +13,9 @@ from rlagent.layout.layout import Layout
 
 LONG_RUN_MINUTES = 10.0
 _TYPICAL_SHARE = 0.3
-"""Tokens of a usual response as a share of the longest one allowed."""
+"""Tokens of a usual response as a share of the longest one allowed..."""
+_TYPICAL_TOKENS = 1000
+"""... and at most this many: few answers use a long allowance up."""
 _CALLS = 2.5
 """Model calls of one agent rollout."""
 _CPU_FLOPS_PER_CORE = 15e9
@@ -52,7 +54,8 @@ def run_minutes(config: LearnConfig, layout: Layout, cores: int) -> float:
     algorithm = config.algorithm
     size = max(parameters(config.model.shape), 1_000_000)
     rollouts = int(algorithm.batch_size) * int(algorithm.repeat_times)
-    per_rollout = _CALLS * _TYPICAL_SHARE * int(config.model.max_response_tokens)
+    per_call = min(_TYPICAL_SHARE * int(config.model.max_response_tokens), _TYPICAL_TOKENS)
+    per_rollout = _CALLS * per_call
     tokens = rollouts * per_rollout
     # 2 operations per parameter and token forwards, 6 with the backward pass, 8 with the old
     # log-probabilities; the prompt counts about as much as the response.

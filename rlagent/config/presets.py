@@ -1,5 +1,6 @@
 """Reads presets of a group outside of Hydra, for what `auto` may become."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from omegaconf import OmegaConf
 from rlagent.config.errors import ConfigError, Problem
 from rlagent.config.names import did_you_mean
 from rlagent.config.paths import conf_dir
-from rlagent.config.schema import DatasetConfig, ModelConfig
+from rlagent.config.schema import DatasetConfig, LearnConfig, ModelConfig
 from rlagent.config.spec import T, build, spec_of, validate
 
 
@@ -35,6 +36,17 @@ def preset_names(group: str, config_dirs: Sequence[str] = ()) -> list[str]:
     """Return the presets of a group, sorted."""
     folders = _folders(group, config_dirs)
     return sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+
+
+def preset_table(config_dirs: Sequence[str] = ()) -> list[tuple[str, list[str]]]:
+    """Return each group with its presets; `+` stands before groups that are added."""
+    given = {item.name for item in dataclasses.fields(LearnConfig)}
+    folders = [conf_dir(), *(Path(folder) for folder in config_dirs)]
+    groups = {entry.name for folder in folders for entry in folder.iterdir() if entry.is_dir()}
+    return [
+        (name if name in given else f"+{name}", preset_names(name, config_dirs))
+        for name in sorted(groups)
+    ]
 
 
 def _preset(group: str, name: str, cls: type[T], config_dirs: Sequence[str]) -> T:

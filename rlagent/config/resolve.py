@@ -95,6 +95,8 @@ class _Resolution:
         self.machine = machine
         self.config_dirs = config_dirs
         self.plan_only = plan_only
+        # Trinity reads a native YAML itself: nothing of it is second-guessed here.
+        self.native = bool(getattr(config, "native", None))
         self.choices: list[str] = []
         self.problems: list[Problem] = []
 
@@ -105,7 +107,8 @@ class _Resolution:
         self._recipe()
         self._engine_settings(layout)
         self._rhythm()
-        self.problems += resolved_problems(self.config, layout)
+        if not self.native:
+            self.problems += resolved_problems(self.config, layout)
         raise_if_any(self.problems)
         batch = arithmetic(self.config)
         local = local_path(self.config.model.path)
@@ -344,7 +347,9 @@ class _Resolution:
             gpus, nodes = int(hardware.gpus), int(hardware.nodes)
         found = refusals(layout, gpus, nodes, shape)
         self.problems += [Problem("hardware.layout", str(layout), reason) for reason in found]
-        if not found and hardware.engine == "vllm" and not self._fits(layout):
+        if self.native or found or hardware.engine != "vllm":
+            return
+        if not self._fits(layout):
             engine = engine_gib(shape, layout, self._longest())
             trainer = trainer_gib(shape, layout, self._longest(), hardware.offload is not False)
             self.problems.append(
@@ -385,7 +390,8 @@ class _Resolution:
                 taken.append(f"{group}.{name}={getattr(recipe, name)}")
         algorithm = self.config.algorithm
         if algorithm.total_steps == AUTO:
-            algorithm.total_steps = self._steps_of_epochs() or recipe.total_steps
+            epochs = self._steps_of_epochs()
+            algorithm.total_steps = recipe.total_steps if epochs is None else epochs
             taken.append(f"algorithm.total_steps={algorithm.total_steps}")
         if taken:
             listed = " ".join(taken)
@@ -397,6 +403,8 @@ class _Resolution:
             return None
         algorithm.total_steps = 1
         batch = arithmetic(self.config)
+        if not batch.steps_per_epoch and self.native:
+            return 0
         if not batch.steps_per_epoch:
             self.problems.append(
                 Problem(
