@@ -8,7 +8,7 @@ Imports of xgrammar are late: an engine whose requests are free never pays for t
 import json
 import sys
 from collections import deque
-from typing import Any, Deque, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
 from torch import Tensor
 
@@ -16,8 +16,10 @@ CALL_BEGIN = '<tool_call>\n{"name": "%s", "arguments": '
 CALL_END = "}\n</tool_call>"
 
 _MAX_CLOSING_STEPS = 2048
+_UNUSUAL_SPELLING = 8
+"""Tokens by which a half-written tag or key can be dearer to finish than a whole one."""
 _IN_STRING = ('"', "n", "0", "a", " ")
-_OUTSIDE = ("}", "]", '"', "0", "1", "n", "t", "f", "{", "[", ", ", ": ")
+_OUTSIDE = ("}", "]", ", ", ": ", "\"", "0", "1", "n", "t", "f", "{", "[")
 
 
 class GrammarError(ValueError):
@@ -95,11 +97,15 @@ class Grammars:
             (t["function"]["name"], t["function"].get("parameters")) for t in tools
         ]
         key = json.dumps(["tools", specs, only, parallel])
+        names = [only] if only is not None else [name for name, _ in specs]
         return self._constraint(
             key,
-            lambda compiler: compiler.compile_structural_tag(
-                json.dumps(tool_calls_tag(tools, only, parallel))
-            ),
+            [
+                lambda compiler, name=name: compiler.compile_structural_tag(
+                    json.dumps(tool_calls_tag(tools, name, parallel))
+                )
+                for name in [only, *names]
+            ],
         )
 
     def for_schema(self, schema: Optional[Dict[str, Any]]) -> "Constraint":
@@ -109,11 +115,11 @@ class Grammars:
             GrammarError: For a schema that xgrammar cannot follow.
         """
         if schema is None:
-            return self._constraint("json", lambda compiler: compiler.compile_builtin_json_grammar())
+            return self._constraint("json", [_any_json])
         text = json.dumps(schema)
         return self._constraint(
             "schema" + text,
-            lambda compiler: compiler.compile_json_schema(text, any_whitespace=False),
+            [lambda compiler: compiler.compile_json_schema(text, any_whitespace=False)],
         )
 
     def warm_up(self) -> None:
@@ -123,19 +129,27 @@ class Grammars:
         if self._compiler is None:
             self._compiler = xgrammar.GrammarCompiler(self._tokenizer_info(), max_threads=1)
 
-    def _constraint(self, key: str, compile_: Any) -> "Constraint":
+    def _constraint(self, key: str, compilers: Sequence[Callable[[Any], Any]]) -> "Constraint":
+        """A constraint to what the first of `compilers` makes.
+
+        The others make its alternatives one by one: the longest of their shortest responses is
+        what opening one more of them can cost.
+        """
         import xgrammar
 
         if key not in self._compiled:
             self.warm_up()
             try:
-                compiled = compile_(self._compiler)
+                compiled = [compile_(self._compiler) for compile_ in compilers]
             except RuntimeError as error:
                 raise GrammarError(str(error)) from error
-            whole = Constraint(xgrammar.GrammarMatcher(compiled), self, reserve=0)
-            self._compiled[key] = (compiled, len(whole.closing()))
-        compiled, reserve = self._compiled[key]
-        return Constraint(xgrammar.GrammarMatcher(compiled), self, reserve)
+            shortest = [
+                len(Constraint(xgrammar.GrammarMatcher(c), self, reserve=0).closing())
+                for c in compiled
+            ]
+            self._compiled[key] = (compiled[0], max(shortest) + _UNUSUAL_SPELLING)
+        grammar, reserve = self._compiled[key]
+        return Constraint(xgrammar.GrammarMatcher(grammar), self, reserve)
 
     def _tokenizer_info(self) -> Any:
         import xgrammar
@@ -161,7 +175,7 @@ class Constraint:
 
     Args:
         matcher: xgrammar's GrammarMatcher.
-        reserve: Tokens of the shortest whole response; the budget is never let below what
+        reserve: Tokens that opening one more call or value may cost; the budget is never let below what
             closing takes by less than this.
     """
 
@@ -292,6 +306,10 @@ class Masker:
                 logits[row, token] = 0.0
         if free:
             xgrammar.apply_token_bitmask_inplace(logits, bitmask, indices=free)
+
+
+def _any_json(compiler: Any) -> Any:
+    return compiler.compile_builtin_json_grammar()
 
 
 def _string_state(text: str, inside: bool = False, escaped: bool = False) -> Tuple[bool, bool]:
