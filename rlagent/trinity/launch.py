@@ -213,7 +213,7 @@ class _Driver:
         self._start_mirror()
         self.display.phase("starting Ray")
         with self._ray():
-            config = build.build(tree)
+            config = self._build(tree)
             build.attach_workflow(
                 config,
                 translate.workflow_args(self.config, self.folder.path, self.attempt.number),
@@ -221,6 +221,13 @@ class _Driver:
                 self.judge_func,
             )
             self._drive(config)
+
+    def _build(self, tree: dict[str, Any]) -> Any:
+        """Trinity's Config; what its validators print goes to the log."""
+        from rlagent.trinity import build
+
+        with self.attempt.driver_log.open("a") as log, contextlib.redirect_stdout(log):
+            return build.build(tree)
 
     def _drive(self, config: Any) -> None:
         from rlagent.trinity.session import RunError, Session
