@@ -6,24 +6,18 @@ checkpoints or weight synchronisation.
 
 import time
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from rlagent.embedded.advantages import TrainerAdvantage
-from rlagent.embedded.batch import (
-    MicroBatch,
-    Sample,
-    make_sample,
-    merge_rows,
-    plan_micro_batches,
-    split_updates,
-)
-from rlagent.embedded.objective import Extent, Objective
+from rlagent.embedded.batch import MicroBatch, merge_rows, plan_micro_batches, split_updates
+from rlagent.embedded.objective import Objective
 from rlagent.embedded.optim import apply_update, lr_factor, make_optimizer, warmup_steps
 from rlagent.embedded.scoring import Scorer
+from rlagent.embedded.step_data import StepData
 from rlagent.embedded.step_metrics import agreement_metrics, data_metrics
 
 ACTIVATION_BYTES = 3 * 2**29
@@ -39,9 +33,10 @@ def default_token_budget(model_config: Any) -> int:
     A block keeps about 14 vectors of the residual width and 4 of the feed-forward width per token
     for the backward pass, in float32.
     """
-    hidden = model_config.hidden_size
-    inner = getattr(model_config, "intermediate_size", None) or 4 * hidden
-    per_token = 4 * model_config.num_hidden_layers * (14 * hidden + 4 * inner)
+    shape = model_config.get_text_config()
+    hidden = shape.hidden_size
+    inner = getattr(shape, "intermediate_size", None) or 4 * hidden
+    per_token = 4 * shape.num_hidden_layers * (14 * hidden + 4 * inner)
     return int(min(MOST_TOKENS, max(256, ACTIVATION_BYTES // per_token)))
 
 
@@ -144,7 +139,7 @@ class Learner:
         return metrics
 
     def _old_logprobs(
-        self, data: "StepData", updates: List[List[int]], metrics: Dict[str, float]
+        self, data: StepData, updates: List[List[int]], metrics: Dict[str, float]
     ) -> None:
         """Fill `old_logprob`: as the rollout recorded them, or as the weights before the step
         give them. Where the first update itself computes them, they are left out."""
@@ -157,9 +152,7 @@ class Learner:
             with _timed(metrics, "time/old_log_prob"):
                 data.fields["old_logprob"] = self._score_all(self.scorer, data, later)
 
-    def _advantages_in_trainer(
-        self, data: "StepData", metrics: Dict[str, float]
-    ) -> Dict[str, float]:
+    def _advantages_in_trainer(self, data: StepData, metrics: Dict[str, float]) -> Dict[str, float]:
         """Advantages of a whole step through Trinity's in-trainer functions."""
         assert self.trainer_advantage is not None
         everyone = range(len(data.samples))
@@ -201,7 +194,7 @@ class Learner:
             "critic/rewards/min": rewards.min().item(),
         }
 
-    def _reference_logprobs(self, data: "StepData", metrics: Dict[str, float]) -> List:
+    def _reference_logprobs(self, data: StepData, metrics: Dict[str, float]) -> List:
         if self._reference is None:
             self._reference = Scorer(
                 self._load_reference(), self.scorer.temperature, self.scorer.abilities
@@ -209,35 +202,35 @@ class Learner:
         with _timed(metrics, "time/ref"):
             return self._score_all(self._reference, data, range(len(data.samples)))
 
-    def _check_fields(self, data: "StepData") -> None:
+    def _check_fields(self, data: StepData) -> None:
         known = {"action_mask", "old_logprob", *data.fields}
         missing = [name for name in self.objective.needs if name not in known]
         for name in missing:
             remedy = "Trinity's pipeline sets it from algorithm.advantage_fn"
             data.fields[name] = data.require(name, remedy)
 
-    def _plan(self, data: "StepData", indices: Sequence[int], budget: int) -> List[MicroBatch]:
+    def _plan(self, data: StepData, indices: Sequence[int], budget: int) -> List[MicroBatch]:
         shares = self.scorer.abilities.shares_prefix
         rows = merge_rows(data.samples, indices, share=True)
         return plan_micro_batches(rows, budget, share_prefix=shares)
 
     @torch.no_grad()
     def _score_all(
-        self, scorer: Scorer, data: "StepData", indices: Sequence[int]
+        self, scorer: Scorer, data: StepData, indices: Sequence[int]
     ) -> List[Optional[torch.Tensor]]:
         """Log-probabilities per sample, None for samples that are not in `indices`."""
         result: List[Optional[torch.Tensor]] = [None] * len(data.samples)
         for batch in self._plan(data, list(indices), self.token_budget):
             flat = scorer(batch, data.samples).logprobs
             sizes = [len(data.samples[m].actions) for m in batch.members]
-            for member, values in zip(batch.members, flat.split(sizes)):
+            for member, values in zip(batch.members, flat.split(sizes), strict=True):
                 sample = data.samples[member]
                 result[member] = torch.zeros(sample.response_length)
                 result[member][torch.from_numpy(sample.actions)] = values
         return result
 
     def _update(
-        self, data: "StepData", indices: List[int], rate: float, step: int
+        self, data: StepData, indices: List[int], rate: float, step: int
     ) -> Dict[str, float]:
         """One optimizer update on some samples; returns its metrics."""
         whole = data.extent(indices)
@@ -270,112 +263,10 @@ class Learner:
         return metrics
 
 
-class StepData:
-    """The experiences of a step that hold actions, as samples and per-sample tensors.
-
-    Attributes:
-        samples: One per experience with at least one action.
-        fields: Per name a list with one tensor of the response's length per sample, or None.
-        task_ids: Task of each sample.
-        rollout_logprobs: As the rollout engine recorded them; None if one sample lacks them.
-    """
-
-    def __init__(self, experiences: Sequence[Any]):
-        made = []
-        for experience in experiences:
-            # A truncated prompt leaves tokens and mask of unrelated lengths, and no action.
-            if experience.action_mask is None or not bool(experience.action_mask.any()):
-                continue
-            sample = make_sample(
-                experience.tokens.numpy(), experience.prompt_length, experience.action_mask.numpy()
-            )
-            made.append((experience, sample))
-        self._experiences = [experience for experience, _ in made]
-        self.samples: List[Sample] = [sample for _, sample in made]
-        self.fields: Dict[str, List[Optional[torch.Tensor]]] = {}
-        self.task_ids = np.array([experience.eid.tid for experience in self._experiences])
-        self.rollout_logprobs = self.optional("logprobs")
-        advantages = self.optional("advantages")
-        if advantages is not None:
-            self.fields["advantages"] = advantages
-
-    def optional(self, name: str) -> Optional[List[torch.Tensor]]:
-        """A per-token attribute of every experience, or None if one lacks it."""
-        values = [getattr(experience, name, None) for experience in self._experiences]
-        if any(value is None for value in values):
-            return None
-        for value, sample in zip(values, self.samples):
-            if len(value) != sample.response_length:
-                raise ValueError(
-                    f"{name} of {len(value)} values for a response of "
-                    f"{sample.response_length} tokens"
-                )
-        return [value.float() for value in values]
-
-    def require(self, name: str, remedy: str) -> List[torch.Tensor]:
-        """As `optional`, but a ValueError with the remedy if one lacks it."""
-        values = self.optional(name)
-        if values is None:
-            raise ValueError(f"experiences without `{name}`, which the loss reads; {remedy}")
-        return values
-
-    def token_rewards(self) -> List[torch.Tensor]:
-        """Reward per token: as given, or the experience's reward on its last token."""
-        given = self.optional("token_level_reward")
-        if given is not None:
-            return given
-        rewards = []
-        for experience, sample in zip(self._experiences, self.samples):
-            if experience.reward is None:
-                raise ValueError(f"experience {experience.eid.uid} has no reward")
-            values = torch.zeros(sample.response_length)
-            values[-1] = float(experience.reward)
-            rewards.append(values)
-        return rewards
-
-    def extent(self, indices: Sequence[int]) -> Extent:
-        """How much a loss over these samples averages over."""
-        chosen = [self.samples[i] for i in indices]
-        return Extent(
-            tokens=sum(len(sample.actions) for sample in chosen),
-            sequences=len(chosen),
-            width=max(sample.response_length for sample in chosen),
-        )
-
-    def padded(
-        self, values: Sequence[Optional[torch.Tensor]], indices: Sequence[int]
-    ) -> torch.Tensor:
-        """Per-sample values side by side, zero-padded, shape (samples, longest response)."""
-        width = max(self.samples[i].response_length for i in indices)
-        result = torch.zeros(len(indices), width)
-        for place, index in enumerate(indices):
-            value = values[index]
-            assert value is not None
-            result[place, : len(value)] = value
-        return result
-
-    def unpadded(self, values: torch.Tensor) -> List[Optional[torch.Tensor]]:
-        """The inverse of `padded` over all samples."""
-        return [row[: s.response_length] for row, s in zip(values, self.samples)]
-
-    def action_mask(self, indices: Sequence[int]) -> torch.Tensor:
-        """True at actions, shape (samples, longest response)."""
-        width = max(self.samples[i].response_length for i in indices)
-        mask = np.zeros((len(indices), width), dtype=bool)
-        for place, index in enumerate(indices):
-            mask[place, self.samples[index].actions] = True
-        return torch.from_numpy(mask)
-
-    def response_mask(self, indices: Sequence[int]) -> torch.Tensor:
-        """True at tokens of the response, shape (samples, longest response)."""
-        lengths = torch.tensor([self.samples[i].response_length for i in indices])
-        return torch.arange(int(lengths.max()))[None, :] < lengths[:, None]
-
-
 @contextmanager
-def _timed(metrics: Mapping[str, float], name: str) -> Iterator[None]:
+def _timed(metrics: Dict[str, float], name: str) -> Iterator[None]:
     started = time.perf_counter()
     try:
         yield
     finally:
-        metrics[name] = metrics.get(name, 0.0) + time.perf_counter() - started  # type: ignore
+        metrics[name] = metrics.get(name, 0.0) + time.perf_counter() - started

@@ -10,7 +10,6 @@ from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from transformers import DynamicCache, PreTrainedModel
 
 from rlagent.embedded.batch import MicroBatch, Row, Sample, make_sample
@@ -114,7 +113,7 @@ def _chunk_bounds(rows: int, vocabulary: int) -> List[Tuple[int, int]]:
 
 
 def _log_softmax(hidden, weight, bias, temperature):
-    logits = F.linear(hidden, weight, bias)
+    logits = torch.nn.functional.linear(hidden, weight, bias)
     if temperature != 1.0:
         logits /= temperature
     return torch.log_softmax(logits, dim=-1)

@@ -26,7 +26,7 @@ def data_metrics(experiences: Sequence[Any], step: int) -> Dict[str, float]:
     given = [e.advantages for e in experiences if e.advantages is not None]
     masks = [e.action_mask for e in experiences if e.advantages is not None]
     if given:
-        chosen = [a[m.bool()] for a, m in zip(given, masks)]
+        chosen = [a[m.bool()] for a, m in zip(given, masks, strict=True)]
         metrics.update(_spread("critic/advantages", torch.cat(chosen).tolist()))
     prompts = [float(e.prompt_length) for e in experiences]
     responses = [float(max(0, len(e.tokens) - e.prompt_length)) for e in experiences]

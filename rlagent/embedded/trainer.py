@@ -211,7 +211,7 @@ def load_model(path: str, trust_remote_code: bool = False) -> PreTrainedModel:
 def snapshot(learner: Learner, step: int) -> Checkpoint:
     """All that `restore` needs; the tensors are the live ones, not copies."""
     optimizer: Dict[str, torch.Tensor] = {"rng": torch.get_rng_state()}
-    for name, parameter in zip(learner.parameter_names, _parameters(learner)):
+    for name, parameter in zip(learner.parameter_names, _parameters(learner), strict=True):
         for key, value in learner.optimizer.state[parameter].items():
             optimizer[f"{key}/{name}"] = value
     state: Dict[str, Any] = {}
@@ -234,7 +234,7 @@ def restore(learner: Learner, checkpoint: Checkpoint) -> None:
             f"{', '.join(odd)}, ...); start anew with run.fresh=true"
         )
     learner.model.load_state_dict(dict(checkpoint.weights), strict=False)
-    for name, parameter in zip(learner.parameter_names, _parameters(learner)):
+    for name, parameter in zip(learner.parameter_names, _parameters(learner), strict=True):
         entries = {
             key: checkpoint.optimizer[f"{key}/{name}"].clone()
             for key in ("step", "exp_avg", "exp_avg_sq")

@@ -22,17 +22,17 @@ VOCABULARY = 64
 
 def make_model(folder: Path, **changes: Any) -> Path:
     """Write a random Qwen3 model with a tokenizer."""
-    settings = dict(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        tie_word_embeddings=True,
-        initializer_range=0.2,
-    )
+    settings: Dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "tie_word_embeddings": True,
+        "initializer_range": 0.2,
+    }
     torch.manual_seed(0)
     Qwen3ForCausalLM(Qwen3Config(**{**settings, **changes})).save_pretrained(folder)
     words = Tokenizer(WordLevel({f"w{i}": i for i in range(VOCABULARY)}, unk_token="w0"))
