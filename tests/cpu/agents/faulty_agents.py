@@ -1,0 +1,26 @@
+"""Agents that fail in one way each; workflows for the tests of honest endings."""
+
+from rlagent.workflows.gsm8k_react import react_agent
+
+
+async def always_raises(task, model):
+    """Raises before it calls the model."""
+    raise ValueError("this agent never works")
+
+
+async def sometimes_raises(task, model):
+    """Raises on tasks whose question has an even length; answers the others."""
+    if len(task["question"]) % 2 == 0:
+        raise ValueError("an even question")
+    return await react_agent(task, model)
+
+
+async def returns_text(task, model):
+    """Returns no reward."""
+    await model([{"role": "user", "content": "hello"}])
+    return "not a number"
+
+
+async def never_calls_the_model(task, model):
+    """Earns a reward that nothing can be learnt from."""
+    return 1.0

@@ -1,0 +1,94 @@
+"""Runs the real command in a process of its own, as a user does, and reads what it left."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlagent.run.folder import RunFolder
+
+REPOSITORY = Path(__file__).parents[2]
+AGENTS = Path(__file__).parent / "agents"
+
+SMALL = (
+    "+experiment=gsm8k_react",
+    "hardware=cpu",
+    "algorithm.batch_size=4",
+    "algorithm.repeat_times=4",
+    "dataset.eval_tasks=16",
+    "run.display=plain",
+)
+"""A run of seconds per step: every part is real, only few tasks are asked."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """An ended command."""
+
+    returncode: int
+    output: str
+    folder: RunFolder
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """status.json."""
+        return self.folder.read_status()
+
+    def series(self, name: str, role: str) -> dict[int, float]:
+        """A metric by step."""
+        rows = self.folder.read_metrics(role)
+        return {row["step"]: row["metrics"][name] for row in rows if name in row["metrics"]}
+
+
+def command(directory: Path, *overrides: str) -> list[str]:
+    """The command line of a small run whose folder lies below `directory`."""
+    return [
+        sys.executable,
+        "-m",
+        "rlagent.train",
+        *SMALL,
+        f"run.dir={directory}/outputs",
+        *overrides,
+    ]
+
+
+def environment() -> dict[str, str]:
+    """The environment of a command: the faulty agents of the tests can be imported."""
+    return {**os.environ, "PYTHONPATH": f"{AGENTS}", "PYTHONUNBUFFERED": "1"}
+
+
+def run(directory: Path, *overrides: str, timeout: float = 400) -> Run:
+    """Run a small training to its end."""
+    done = subprocess.run(
+        command(directory, *overrides),
+        cwd=REPOSITORY,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return Run(done.returncode, done.stdout + done.stderr, only_folder(directory))
+
+
+def only_folder(directory: Path) -> RunFolder:
+    """The one run folder below `directory`."""
+    folders = [p for p in (directory / "outputs").iterdir() if not p.is_symlink() and p.is_dir()]
+    assert len(folders) == 1, folders
+    return RunFolder(folders[0])
+
+
+def ray_processes() -> list[str]:
+    """Command lines of Ray processes on this machine."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if "ray::" in line or "raylet" in line or "gcs_server" in line:
+                found.append(line)
+    return found
