@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import time
 from pathlib import Path
 
 from rlagent.run.folder import RunFolder
@@ -57,7 +58,7 @@ def fabricate(
     chance = random.Random(4)
     folder = RunFolder(root / name)
     folder.new_attempt()
-    clock = 1_790_000_000.0
+    clock = time.time() - 3.1 * steps
     rows: list[dict] = []
 
     def add(role: str, step: int, **metrics: float) -> None:

@@ -4,14 +4,14 @@ STYLE = """
 :root {
   color-scheme: light dark;
   --page: #f6f7f9; --card: #ffffff; --ink: #1b1f24; --soft: #59636e; --line: #dfe3e8;
-  --c1: #2463c4; --c2: #c4600f; --c3: #23834d; --c4: #7b4bbf;
+  --c1: #2463c4; --c2: #c4600f; --c3: #23834d; --c4: #7b4bbf; --c5: #7d8894;
   --good: #1a7f45; --good-bg: #e3f4e9; --bad: #b3261e; --bad-bg: #fbe6e4;
   --warn: #8a5a00; --warn-bg: #fdf1d8; --code: #f1f3f6;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #111417; --card: #1a1e23; --ink: #e6e9ed; --soft: #9aa4af; --line: #2d343c;
-    --c1: #6ea2f5; --c2: #f0965a; --c3: #5fc389; --c4: #b394ea;
+    --c1: #6ea2f5; --c2: #f0965a; --c3: #5fc389; --c4: #b394ea; --c5: #8b96a2;
     --good: #6fd39a; --good-bg: #17321f; --bad: #ff8f86; --bad-bg: #3d1d1b;
     --warn: #e9bd62; --warn-bg: #38290c; --code: #12161a;
   }
@@ -35,11 +35,13 @@ h2 + p { margin-top: -6px; color: var(--soft); }
 .cause { border-left: 3px solid var(--bad); padding: 8px 12px; margin: 12px 0 0;
   background: var(--bad-bg); border-radius: 0 6px 6px 0; overflow-wrap: anywhere; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr));
-  gap: 12px; margin-top: 20px; }
-.tile { padding: 13px 16px; }
-.tile span { display: block; color: var(--soft); font-size: 13px; }
-.tile b { display: block; font-size: 23px; line-height: 1.35; font-variant-numeric: tabular-nums; }
+.tiles { display: flex; flex-wrap: wrap; gap: 12px; margin-top: 20px; }
+.tile { padding: 13px 16px; flex: 1 1 150px; }
+.tile.wide { flex: 2 1 300px; }
+.tile.wide b { font-size: 30px; line-height: 1.25; }
+.tile > span { display: block; color: var(--soft); font-size: 13px; }
+.tile b { display: block; font-size: 20px; line-height: 1.4; white-space: nowrap;
+  font-variant-numeric: tabular-nums; }
 .tile small { color: var(--soft); font-variant-numeric: tabular-nums; }
 .arrow { color: var(--soft); font-weight: 400; }
 .grid { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 12px; }
@@ -59,6 +61,9 @@ svg .grid { stroke: var(--line); stroke-width: 1; }
 svg .tick { fill: var(--soft); font-size: 11.5px; font-variant-numeric: tabular-nums; }
 svg .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
 svg .pale { stroke-width: 1; opacity: .3; }
+svg .line.c5 { stroke-width: 1.5; }
+svg .line.pale.c5 { stroke-width: 1; }
+.narrow { display: none; }
 svg .dashed { stroke-dasharray: 6 5; }
 svg .band { stroke: none; opacity: .17; }
 svg .area { stroke: var(--card); stroke-width: .5; opacity: .8; }
@@ -69,6 +74,7 @@ svg .cursor { stroke: var(--soft); stroke-width: 1; visibility: hidden; }
 .c2 { stroke: var(--c2); border-color: var(--c2) !important; }
 .c3 { stroke: var(--c3); border-color: var(--c3) !important; }
 .c4 { stroke: var(--c4); border-color: var(--c4) !important; }
+.c5 { stroke: var(--c5); border-color: var(--c5) !important; }
 .band.c1, .area.c1, .dot.c1 { fill: var(--c1); } .band.c2, .area.c2, .dot.c2 { fill: var(--c2); }
 .band.c3, .area.c3, .dot.c3 { fill: var(--c3); } .band.c4, .area.c4, .dot.c4 { fill: var(--c4); }
 .tip { position: absolute; pointer-events: none; background: var(--ink); color: var(--page);
@@ -87,7 +93,9 @@ summary::marker { color: var(--soft); }
 .side { padding: 12px 16px 16px; min-width: 0; }
 .side + .side { border-left: 1px solid var(--line); }
 .side h3 { margin: 0 0 8px; font-size: 14px; display: flex; gap: 8px; align-items: center; }
-.given { padding: 10px 16px; border-top: 1px solid var(--line); }
+.given { padding: 8px 16px 12px; border-top: 1px solid var(--line); }
+.given summary { padding: 0; color: var(--soft); font-size: 14px; }
+.given .turn { margin-top: 4px; }
 .turn { margin-top: 9px; }
 .role { font-size: 12px; font-weight: 600; color: var(--soft); }
 .text, .result, .call, .thought { white-space: pre-wrap; overflow-wrap: anywhere; }
@@ -106,9 +114,11 @@ pre { margin: 0; padding: 4px 16px 14px; overflow-x: auto;
 footer { margin-top: 40px; color: var(--soft); font-size: 13px; overflow-wrap: anywhere; }
 @media (max-width: 720px) {
   main { padding: 20px 12px 40px; }
+  .narrow { display: block; } .wide-only { display: none; }
   .grid, .sides { grid-template-columns: minmax(0, 1fr); }
-  .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 8px; }
-  .tile { padding: 10px 12px; } .tile b { font-size: 18px; }
+  .tiles { gap: 8px; }
+  .tile { padding: 10px 12px; } .tile b { font-size: 18px; } .tile.wide b { font-size: 24px; }
+  .tile.wide { flex-basis: 100%; }
   .side + .side { border-left: 0; border-top: 1px solid var(--line); }
   .facts dt { flex-basis: 112px; }
   .task .badges { float: none; margin: 0 0 4px; display: block; }

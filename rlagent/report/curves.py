@@ -18,13 +18,15 @@ SMALL = (
 """Charts of one curve: title, metric, axis."""
 
 
-def all_charts(data: ReportData) -> tuple[str, list[str]]:
-    """The large chart ('' without held-out measurements) and the small ones."""
+def all_charts(data: ReportData) -> tuple[tuple[str, str], list[str]]:
+    """The large chart, for wide and for narrow windows ('' without held-out measurements), and
+    the small ones."""
     small = [training(data), reward(data), time_split(data)]
     for title, name, axis in SMALL:
         line = Line(title, data.series(name), colour=1, smoothed=name == "tokens/per_second")
         small.append(chart(title, [line], axis))
-    return held_out(data), [figure for figure in small if figure]
+    large = held_out(data, 1080, 330), held_out(data, 520, 300)
+    return large, [figure for figure in small if figure]
 
 
 def held_out_series(data: ReportData) -> tuple[Series, tuple[tuple[float, float], ...], Series]:
@@ -42,16 +44,19 @@ def held_out_series(data: ReportData) -> tuple[Series, tuple[tuple[float, float]
     )
 
 
-def held_out(data: ReportData) -> str:
-    """Held-out success with its 95 % band, and the valid share as a curve of its own."""
+def held_out(data: ReportData, width: int, height: int) -> str:
+    """Held-out success with its 95 % band over the training curve, the valid share apart."""
+    if not data.evaluations:
+        return ""
     success, bounds, valid = held_out_series(data)
     lines = [
         Line("valid answers", valid, colour=2, dashed=True, dots=True),
+        Line("training", data.series("rollout/success/mean"), colour=5, smoothed=True),
         Line("success, with 95 % interval", success, colour=1, dots=True, band=bounds),
     ]
-    tasks = data.evaluations[-1].tasks if data.evaluations else 0
+    tasks = data.evaluations[-1].tasks
     title = f"Held-out tasks ({tasks})" if tasks else "Held-out tasks"
-    return chart(title, lines, SHARE, width=1080, height=330)
+    return chart(title, lines, SHARE, width, height)
 
 
 def training(data: ReportData) -> str:

@@ -80,25 +80,26 @@ def tiles(data: ReportData) -> str:
             shown.append(
                 (
                     "Held-out success",
-                    f"{percent(first.success)} {arrow} {percent(last.success)}",
-                    f"95 % {interval(first.low, first.high)} → {interval(last.low, last.high)}",
+                    f"{100 * first.success:.1f} {arrow} {percent(last.success)}",
+                    f"95 % intervals {interval(first.low, first.high)}"
+                    f" and {interval(last.low, last.high)}",
                 )
             )
         if data.change:
             rise, low, high = (100 * value for value in data.change)
-            shown.append(("Change", f"{rise:+.1f} points", f"95 % [{low:+.1f}, {high:+.1f}]"))
+            shown.append(("Change, points", f"{rise:+.1f}", f"95 % [{low:+.1f}, {high:+.1f}]"))
         if first.valid is not None and last.valid is not None:
             tasks = f"of {last.tasks} held-out tasks" if last.tasks else ""
-            shown.append(
-                ("Valid answers", f"{percent(first.valid)} {arrow} {percent(last.valid)}", tasks)
-            )
+            valid = f"{100 * first.valid:.1f} {arrow} {percent(last.valid)}"
+            shown.append(("Valid answers", valid, tasks))
     shown.append(("Steps trained", steps_text(data.status), time_text(data)))
     speed = mean(data.series("tokens/per_second").values)
     if speed is not None:
         shown.append(("Tokens per second", number(round(speed)), "mean over steps"))
     cells = "".join(
-        f'<div class="tile card"><span>{label}</span><b>{value}</b><small>{note}</small></div>'
-        for label, value, note in shown
+        f'<div class="tile card{" wide" if arrow in value and index == 0 else ""}">'
+        f"<span>{label}</span><b>{value}</b><small>{note}</small></div>"
+        for index, (label, value, note) in enumerate(shown)
     )
     return f'<section class="tiles">{cells}</section>'
 
@@ -118,10 +119,11 @@ def time_text(data: ReportData) -> str:
 def curves(data: ReportData) -> str:
     """The large curve and the small ones."""
     hero, small = all_charts(data)
-    if not hero and not small:
+    if not any(hero) and not small:
         return '<h2>Curves</h2><p class="card none">No metrics were recorded.</p>'
-    large = hero.replace('class="chart"', 'class="chart hero"', 1) if hero else ""
-    return f'<h2>Curves</h2>{large}<div class="grid hero">{"".join(small)}</div>'
+    wide, narrow = hero
+    large = f'<div class="wide-only hero">{wide}</div><div class="narrow hero">{narrow}</div>'
+    return f'<h2>Curves</h2>{large if wide else ""}<div class="grid hero">{"".join(small)}</div>'
 
 
 def conversations(data: ReportData) -> str:

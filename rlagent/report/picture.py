@@ -17,7 +17,7 @@ def draw(data: ReportData, path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4), dpi=150, facecolor="white")
-    axes = figure.add_axes((0.075, 0.125, 0.78, 0.70))
+    axes = figure.add_axes((0.075, 0.125, 0.735, 0.70))
     _style(axes)
     labels = [*_training(axes, data), *_held_out(axes, data)]
     last = max((row["step"] for row in data.rows), default=1)
@@ -49,31 +49,40 @@ def _training(axes: Any, data: ReportData) -> list[tuple[float, str, str]]:
         success, name = data.series("rollout/reward/mean"), "training reward"
     if not success:
         return []
-    axes.plot(success.steps, success.values, color=BLUE, alpha=0.18, linewidth=1)
+    axes.plot(success.steps, success.values, color=SOFT, alpha=0.22, linewidth=1)
     smoothed = smooth(success.values, 0.7)
-    axes.plot(success.steps, smoothed, color=BLUE, alpha=0.5, linewidth=1.4)
-    return [(smoothed[-1], name, "#8aa9dd")]
+    axes.plot(success.steps, smoothed, color=SOFT, alpha=0.75, linewidth=1.3)
+    return [(smoothed[-1], name, SOFT)]
 
 
 def _held_out(axes: Any, data: ReportData) -> list[tuple[float, str, str]]:
     success, bounds, valid = held_out_series(data)
     labels = []
+    # A straight line between two far points would look like a measured course.
+    joined = len(success.steps) > 2
     if valid:
         axes.plot(
-            valid.steps, valid.values, color=ORANGE, linewidth=1.5, linestyle=(0, (4, 3)),
-            marker="o", markersize=3.5, clip_on=False,
+            valid.steps, valid.values, color=ORANGE, linewidth=1.5 if joined else 0,
+            linestyle=(0, (4, 3)), marker="o", markersize=3.5, clip_on=False,
         )  # fmt: skip
+        trained = data.series("rollout/valid/mean")
+        if trained and not joined:
+            axes.plot(
+                trained.steps, smooth(trained.values), color=ORANGE, linewidth=1.2, alpha=0.75,
+                linestyle=(0, (4, 3)),
+            )  # fmt: skip
         labels.append((valid.values[-1], "valid answers", ORANGE))
     if success:
         lows = [value - low for value, (low, _) in zip(success.values, bounds, strict=True)]
         highs = [high - value for value, (_, high) in zip(success.values, bounds, strict=True)]
-        if len(success.steps) > 2:
+        if joined:
             axes.fill_between(
                 success.steps, *zip(*bounds, strict=True), color=BLUE, alpha=0.13, linewidth=0
             )
         axes.errorbar(
-            success.steps, success.values, yerr=[lows, highs], color=BLUE, linewidth=2.4,
-            marker="o", markersize=6.5, capsize=3, elinewidth=1.4, clip_on=False, zorder=5,
+            success.steps, success.values, yerr=[lows, highs], color=BLUE,
+            linewidth=2.2 if joined else 1.2, linestyle="-" if joined else ":",
+            marker="o", markersize=5.5, capsize=3, elinewidth=1.3, clip_on=False, zorder=5,
         )  # fmt: skip
         labels.append((success.values[-1], "held-out success", BLUE))
         for index in {0, len(success.steps) - 1}:

@@ -18,7 +18,7 @@ MAX_POINTS = 400
 
 @dataclass(frozen=True)
 class Line:
-    """One curve of a chart; `colour` is a CSS variable's number (1 to 4)."""
+    """One curve of a chart; `colour` is a CSS variable's number (1 to 5)."""
 
     label: str
     series: Series
@@ -178,7 +178,8 @@ def _grid(frame: Frame, axis: Axis) -> str:
 def _band(line: Line, frame: Frame) -> str:
     steps = line.series.steps
     lows, highs = zip(*line.band, strict=True)
-    if len(steps) == 1:
+    # Between two far points a filled band would look like a measured course.
+    if len(steps) < 3:
         return ""
     outline = frame.path([*steps, *reversed(steps)], [*highs, *reversed(lows)])
     return f'<path class="band c{line.colour}" d="{outline}Z"/>'
@@ -186,7 +187,7 @@ def _band(line: Line, frame: Frame) -> str:
 
 def _curve(line: Line, frame: Frame) -> str:
     shown = thin(line.series)
-    dashed = " dashed" if line.dashed else ""
+    dashed = " dashed" if line.dashed or (line.band and len(line.series.steps) < 3) else ""
     parts = []
     if line.smoothed and len(shown.steps) > 4:
         pale = frame.path(shown.steps, shown.values)
@@ -214,6 +215,8 @@ def _figure(
         f'<span class="key"><i class="c{line.colour}{" dashed" if line.dashed else ""}"></i>'
         f"{html.escape(line.label)}</span>"
         for line in lines
+        # One curve needs no name beside the chart's, unless it says more.
+        if len(lines) > 1 or line.label != title
     )
     return (
         f'<figure class="chart" data-chart="{html.escape(_data(lines, axis, frame))}">'

@@ -6,7 +6,6 @@ import select
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +13,7 @@ from rlagent.config.schema import MonitorConfig
 from rlagent.run.folder import RunFolder
 from rlagent.run.mirror import NoMirror, RunInfo, make_mirror, wandb_id
 from rlagent.run.stats import series
-
-sys.path.insert(0, str(Path(__file__).parent))
-from wandb_reader import OfflineRun
+from tests.cpu.wandb_reader import OfflineRun
 
 INFO = {
     "trial_id": "0123abcd",

@@ -1,0 +1,165 @@
+"""The report shows what the run folder holds, and nothing in it can act."""
+
+import csv
+import html.parser
+import io
+
+import pytest
+
+from rlagent.report import main, write_report
+from rlagent.report.conversation import read_turns, split_opening
+from rlagent.report.data import Pair, choose, load
+from rlagent.report.page import page
+from rlagent.report.svg import MAX_POINTS, nice_ticks, thin
+from rlagent.run.folder import RunFolder
+from rlagent.run.stats import Series
+from tests.fabricated import HOSTILE, fabricate
+
+
+class Tags(html.parser.HTMLParser):
+    """Every tag with its attributes, as a browser finds them."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.open = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+def test_the_page_holds_numbers_curves_conversations_and_configuration(tmp_path):
+    text = page(load(fabricate(tmp_path)))
+    for part in ("Held-out success", "Held-out tasks (256)", "Training rollouts",
+                 "Seconds per step", "ppo_kl", "Before, step 0", "After, step 60", "learnt",
+                 "config.yaml", "multi_step_grpo", "Finished: 60 of 60 steps"):  # fmt: skip
+        assert part in text, part
+
+
+def test_the_page_asks_nothing_of_the_network(tmp_path):
+    text = page(load(fabricate(tmp_path)))
+    tags = Tags(text).found
+    assert not [t for t, a in tags if t in ("link", "img", "iframe", "object", "base")]
+    assert not [a for t, a in tags if "src" in a or "href" in a]
+    assert "url(" not in text
+    assert "@import" not in text
+
+
+def test_markup_from_datasets_and_models_stays_text(tmp_path):
+    hostile = page(load(fabricate(tmp_path / "a", hostile=True)))
+    plain = page(load(fabricate(tmp_path / "b")))
+    assert HOSTILE not in hostile
+    count = [[tag for tag, _ in Tags(text).found].count("script") for text in (hostile, plain)]
+    assert count == [1, 1]
+    assert not [a for _, a in Tags(hostile).found if any(k.startswith("on") for k in a)]
+    assert "Content-Security-Policy" in hostile
+
+
+def test_secrets_in_the_configuration_are_hidden(tmp_path):
+    text = page(load(fabricate(tmp_path)))
+    assert "sesame" not in text
+    assert "(hidden)" in text
+
+
+def test_a_failed_run_shows_its_cause(tmp_path):
+    folder = fabricate(tmp_path, steps=13, state="failed", cause="the explorer <died>")
+    assert "the explorer &lt;died&gt;" in page(load(folder))
+
+
+def test_a_folder_with_nothing_but_a_status_makes_a_report(tmp_path):
+    folder = RunFolder(tmp_path / "run-00000000")
+    folder.write_status(state="failed", exit_code=1, cause="the model cannot be reached")
+    assert [path.name for path in write_report(folder)] == ["report.html", "reward.png"]
+    assert "No metrics were recorded" in folder.report_html.read_text()
+
+
+def test_numbers_that_are_not_finite_do_not_break_the_page(tmp_path):
+    folder = fabricate(tmp_path)
+    folder.append_metrics("trainer", 61, {"actor/ppo_kl": float("nan"), "actor/grad_norm": 1e300})
+    assert "NaN" not in page(load(folder))
+
+
+def test_the_picture_has_its_size(tmp_path):
+    write_report(folder := fabricate(tmp_path))
+    header = folder.reward_png.read_bytes()[:24]
+    size = int.from_bytes(header[16:20], "big"), int.from_bytes(header[20:24], "big")
+    assert size == (1200, 600)
+
+
+def test_the_command_prints_markdown_and_csv(tmp_path, capsys):
+    folder = fabricate(tmp_path)
+    folder.point_latest()
+    assert main(["latest", "--root", str(tmp_path), "--format", "markdown"]) == 0
+    assert "| 60 | 8" in capsys.readouterr().out
+    assert main(["1a2b3c4d", "--root", str(tmp_path), "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    shown = {(r["role"], int(r["step"]), r["metric"]): float(r["value"]) for r in rows}
+    wanted = {
+        (r["role"], r["step"], name): value
+        for r in folder.read_metrics()
+        for name, value in r["metrics"].items()
+    }
+    assert shown == wanted
+
+
+def test_a_run_that_is_not_there_exits_2(tmp_path, capsys):
+    assert main(["nothing", "--root", str(tmp_path)]) == 2
+    assert "there are no runs" in capsys.readouterr().err
+
+
+def test_calls_are_read_from_fields_and_from_tagged_text():
+    turns = read_turns(
+        [
+            {"role": "user", "content": [{"type": "text", "text": "2 + 3?"}]},
+            {"role": "assistant", "content": None, "tool_calls": [
+                {"function": {"name": "calculator", "arguments": '{"expression": "2 + 3"}'}}]},
+            {"role": "tool", "name": "calculator", "content": "5"},
+            {"role": "assistant", "content": '<think>so 5</think>Done <tool_call>\n{"name": '
+             '"generate_response", "arguments": {"result": "5"}}\n</tool_call>'},
+            {"role": "assistant", "content": '<tool_call>\n{"name": "cut'},
+        ]
+    )  # fmt: skip
+    kinds = [[(b.kind, b.name, b.text) for b in turn.blocks] for turn in turns]
+    assert kinds == [
+        [("text", "", "2 + 3?")],
+        [("call", "calculator", 'expression="2 + 3"')],
+        [("result", "calculator", "5")],
+        [("thought", "", "so 5"), ("text", "", "Done"),
+         ("call", "generate_response", 'result="5"')],
+        [("call", "", '{"name": "cut')],
+    ]  # fmt: skip
+    given, done = split_opening(turns)
+    assert (len(given), len(done)) == (1, 4)
+
+
+@pytest.mark.parametrize("content", [None, 3, {"a": 1}, [None], [{"type": "image_url"}], ""])
+def test_odd_message_contents_do_not_break_reading(content):
+    read_turns([{"role": "assistant", "content": content}, {"content": content}])
+
+
+def test_shown_tasks_hold_every_kind_and_are_the_first_of_it():
+    def pair(index, was, now):
+        return Pair({"task_index": index, "success": was}, {"task_index": index, "success": now})
+
+    pairs = [pair(i, False, True) for i in range(20)]
+    pairs += [pair(20, True, True), pair(21, True, False), pair(22, False, False)]
+    chosen = choose(pairs)
+    assert len(chosen) == 8
+    assert {p.kind for p in chosen} == {"learnt", "kept", "lost", "unsolved"}
+    assert [p.after["task_index"] for p in chosen[:4]] == [0, 1, 2, 3]
+
+
+def test_long_runs_are_thinned_and_keep_their_mean():
+    steps = tuple(range(1, 5001))
+    thinned = thin(Series("x", steps, tuple(float(s % 2) for s in steps)))
+    assert len(thinned.steps) <= MAX_POINTS
+    assert sum(thinned.values) / len(thinned.values) == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 0), (1e-9, 2e-9), (-3, 5), (0, 1e300), (7, 7)])
+def test_ticks_cover_the_range_and_stay_few(low, high):
+    ticks = nice_ticks(low, high)
+    assert ticks[0] <= low
+    assert ticks[-1] >= high
+    assert 2 <= len(ticks) <= 9
