@@ -11,12 +11,12 @@ from typing import Any, List, Optional, Sequence, Tuple, Union
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import scaled_dot_product_attention
 
 from rlagent.embedded.kv import KVShape, Lane
 
 
-class UnsupportedModel(Exception):
+class UnsupportedModelError(Exception):
     """The model does something in attention that the cached forward pass does not do."""
 
 
@@ -129,7 +129,7 @@ class Prefill:
         if lane.trunk_kv is not None:
             keys = torch.cat((lane.trunk_kv[layer, 0], keys), dim=1)
             values = torch.cat((lane.trunk_kv[layer, 1], values), dim=1)
-        mixed = F.scaled_dot_product_attention(
+        mixed = scaled_dot_product_attention(
             query[None, :, span],
             keys[None],
             values[None],
@@ -147,7 +147,7 @@ class CachedForward:
     """Runs a model over the parts of a step, with the lanes' KV cache.
 
     Raises:
-        UnsupportedModel: By `forward`, for attention with sliding windows shorter than the
+        UnsupportedModelError: By `forward`, for attention with sliding windows shorter than the
             longest sequence, score caps or sinks, and for models without the interface.
     """
 
@@ -171,7 +171,7 @@ class CachedForward:
         try:
             model.set_attn_implementation(name)
         except ValueError as error:
-            raise UnsupportedModel(str(error)) from error
+            raise UnsupportedModelError(str(error)) from error
 
     def forward(self, parts: Sequence[Part]) -> Tensor:
         """Logits, float32, one row for each output of each part in order: (outputs, vocab)."""
@@ -193,7 +193,7 @@ class CachedForward:
         finally:
             self._parts = None
         if self._calls != self.shape.layers:
-            raise UnsupportedModel(
+            raise UnsupportedModelError(
                 f"{self._calls} of {self.shape.layers} layers used the attention interface"
             )
         return logits.float()
@@ -214,7 +214,7 @@ class CachedForward:
         if scaling is None:
             scaling = query.shape[-1] ** -0.5
         if self._parts is None:
-            mixed = F.scaled_dot_product_attention(
+            mixed = scaled_dot_product_attention(
                 query,
                 key,
                 value,
@@ -232,7 +232,7 @@ class CachedForward:
     def _refuse_special(self, kwargs: Any) -> None:
         for name in ("softcap", "s_aux", "position_bias"):
             if kwargs.get(name) is not None:
-                raise UnsupportedModel(f"attention with {name}")
+                raise UnsupportedModelError(f"attention with {name}")
         window = kwargs.get("sliding_window")
         if window is not None and window < self.max_model_len:
-            raise UnsupportedModel(f"a sliding window of {window} tokens")
+            raise UnsupportedModelError(f"a sliding window of {window} tokens")

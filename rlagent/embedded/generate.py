@@ -14,7 +14,8 @@ from torch import Tensor
 
 from rlagent.embedded.forward import CachedForward, Decode, Part, Prefill
 from rlagent.embedded.kv import Lane, PrefixStore, common_prefix, longest_match
-from rlagent.embedded.sampling import SamplingParams, draw
+from rlagent.embedded.protocol import SamplingParams
+from rlagent.embedded.sampling import draw
 
 MIN_TRUNK = 64
 """Tokens that prompts must share at least, to be worth a lane of their own."""
@@ -145,10 +146,14 @@ class Generator:
         self._recent.clear()
 
     @torch.inference_mode()
-    def step(self) -> None:
-        """One forward pass: every row gets one token, and waiting requests get their prompt in."""
+    def step(self, admit: bool = True) -> None:
+        """One forward pass: every row gets one token, and waiting requests get their prompt in.
+
+        Args:
+            admit: False leaves waiting requests waiting, so that the rows empty.
+        """
         self._clock += 1
-        prefills = self._admit()
+        prefills = self._admit() if admit else {}
         decodes = [
             Decode(lane, [r.feed for r in lane.rows[: len(lane.rows) - len(prefills.get(i, []))]])
             for i, lane in enumerate(self._lanes)
@@ -272,10 +277,10 @@ class Generator:
         best.last_used = self._clock
         for lane in live:
             shared = min(common_prefix(prompt, lane.trunk), len(prompt) - 1)
-            if lane is not best and shared >= max(MIN_TRUNK, len(lane.trunk) // 2):
-                if shared > len(best.trunk) and lane not in fitting:
-                    lane.retired = True
-                    return self._add_lane(prompt[:shared], lane.trunk_kv[:, :, :, :shared])
+            worth = max(MIN_TRUNK, len(lane.trunk) // 2, len(best.trunk) + 1)
+            if lane not in fitting and shared >= worth:
+                lane.retired = True
+                return self._add_lane(prompt[:shared], lane.trunk_kv[:, :, :, :shared])
         useful = max(MIN_TRUNK, 2 * len(best.trunk))
         peers = [r.array for r in self.waiting] + list(self._recent)
         shared_with = [
@@ -332,13 +337,15 @@ class Generator:
             logits, [r.params for r in owners], [r.generator for r in owners], self._random
         )
         self.generated += len(owners)
-        for i, (request, token, logprob) in enumerate(zip(owners, drawn.tokens, drawn.logprobs)):
+        for i, (request, token, logprob) in enumerate(
+            zip(owners, drawn.tokens, drawn.logprobs, strict=True)
+        ):
             request.tokens.append(token)
             request.logprobs.append(logprob)
             request.feed = token
             if request.params.top_logprobs:
                 values, ids = drawn.distribution[i].topk(request.params.top_logprobs)
-                request.alternatives.append(list(zip(ids.tolist(), values.tolist())))
+                request.alternatives.append(list(zip(ids.tolist(), values.tolist(), strict=True)))
             if request.constraint is not None:
                 request.constraint.accept(token)
             request.finish_reason = self._reason(request, token)
@@ -353,9 +360,8 @@ class Generator:
                 [self._left(owners[i]) for i in constrained],
             )
         for i, request in enumerate(owners):
-            if len(request.tokens) < request.params.min_tokens or request.params.ignore_eos:
-                if request.constraint is None:
-                    logits[i, list(self.eos_ids)] = float("-inf")
+            if len(request.tokens) < request.params.min_tokens and request.constraint is None:
+                logits[i, list(self.eos_ids)] = float("-inf")
 
     def _left(self, request: Request) -> int:
         """Tokens that the request may still draw."""
@@ -366,7 +372,8 @@ class Generator:
         )
 
     def _reason(self, request: Request, token: int) -> Optional[str]:
-        if token in self.eos_ids:
+        goes_on = request.params.ignore_eos and request.constraint is None
+        if token in self.eos_ids and not goes_on:
             return "stop"
         if request.params.stop:
             text = self.decode(request.tokens)

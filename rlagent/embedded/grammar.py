@@ -19,7 +19,7 @@ _MAX_CLOSING_STEPS = 2048
 _UNUSUAL_SPELLING = 8
 """Tokens by which a half-written tag or key can be dearer to finish than a whole one."""
 _IN_STRING = ('"', "n", "0", "a", " ")
-_OUTSIDE = ("}", "]", ", ", ": ", "\"", "0", "1", "n", "t", "f", "{", "[")
+_OUTSIDE = ("}", "]", ", ", ": ", '"', "0", "1", "n", "t", "f", "{", "[")
 
 
 class GrammarError(ValueError):
@@ -93,9 +93,7 @@ class Grammars:
         Raises:
             GrammarError: For a schema that xgrammar cannot follow.
         """
-        specs = [
-            (t["function"]["name"], t["function"].get("parameters")) for t in tools
-        ]
+        specs = [(t["function"]["name"], t["function"].get("parameters")) for t in tools]
         key = json.dumps(["tools", specs, only, parallel])
         names = [only] if only is not None else [name for name, _ in specs]
         return self._constraint(
@@ -175,8 +173,8 @@ class Constraint:
 
     Args:
         matcher: xgrammar's GrammarMatcher.
-        reserve: Tokens that opening one more call or value may cost; the budget is never let below what
-            closing takes by less than this.
+        reserve: Tokens that opening one more call or value may cost; closing begins when no more
+            than these would be left over.
     """
 
     def __init__(self, matcher: Any, grammars: Grammars, reserve: int) -> None:
@@ -296,7 +294,7 @@ class Masker:
 
         bitmask = xgrammar.allocate_token_bitmask(logits.shape[0], self.vocab_size)
         free = []
-        for row, constraint, tokens_left in zip(rows, constraints, left):
+        for row, constraint, tokens_left in zip(rows, constraints, left, strict=True):
             token = constraint.forced(tokens_left)
             if token is None:
                 constraint.fill(bitmask, row)

@@ -83,9 +83,7 @@ class Lane:
     def _allocate(self, rows: int, capacity: int) -> None:
         s = self.shape
         # Zeros, not garbage: masked positions are multiplied by probability 0, and 0 x nan is nan.
-        self.kv = torch.zeros(
-            (s.layers, 2, rows, s.kv_heads, capacity, s.head_dim), dtype=s.dtype
-        )
+        self.kv = torch.zeros((s.layers, 2, rows, s.kv_heads, capacity, s.head_dim), dtype=s.dtype)
         self.tokens = np.zeros((rows, capacity), dtype=np.int32)
         self.lengths = np.zeros(rows, dtype=np.int64)
 
@@ -139,7 +137,7 @@ class PrefixStore:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.bytes = 0
-        self._entries: "OrderedDict[int, Tuple[Tokens, Tensor]]" = OrderedDict()
+        self._entries: OrderedDict[int, Tuple[Tokens, Tensor]] = OrderedDict()
         self._matrix = np.zeros((16, 64), dtype=np.int32)
         self._lengths = np.zeros(16, dtype=np.int64)
         self._free = list(range(16))

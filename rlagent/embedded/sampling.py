@@ -5,38 +5,12 @@ top_k and top_p, as vLLM's processed_logprobs are.
 """
 
 from dataclasses import dataclass
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence
 
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class SamplingParams:
-    """How one response is drawn.
-
-    Attributes:
-        max_tokens: Most tokens of the response, the end token included.
-        temperature: 0 takes the likeliest token; log-probabilities are then those of
-            temperature 1, as in vLLM.
-        top_p: In (0, 1]; 1 keeps every token.
-        top_k: Keeps the k likeliest tokens; -1 or 0 keeps every token.
-        min_tokens: End tokens are not drawn before this many tokens.
-        stop: Texts that end the response; the text is cut before them.
-        ignore_eos: Go on after an end token.
-        seed: Draw from a generator of this seed; None: from the engine's.
-        top_logprobs: Likeliest alternatives reported for each token.
-    """
-
-    max_tokens: int
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = -1
-    min_tokens: int = 0
-    stop: Tuple[str, ...] = ()
-    ignore_eos: bool = False
-    seed: Optional[int] = None
-    top_logprobs: int = 0
+from rlagent.embedded.protocol import SamplingParams
 
 
 @dataclass
