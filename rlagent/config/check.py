@@ -209,7 +209,7 @@ def _contradictions(config: LearnConfig) -> list[Problem]:
             )
         )
     steps, warmup = algorithm.total_steps, algorithm.lr_warmup_steps
-    if isinstance(steps, int) and warmup >= steps:
+    if isinstance(steps, int) and 0 < steps <= warmup:
         problems.append(
             Problem(
                 "algorithm.lr_warmup_steps",

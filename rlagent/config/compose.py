@@ -114,11 +114,10 @@ def draft(
                 problems.append(_from_hydra(second or error))
                 return Draft(LearnConfig(), problems, None, True)
         assert node is not None
+        # Our own check decides; OmegaConf also refuses what is right, such as 1 for a
+        # Union of float and str.
         config, found = from_mapping(_plain(node))
-        problems += found
-        if error is not None and not problems:
-            problems.append(_from_hydra(error))
-        return Draft(config, problems, node, incomplete)
+        return Draft(config, problems + found, node, incomplete)
 
 
 def from_mapping(data: dict[str, Any]) -> tuple[LearnConfig, list[Problem]]:

@@ -1,0 +1,155 @@
+"""The commands as a person calls them, in processes of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rlagent import cli, plan, train
+from rlagent.config.load import load_config
+
+HEAVY = ("torch", "ray", "trinity", "agentscope", "vllm", "wandb", "numpy", "pandas")
+WATCHED = f"""
+import sys
+from rlagent import cli
+code = cli.main(sys.argv[1:])
+loaded = sorted(set({HEAVY!r}) & set(sys.modules))
+sys.exit(f"imported {{loaded}}" if loaded else code)
+"""
+
+
+def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(Path(train.__file__).parent.parent)}
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, cwd=cwd, env=environment
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "+experiment=gsm8k_react", "--cfg", "job"],
+        ["plan", "+experiment=gsm8k_react", "hardware=8gpu", "trinity.trainer.save_interval=5"],
+        ["train", "--help"],
+    ],
+)
+def test_composing_checking_and_planning_import_nothing_heavy(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    done = call("-c", WATCHED, *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_five_mistakes_of_five_kinds_give_five_lines_and_status_2(tmp_path: Path) -> None:
+    done = call(
+        *("-m", "rlagent.train", "+experiment=gsm8k_react"),
+        "model=tinyy",  # a preset that does not exist
+        "+algorithm.lrr=1",  # an unknown key
+        "seed=many",  # a wrong type
+        "algorithm.batch_size=0",  # out of range
+        "workflow.function=rlagent.workflows.gsm8k_react:react_agnt",  # cannot be found
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) == 5
+    assert "Traceback" not in done.stderr
+    for line, start in zip(
+        lines,
+        ["model=tinyy", "algorithm.lrr=1", "seed=many", "algorithm.batch_size=0", "workflow.f"],
+        strict=True,
+    ):
+        assert line.startswith(start)
+
+
+def test_train_shows_the_composed_configuration(capsys) -> None:
+    assert train.main(["+experiment=gsm8k_react", "--cfg", "job", "seed=3"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["seed"] == 3
+    assert train.main(["--cfg", "job", "-p", "algorithm"]) == 0
+    assert capsys.readouterr().out.startswith("# @package algorithm\nname:")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--cgf", "job"], "--cgf: there is no such flag; did you mean --cfg?"),
+        (["--cfg", "jobb"], "invalid choice: 'jobb'"),
+        (["--cfg"], "expected one argument"),
+        (["--seed=1"], "an override has no dashes: seed=1"),
+        (["--config-dir", "/no/such", "--cfg", "job"], "there is no such folder"),
+        (["--cfg", "job", "-p", "nothing"], "there is no such group"),
+        (["--config-name", "nothing"], "Cannot find primary config 'nothing'"),
+    ],
+)
+def test_a_wrong_flag_is_a_wrong_configuration(arguments: list[str], reason: str, capsys) -> None:
+    assert train.main(arguments) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_flags_and_overrides_may_stand_in_any_order(capsys) -> None:
+    assert train.main(["seed=2", "--cfg", "job", "run.name=mine"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert (shown["seed"], shown["run"]["name"]) == (2, "mine")
+
+
+def test_a_sweep_with_a_wrong_trial_starts_none(capsys) -> None:
+    arguments = ["-m", "+experiment=gsm8k_react", "hardware=cpu", "algorithm.batch_size=0,5"]
+    assert train.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("algorithm.batch_size=0")
+
+
+def test_a_failed_trial_does_not_stop_the_others(monkeypatch, capsys) -> None:
+    started = []
+
+    def fake_process(line: list[str]) -> int:
+        started.append(line)
+        return 1 if "seed=1" in line else 0
+
+    monkeypatch.setattr("rlagent.trials.subprocess.call", fake_process)
+    assert train.main(["-m", "+experiment=gsm8k_react", "hardware=cpu", "seed=1,2,3"]) == 1
+    assert [line[-1] for line in started] == ["seed=1", "seed=2", "seed=3"]
+    assert "failed: trial 1 of 3" in capsys.readouterr().err
+
+
+def test_plan_says_what_every_auto_became(capsys) -> None:
+    pytest.importorskip("rlagent.trinity.translate")
+    assert plan.main(["+experiment=gsm8k_react", "hardware=8gpu"]) == 0
+    text = capsys.readouterr().out
+    assert "qwen3_8b, the largest that fits 8 x 80 GiB" in text
+    assert "4 rollout engines on 1 GPU each, trainer on 4 GPUs" in text
+    assert "256 = 32 x 8" in text
+    assert yaml.safe_load(text)["algorithm"]["algorithm_type"] == "multi_step_grpo"
+
+
+def test_plan_prints_what_load_config_reads(capsys, tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    assert plan.main(["+experiment=gsm8k_react", "hardware=cpu", "--yaml"]) == 0
+    file.write_text(capsys.readouterr().out)
+    assert load_config(str(file)).model.path == "auto"
+    assert plan.main(["+experiment=gsm8k_react", "hardware=cpu", "--yaml", "--resolve"]) == 0
+    file.write_text(capsys.readouterr().out)
+    assert load_config(str(file)).model.path == "builtin:tiny"
+
+
+def test_help_names_plan_and_its_yaml(capsys) -> None:
+    assert train.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert "rlagent plan +experiment=gsm8k_react --yaml" in text
+    assert "qwen3_8b" in text
+    assert plan.main(["--help"]) == 0
+    assert "--yaml" in capsys.readouterr().out
+
+
+def test_the_console_script_lists_its_commands(capsys) -> None:
+    assert cli.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in ("train", "plan", "doctor", "report", "stop"))
+    assert cli.main(["trian"]) == 2
+    assert "did you mean train?" in capsys.readouterr().err

@@ -1,0 +1,74 @@
+"""Which changes make another trial, and which do not."""
+
+import pytest
+
+from rlagent.config.compose import compose
+from rlagent.config.identity import trial_id
+from rlagent.config.machine import GPU, Machine
+from rlagent.config.resolve import resolve
+from tests.configured import configured
+
+REACT = "+experiment=gsm8k_react"
+
+
+def of(*overrides: str) -> str:
+    return trial_id(configured(*overrides))
+
+
+def test_the_same_command_is_the_same_trial() -> None:
+    assert of() == of()
+    assert len(of()) == 8
+    assert int(of(), 16) >= 0
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "run.dir=/tmp/elsewhere",
+        "run.display=none",
+        "run.fresh=true",
+        "monitor=wandb",
+        "monitor.project=mine",
+        "algorithm.total_steps=500",
+        "algorithm.save_interval=7",
+        "hardware.ray=start",
+    ],
+)
+def test_what_only_says_where_how_long_and_how_it_is_shown_is_left_out(override: str) -> None:
+    assert of(override) == of()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=2",
+        "algorithm.lr=1e-4",
+        "algorithm=grpo",
+        "model=tiny",
+        "dataset=gsm8k_tiny",
+        "workflow.args.hint=short",
+        "hardware.layout=1x1+1",
+        "algorithm.shuffle_rewards=true",
+        "trinity.trainer.grad_clip=2",
+    ],
+)
+def test_what_changes_learning_makes_another_trial(override: str) -> None:
+    assert of(override) != of()
+
+
+def test_the_order_of_overrides_does_not_count() -> None:
+    one = trial_id(compose([REACT, "seed=2", "algorithm.lr=1e-4"]))
+    assert one == trial_id(compose(["algorithm.lr=1e-4", "seed=2", REACT]))
+    assert one == of("seed=2", "algorithm.lr=1e-4")
+
+
+def test_the_machine_does_not_count() -> None:
+    config = configured()
+    gpus = Machine((GPU("H100", 80),) * 8, 64, 512)
+    assert resolve(config, gpus).trial_id == resolve(config, Machine((), 2, 24)).trial_id
+
+
+def test_a_folder_counts_by_where_it_is(tmp_path, monkeypatch) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert of("dataset.path=./data") == of(f"dataset.path={tmp_path}/data")

@@ -1,0 +1,227 @@
+"""What `auto` becomes on invented machines."""
+
+import dataclasses
+import json
+
+import pytest
+
+from rlagent.config.compose import draft, to_mapping
+from rlagent.config.errors import ConfigError
+from rlagent.config.machine import GPU, Machine
+from rlagent.config.prepare import prepare
+from rlagent.config.resolve import KEPT, Resolved, resolve
+from tests.configured import configured, drafted
+
+CPU = Machine((), 2, 24)
+
+
+def with_gpus(count: int, memory_gib: float = 80) -> Machine:
+    return Machine((GPU("NVIDIA H100 80GB HBM3", memory_gib),) * count, 64, 1024)
+
+
+def resolved(*overrides: str, machine: Machine = CPU, plan_only: bool = False) -> Resolved:
+    return prepare(drafted(*overrides), machine, plan_only=plan_only)
+
+
+def reasons(*overrides: str, machine: Machine = CPU, plan_only: bool = False) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        resolved(*overrides, machine=machine, plan_only=plan_only)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_without_a_gpu_the_tiny_model_its_data_and_the_embedded_engine_are_taken() -> None:
+    config = resolved().config
+    assert config.model.path == "builtin:tiny"
+    assert config.dataset.path == "builtin:gsm8k_tiny"
+    assert config.hardware.engine == "embedded"
+    assert config.hardware.layout == "1x1+1"
+    assert config.hardware.threads == 2
+
+
+@pytest.mark.parametrize(
+    ("machine", "model", "layout"),
+    [
+        (with_gpus(8), "qwen3_8b", "4x1+4s2"),
+        (with_gpus(4), "qwen3_8b", "2x1+2s2"),
+        (with_gpus(2, 141), "qwen3_8b", "1x1+1"),
+        (with_gpus(2, 24), "qwen3_0_6b", "1x1+1"),
+        (with_gpus(1, 24), "qwen3_0_6b", "1x1*1"),
+    ],
+)
+def test_with_gpus_the_largest_model_that_fits_is_taken(
+    machine: Machine, model: str, layout: str
+) -> None:
+    result = resolved(machine=machine)
+    assert (result.config.model.name, str(result.layout)) == (model, layout)
+    assert result.config.dataset.name == "gsm8k"
+    assert any(f"model: {model}" in line and "otherwise model=" in line for line in result.choices)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "machine"), [([], CPU), (["hardware=8gpu"], with_gpus(8)), ([], with_gpus(1))]
+)
+def test_no_auto_is_left_but_what_only_the_launch_can_know(
+    overrides: list[str], machine: Machine
+) -> None:
+    data = to_mapping(resolved(*overrides, machine=machine).config)
+    left = [
+        f"{group}.{key}"
+        for group, fields in data.items()
+        if isinstance(fields, dict)
+        for key, value in fields.items()
+        if value == "auto"
+    ]
+    assert set(left) <= set(KEPT)
+
+
+def test_eight_gpus_give_the_numbers_of_agentscopes_example() -> None:
+    result = resolved("hardware=8gpu", plan_only=True)
+    config = result.config
+    assert config.algorithm.name == "multi_step_grpo"
+    assert (config.algorithm.repeat_times, config.algorithm.batch_size) == (8, 32)
+    assert config.algorithm.lr == 1e-6
+    assert config.algorithm.sync_interval == 2
+    assert config.algorithm.save_interval == 100
+    assert config.algorithm.total_steps == 7473 // 32
+    assert (config.model.max_response_tokens, config.model.max_model_len) == (16384, 24576)
+    assert config.model.path == "Qwen/Qwen3-8B"
+    assert config.model.enable_thinking is True
+    assert config.model.reasoning_parser == "deepseek_r1"
+    assert config.hardware.prefix_caching is False
+    assert (config.dataset.path, config.dataset.subset) == ("openai/gsm8k", "main")
+    assert str(result.layout) == "4x1+4s2"
+
+
+def test_an_explicit_value_wins_over_the_recipe() -> None:
+    config = resolved("algorithm.lr=0.5", "model.max_model_len=900", "model.top_p=0.9").config
+    assert config.algorithm.lr == 0.5
+    assert config.model.max_model_len == 900
+    assert config.model.top_p == 0.9
+    assert config.algorithm.repeat_times == 8
+
+
+def test_a_model_named_by_the_path_of_a_preset_brings_its_recipe() -> None:
+    config = resolved("model.path=Qwen/Qwen3-0.6B", machine=with_gpus(2)).config
+    assert config.model.name == "qwen3_0_6b"
+    assert config.model.shape.layers == 28
+
+
+def test_the_configuration_that_was_composed_is_not_changed() -> None:
+    config = configured()
+    before = dataclasses.asdict(config)
+    resolve(config, CPU)
+    assert dataclasses.asdict(config) == before
+
+
+def test_gpus_that_are_not_there_are_refused_before_anything_starts() -> None:
+    (line,) = reasons("hardware=8gpu")
+    assert line.startswith("hardware.gpus=8: this machine has no GPUs; use hardware=auto")
+
+
+def test_a_plan_may_be_made_for_other_machines() -> None:
+    assert resolved("hardware=8gpu", plan_only=True).layout.total_gpus == 8
+    small = resolved("hardware=2gpu", "hardware.gpu=l40s-48g", plan_only=True)
+    assert small.config.model.name != "qwen3_8b" or small.config.hardware.offload
+
+
+def test_a_model_that_fits_nowhere_says_so() -> None:
+    (line,) = reasons("model=qwen3_8b", machine=with_gpus(2, 16))
+    assert "fit no layout of 2 GPUs of 16 GiB" in line
+
+
+def test_a_layout_that_lacks_memory_says_how_much_it_needs() -> None:
+    (line,) = reasons("model=qwen3_8b", "hardware.layout=7x1+1", machine=with_gpus(8, 24))
+    assert "GiB per trainer GPU" in line
+
+
+def test_a_large_layout_on_a_cpu_names_logical_gpus() -> None:
+    (line,) = reasons("hardware.layout=4x1+4")
+    assert line.endswith("add hardware.logical_gpus=8 to try it on the CPU")
+    result = resolved("hardware=cpu", "hardware.logical_gpus=8", "hardware.layout=4x1+4")
+    assert str(result.layout) == "4x1+4"
+
+
+def test_single_layout_fields_say_the_same_as_the_layout() -> None:
+    fields = ["hardware.engines=2", "hardware.tensor_parallel=2", "hardware.trainer_gpus=4"]
+    result = resolved("hardware=8gpu", *fields, plan_only=True)
+    assert str(result.layout) == "2x2+4"
+
+
+def test_epochs_become_steps() -> None:
+    result = resolved("algorithm.total_epochs=2", "hardware=8gpu", plan_only=True)
+    assert result.config.algorithm.total_steps == 2 * 233
+
+
+def test_the_batch_arithmetic_is_stated() -> None:
+    batch = resolved("algorithm.batch_size=4", "algorithm.repeat_times=6").batch
+    assert (batch.tasks, batch.repeat, batch.rollouts, batch.samples) == (4, 6, 24, None)
+    assert any("24 = 4 x 6" in line for line in batch.lines())
+
+
+def test_a_long_run_and_a_download_are_announced() -> None:
+    warnings = " ".join(resolved("hardware=8gpu", plan_only=True).warnings)
+    assert "roughly" in warnings
+    assert "hours" in warnings
+
+
+def test_old_log_probabilities_are_recomputed_unless_told_otherwise() -> None:
+    assert resolved().config.algorithm.recompute_old_logprobs is True
+    off = resolved("algorithm.recompute_old_logprobs=false").config
+    assert off.algorithm.recompute_old_logprobs is False
+
+
+def write_rows(folder, split: str, count: int, **row: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for _ in range(count)))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["dataset.path=/no/such/folder"], "there is no such file or folder"),
+        (["dataset.split=trian"], "did you mean train?"),
+        (["dataset.eval_split=test"], "has no test.jsonl"),
+        (["dataset.columns=[question,truth]"], "has the columns question, answer"),
+        (["algorithm.batch_size=9"], "has only 8 training tasks"),
+        (["model.max_model_len=100", "algorithm.batch_size=4"], "no room for a prompt"),
+        (["model.path=/no/such/model", "algorithm.batch_size=4"], "there is no such folder"),
+    ],
+)
+def test_data_and_model_are_looked_at_before_anything_starts(
+    overrides: list[str], reason: str, tmp_path
+) -> None:
+    write_rows(tmp_path / "rows", "train", 8, question="1+1?", answer="#### 2")
+    own = ["dataset=gsm8k", f"dataset.path={tmp_path / 'rows'}", "dataset.eval_split=null"]
+    lines = reasons(*own, "algorithm.batch_size=4", *overrides)
+    assert len(lines) == 1
+    assert reason in lines[0]
+
+
+def test_ones_own_rows_need_no_other_setting_than_their_path(tmp_path) -> None:
+    write_rows(tmp_path / "rows", "train", 64, question="1+1?", answer="#### 2")
+    write_rows(tmp_path / "rows", "test", 8, question="1+1?", answer="#### 2")
+    result = resolved(f"dataset.path={tmp_path / 'rows'}")
+    assert result.batch.rows == 64
+    assert result.config.dataset.name == "rows"
+
+
+def test_a_shape_that_contradicts_config_json_is_refused(tmp_path) -> None:
+    (tmp_path / "config.json").write_text(
+        json.dumps({"num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4})
+    )
+    (line,) = reasons(f"model.path={tmp_path}", "model.shape.layers=3")[:1]
+    assert "model.shape.layers=3" in line
+    assert "says 2" in line
+
+
+def test_mistakes_of_composing_checking_and_resolving_are_found_together() -> None:
+    wrong = ["algorithm.lrr=1", "algorithm.batch_size=0", "model.path=/no/such/model", "seed=x"]
+    with pytest.raises(ConfigError) as caught:
+        prepare(draft(["+experiment=gsm8k_react", *wrong]), CPU)
+    assert len(caught.value.problems) == 4
+
+
+def test_a_refused_experiment_does_not_complain_about_the_workflow_too() -> None:
+    with pytest.raises(ConfigError) as caught:
+        prepare(draft(["experiment=gsm8k_react"]), CPU)
+    assert len(caught.value.problems) == 1

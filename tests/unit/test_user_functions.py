@@ -1,0 +1,114 @@
+"""User functions are found and their signatures checked without running their modules."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlagent.config.functions import (
+    WORKFLOW_ARGUMENTS,
+    WORKFLOW_OPTIONAL,
+    NotFoundError,
+    check_function,
+    import_function,
+    locate,
+    split_reference,
+)
+
+MODULE = """
+raise RuntimeError("checking must not run this module")
+from .agents import imported
+from elsewhere_entirely import missing_module_function
+import functools
+
+async def good(task, model): ...
+def plain(task: dict, model, *, auxiliary_models=None, logger=None) -> float: ...
+def anything(**kwargs): ...
+def no_model(task): ...
+def demanding(task, model, secret): ...
+def with_hint(task, model, hint): ...
+made = functools.partial(good)
+@functools.cache
+def decorated(a): ...
+if True:
+    def conditional(task, model): ...
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    package = tmp_path / "mine"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('nor this one')")
+    (package / "flow.py").write_text(MODULE)
+    (package / "agents.py").write_text("async def imported(task, model, extra): ...\n")
+    (package / "broken.py").write_text("def f(:\n")
+    return tmp_path
+
+
+def check(reference: str, folder: Path, given: tuple[str, ...] = ()) -> list[str]:
+    found = check_function(
+        "workflow.function", reference, WORKFLOW_ARGUMENTS, WORKFLOW_OPTIONAL, given, folder
+    )
+    return [str(problem) for problem in found]
+
+
+@pytest.mark.parametrize("name", ["good", "plain", "anything", "made", "decorated", "conditional"])
+def test_functions_that_take_task_and_model_are_accepted(name: str, folder: Path) -> None:
+    assert check(f"mine.flow:{name}", folder) == []
+
+
+def test_a_file_can_be_named_in_place_of_a_module(folder: Path) -> None:
+    assert check("mine/flow.py:good", folder) == []
+    assert "there is no file" in check("mine/flaw.py:good", folder)[0]
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        ("mine.flow:god", "did you mean good?"),
+        ("mine.flwo:good", "did you mean mine.flow?"),
+        ("nowhere_at_all:good", "there is no module nowhere_at_all"),
+        ("mine.flow.good", "did you mean mine.flow:good?"),
+        ("mine.flow:no_model", "missing: model"),
+        ("mine.flow:demanding", "needs the argument secret"),
+        ("mine.flow:imported", "needs the argument extra"),
+        ("mine.flow:missing_module_function", "there is no module elsewhere_entirely"),
+        ("mine.broken:f", "line 1"),
+        ("json.decoder:scanstring", ""),
+    ],
+)
+def test_what_cannot_be_called_says_why(reference: str, reason: str, folder: Path) -> None:
+    lines = check(reference, folder)
+    if reason:
+        assert len(lines) == 1
+        assert reason in lines[0]
+
+
+def test_arguments_of_the_configuration_count_as_given(folder: Path) -> None:
+    assert check("mine.flow:with_hint", folder, given=("hint",)) == []
+    (line,) = check("mine.flow:with_hint", folder, given=("hint", "hnt"))
+    assert "workflow.args.hnt" in line
+    assert "did you mean hint?" in line
+
+
+def test_checking_imports_nothing(folder: Path) -> None:
+    before = set(sys.modules)
+    check("mine.flow:good", folder)
+    locate("rlagent.workflows.gsm8k_react:react_agent")
+    assert not [name for name in set(sys.modules) - before if name.startswith(("mine", "agents"))]
+
+
+def test_a_function_is_imported_from_the_working_folder(folder: Path, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (folder / "loose_flow.py").write_text("async def f(task, model): return 1.0\n")
+    assert import_function("loose_flow:f", folder).__name__ == "f"
+    assert import_function("loose_flow.py:f", folder).__name__ == "f"
+    with pytest.raises(NotFoundError, match="no function g"):
+        import_function("loose_flow:g", folder)
+
+
+def test_a_reference_has_one_form() -> None:
+    assert split_reference("a/b.py:f") == ("a/b.py", "f")
+    with pytest.raises(NotFoundError):
+        split_reference("f")
