@@ -47,7 +47,6 @@ class AgentAllocator(Allocator):
         if self.config.rollout_model.engine_type == EMBEDDED:
             for bundle in result.bundles:
                 bundle.pop("GPU", None)
-                bundle["CPU"] = 0.01
         return result
 
     async def create_engine(

@@ -99,6 +99,7 @@ def connect(
         return Cluster(ray.get_runtime_context().gcs_address, started=False)
     # Workers of a Ray that starts here inherit this environment: quicker than a runtime_env.
     os.environ.update(workers)
+    _stay_on_loopback()
     ray.init(
         address="local",
         num_cpus=cpus,
@@ -109,6 +110,19 @@ def connect(
         **common,
     )
     return Cluster(ray.get_runtime_context().gcs_address, started=True)
+
+
+def _stay_on_loopback() -> None:
+    """Have a Ray that is started here listen on 127.0.0.1 only.
+
+    On Linux Ray replaces a loopback address by the node's own, and listens on all interfaces,
+    unless this switch, which it documents for laptops only, is off. Ray reads it when it is
+    imported, its workers when they start.
+    """
+    from ray._private import ray_constants
+
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
 
 
 def _object_store_bytes() -> int:
