@@ -1,7 +1,9 @@
 """The Python interface: `learn(workflow_func, config)`. Everything heavy is imported on use."""
 
+import copy
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlagent.config.schema import LearnConfig
@@ -48,8 +50,18 @@ def learn(
             f"workflow_func {workflow_func.__name__!r} must take the arguments task and model; "
             f"missing: {', '.join(sorted(missing))}"
         )
+    config = copy.deepcopy(config)
+    if not config.workflow.function:
+        # Part of the run's identity: another function is another run.
+        config.workflow.function = _name(workflow_func)
     check_or_raise(config, workflow_given=True)
     outcome = launch(resolve(config, detect()), workflow_func=workflow_func, judge_func=judge_func)
     if outcome.exit_code:
         raise LearnError(outcome.cause)
     return outcome
+
+
+def _name(function: Callable[..., Any]) -> str:
+    """`file:function`; the module would be `__main__` in every script."""
+    file = inspect.getsourcefile(inspect.unwrap(function)) or function.__module__
+    return f"{Path(file).stem}:{function.__qualname__}"
