@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 from rlagent.config.check import check
 from rlagent.config.compose import Draft
@@ -52,7 +53,8 @@ def _repaired(config: LearnConfig, problems: list[Problem]) -> LearnConfig:
     repaired, default = copy.deepcopy(config), LearnConfig()
     for problem in problems:
         *path, name = problem.key.split(".")
-        section, sound = repaired, default
+        section: Any = repaired
+        sound: Any = default
         for part in path:
             section, sound = getattr(section, part, None), getattr(sound, part, None)
         if section is not None and hasattr(sound, name) and hasattr(section, name):

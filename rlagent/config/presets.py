@@ -27,7 +27,7 @@ def model_preset_of_path(path: str, config_dirs: Sequence[str] = ()) -> ModelCon
     """Return the preset whose path this is, None when no preset has it."""
     for folder in _folders("model", config_dirs):
         for file in sorted(folder.glob("*.yaml")):
-            if OmegaConf.load(file).get("path") == path:
+            if OmegaConf.select(OmegaConf.load(file), "path") == path:
                 return model_preset(file.stem, config_dirs)
     return None
 

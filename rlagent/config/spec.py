@@ -7,6 +7,7 @@ are check.py's.
 
 import dataclasses
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, Union
 
@@ -69,17 +70,18 @@ def spec_of(annotation: Any) -> Spec:
     return ANY
 
 
-def build(cls: type[T], data: dict[str, Any]) -> T:
+def build(cls: Callable[..., T], data: dict[str, Any]) -> T:
     """Return a dataclass made of validated data; what is absent takes its default."""
     hints = typing.get_type_hints(cls)
     values = {}
     for name, value in data.items():
         hint = hints[name]
         args = typing.get_args(hint)
-        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             value = build(hint, value)
         elif isinstance(value, list) and args and dataclasses.is_dataclass(args[0]):
-            value = [build(args[0], item) for item in value]
+            item_type: Callable[..., Any] = args[0]
+            value = [build(item_type, item) for item in value]
         values[name] = value
     return cls(**values)
 

@@ -66,8 +66,8 @@ def algorithm_types() -> tuple[str, ...]:
         return ()
     tree = ast.parse((root / "algorithm" / "__init__.py").read_text(encoding="utf-8"))
     for node in ast.walk(tree):
-        mapping = isinstance(node, ast.keyword) and node.arg == "default_mapping"
-        if mapping and isinstance(node.value, ast.Dict):
+        if isinstance(node, ast.keyword) and node.arg == "default_mapping":
+            assert isinstance(node.value, ast.Dict)
             names = [key.value for key in node.value.keys if isinstance(key, ast.Constant)]
             return tuple(str(name) for name in names)
     return ()

@@ -4,6 +4,7 @@ A first ranking by memory and balance; it knows nothing about measured speed.
 """
 
 import re
+from collections.abc import Sequence
 
 from rlagent.config.machine import Machine
 from rlagent.config.schema import ModelShape
@@ -52,8 +53,7 @@ def best_layout(
     shape: ModelShape,
     gpu_gib: float | None,
     max_model_len: int,
-    offload: bool = False,
-    may_offload: bool = False,
+    offloads: Sequence[bool] = (False,),
 ) -> Layout | None:
     """Return the first choice among the legal layouts that fit, None when none does.
 
@@ -66,8 +66,7 @@ def best_layout(
         shape: The model's shape.
         gpu_gib: Memory of one GPU; None leaves memory out.
         max_model_len: Longest sequence in tokens.
-        offload: Count with parameters and optimizer in host memory.
-        may_offload: Try that when nothing fits without.
+        offloads: Whether the trainer keeps its state in host memory, in the order to try.
     """
     total = gpus_per_node * nodes
     if total < 1:
@@ -83,9 +82,9 @@ def best_layout(
         )
 
     ranked = sorted(legal_layouts(gpus_per_node, nodes, shape), key=rank)
-    for offloaded in [offload, True] if may_offload else [offload]:
+    for offload in offloads:
         for layout in ranked:
-            if gpu_gib is None or fits(shape, layout, gpu_gib, max_model_len, offloaded):
+            if gpu_gib is None or fits(shape, layout, gpu_gib, max_model_len, offload):
                 return layout
     return None
 

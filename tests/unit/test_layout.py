@@ -98,7 +98,7 @@ def test_one_gpu_is_shared() -> None:
 
 
 def test_nothing_fits_a_gpu_that_is_too_small() -> None:
-    assert best_layout(2, 1, SHAPE_8B, 8, 24576, may_offload=True) is None
+    assert best_layout(2, 1, SHAPE_8B, 8, 24576, (False, True)) is None
 
 
 def test_two_nodes_give_the_trainer_whole_nodes() -> None:

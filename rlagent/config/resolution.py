@@ -1,0 +1,67 @@
+"""What resolving carries from step to step: the configuration being filled, choices, mistakes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rlagent.config.errors import Problem
+from rlagent.config.machine import Machine
+from rlagent.config.schema import LearnConfig
+from rlagent.layout.choose import gpu_memory_gib
+
+
+@dataclass
+class Resolution:
+    """A configuration on its way to having no `auto` left.
+
+    Args:
+        config: A copy that is filled in place.
+        machine: What there is.
+        config_dirs: Folders of further presets.
+        plan_only: Whether the machine need not have the GPUs.
+        native: Whether it comes from a native YAML, of which nothing is second-guessed.
+        choices: What was chosen and how to choose otherwise.
+        problems: What is wrong.
+    """
+
+    config: LearnConfig
+    machine: Machine
+    config_dirs: Sequence[str] = ()
+    plan_only: bool = False
+    native: bool = False
+    choices: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def chose(self, what: str, chosen: str, otherwise: str) -> None:
+        """Note a choice, and what to write for another one."""
+        self.choices.append(f"{what}: {chosen}; otherwise {otherwise}")
+
+    def refuse(self, key: str, value: object, message: str, remedy: str = "") -> None:
+        """Note a mistake."""
+        self.problems.append(Problem(key, value, message, remedy))
+
+    @property
+    def embedded(self) -> bool:
+        """Whether rollouts and training run on the CPU."""
+        return self.config.hardware.engine == "embedded"
+
+    @property
+    def total_gpus(self) -> int:
+        """GPUs of all nodes."""
+        return int(self.config.hardware.gpus) * int(self.config.hardware.nodes)
+
+    @property
+    def gpu_gib(self) -> float:
+        """Memory of one GPU in GiB."""
+        return gpu_memory_gib(self.config.hardware.gpu, self.machine)
+
+    @property
+    def longest(self) -> int:
+        """Longest sequence in tokens, known or the recipe's."""
+        longest = self.config.model.max_model_len
+        return longest if isinstance(longest, int) else self.config.model.recipe.max_model_len
+
+    @property
+    def offloads(self) -> list[bool]:
+        """Whether the trainer may keep its state in host memory, in the order to try."""
+        offload = self.config.hardware.offload
+        return [offload] if isinstance(offload, bool) else [False, True]

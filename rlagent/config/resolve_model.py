@@ -1,0 +1,195 @@
+"""Resolving: which model is trained, and on which layout it runs."""
+
+import copy
+import dataclasses
+
+from rlagent.config.check import requested_layout
+from rlagent.config.checkpoints import read_shape, shape_problems
+from rlagent.config.paths import BUILTIN, local_path
+from rlagent.config.presets import model_preset, model_preset_of_path
+from rlagent.config.resolution import Resolution
+from rlagent.config.schema import AUTO, ModelConfig, Recipe
+from rlagent.layout.choose import best_layout
+from rlagent.layout.fit import engine_gib, fits, parameters, trainer_gib
+from rlagent.layout.layout import Layout, refusals
+
+PLAIN = Layout(1, 1, 1)
+"""One engine and one trainer: what the embedded engine uses, and a stand-in after a mistake."""
+
+
+def resolve_model_and_layout(resolution: Resolution) -> Layout:
+    """Fill the model, except for its recipe, and return the layout it runs on."""
+    model = resolution.config.model
+    if model.path != AUTO:
+        _complete_model(resolution)
+    elif resolution.embedded:
+        _take_preset(resolution, "tiny")
+        resolution.chose("model", "tiny, which a CPU trains in minutes", "model=smollm2_135m")
+    else:
+        _take_largest_that_fits(resolution)
+    layout = _layout(resolution)
+    hardware = resolution.config.hardware
+    hardware.layout = str(layout)
+    hardware.engines = layout.engines
+    hardware.tensor_parallel = layout.tensor_parallel
+    hardware.trainer_gpus = layout.trainer_gpus
+    hardware.sequence_parallel = layout.sequence_parallel
+    return layout
+
+
+# ---- model ----
+
+
+def _take_largest_that_fits(resolution: Resolution) -> None:
+    before = resolution.config.model
+    candidates = before.candidates
+    if not candidates:
+        resolution.refuse(
+            "model.candidates", "[]", "there is nothing to choose from", "choose a preset: model="
+        )
+        return
+    for name in reversed(candidates):
+        resolution.config.model = copy.deepcopy(before)
+        _take_preset(resolution, name)
+        if _some_layout_fits(resolution):
+            where = f"{resolution.total_gpus} x {resolution.gpu_gib:.0f} GiB"
+            chosen = f"{name}, the largest that fits {where} of {', '.join(candidates)}"
+            resolution.chose("model", chosen, f"model={candidates[0]}")
+            return
+
+
+def _take_preset(resolution: Resolution, name: str) -> None:
+    """Replace the model by a preset; what was set beside it stays."""
+    preset = model_preset(name, resolution.config_dirs)
+    given, default = resolution.config.model, ModelConfig()
+    for item in dataclasses.fields(ModelConfig):
+        value = getattr(given, item.name)
+        if value != getattr(default, item.name):
+            setattr(preset, item.name, value)
+    preset.shape = read_shape(preset.path) or preset.shape
+    resolution.config.model = preset
+
+
+def _complete_model(resolution: Resolution) -> None:
+    """Complete a model that was chosen by preset or path."""
+    model = resolution.config.model
+    if model.name == AUTO:
+        preset = model_preset_of_path(model.path, resolution.config_dirs)
+        model.name = preset.name if preset else model.path.rstrip("/").rsplit("/", 1)[-1]
+        if preset and model.recipe == Recipe():
+            model.recipe = preset.recipe
+        if preset and not model.shape.layers:
+            model.shape = preset.shape
+    local = local_path(model.path)
+    if local is not None and not (local / "config.json").is_file():
+        what = "has no config.json" if local.is_dir() else "there is no such folder"
+        remedy = "give a hub id or the folder of a Hugging Face model"
+        if model.path.startswith(BUILTIN):
+            what, remedy = "the shipped model is missing", "reinstall rlagent"
+        resolution.refuse("model.path", model.path, what, remedy)
+        return
+    read = read_shape(model.path)
+    if read is not None:
+        if model.shape.layers and not resolution.native:
+            resolution.problems += shape_problems(model.shape, read, model.path)
+        model.shape = read
+
+
+# ---- layout ----
+
+
+def _layout(resolution: Resolution) -> Layout:
+    try:
+        asked = requested_layout(resolution.config)
+    except ValueError as error:
+        resolution.refuse("hardware.layout", resolution.config.hardware.layout, str(error))
+        return PLAIN
+    if asked is not None:
+        _check_asked(resolution, asked)
+        return asked
+    if resolution.embedded:
+        return _embedded_layout(resolution)
+    found = _best(resolution)
+    if found is not None:
+        alternative = "hardware.layout=ENGINESxTENSOR_PARALLEL+TRAINER_GPUS"
+        resolution.chose("layout", f"{found}: {found.words()}", alternative)
+        return found
+    model = resolution.config.model
+    reported = {problem.key for problem in resolution.problems}
+    if not {"hardware.gpus", "model.path", "model.candidates"} & reported:
+        resolution.refuse(
+            "model.path",
+            model.path,
+            f"{parameters(model.shape) / 1e9:.1f} B parameters fit no layout of "
+            f"{resolution.total_gpus} GPUs of {resolution.gpu_gib:.0f} GiB",
+            "take a smaller model or model.max_model_len, or more GPUs",
+        )
+    return PLAIN
+
+
+def _embedded_layout(resolution: Resolution) -> Layout:
+    logical = resolution.config.hardware.logical_gpus
+    if not logical:
+        return PLAIN
+    shape = resolution.config.model.shape
+    return best_layout(logical, 1, shape, None, resolution.longest) or PLAIN
+
+
+def _best(resolution: Resolution) -> Layout | None:
+    hardware = resolution.config.hardware
+    return best_layout(
+        int(hardware.gpus),
+        int(hardware.nodes),
+        resolution.config.model.shape,
+        resolution.gpu_gib,
+        resolution.longest,
+        resolution.offloads,
+    )
+
+
+def _some_layout_fits(resolution: Resolution) -> bool:
+    try:
+        asked = requested_layout(resolution.config)
+    except ValueError:
+        return True  # Reported when the layout itself is resolved.
+    return _best(resolution) is not None if asked is None else _fits(resolution, asked)
+
+
+def _fits(resolution: Resolution, layout: Layout) -> bool:
+    shape, memory = resolution.config.model.shape, resolution.gpu_gib
+    return any(
+        fits(shape, layout, memory, resolution.longest, offload) for offload in resolution.offloads
+    )
+
+
+def _check_asked(resolution: Resolution, layout: Layout) -> None:
+    """Note why a layout that was asked for cannot be had."""
+    hardware, shape = resolution.config.hardware, resolution.config.model.shape
+    if "hardware.gpus" in {problem.key for problem in resolution.problems}:
+        return
+    if resolution.embedded and not hardware.logical_gpus:
+        if layout != PLAIN:
+            resolution.refuse(
+                "hardware.layout",
+                str(layout),
+                f"without GPUs there is one engine and one trainer process ({PLAIN})",
+                f"add hardware.logical_gpus={layout.total_gpus} to try it on the CPU",
+            )
+        return
+    gpus, nodes = int(hardware.gpus), int(hardware.nodes)
+    if resolution.embedded:
+        gpus, nodes = hardware.logical_gpus, 1
+    found = refusals(layout, gpus, nodes, shape)
+    for reason in found:
+        resolution.refuse("hardware.layout", str(layout), reason)
+    if found or resolution.embedded or resolution.native or _fits(resolution, layout):
+        return
+    engine = engine_gib(shape, layout, resolution.longest)
+    trainer = trainer_gib(shape, layout, resolution.longest, resolution.offloads[-1])
+    resolution.refuse(
+        "hardware.layout",
+        str(layout),
+        f"needs about {engine:.0f} GiB per engine GPU and {trainer:.0f} GiB per trainer GPU, "
+        f"there are {resolution.gpu_gib:.0f}",
+        "use more GPUs for that part, or hardware.layout=auto",
+    )
