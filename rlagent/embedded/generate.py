@@ -283,10 +283,11 @@ class Generator:
                 return self._add_lane(prompt[:shared], lane.trunk_kv[:, :, :, :shared])
         useful = max(MIN_TRUNK, 2 * len(best.trunk))
         peers = [r.array for r in self.waiting] + list(self._recent)
+        # A prompt that merely goes on where another ended is one conversation, not two that share.
         shared_with = [
             shared
-            for shared in (common_prefix(prompt, peer) for peer in peers)
-            if useful <= shared < len(prompt)
+            for shared, peer in ((common_prefix(prompt, peer), peer) for peer in peers)
+            if useful <= shared < min(len(prompt), len(peer))
         ]
         if not shared_with:
             return best
