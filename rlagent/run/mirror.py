@@ -6,6 +6,7 @@ happens in it, wandb.init included, training neither stops nor waits.
 """
 
 import json
+import logging
 import os
 import secrets
 import signal
@@ -87,7 +88,7 @@ def make_mirror(
         monitor: The monitor group.
         folder: The run, with its current attempt begun.
         notify: Called, from another thread, with one line when something goes wrong, for the
-            driver's log and the screen. The same line comes once.
+            screen; the line is logged too. The same line comes once.
         finish_timeout: Seconds that `finish` may take.
         init_timeout: Seconds that W&B may take to answer before the run is kept offline; less
             than finish_timeout, so that a short run gets that far.
@@ -231,6 +232,7 @@ class ProcessMirror:
     def _tell(self, line: str) -> None:
         if line not in self._told:
             self._told.add(line)
+            logging.getLogger("rlagent.mirror").warning(line)
             self._notify_line(line)
 
 

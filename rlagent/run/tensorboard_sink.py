@@ -4,6 +4,7 @@ The files are derived from metrics.jsonl, so each attempt writes them anew: step
 then appear once, with their last values. Uses tensorboard's own writer, which needs no torch.
 """
 
+import shlex
 import shutil
 from typing import Any
 
@@ -12,6 +13,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from rlagent.run.folder import RunFolder
+from rlagent.run.words import python_command, short_path
 
 
 def open_tensorboard(folder: RunFolder) -> "TensorboardSink":
@@ -25,7 +27,12 @@ class TensorboardSink:
     """One event file; a metric's step is that of its role."""
 
     def __init__(self, folder: RunFolder) -> None:
-        self.place = f"tensorboard --logdir {folder.tensorboard_dir}"
+        program = (
+            "tensorboard"
+            if shutil.which("tensorboard")
+            else f"{python_command()} -m tensorboard.main"
+        )
+        self.place = f"{program} --logdir {shlex.quote(short_path(folder.tensorboard_dir))}"
         self._writer = EventFileWriter(str(folder.tensorboard_dir))
 
     def log(self, role: str, step: int, time: float, values: dict[str, float]) -> None:

@@ -5,6 +5,7 @@ appending, so what was sent stays: an attempt that repeats steps does not send t
 """
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import wandb
 
 from rlagent.run.folder import RunFolder, write_atomically
 from rlagent.run.wandb_access import key_source
+from rlagent.run.words import python_command, short_path
 
 SUMMARY = (
     "state",
@@ -70,20 +72,20 @@ def _init(spec: dict[str, Any], folder: RunFolder, mode: str) -> Any:
         # Command lines may hold secrets; the configuration says what matters.
         x_disable_meta=True,
     )
-    return wandb.init(
-        project=spec["project"],
-        entity=spec["entity"],
-        id=spec["id"],
-        name=spec["name"],
-        group=spec["group"],
-        tags=list(spec["tags"]) or None,
-        config={**spec["config"], "derived": spec["derived"]},
-        dir=str(folder.path),
-        mode=mode,
+    options: dict[str, Any] = {
+        "project": spec["project"],
+        "entity": spec["entity"],
+        "id": spec["id"],
+        "name": spec["name"],
+        "group": spec["group"],
+        "tags": list(spec["tags"]) or None,
+        "config": {**spec["config"], "derived": spec["derived"]},
+        "dir": str(folder.path),
+        "mode": mode,
         # Offline there is nothing to resume from, and wandb warns.
-        resume="allow" if mode == "online" else None,
-        settings=settings,
-    )
+        "resume": "allow" if mode == "online" else None,
+    }
+    return wandb.init(**options, settings=settings)
 
 
 class WandbSink:
@@ -94,7 +96,7 @@ class WandbSink:
         self.folder = folder
         self.mode = mode
         self.sent = sent
-        self.place = run.url if mode == "online" else f"wandb sync {Path(run.dir).parent}"
+        self.place = run.url if mode == "online" else sync_command(Path(run.dir).parent)
         self._defined: set[str] = set()
 
     def log(self, role: str, step: int, time: float, values: dict[str, float]) -> None:
@@ -117,6 +119,12 @@ class WandbSink:
         """Write the summary and close the run."""
         self.run.summary.update({k: status[k] for k in SUMMARY if status.get(k) is not None})
         self.run.finish(exit_code=int(status.get("exit_code") or 0))
+
+
+def sync_command(directory: Path) -> str:
+    """What to type to send an offline run to W&B."""
+    program = "wandb" if shutil.which("wandb") else f"{python_command()} -m wandb"
+    return f"{program} sync {shlex.quote(short_path(directory))}"
 
 
 def settle_offline(folder: RunFolder) -> int:

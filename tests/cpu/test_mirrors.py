@@ -59,7 +59,7 @@ def offline_runs(folder) -> list[OfflineRun]:
 def test_an_offline_wandb_run_holds_the_numbers_of_metrics_jsonl(folder):
     place, lines = run_attempt(folder, "wandb", range(1, 40))
     assert lines == []
-    assert place.startswith("wandb sync ")
+    assert " sync " in place
     (run,) = offline_runs(folder)
     assert run.run.run_id == folder.wandb_id_file.read_text().strip()
     assert run.run.run_id.startswith("0123abcd-")
@@ -122,7 +122,7 @@ def test_tensorboard_holds_the_numbers_of_metrics_jsonl_once(folder):
     run_attempt(folder, "tensorboard", range(1, 8))
     place, lines = run_attempt(folder, "tensorboard", range(6, 11), resumed_from=5, offset=0.5)
     assert lines == []
-    assert place == f"tensorboard --logdir {folder.tensorboard_dir}"
+    assert place.endswith(f"--logdir {folder.tensorboard_dir}")
     events = EventAccumulator(str(folder.tensorboard_dir)).Reload()
     rows = folder.read_metrics()
     for name in ("rollout/reward/mean", "actor/ppo_kl"):

@@ -1,0 +1,134 @@
+"""`rlagent doctor`: can the chosen experiment start here, and if not, what to do.
+
+Says what it finds in one table and exits 0 only when nothing failed. The checks are in
+rlagent.health; each risky one runs in a process of its own.
+"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rlagent.health.row import FAIL, OK, WARN, Row, render
+from rlagent.run.words import python_command
+
+if TYPE_CHECKING:
+    from rlagent.config.resolve import Resolved
+
+HELP = """rlagent doctor: can an experiment start here, and if not, why
+
+  rlagent doctor                                   the default, +experiment=gsm8k_react
+  rlagent doctor +experiment=gsm8k_react model=qwen3_4b hardware=2gpu
+
+Overrides and --config-dir are as for rlagent train. Exit status: 0 it could start; 1 something
+is missing, each with its remedy; 2 the configuration is wrong."""
+
+DEFAULT = "+experiment=gsm8k_react"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if any(word in ("-h", "--help") for word in arguments):
+        print(HELP)
+        return 0
+    if not any(word.lstrip("+").startswith("experiment=") for word in arguments):
+        arguments = [DEFAULT, *arguments]
+    print(f"rlagent doctor {' '.join(arguments)}\n", flush=True)
+    config_rows, resolved = configuration(arguments)
+    rows = _show("Configuration", config_rows)
+    print("(importing every part and starting Ray takes about half a minute)\n", flush=True)
+    from rlagent.health import parts
+
+    vllm_used = resolved is not None and resolved.config.hardware.engine == "vllm"
+    rows += _show("Versions and imports", parts.part_rows(vllm_used))
+    rows += _show("Machine", machine_rows(resolved))
+    if resolved is not None:
+        rows += _show("Reachable", reach_rows(resolved))
+    print(verdict(rows, arguments))
+    if all(row.state != FAIL for row in rows):
+        return 0
+    return 2 if any(row.state == FAIL for row in config_rows) else 1
+
+
+def configuration(arguments: Sequence[str]) -> tuple[list[Row], "Resolved | None"]:
+    """Compose, check and resolve what train would run here."""
+    try:
+        from rlagent.config.command import parse_command
+        from rlagent.config.errors import ConfigError
+        from rlagent.config.machine import detect
+        from rlagent.config.prepare import prepare
+    except ImportError as error:
+        # The rows below say which part is missing, and what installs it.
+        reason = f"cannot be read: {error}"
+        return [Row(FAIL, "configuration", reason, remedy="see the versions below")], None
+    try:
+        command = parse_command(arguments)
+        resolved = prepare(command.draft(), detect(), command.config_dirs)
+    except ConfigError as error:
+        lines = dict.fromkeys(
+            (f"{problem.key}={problem.value}" if problem.key else "flag", problem.message,
+             problem.remedy) for problem in error.problems
+        )  # fmt: skip
+        return [
+            Row(FAIL, key, message, remedy=remedy or "see rlagent train --help")
+            for key, message, remedy in lines
+        ], None
+    config = resolved.config
+    layout = f"{resolved.layout}: {resolved.layout.words()}"
+    if config.hardware.engine == "embedded":
+        layout = f"{resolved.layout.engines} engine process and a trainer process, on the CPU"
+    chosen = [
+        ("model", config.model.name),
+        ("data", config.dataset.name),
+        ("engine", config.hardware.engine),
+        ("layout", layout),
+    ]
+    return [Row(OK, name, text) for name, text in chosen], resolved
+
+
+def machine_rows(resolved: "Resolved | None") -> list[Row]:
+    """GPUs, Ray, shared memory and disk."""
+    from rlagent.config.machine import detect
+    from rlagent.config.schema import HardwareConfig
+    from rlagent.health import machine
+
+    found = resolved.machine if resolved else detect()
+    hardware = resolved.config.hardware if resolved else HardwareConfig()
+    rows = [
+        Row(OK, "CPU", f"{found.cores} cores, {found.memory_gib:.0f} GiB of memory"),
+        *machine.gpu_rows(found, resolved),
+        machine.ray_row(hardware),
+        machine.shared_memory_row(),
+    ]
+    folder = resolved.config.run.dir if resolved else "outputs"
+    need = machine.checkpoint_bytes(resolved) if resolved else 0.0
+    return [*rows, machine.disk_row(folder, need)]
+
+
+def reach_rows(resolved: "Resolved") -> list[Row]:
+    """Model, data and W&B."""
+    from rlagent.health import reach
+
+    return [*reach.reach_rows(resolved.config), reach.wandb_row(resolved.config.monitor)]
+
+
+def verdict(rows: Sequence[Row], arguments: Sequence[str]) -> str:
+    """The last line: whether it could start."""
+    failed = sum(row.state == FAIL for row in rows)
+    warned = sum(row.state == WARN for row in rows)
+    notes = f" ({warned} warning{'s' if warned > 1 else ''})" if warned else ""
+    if not failed:
+        command = f"{python_command()} -m rlagent.train {shlex.join(arguments)}"
+        return f"It could start here{notes}:\n  {command}"
+    verb = "row fails" if failed == 1 else "rows fail"
+    return f"It could not start here: {failed} {verb}{notes}; each names its remedy."
+
+
+def _show(title: str, rows: list[Row]) -> list[Row]:
+    print(render(title, rows) + "\n", flush=True)
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""`rlagent stop RUN`: end a run cleanly from another shell.
+
+Leaves a request in the run folder, wakes the driver with SIGTERM, and waits until it has ended.
+Saving the checkpoint and writing how it ended are the driver's.
+"""
+
+import argparse
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+
+from rlagent.run.folder import ENDED, RunFolder, RunNotFoundError, find_run
+from rlagent.run.summary import how_it_ended
+from rlagent.run.words import duration, short_path
+
+TIMEOUT = 120.0
+"""Seconds that a driver may take to save a checkpoint and take everything down."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        0 when the run has ended; 1 when it did not end in time or is out of reach; 2 when there
+        is no such run.
+    """
+    parser = argparse.ArgumentParser(
+        prog="rlagent stop",
+        description="End a run cleanly: its checkpoint is saved, the same command resumes it.",
+    )
+    parser.add_argument("run", help="run folder, its name, trial id, or `latest`")
+    parser.add_argument("--root", default="outputs", help="where run folders are (outputs)")
+    parser.add_argument(
+        "--timeout", type=float, default=TIMEOUT, help="seconds to wait for its end (120)"
+    )
+    asked = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
+    try:
+        folder = find_run(asked.run, asked.root)
+    except RunNotFoundError as error:
+        print(f"rlagent stop: {error}", file=sys.stderr)
+        return 2
+    return stop(folder, asked.timeout)
+
+
+def stop(folder: RunFolder, timeout: float = TIMEOUT) -> int:
+    """Ask a run to end and wait for it; returns the exit status of the command."""
+    status = folder.read_status()
+    if status.get("state") in ENDED:
+        print(f"{folder.name} has ended already. {how_it_ended(status)}")
+        return 0
+    host = status.get("host")
+    if host and host != socket.gethostname():
+        # The request alone reaches it, where both machines see the same folder.
+        folder.request_stop()
+        print(f"{folder.name} runs on {host}; it was asked to stop and will end soon.")
+        return 0
+    pid = status.get("pid")
+    descriptor = _open_process(folder, pid)
+    if descriptor is None:
+        print(
+            f"{folder.name} says {status.get('state')}, but its process {pid} is gone: it was "
+            f"killed after {status.get('steps_trained') or 0} steps. The same command resumes it.",
+            file=sys.stderr,
+        )
+        return 1
+    try:
+        folder.request_stop()
+        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+        print(f"{folder.name} was asked to stop; it saves a checkpoint first.", flush=True)
+        return _await_end(folder, descriptor, pid, timeout)
+    finally:
+        os.close(descriptor)
+
+
+def _open_process(folder: RunFolder, pid: int | None) -> int | None:
+    """A descriptor of the driver's process; None when that process is gone.
+
+    Opened before it is checked, so that the process checked is the one that is signalled.
+    """
+    if not pid:
+        return None
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    if folder.driver_alive():
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _await_end(folder: RunFolder, descriptor: int, pid: int | None, timeout: float) -> int:
+    """Wait for the process to end, then say how the run did."""
+    began = time.monotonic()
+    if not select.select([descriptor], [], [], timeout)[0]:
+        print(
+            f"{folder.name} has not ended after {duration(timeout)}; it may be within a long "
+            f"step. Ask again, or end process {pid} by force: kill -9 {pid}",
+            file=sys.stderr,
+        )
+        return 1
+    status = folder.read_status()
+    if status.get("state") not in ENDED:
+        print(
+            f"the process ended without a last word; see {short_path(folder.path)}/attempts",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"{how_it_ended(status)} It took {duration(time.monotonic() - began)} to end.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

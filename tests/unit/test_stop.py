@@ -1,0 +1,85 @@
+"""`rlagent stop` ends the run that is meant, and only that."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from rlagent.run.folder import RunFolder
+from rlagent.stop import main, stop
+
+DRIVER = """
+import os, signal, sys
+from rlagent.run.folder import RunFolder
+folder = RunFolder(sys.argv[1])
+def end(*_):
+    if {obeys}:
+        asked = folder.stop_requested()
+        folder.write_status(state="stopped", cause="stopped on request" if asked else "?", pid=None)
+        sys.exit(1)
+signal.signal(signal.SIGTERM, end)
+folder.write_status(state="running", pid=os.getpid(), steps_asked=9, steps_trained=4)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def driver(tmp_path, request):
+    """A process that stands for a driver; it ends with the test."""
+    folder = RunFolder(tmp_path / "demo-0123abcd")
+    code = textwrap.dedent(DRIVER.format(obeys=getattr(request, "param", True)))
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    process.stdout.readline()
+    yield folder, process
+    process.communicate()
+
+
+def test_a_run_is_asked_and_its_end_is_told(driver, capsys):
+    folder, process = driver
+    assert main(["0123abcd", "--root", str(folder.path.parent)]) == 0
+    assert process.wait() == 1
+    assert folder.read_status()["cause"] == "stopped on request"
+    assert "Stopped on request after 4 of 9 steps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("driver", [False], indirect=True)
+def test_a_driver_that_does_not_end_in_time_is_told_and_left_alone(driver, capsys):
+    folder, process = driver
+    assert stop(folder, timeout=0.2) == 1
+    assert process.poll() is None
+    assert "has not ended" in capsys.readouterr().err
+
+
+def test_another_process_with_the_recorded_number_is_not_signalled(tmp_path, capsys):
+    folder = RunFolder(tmp_path)
+    # This very process, but recorded with another start: SIGTERM would end the test.
+    folder.write_status(state="running", pid=os.getpid(), pid_ticks=1)
+    assert stop(folder) == 1
+    assert "is gone" in capsys.readouterr().err
+    assert not folder.stop_requested()
+
+
+def test_a_run_that_has_ended_is_left_as_it_is(tmp_path, capsys):
+    folder = RunFolder(tmp_path)
+    folder.write_status(state="finished", steps_asked=3, steps_trained=3)
+    assert stop(folder) == 0
+    assert "has ended already" in capsys.readouterr().out
+    assert not folder.stop_requested()
+
+
+def test_a_run_on_another_machine_is_asked_through_the_folder(tmp_path, capsys):
+    folder = RunFolder(tmp_path)
+    folder.write_status(state="running", pid=1, host="elsewhere", pid_ticks=1)
+    assert stop(folder) == 0
+    assert folder.stop_requested()
+
+
+def test_no_such_run_exits_2(tmp_path, capsys):
+    assert main(["nothing", "--root", str(tmp_path)]) == 2
