@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from rlagent.config.command import parse_command, print_problems
+from rlagent.config.command import Command, parse_command, print_problems
 from rlagent.config.compose import to_yaml
-from rlagent.config.errors import ConfigError
+from rlagent.config.errors import ConfigError, raise_if_any
 from rlagent.config.machine import detect
 from rlagent.config.prepare import prepare
 from rlagent.config.resolve import Resolved
@@ -32,6 +32,9 @@ HELP = """rlagent plan: what would run, without starting anything
   rlagent plan +experiment=gsm8k_react --yaml --resolve
       the same with every auto filled for this machine
 
+  rlagent plan -m +experiment=gsm8k_react seed=1,2
+      each trial of a sweep, without Trinity's configuration
+
 Overrides and --config-dir are as for rlagent train. Exit status: 0, or 2 when the configuration
 is wrong."""
 
@@ -44,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(HELP)
         return 0
     try:
+        if command.flags.multirun:
+            return _plan_trials(command)
         resolved = prepare(command.draft(), detect(), command.config_dirs, plan_only=True)
         if command.flags.yaml:
             config = resolved.config if command.flags.resolve else resolved.composed
@@ -52,6 +57,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(describe(resolved) + trinity_yaml(resolved))
     except ConfigError as error:
         return print_problems(error.problems)
+    return 0
+
+
+def _plan_trials(command: Command) -> int:
+    from rlagent.trials import expand
+
+    trials, machine, problems, text = expand(command), detect(), [], ""
+    for number, overrides in enumerate(trials, start=1):
+        text += f"\n# trial {number} of {len(trials)}: {' '.join(overrides)}\n"
+        try:
+            made = command.draft(overrides)
+            text += describe(prepare(made, machine, command.config_dirs, plan_only=True))
+        except ConfigError as error:
+            problems += error.problems
+    raise_if_any(problems)
+    sys.stdout.write(text.lstrip("\n"))
     return 0
 
 

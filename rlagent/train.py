@@ -4,8 +4,10 @@ Exit status: 0 the asked steps were trained and saved; 1 the run failed; 2 the c
 wrong; 130 interrupted. Ray and torch are imported only when a run really starts.
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -39,12 +41,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = parse_command(sys.argv[1:] if argv is None else argv)
     flags = command.flags
     try:
+        if flags.experimental_rerun:
+            raise ConfigError(
+                [
+                    Problem(
+                        "--experimental-rerun",
+                        None,
+                        "is not supported",
+                        "rlagent plan --yaml keeps a configuration for LearnConfig.load_config",
+                    )
+                ]
+            )
         if flags.cfg == "job":
             return _show(command)
         if flags.help:
             return _help(command)
         if flags.cfg or _is_hydras(command):
-            return _refuse(command) or run_hydra(command)
+            return _hydras(command)
         if flags.multirun:
             from rlagent.config.machine import detect
             from rlagent.trials import run_trials
@@ -57,16 +70,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _is_hydras(command: Command) -> bool:
     flags = command.flags
-    return bool(
-        flags.hydra_help or flags.info or flags.shell_completion or flags.experimental_rerun
-    )
+    return bool(flags.hydra_help or flags.info or flags.shell_completion)
 
 
-def _refuse(command: Command) -> int:
-    if _is_hydras(command):
-        return print_problems(command.problems) if command.problems else 0
-    problems = command.draft().problems
-    return print_problems(problems) if problems else 0
+def _hydras(command: Command) -> int:
+    """Let Hydra answer, unless the overrides are wrong and matter for the answer."""
+    flags = command.flags
+    matter = flags.cfg or flags.info
+    problems = command.draft().problems if matter else command.problems
+    return print_problems(problems) if problems else run_hydra(command)
 
 
 def _help(command: Command) -> int:
@@ -111,7 +123,13 @@ def _train(command: Command) -> int:
     resolved = prepare(command.draft(), detect(), command.config_dirs)
     from rlagent.trinity.launch import launch
 
-    return launch(resolved).exit_code
+    return launch(resolved, command=_again(command)).exit_code
+
+
+def _again(command: Command) -> str:
+    """Return the command that was typed, for a person to repeat."""
+    program = "rlagent train" if Path(sys.argv[0]).name == "rlagent" else "python -m rlagent.train"
+    return shlex.join([*program.split(), *command.argv])
 
 
 if __name__ == "__main__":

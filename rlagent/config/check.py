@@ -196,6 +196,17 @@ def _contradictions(config: LearnConfig) -> list[Problem]:
                 "raise the one or lower the other",
             )
         )
+    dataset = config.dataset
+    same_place = dataset.eval_path in (None, dataset.path)
+    if dataset.eval_split == dataset.split and same_place:
+        problems.append(
+            Problem(
+                "dataset.eval_split",
+                dataset.eval_split,
+                "is the split that is trained on, so nothing would be held out",
+                "take another split, or null for no evaluation",
+            )
+        )
     per_step = _product(algorithm.batch_size, algorithm.repeat_times)
     fixed = algorithm.train_batch_size
     if isinstance(fixed, int) and per_step and fixed < per_step and per_step % fixed:

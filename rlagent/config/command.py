@@ -103,7 +103,7 @@ def run_hydra(command: Command) -> int:
 
     register_schema()
     before = sys.argv
-    sys.argv = ["rlagent.train", *command.argv]
+    sys.argv = [sys.argv[0], *command.argv]
     try:
         hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(
             unreachable

@@ -116,7 +116,14 @@ def draft(
         assert node is not None
         # Our own check decides; OmegaConf also refuses what is right, such as 1 for a
         # Union of float and str.
-        config, found = from_mapping(_plain(node))
+        try:
+            plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+        except OmegaConfBaseException as broken:
+            return Draft(LearnConfig(), [*problems, _from_hydra(broken)], None, True)
+        assert isinstance(plain, dict)
+        config, found = from_mapping(
+            {str(key): value for key, value in plain.items() if key != "hydra"}
+        )
         return Draft(config, problems + found, node, incomplete)
 
 
@@ -185,15 +192,6 @@ def _hydra_compose(
         return hydra_compose(config_name, overrides=arguments), None
     except (HydraException, OmegaConfBaseException) as error:
         return None, error
-
-
-def _plain(node: DictConfig) -> dict[str, Any]:
-    try:
-        data = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError([_from_hydra(error)]) from error
-    assert isinstance(data, dict)
-    return {str(key): value for key, value in data.items()}
 
 
 def _from_hydra(error: Exception) -> Problem:

@@ -17,6 +17,7 @@ def prepare(
     machine: Machine,
     config_dirs: Sequence[str] = (),
     plan_only: bool = False,
+    workflow_given: bool = False,
 ) -> Resolved:
     """Check and resolve a composed configuration.
 
@@ -25,11 +26,12 @@ def prepare(
         machine: What there is.
         config_dirs: Folders of further presets.
         plan_only: Do not ask whether this machine has the GPUs.
+        workflow_given: Whether the workflow is passed as a function.
 
     Raises:
         ConfigError: With every mistake of composing, checking and resolving.
     """
-    problems = [*draft.problems, *_new(check(draft.config), draft.problems)]
+    problems = [*draft.problems, *_new(check(draft.config, workflow_given), draft.problems)]
     if draft.incomplete:
         # A refused preset would have set it; that one line says what to do.
         problems = [item for item in problems if item.message != "no workflow is chosen"]

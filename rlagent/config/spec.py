@@ -80,7 +80,7 @@ def build(cls: Callable[..., T], data: dict[str, Any]) -> T:
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             value = build(hint, value)
         elif isinstance(value, list) and args and dataclasses.is_dataclass(args[0]):
-            item_type: Callable[..., Any] = args[0]
+            item_type = typing.cast(type, args[0])
             value = [build(item_type, item) for item in value]
         values[name] = value
     return cls(**values)

@@ -1,6 +1,7 @@
 """The commands as a person calls them, in processes of their own."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,9 @@ def test_train_shows_the_composed_configuration(capsys) -> None:
         (["--seed=1"], "an override has no dashes: seed=1"),
         (["--config-dir", "/no/such", "--cfg", "job"], "there is no such folder"),
         (["--cfg", "job", "-p", "nothing"], "there is no such group"),
+        (["--experimental-rerun", "x.pickle"], "is not supported"),
+        (["--info", "defaults", "modl=tiny"], "did you mean model?"),
+        (["seed=${nowhere}"], "nowhere"),
         (["--config-name", "nothing"], "Cannot find primary config 'nothing'"),
     ],
 )
@@ -112,10 +116,59 @@ def test_a_failed_trial_does_not_stop_the_others(monkeypatch, capsys) -> None:
         started.append(line)
         return 1 if "seed=1" in line else 0
 
-    monkeypatch.setattr("rlagent.trials.subprocess.call", fake_process)
+    monkeypatch.setattr("rlagent.trials.run_process", fake_process)
     assert train.main(["-m", "+experiment=gsm8k_react", "hardware=cpu", "seed=1,2,3"]) == 1
     assert [line[-1] for line in started] == ["seed=1", "seed=2", "seed=3"]
     assert "failed: trial 1 of 3" in capsys.readouterr().err
+
+
+def test_a_sweep_over_what_matches_a_pattern_makes_one_trial_each(capsys) -> None:
+    arguments = [
+        "-m",
+        "+experiment=gsm8k_react",
+        "hardware=cpu",
+        "model=tiny",
+        "algorithm=glob(g*)",
+    ]
+    assert plan.main(arguments) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("# trial 1 of 3: +experiment=gsm8k_react")
+    assert all(f"algorithm={name}\n" in text for name in ("gigpo", "grpo", "gspo"))
+
+
+WAITS = """
+import signal, sys, time
+def end(number, frame):
+    print("ended by itself", flush=True)
+    sys.exit(130)
+signal.signal(signal.SIGINT, end)
+signal.signal(signal.SIGTERM, end)
+print("started", flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_trial_is_waited_for_not_killed(sent: signal.Signals, tmp_path) -> None:
+    trial = tmp_path / "trial.py"
+    trial.write_text(WAITS)
+    code = "import sys; from rlagent.trials import run_process\n"
+    code += f"sys.exit(run_process([sys.executable, {str(trial)!r}]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(Path(train.__file__).parent.parent)},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "started\n"
+    if sent == signal.SIGINT:
+        os.killpg(process.pid, sent)  # As a terminal does: to all of them.
+    else:
+        process.send_signal(sent)
+    assert process.stdout.read() == "ended by itself\n"
+    assert process.wait() == 130
 
 
 def test_plan_says_what_every_auto_became(capsys) -> None:
