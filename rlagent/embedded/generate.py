@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rlagent.embedded.forward import CachedForward, Decode, Part, Prefill
-from rlagent.embedded.kv import Lane, PrefixStore, common_prefix, longest_match
+from rlagent.embedded.kv import Lane, PrefixStore, RecentPrompts, common_prefix, longest_match
 from rlagent.embedded.protocol import SamplingParams
 from rlagent.embedded.sampling import draw
 
@@ -113,7 +113,6 @@ class Generator:
         self._random = torch.Generator().manual_seed(seed)
         self._forward = CachedForward(model, limits.max_model_len)
         self._clock = 0
-        self._recent: Deque[np.ndarray] = deque(maxlen=64)
         self.clear()
 
     # ---- what others call ----
@@ -130,6 +129,7 @@ class Generator:
 
     def submit(self, request: Request) -> None:
         """Queue a request; `on_done` is called from a later step()."""
+        self._recent.add(request.array)
         self.waiting.append(request)
 
     def clear(self) -> None:
@@ -143,7 +143,9 @@ class Generator:
         root = Lane(self._forward.shape, np.zeros(0, dtype=np.int32), None)
         self._lanes: List[Lane] = [root]
         self._stores: Dict[int, PrefixStore] = {id(root): self._new_store()}
-        self._recent.clear()
+        self._recent = RecentPrompts()
+        for request in self.waiting:
+            self._recent.add(request.array)
 
     @torch.inference_mode()
     def step(self, admit: bool = True) -> None:
@@ -222,7 +224,6 @@ class Generator:
                     else lane.read(found, shared)
                 )
                 lane.load(row, own[:shared], kv)
-            self._remember(request.array)
             room -= 1
             rest = own[shared:]
             budget -= len(rest)
@@ -282,21 +283,16 @@ class Generator:
                 lane.retired = True
                 return self._add_lane(prompt[:shared], lane.trunk_kv[:, :, :, :shared])
         useful = max(MIN_TRUNK, 2 * len(best.trunk))
-        peers = [r.array for r in self.waiting] + list(self._recent)
-        # A prompt that merely goes on where another ended is one conversation, not two that share.
-        shared_with = [
-            shared
-            for shared, peer in ((common_prefix(prompt, peer), peer) for peer in peers)
-            if useful <= shared < min(len(prompt), len(peer))
-        ]
-        if not shared_with:
+        shared = self._recent.branchings(prompt)
+        shared = shared[shared >= useful]
+        if not len(shared):
             return best
         if len(live) >= MAX_LANES:
             idle = [x for x in live if len(x.trunk) and not x.rows and x is not best]
             if not idle:
                 return best
             min(idle, key=lambda x: x.last_used).retired = True
-        return self._add_lane(prompt[: min(shared_with)], None)
+        return self._add_lane(prompt[: int(shared.min())], None)
 
     def _add_lane(self, trunk: np.ndarray, kv: Optional[Tensor]) -> Lane:
         if kv is None:
@@ -325,10 +321,6 @@ class Generator:
 
     def _new_store(self) -> PrefixStore:
         return PrefixStore(self.limits.store_bytes)
-
-    def _remember(self, prompt: np.ndarray) -> None:
-        if not any(len(p) == len(prompt) and np.array_equal(p, prompt) for p in self._recent):
-            self._recent.append(prompt)
 
     # ---- after the forward pass ----
 

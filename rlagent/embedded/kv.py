@@ -50,17 +50,49 @@ def longest_match(matrix: np.ndarray, lengths: np.ndarray, query: Tokens) -> Tup
     Returns:
         (row, shared tokens); (-1, 0) without rows.
     """
-    if not len(lengths):
+    if not len(lengths) or not len(query):
         return -1, 0
-    size = min(matrix.shape[1], len(query))
-    if size == 0:
-        return -1, 0
-    different = matrix[:, :size] != query[:size]
-    first = different.argmax(axis=1)
-    shared = np.where(different.any(axis=1), first, size)
-    shared = np.minimum(shared, lengths)
+    shared = shared_lengths(matrix, lengths, query)
     best = int(shared.argmax())
     return best, int(shared[best])
+
+
+def shared_lengths(matrix: np.ndarray, lengths: np.ndarray, query: Tokens) -> np.ndarray:
+    """Leading tokens that each row shares with `query`, shape (rows,); arguments as above."""
+    size = min(matrix.shape[1], len(query))
+    different = matrix[:, :size] != query[:size]
+    shared = np.where(different.any(axis=1), different.argmax(axis=1), size)
+    return np.minimum(shared, lengths)
+
+
+class RecentPrompts:
+    """The last distinct prompts, to find what new ones have in common with them."""
+
+    def __init__(self, count: int = 64) -> None:
+        self._matrix = np.zeros((count, 64), dtype=np.int32)
+        self._lengths = np.zeros(count, dtype=np.int64)
+        self._known: OrderedDict[bytes, int] = OrderedDict()
+
+    def add(self, prompt: Tokens) -> None:
+        """Remember a prompt, in place of the oldest one where there are too many."""
+        key = prompt.tobytes()
+        if key in self._known:
+            return
+        full = len(self._known) == len(self._lengths)
+        place = self._known.popitem(last=False)[1] if full else len(self._known)
+        while self._matrix.shape[1] < len(prompt):
+            self._matrix = np.pad(self._matrix, ((0, 0), (0, self._matrix.shape[1])))
+        self._known[key] = place
+        self._matrix[place, : len(prompt)] = prompt
+        self._lengths[place] = len(prompt)
+
+    def branchings(self, prompt: Tokens) -> np.ndarray:
+        """Where other prompts and this one part, in tokens from the beginning.
+
+        A prompt that merely goes on where another ended is one conversation: not counted.
+        """
+        shared = shared_lengths(self._matrix, self._lengths, prompt)
+        return shared[(shared < self._lengths) & (shared < len(prompt))]
 
 
 class Lane:

@@ -97,21 +97,21 @@ def tokenizer(vocabulary: int = 600) -> PreTrainedTokenizerFast:
 def model(seed: int = 0, **changes: object) -> Qwen3ForCausalLM:
     """Hidden 128, 4 layers, 4 heads on 2 key/value heads, tied embeddings; float32, eval mode."""
     torch.manual_seed(seed)
-    values = dict(
-        vocab_size=608,
-        hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
+    values = {
+        "vocab_size": 608,
+        "hidden_size": 128,
+        "intermediate_size": 384,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": True,
         # Large enough for peaked distributions, so that a wrong mask or position shows.
-        initializer_range=0.15,
-        eos_token_id=None,
-        bos_token_id=None,
-    )
+        "initializer_range": 0.15,
+        "eos_token_id": None,
+        "bos_token_id": None,
+    }
     values.update(changes)
     return Qwen3ForCausalLM(Qwen3Config(**values)).eval()
 
