@@ -17,6 +17,9 @@ import numpy as np
 PREFIX_OVERHEAD = 64
 """Cost of one model call, in tokens. A call per micro-batch, a second one when it has a prefix."""
 
+PREFIX_MEMORY = 0.1
+"""Memory that a row needs per token of a shared prefix (its copy of keys and values), in tokens."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -160,11 +163,13 @@ def plan_micro_batches(
 
     Args:
         rows: Rows as `merge_rows` returns them.
-        token_budget: Most tokens of one micro-batch, padding included; a longer row runs alone.
+        token_budget: Most tokens of one micro-batch, padding included; twice the longest row if
+            that is more, since a row cannot be cut and its neighbours may share most of it.
         share_prefix: Whether the model can run a common beginning once.
     """
     if not rows:
         return []
+    token_budget = max(token_budget, 2 * max(len(row.tokens) for row in rows))
     by_beginning = list(rows)
     by_length = sorted(rows, key=lambda row: len(row.tokens))
     plans = [_best_cuts(order, token_budget, share_prefix) for order in (by_beginning, by_length)]
@@ -200,7 +205,8 @@ def _best_cuts(
             prefix = np.where(worthwhile, prefixes[: last + 1], 0)
             tokens = whole - np.where(worthwhile, saved, 0)
         cost = tokens + PREFIX_OVERHEAD * (1 + (prefix > 0))
-        total = np.where((tokens <= token_budget) | (sizes == 1), best[: last + 1] + cost, np.inf)
+        memory = tokens + PREFIX_MEMORY * sizes * prefix
+        total = np.where(memory <= token_budget, best[: last + 1] + cost, np.inf)
         first = int(np.argmin(total))
         best[last + 1] = total[first]
         cut[last + 1] = first

@@ -62,7 +62,8 @@ def test_every_action_is_read_once_from_the_right_place(seed, budget):
     batches = plan_micro_batches(merge_rows(samples, range(len(samples))), budget)
     assert sorted(m for batch in batches for m in batch.members) == list(range(len(samples)))
     for batch in batches:
-        assert batch.computed_tokens <= budget or len(batch.rows) == 1
+        longest = max(len(row.tokens) for each in batches for row in each.rows)
+        assert batch.computed_tokens <= max(budget, 2 * longest)
         first = batch.rows[0].tokens[: batch.prefix].tolist()
         for row in batch.rows:
             assert row.tokens[: batch.prefix].tolist() == first
@@ -79,6 +80,13 @@ def test_a_long_common_beginning_runs_once():
     (batch,) = plan_micro_batches(merge_rows(samples, range(8)), 4096)
     assert batch.prefix == 499
     assert batch.computed_tokens == 499 + 8 * 20
+
+
+def test_a_beginning_longer_than_the_budget_is_still_shared():
+    random = np.random.default_rng(0)
+    samples = [sample([7] * 500, random.integers(0, 9, 20).tolist()) for _ in range(4)]
+    (batch,) = plan_micro_batches(merge_rows(samples, range(4)), token_budget=256)
+    assert batch.prefix == 499
 
 
 def test_models_that_cannot_share_a_beginning_run_whole_rows():
