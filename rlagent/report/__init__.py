@@ -41,7 +41,7 @@ def write_png(folder: RunFolder, path: Path) -> Path:
     return path
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """The command; 0 when the report was made, 2 when there is no such run."""
     parser = argparse.ArgumentParser(
         prog="rlagent report",
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--out", type=Path, help="file to write to instead")
     parser.add_argument("--root", default="outputs", help="where run folders are (outputs)")
-    asked = parser.parse_args(list(argv))
+    asked = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
     try:
         folder = find_run(asked.run, asked.root)
     except RunNotFoundError as error:

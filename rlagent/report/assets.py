@@ -36,13 +36,14 @@ h2 + p { margin-top: -6px; color: var(--soft); }
   background: var(--bad-bg); border-radius: 0 6px 6px 0; overflow-wrap: anywhere; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
 .tiles { display: flex; flex-wrap: wrap; gap: 12px; margin-top: 20px; }
-.tile { padding: 13px 16px; flex: 1 1 150px; }
+.tile { padding: 13px 16px; flex: 1 1 165px; }
 .tile.wide { flex: 2 1 300px; }
 .tile.wide b { font-size: 30px; line-height: 1.25; }
 .tile > span { display: block; color: var(--soft); font-size: 13px; }
 .tile b { display: block; font-size: 20px; line-height: 1.4; white-space: nowrap;
   font-variant-numeric: tabular-nums; }
-.tile small { color: var(--soft); font-variant-numeric: tabular-nums; }
+.tile small { display: block; white-space: nowrap; color: var(--soft);
+  font-variant-numeric: tabular-nums; }
 .arrow { color: var(--soft); font-weight: 400; }
 .grid { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 12px; }
 .chart { position: relative; margin: 0; padding: 12px 12px 4px; background: var(--card);
@@ -121,7 +122,7 @@ footer { margin-top: 40px; color: var(--soft); font-size: 13px; overflow-wrap: a
   .tile.wide { flex-basis: 100%; }
   .side + .side { border-left: 0; border-top: 1px solid var(--line); }
   .facts dt { flex-basis: 112px; }
-  .task .badges { float: none; margin: 0 0 4px; display: block; }
+  .task .badges { float: none; margin: 0 8px 0 0; }
 }
 @media print { body { background: none; } details:not([open]) { display: none; } }
 """
@@ -151,11 +152,11 @@ for (const chart of document.querySelectorAll('.chart')) {
       tip.append(line);
     }
     tip.hidden = false;
-    const x = near[0] * scale + svg.offsetLeft + box.left - svg.getBoundingClientRect().left;
-    const room = chart.clientWidth - tip.offsetWidth - 8;
-    tip.style.left = Math.max(4, Math.min(x + 24, room)) + 'px';
-    tip.style.top = (event.clientY - chart.getBoundingClientRect().top - tip.offsetHeight - 12)
-      + 'px';
+    const outer = chart.getBoundingClientRect();
+    const x = near[0] * scale + box.left - outer.left;
+    const fits = x + 12 + tip.offsetWidth < outer.width - 4;
+    tip.style.left = (fits ? x + 12 : Math.max(4, x - 12 - tip.offsetWidth)) + 'px';
+    tip.style.top = Math.max(4, event.clientY - outer.top - tip.offsetHeight - 12) + 'px';
   });
   svg.addEventListener('pointerleave', hide);
 }
