@@ -175,6 +175,10 @@ def _values(config: LearnConfig) -> list[Problem]:
         value = get(config, key)
         if value is not None and not isinstance(value, str) and not test(value):
             problems.append(Problem(key, value, message))
+    for key in ("model.path", "dataset.path"):
+        if not get(config, key).strip():
+            remedy = "give a hub id, a folder, or auto"
+            problems.append(Problem(key, "", "must not be empty", remedy))
     for key, choices in _CHOICES.items():
         value = get(config, key)
         if value is not None and value not in choices:

@@ -199,5 +199,7 @@ def _from_hydra(error: Exception) -> Problem:
     parts = [str(error).strip()]
     if error.__cause__ is not None:
         parts.append(str(error.__cause__).strip().splitlines()[0])
-    lines = [line.strip() for part in parts for line in part.splitlines() if line.strip()]
+    lines = [
+        line.strip().rstrip(".:") for part in parts for line in part.splitlines() if line.strip()
+    ]
     return Problem("", None, "; ".join(dict.fromkeys(lines)))

@@ -125,6 +125,10 @@ def _hardware(resolution: Resolution) -> None:
         hardware.nodes = 1 if embedded else machine.nodes
     if not embedded:
         _gpus_are_here(resolution)
+    elif hardware.nodes != 1:
+        resolution.refuse(
+            "hardware.nodes", hardware.nodes, "the embedded engine runs on one node", "leave it out"
+        )
     if hardware.gpu == AUTO:
         names = sorted({gpu.name for gpu in machine.gpus}) or ["80g"]
         hardware.gpu = "none" if embedded else names[0]

@@ -116,7 +116,7 @@ def _layout(resolution: Resolution) -> Layout:
         return found
     model = resolution.config.model
     reported = {problem.key for problem in resolution.problems}
-    if not {"hardware.gpus", "model.path", "model.candidates"} & reported:
+    if not {"hardware.engine", "hardware.gpus", "model.path", "model.candidates"} & reported:
         resolution.refuse(
             "model.path",
             model.path,

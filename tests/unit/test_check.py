@@ -25,6 +25,7 @@ def test_the_shipped_experiment_has_no_mistake() -> None:
         ("model.max_model_len=0", "at least 1"),
         ("model.max_model_len=fast", "must be a number or auto"),
         ("model.dtype=bfloat", "did you mean bfloat16?"),
+        ("dataset.path=", "must not be empty"),
         ("dataset.order=shuffel", "did you mean shuffle?"),
         ("dataset.eval_tasks=-1", "at least 0"),
         ("algorithm.lr=0", "must be above 0"),

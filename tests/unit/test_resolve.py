@@ -118,6 +118,13 @@ def test_gpus_that_are_not_there_are_refused_before_anything_starts() -> None:
     assert line.startswith("hardware.gpus=8: this machine has no GPUs; use hardware=auto")
 
 
+def test_vllm_without_a_gpu_and_several_nodes_without_gpus_are_refused() -> None:
+    (line,) = reasons("hardware.engine=vllm")
+    assert line == "hardware.engine=vllm: no GPU was found; use hardware=cpu"
+    (line,) = reasons("hardware.nodes=2")
+    assert "runs on one node" in line
+
+
 def test_a_plan_may_be_made_for_other_machines() -> None:
     assert resolved("hardware=8gpu", plan_only=True).layout.total_gpus == 8
     small = resolved("hardware=2gpu", "hardware.gpu=l40s-48g", plan_only=True)
