@@ -154,7 +154,7 @@ class _Driver:
 
     def _guarded(self) -> tuple[str, int, str]:
         """Run, and turn every way to end into state, exit code and cause."""
-        from rlagent.trinity.session import RunError, Stopped, one_line
+        from rlagent.trinity.endings import RunError, Stopped, one_line
 
         try:
             self._attempt()
@@ -230,7 +230,8 @@ class _Driver:
             return build.build(tree)
 
     def _drive(self, config: Any) -> None:
-        from rlagent.trinity.session import RunError, Session
+        from rlagent.trinity.endings import RunError
+        from rlagent.trinity.session import Session
 
         session = Session(
             config,
@@ -268,6 +269,9 @@ class _Driver:
         from rlagent.trinity import ray_cluster
 
         threads = str(self.config.hardware.threads)
+        # Ray's processes start while this one imports torch and Trinity.
+        importing = threading.Thread(target=_import_session, daemon=True)
+        importing.start()
         cluster = ray_cluster.connect(
             self.config.hardware,
             namespace=f"rlagent-{self.folder.name}",
@@ -306,7 +310,7 @@ class _Driver:
         Raises:
             Stopped: Someone asked the run to stop.
         """
-        from rlagent.trinity.session import Stopped
+        from rlagent.trinity.endings import Stopped
 
         rows = self._tail.new_rows()
         if rows:
@@ -378,6 +382,10 @@ class _Driver:
         if state != "finished":
             return self.command
         return f"{self.command} algorithm.total_steps={self.total_steps * 2}"
+
+
+def _import_session() -> None:
+    import rlagent.trinity.session  # noqa: F401
 
 
 class _Signals:

@@ -14,6 +14,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from rlagent.trinity.buffer import STRATEGY, create_queue
+from rlagent.trinity.endings import RunError, StallError, Stopped, one_line
 from rlagent.trinity.explorer import AgentExplorer
 from rlagent.trinity.trainer import AgentTrainer
 
@@ -22,18 +23,6 @@ TICK = 0.25
 
 GRACE = 45.0
 """Seconds that a stop waits for the step under way and its checkpoint."""
-
-
-class RunError(RuntimeError):
-    """The run failed; the message is the cause in one line, the traceback is chained."""
-
-
-class StallError(RunError):
-    """Nothing has happened for `run.stall_timeout` seconds."""
-
-
-class Stopped(Exception):  # noqa: N818 - not an error: someone asked for it
-    """The run was asked to stop."""
 
 
 class Session:
@@ -184,24 +173,3 @@ def _result(role: str, ref: Any) -> Any:
         raise RunError(
             f"{role}: its process died (killed, crashed or out of memory): {one_line(error)}"
         ) from error
-
-
-def one_line(error: BaseException) -> str:
-    """An exception as one line: its own words, with its type where they say little.
-
-    >>> one_line(ValueError("bad"))
-    'ValueError: bad'
-    """
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, BaseException) and not isinstance(error, RayActorError):
-        error = cause
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else ""
-    name = type(error).__name__
-    if name.startswith("RayTaskError("):
-        name = name[len("RayTaskError(") : -1]
-        # Ray puts the remote traceback into the message; its last line is the exception.
-        return lines[-1] if lines else name
-    if name == "RolloutFailedError":
-        return text
-    return f"{name}: {text}" if text else name

@@ -2,6 +2,9 @@
 
 It runs one rollout: calls the function (and the judge), turns what it returns into a reward, and
 the recorded model calls into experiences. What fails here fails this rollout only.
+
+AgentScope is imported by the rollouts themselves: explorer and coordinator also load this module,
+to know the class, and would pay its seconds for nothing.
 """
 
 import asyncio
@@ -11,20 +14,21 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlagent.trinity import vllm_stub
 
 vllm_stub.install()
 
-from agentscope.tuner import JudgeOutput, WorkflowOutput  # noqa: E402
 from trinity.common.experience import Experience  # noqa: E402
 from trinity.common.models.model import ModelWrapper  # noqa: E402
 from trinity.common.workflows.workflow import Task, Workflow  # noqa: E402
 
 from rlagent.config.functions import import_function  # noqa: E402
 from rlagent.run.folder import RunFolder  # noqa: E402
-from rlagent.trinity.recording import Recorder, auxiliary_model, recorded_model  # noqa: E402
+
+if TYPE_CHECKING:
+    from rlagent.trinity.recording import Recorder
 
 WORKFLOW_TYPE = f"{__name__}.AgentWorkflow"
 """What `default_workflow_type` is set to; Trinity's registry resolves the dotted path."""
@@ -70,6 +74,8 @@ class AgentWorkflow(Workflow):
         Raises:
             Exception: Whatever the function raised; WorkflowResultError; TimeoutError.
         """
+        from rlagent.trinity.recording import recorded_model
+
         function = _resolve(self.options["function"])
         in_thread = not inspect.iscoroutinefunction(function)
         arguments = self.task.rollout_args
@@ -100,6 +106,10 @@ class AgentWorkflow(Workflow):
     async def _reward(
         self, function: Callable[..., Any], chat_model: Any, in_thread: bool
     ) -> tuple[float, dict[str, float]]:
+        from agentscope.tuner import JudgeOutput, WorkflowOutput
+
+        from rlagent.trinity.recording import auxiliary_model
+
         task = dict(self.task.raw_task or {})
         extra = {"logger": self.logger}
         if self._auxiliary:
@@ -136,7 +146,7 @@ class AgentWorkflow(Workflow):
             verdict = verdict.reward
         return _number(verdict, f"judge {judge_name}"), metrics
 
-    def _check(self, recorder: Recorder) -> None:
+    def _check(self, recorder: "Recorder") -> None:
         if not recorder.experiences:
             raise WorkflowResultError(
                 "the workflow made no model call that can be trained on: it must call the model "
@@ -145,7 +155,7 @@ class AgentWorkflow(Workflow):
 
     def _keep(
         self,
-        recorder: Recorder,
+        recorder: "Recorder",
         reward: float | None,
         metrics: dict[str, float],
         error: Exception | None,
@@ -211,7 +221,9 @@ def _number(value: Any, source: str) -> float:
     return number
 
 
-def _experiences(recorder: Recorder, reward: float, metrics: dict[str, float]) -> list[Experience]:
+def _experiences(
+    recorder: "Recorder", reward: float, metrics: dict[str, float]
+) -> list[Experience]:
     for number, experience in enumerate(recorder.experiences):
         experience.reward = reward
         experience.eid.step = number

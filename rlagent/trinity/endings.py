@@ -1,0 +1,34 @@
+"""How a run ends other than well, and how an exception reads in one line. Imports nothing heavy."""
+
+
+class RunError(RuntimeError):
+    """The run failed; the message is the cause in one line, the traceback is chained."""
+
+
+class StallError(RunError):
+    """Nothing has happened for `run.stall_timeout` seconds."""
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: someone asked for it
+    """The run was asked to stop."""
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as one line: its own words, with its type where they say little.
+
+    >>> one_line(ValueError("bad"))
+    'ValueError: bad'
+    """
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, BaseException):
+        error = cause
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else ""
+    name = type(error).__name__
+    if name.startswith("RayTaskError("):
+        name = name[len("RayTaskError(") : -1]
+        # Ray puts the remote traceback into the message; its last line is the exception.
+        return lines[-1] if lines else name
+    if name == "RolloutFailedError":
+        return text
+    return f"{name}: {text}" if text else name
