@@ -43,11 +43,12 @@ def resolve_path(path: str) -> str:
 def local_path(path: str) -> Path | None:
     """Return the file or folder that `path` means on this machine, None for a hub id.
 
-    What starts like a path (`/`, `.`, `~`, `builtin:`) is local even when it does not exist.
+    What looks like a path (starts with `/`, `.`, `~` or `builtin:`, has more than one `/`, or
+    ends like a data file) is local even when it does not exist.
     """
     if path.startswith(BUILTIN):
         return Path(resolve_path(path))
     expanded = Path(path).expanduser()
-    if path.startswith(("/", ".", "~")) or expanded.exists():
-        return expanded
-    return None
+    looks_local = path.startswith(("/", ".", "~")) or path.count("/") > 1
+    looks_local = looks_local or expanded.suffix in (".jsonl", ".json", ".parquet", ".gguf")
+    return expanded if looks_local or expanded.exists() else None

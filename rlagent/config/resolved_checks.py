@@ -82,6 +82,9 @@ def _split(dataset: DatasetConfig, key: str, path: str, split: str) -> list[Prob
     if local is None:
         return []
     file = split_file(path, split)
+    if file is None and local.is_dir() and any(local.iterdir()) and not any(local.glob("*.jsonl")):
+        # A folder in another format, such as parquet, is for the library `datasets` to read.
+        return []
     if file is None:
         return [_missing_split(key, path, split, local)]
     with file.open(encoding="utf-8") as lines:

@@ -5,10 +5,13 @@ import json
 
 import pytest
 
+from rlagent.config.checkpoints import read_shape
 from rlagent.config.compose import draft, to_mapping
 from rlagent.config.errors import ConfigError
 from rlagent.config.machine import GPU, Machine
+from rlagent.config.paths import local_path
 from rlagent.config.prepare import prepare
+from rlagent.config.presets import model_preset
 from rlagent.config.resolve import KEPT, Resolved, resolve
 from tests.configured import configured, drafted
 
@@ -185,6 +188,7 @@ def write_rows(folder, split: str, count: int, **row: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
+        (["dataset.path=no_such_file.jsonl"], "there is no such file or folder"),
         (["dataset.path=/no/such/folder"], "there is no such file or folder"),
         (["dataset.split=trian"], "did you mean train?"),
         (["dataset.eval_split=test"], "has no test.jsonl"),
@@ -232,3 +236,27 @@ def test_a_refused_experiment_does_not_complain_about_the_workflow_too() -> None
     with pytest.raises(ConfigError) as caught:
         prepare(draft(["experiment=gsm8k_react"]), CPU)
     assert len(caught.value.problems) == 1
+
+
+def test_a_single_file_of_rows_is_enough(tmp_path) -> None:
+    write_rows(tmp_path / "rows", "mine", 64, question="1+1?", answer="#### 2")
+    result = resolved(f"dataset.path={tmp_path / 'rows' / 'mine.jsonl'}")
+    assert result.batch.rows == 64
+
+
+def test_a_folder_in_another_format_is_left_to_the_library_that_reads_it(tmp_path) -> None:
+    (tmp_path / "train.parquet").write_bytes(b"")
+    assert resolved(f"dataset.path={tmp_path}").batch.rows is None
+
+
+def test_the_shipped_models_shape_is_the_one_its_preset_states() -> None:
+    assert read_shape("builtin:tiny") == model_preset("tiny").shape
+
+
+def test_hub_models_and_local_folders_are_told_apart(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert local_path("Qwen/Qwen3-8B") is None
+    (tmp_path / "Qwen" / "Qwen3-8B").mkdir(parents=True)
+    assert local_path("Qwen/Qwen3-8B") is not None
+    assert local_path("a/b/c") is not None
+    assert local_path("rows.jsonl") is not None
