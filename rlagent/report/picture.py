@@ -86,12 +86,20 @@ def _held_out(axes: Any, data: ReportData) -> list[tuple[float, str, str]]:
         )  # fmt: skip
         labels.append((success.values[-1], "held-out success", BLUE))
         for index in {0, len(success.steps) - 1}:
-            below = bounds[index][0]
+            low, high = bounds[index]
+            # Below the interval, or above it where below there is only the axis.
+            under = low > 0.1
             axes.annotate(
-                percent(success.values[index], 0), (success.steps[index], below),
-                xytext=(8 if index == 0 else -8, -6), textcoords="offset points", color=BLUE,
-                ha="left" if index == 0 else "right", va="top", fontsize=12, weight="bold",
-            )  # fmt: skip
+                percent(success.values[index], 0),
+                (success.steps[index], low if under else high),
+                xytext=(8 if index == 0 else -8, -6 if under else 6),
+                textcoords="offset points",
+                color=BLUE,
+                ha="left" if index == 0 else "right",
+                va="top" if under else "bottom",
+                fontsize=12,
+                weight="bold",
+            )
     return labels
 
 

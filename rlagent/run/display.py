@@ -6,6 +6,7 @@ said at the end in summary.py.
 
 import os
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Sequence
@@ -159,7 +160,7 @@ class LiveDisplay:
         """Print the choices and begin to draw."""
         self._progress = Progress(total_steps, first_step)
         for line in choices:
-            self.message(line)
+            self.message(textwrap.fill(line, self._console.width, subsequent_indent="  "))
         self._live.start()
         self._running = True
 

@@ -79,9 +79,9 @@ def place_lines(folder: RunFolder, mirror: str | None = None) -> list[str]:
         ("checkpoints", folder.checkpoints),
         ("log", attempt.driver_log if attempt else None),
     ]
-    lines = [f"  {label:<12}{short_path(path)}" for label, path in places if path and path.exists()]
+    lines = [f"  {label:<13}{short_path(path)}" for label, path in places if path and path.exists()]
     if mirror:
-        lines.append(f"  {'mirror':<12}{mirror}")
+        lines.append(f"  {'mirror':<13}{mirror}")
     return lines
 
 
