@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlagent.embedded.forward import CachedForward, Decode, Part, Prefill
+from rlagent.embedded.forward import Decode, Part, Prefill
 from rlagent.embedded.kv import Lane, PrefixStore, RecentPrompts, common_prefix, longest_match
 from rlagent.embedded.protocol import SamplingParams
 from rlagent.embedded.sampling import draw
@@ -85,7 +85,7 @@ class Generator:
     """Draws responses from a Hugging Face causal model. Not thread-safe: one thread steps it.
 
     Args:
-        model: In eval mode, on the CPU.
+        forward: The model's forward pass, of fallback.choose_forward.
         eos_ids: Tokens that end a response.
         decode: Token ids to text, for stop texts.
         limits: What may be held at once.
@@ -95,14 +95,13 @@ class Generator:
 
     def __init__(
         self,
-        model: Any,
+        forward: Any,
         eos_ids: Sequence[int],
         decode: Callable[[Sequence[int]], str],
         limits: Limits,
         seed: int = 0,
         masker: Optional[Any] = None,
     ) -> None:
-        self.model = model
         self.eos_ids = frozenset(eos_ids)
         self.decode = decode
         self.limits = limits
@@ -111,7 +110,7 @@ class Generator:
         self.generated = 0
         self.prefilled = 0
         self._random = torch.Generator().manual_seed(seed)
-        self._forward = CachedForward(model, limits.max_model_len)
+        self._forward = forward
         self._clock = 0
         self.clear()
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rlagent.embedded.chat import ChatRenderer
+from rlagent.embedded.fallback import choose_forward
 from rlagent.embedded.generate import Generator, Limits, Request
 from rlagent.embedded.grammar import Grammars, Masker
 from rlagent.embedded.loop import GenerationLoop
@@ -152,7 +153,7 @@ class Service:
         options = self.options
         vocab_size = self._model.get_output_embeddings().weight.shape[0]
         generator = Generator(
-            self._model,
+            choose_forward(self._model, options.max_model_len),
             self._eos_ids,
             lambda ids: self.tokenizer.decode(ids, skip_special_tokens=True),
             Limits(

@@ -6,6 +6,8 @@ import pytest
 import random_model
 import torch
 
+from rlagent.embedded.fallback import PlainForward, choose_forward
+from rlagent.embedded.forward import CachedForward
 from rlagent.embedded.generate import Generator, Limits, Request
 from rlagent.embedded.protocol import SamplingParams
 
@@ -30,7 +32,8 @@ def tokenizer():
 def generator(tokenizer):
     torch.set_num_threads(1)
     limits = Limits(1024, max_rows=32, prefill_tokens=256)
-    return Generator(random_model.model(), [tokenizer.eos_token_id], tokenizer.decode, limits)
+    forward = CachedForward(random_model.model(), 1024)
+    return Generator(forward, [tokenizer.eos_token_id], tokenizer.decode, limits)
 
 
 def run(generator: Generator, requests: list[Request], stagger: int = 0) -> list[Request]:
@@ -167,7 +170,7 @@ def test_the_end_token_ends_a_response_and_is_part_of_it(tokenizer, reference):
     prompt = some_tokens(12)
     with torch.no_grad():
         end = int(reference(torch.tensor([prompt])).logits[0, -1].argmax())
-    generator = Generator(model, [end], tokenizer.decode, Limits(64))
+    generator = Generator(CachedForward(model, 64), [end], tokenizer.decode, Limits(64))
     greedy = {"max_tokens": 9, "temperature": 0.0}
     stopped, on, late = run(
         generator,
@@ -195,7 +198,8 @@ def test_a_stop_text_ends_a_response_and_is_cut_off(generator, tokenizer):
 
 
 def test_a_response_ends_where_the_model_s_length_ends(tokenizer):
-    generator = Generator(random_model.model(), [0], tokenizer.decode, Limits(40))
+    forward = CachedForward(random_model.model(), 40)
+    generator = Generator(forward, [0], tokenizer.decode, Limits(40))
     params = SamplingParams(max_tokens=100, ignore_eos=True)
     request = run(generator, [Request(some_tokens(30), params)])[0]
     assert (len(request.tokens), request.finish_reason) == (10, "length")
@@ -216,7 +220,8 @@ def test_a_cancelled_request_gives_its_row_back(generator):
 
 def test_few_rows_and_little_memory_only_make_requests_wait(tokenizer, reference):
     limits = Limits(256, max_rows=3, prefill_tokens=32, active_bytes=1 << 20, store_bytes=1 << 20)
-    generator = Generator(random_model.model(), [tokenizer.eos_token_id], tokenizer.decode, limits)
+    forward = CachedForward(random_model.model(), 256)
+    generator = Generator(forward, [tokenizer.eos_token_id], tokenizer.decode, limits)
     requests = [Request(some_tokens(90), SamplingParams(max_tokens=20)) for _ in range(12)]
     run(generator, requests)
     assert max(error(reference, r) for r in requests) < 1e-4
@@ -240,8 +245,68 @@ def test_new_weights_wait_for_the_rows_and_change_what_is_drawn(generator, refer
     with pytest.raises(RuntimeError, match="while requests"):
         generator.clear()
     run(generator, [])
-    generator.model.load_state_dict(random_model.model(seed=1).state_dict())
+    generator._forward.model.load_state_dict(random_model.model(seed=1).state_dict())
     generator.clear()
     after = run(generator, [Request(prompt, greedy)])[0]
     assert error(random_model.model(seed=1), after) < 1e-4
     assert error(reference, after) > 1e-2
+
+
+ARCHITECTURES = {
+    "llama": {},
+    "qwen2": {},
+    "mistral": {"sliding_window": None},
+    "gpt_neox": {},
+    "gpt2": {"n_layer": 2, "n_head": 4, "n_embd": 64},
+    "opt": {"ffn_dim": 96, "word_embed_proj_dim": 64},
+    "bloom": {"n_layer": 2, "n_head": 4},
+    "mamba": {},
+    "gemma2": {"head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 16},
+}
+
+
+def small(kind: str, **changes):
+    """A model of another architecture, randomly initialised."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=512,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=256,
+        pad_token_id=0,
+        **changes,
+    )
+    if hasattr(config, "num_key_value_heads"):
+        config.num_key_value_heads = 2
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(4)
+    return model
+
+
+@pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
+def test_any_causal_model_draws_with_exact_logprobs(tokenizer, kind):
+    model, reference = (small(kind, **ARCHITECTURES[kind]) for _ in range(2))
+    forward = choose_forward(model, 256)
+    generator = Generator(forward, [1], tokenizer.decode, Limits(256))
+    system = some_tokens(70)
+    requests = [
+        Request(system + some_tokens(size), SamplingParams(max_tokens=6)) for size in (1, 5, 9)
+    ]
+    run(generator, requests, stagger=1)
+    assert max(error(reference, r) for r in requests) < 1e-3
+    cached = kind in ("llama", "qwen2", "mistral", "gpt_neox")
+    assert isinstance(forward, CachedForward) or not cached
+
+
+def test_a_model_with_attention_of_its_own_goes_without_a_cache(caplog):
+    forward = choose_forward(small("gemma2", **ARCHITECTURES["gemma2"]), 256)
+    assert isinstance(forward, PlainForward)
+    assert "without a KV cache" in caplog.text
