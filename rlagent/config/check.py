@@ -4,6 +4,8 @@ Types and unknown keys are compose.py's; what needs the machine or resolved valu
 resolve.py's. Nothing here imports user code.
 """
 
+import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +19,7 @@ from rlagent.config.functions import (
 )
 from rlagent.config.names import did_you_mean
 from rlagent.config.schema import AUTO, LearnConfig
+from rlagent.config.spec import Spec, spec_of, validate
 from rlagent.config.trinity_schema import algorithm_types, check_trinity
 from rlagent.layout.layout import Layout, refusals
 
@@ -143,6 +146,10 @@ def check(config: LearnConfig, workflow_given: bool = False) -> list[Problem]:
     if getattr(config, "native", None):
         # A native YAML is checked against Trinity's schema on reading; the rest is Trinity's.
         return _functions(config, workflow_given)
+    wrong_types = validate(dataclasses.asdict(config), _spec())[1]
+    if wrong_types:
+        # Made in Python rather than composed; ranges of wrong types mean nothing.
+        return wrong_types
     problems = _values(config)
     wrong = {problem.key for problem in problems}
     problems += [found for found in _contradictions(config) if found.key not in wrong]
@@ -157,6 +164,11 @@ def check(config: LearnConfig, workflow_given: bool = False) -> list[Problem]:
 def check_or_raise(config: LearnConfig, workflow_given: bool = False) -> None:
     """Raise ConfigError with every mistake; arguments as for `check`."""
     raise_if_any(check(config, workflow_given))
+
+
+@functools.cache
+def _spec() -> Spec:
+    return spec_of(LearnConfig)
 
 
 def _values(config: LearnConfig) -> list[Problem]:

@@ -84,7 +84,8 @@ def module_file(module: str, folder: Path | None = None) -> Path:
         name = ".".join(parts[: index + 1])
         # PathFinder alone never executes the packages on the way.
         found = importlib.machinery.PathFinder.find_spec(name, path_list)
-        if found is None and index == 0:
+        if found is None and index == 0 and part != "__main__":
+            # Editable installations are found by importers of their own.
             found = importlib.util.find_spec(part)
         if found is None:
             known = _modules_in(path_list or []) if index else []

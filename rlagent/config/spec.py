@@ -6,6 +6,7 @@ are check.py's.
 """
 
 import dataclasses
+import math
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -213,9 +214,10 @@ def _convert(value: Any, name: str) -> Any:
         return value if isinstance(value, int) else None
     if name == "float":
         try:
-            return float(value) if isinstance(value, (int, float, str)) else None
+            number = float(value) if isinstance(value, (int, float, str)) else math.nan
         except ValueError:
             return None
+        return number if math.isfinite(number) else None
     if isinstance(value, (dict, list)):
         return None
     return str(value)

@@ -3,6 +3,8 @@
 import pytest
 
 from rlagent.config.check import GROUPED, UNSUPPORTED, check
+from rlagent.config.schema import LearnConfig
+from rlagent.config.spec import spec_of, validate
 from rlagent.config.trinity_schema import algorithm_types
 from tests.configured import configured
 
@@ -97,3 +99,18 @@ def test_every_algorithm_of_trinity_is_either_offered_or_refused_with_a_reason()
     offered = [name for name in algorithm_types() if name not in UNSUPPORTED]
     assert set(UNSUPPORTED) <= set(algorithm_types())
     assert set(GROUPED) <= set(offered)
+
+
+def test_a_configuration_made_in_python_is_checked_as_strictly() -> None:
+    config = LearnConfig(seed="many")  # type: ignore[arg-type]
+    config.algorithm.lr = [1]  # type: ignore[assignment]
+    lines = [str(problem) for problem in check(config, workflow_given=True)]
+    assert lines == [
+        "seed=many: must be a whole number",
+        "algorithm.lr=[1]: must be a number or auto",
+    ]
+
+
+def test_numbers_are_finite() -> None:
+    assert validate({"algorithm": {"weight_decay": float("inf")}}, spec_of(LearnConfig))[1]
+    assert validate({"model": {"temperature": float("nan")}}, spec_of(LearnConfig))[1]

@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from rlagent import cli, plan, train
 from rlagent.config.load import load_config
+from rlagent.config.resolve import Resolved
 
 HEAVY = ("torch", "ray", "trinity", "agentscope", "vllm", "wandb", "numpy", "pandas")
 WATCHED = f"""
@@ -206,3 +208,31 @@ def test_the_console_script_lists_its_commands(capsys) -> None:
     assert all(name in text for name in ("train", "plan", "doctor", "report", "stop"))
     assert cli.main(["trian"]) == 2
     assert "did you mean train?" in capsys.readouterr().err
+
+
+@pytest.fixture
+def launched(monkeypatch) -> list:
+    """Stands in for the launch, which needs Ray; keeps what it was called with."""
+    calls = []
+
+    def launch(resolved: Resolved, command: str) -> SimpleNamespace:
+        calls.append((resolved, command))
+        return SimpleNamespace(exit_code=1 if resolved.config.seed == 13 else 0)
+
+    monkeypatch.setitem(sys.modules, "rlagent.trinity.launch", SimpleNamespace(launch=launch))
+    return calls
+
+
+def test_train_hands_over_what_it_resolved_and_ends_as_the_launch_does(launched: list) -> None:
+    arguments = ["+experiment=gsm8k_react", "hardware=cpu", "+debug=fast"]
+    assert train.main(arguments) == 0
+    assert train.main([*arguments, "seed=13"]) == 1
+    (resolved, command), _ = launched
+    assert resolved.config.algorithm.total_steps == 3
+    assert command == "python -m rlagent.train +experiment=gsm8k_react hardware=cpu +debug=fast"
+
+
+def test_nothing_is_launched_from_a_wrong_configuration(launched: list, capsys) -> None:
+    assert train.main(["+experiment=gsm8k_react", "hardware=cpu", "seed=x"]) == 2
+    assert "seed=x" in capsys.readouterr().err
+    assert launched == []
