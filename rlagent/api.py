@@ -37,9 +37,9 @@ def learn(
         ConfigError: The configuration is wrong; lists every mistake.
         LearnError: The run failed; nothing is left running.
     """
-    from rlagent.config.check import check_or_raise
+    from rlagent.config.compose import Draft
     from rlagent.config.machine import detect
-    from rlagent.config.resolve import resolve
+    from rlagent.config.prepare import prepare
     from rlagent.trinity.launch import launch
 
     if not callable(workflow_func):
@@ -54,8 +54,8 @@ def learn(
     if not config.workflow.function:
         # Part of the run's identity: another function is another run.
         config.workflow.function = _name(workflow_func)
-    check_or_raise(config, workflow_given=True)
-    outcome = launch(resolve(config, detect()), workflow_func=workflow_func, judge_func=judge_func)
+    resolved = prepare(Draft(config, []), detect(), workflow_given=True)
+    outcome = launch(resolved, workflow_func=workflow_func, judge_func=judge_func)
     if outcome.exit_code:
         raise LearnError(outcome.cause)
     return outcome
