@@ -26,7 +26,7 @@ from rlagent.layout.layout import Layout
 
 KEPT = ("hardware.ray", "monitor.mode", "run.display", "algorithm.train_batch_size")
 """Settings that stay `auto`: the first three follow cluster, key and terminal at launch; an
-`auto` train_batch_size means every experience of the step."""
+`auto` train_batch_size means every experience of the step, which the embedded trainer takes."""
 
 _RECIPE_KEYS = (
     ("model", "max_model_len"),
@@ -222,6 +222,9 @@ def _rhythm(resolution: Resolution) -> None:
     if algorithm.save_interval == AUTO:
         tenth = max(1, int(algorithm.total_steps) // 10)
         algorithm.save_interval = recipe.save_interval or min(100, tenth)
+    if algorithm.train_batch_size == AUTO and not resolution.embedded:
+        # verl takes batches of one fixed size only.
+        algorithm.train_batch_size = int(algorithm.batch_size) * int(algorithm.repeat_times)
     if algorithm.recompute_old_logprobs == AUTO:
         # A workflow may use tools or a grammar without saying so, and the engine's
         # log-probabilities are then those of the constrained distribution.

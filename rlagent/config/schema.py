@@ -150,8 +150,8 @@ class AlgorithmConfig:
     # ---- advanced ----
     # Passes over the training tasks; sets total_steps when that is `auto`; null: no.
     total_epochs: Optional[int] = None
-    # Experiences per update. `auto`: all that the step produced, whatever their number;
-    # a number is Trinity's fixed train_batch_size (as upstream's examples use).
+    # Experiences per update. `auto`: embedded, all that the step produced, whatever their
+    # number; with verl batch_size x repeat_times, the fixed number that Trinity takes by default.
     train_batch_size: Union[int, str] = AUTO
     # Steps that exploring may run ahead of training; 0 is on-policy.
     max_lag: int = 0
