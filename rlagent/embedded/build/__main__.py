@@ -14,7 +14,7 @@ from rlagent.embedded.build import data, sft, tokenizer, transcripts
 
 ASSETS = Path(__file__).parents[1] / "assets"
 SEED = 1
-CONVERSATIONS = 12_000
+CONVERSATIONS = 10_000
 VOCABULARY = 1000
 
 

@@ -50,9 +50,9 @@ class Teaching:
     """
 
     plain: float = 0.15
-    unaided: float = 0.15
+    unaided: float = 0.18
     stepwise: float = 0.1
-    mistaken: float = 0.5
+    mistaken: float = 0.55
 
 
 def calculation_calls(problem: Problem, teaching: Teaching, rng: random.Random) -> list[Call]:
