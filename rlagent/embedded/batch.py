@@ -220,6 +220,21 @@ def _best_cuts(
     return float(best[count]), batches[::-1]
 
 
+def share_out(batches: Sequence[MicroBatch], lanes: int) -> List[List[MicroBatch]]:
+    """Give micro-batches to lanes that work side by side, the next largest to the least loaded.
+
+    Returns:
+        One list per lane, none empty; which batch goes where depends on the batches alone.
+    """
+    shares: List[List[MicroBatch]] = [[] for _ in range(min(lanes, len(batches)))]
+    loads = [0] * len(shares)
+    for batch in sorted(batches, key=lambda each: -each.computed_tokens):
+        lane = loads.index(min(loads))
+        shares[lane].append(batch)
+        loads[lane] += batch.computed_tokens + PREFIX_OVERHEAD
+    return shares
+
+
 def split_updates(count: int, limit: int, seed: int) -> List[List[int]]:
     """Split `count` samples into the optimizer updates of one step.
 

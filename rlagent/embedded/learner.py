@@ -2,33 +2,47 @@
 
 Composes batch.py, scoring.py, objective.py, advantages.py and optim.py. It knows nothing of Ray,
 checkpoints or weight synchronisation.
+
+Cores are used by running micro-batches side by side, each on one core ("lanes"), not by spreading
+each operation: OpenMP's threads wait for each other at every operation, and on a machine that has
+anything else to do they wait for long (ten times slower was measured with two busy cores).
 """
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, TypeVar
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from rlagent.embedded.advantages import TrainerAdvantage
-from rlagent.embedded.batch import MicroBatch, merge_rows, plan_micro_batches, split_updates
-from rlagent.embedded.objective import Objective
+from rlagent.embedded.batch import (
+    MicroBatch,
+    merge_rows,
+    plan_micro_batches,
+    share_out,
+    split_updates,
+)
+from rlagent.embedded.objective import Extent, Objective
 from rlagent.embedded.optim import apply_update, lr_factor, make_optimizer, warmup_steps
 from rlagent.embedded.scoring import Scorer
 from rlagent.embedded.step_data import StepData
 from rlagent.embedded.step_metrics import agreement_metrics, data_metrics
 
 ACTIVATION_BYTES = 3 * 2**29
-"""Memory that the activations of one micro-batch may take, by a rough estimate: 1.5 GiB."""
+"""Memory that the activations of all lanes may take, by a rough estimate: 1.5 GiB."""
 
 MOST_TOKENS = 4096
 """Tokens of a micro-batch of a small model; beyond this nothing gets faster."""
 
 
-def default_token_budget(model_config: Any) -> int:
-    """Tokens of a micro-batch so that activations fit ACTIVATION_BYTES.
+T = TypeVar("T")
+
+
+def default_token_budget(model_config: Any, lanes: int = 1) -> int:
+    """Tokens of a micro-batch so that the activations of all lanes fit ACTIVATION_BYTES.
 
     A block keeps about 14 vectors of the residual width and 4 of the feed-forward width per token
     for the backward pass, in float32.
@@ -37,7 +51,7 @@ def default_token_budget(model_config: Any) -> int:
     hidden = shape.hidden_size
     inner = getattr(shape, "intermediate_size", None) or 4 * hidden
     per_token = 4 * shape.num_hidden_layers * (14 * hidden + 4 * inner)
-    return int(min(MOST_TOKENS, max(256, ACTIVATION_BYTES // per_token)))
+    return int(min(MOST_TOKENS, max(256, ACTIVATION_BYTES // (lanes * per_token))))
 
 
 class Learner:
@@ -50,6 +64,7 @@ class Learner:
         token_budget: Tokens per micro-batch, padding included; 0: chosen for the model.
         mini_batch_size: Most experiences per optimizer update; 0: a whole step is one update.
         seed: Of the split into several updates.
+        lanes: Micro-batches that run side by side, one core each.
 
     Raises:
         ValueError: If the configuration asks for what this trainer does not do.
@@ -63,6 +78,7 @@ class Learner:
         token_budget: int = 0,
         mini_batch_size: int = 0,
         seed: int = 0,
+        lanes: int = 1,
     ):
         self.algorithm = config.algorithm
         self.total_steps = config.trainer.total_steps or 0
@@ -71,7 +87,11 @@ class Learner:
         self.seed = seed
         self.model = model
         self.scorer = Scorer(model, config.model.temperature)
-        self.token_budget = token_budget or default_token_budget(model.config)
+        self.token_budget = token_budget or default_token_budget(model.config, lanes)
+        self.lanes = lanes
+        self._pool = ThreadPoolExecutor(
+            lanes, thread_name_prefix="lane", initializer=lambda: torch.set_num_threads(1)
+        )
         self.objective = Objective(self.algorithm)
         in_trainer = self.objective.type.compute_advantage_in_trainer
         self.trainer_advantage = TrainerAdvantage(self.algorithm) if in_trainer else None
@@ -80,6 +100,7 @@ class Learner:
         self.optimizer, self.parameter_names = make_optimizer(
             model.named_parameters(), self.algorithm.optimizer
         )
+        self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self._load_reference = reference
         self._reference: Optional[Scorer] = None
 
@@ -209,24 +230,42 @@ class Learner:
             remedy = "Trinity's pipeline sets it from algorithm.advantage_fn"
             data.fields[name] = data.require(name, remedy)
 
-    def _plan(self, data: StepData, indices: Sequence[int], budget: int) -> List[MicroBatch]:
+    def _plan(self, data: StepData, indices: Sequence[int]) -> List[List[MicroBatch]]:
+        """Micro-batches for some samples, one list per lane."""
         shares = self.scorer.abilities.shares_prefix
         rows = merge_rows(data.samples, indices, share=True)
-        return plan_micro_batches(rows, budget, share_prefix=shares)
+        batches = plan_micro_batches(rows, self.token_budget, share_prefix=shares)
+        if self.lanes > 1 and len(batches) < 3 * self.lanes:
+            # A few large ones would leave lanes idle at the end.
+            tokens = sum(batch.computed_tokens for batch in batches)
+            budget = min(self.token_budget, max(256, tokens // (3 * self.lanes)))
+            batches = plan_micro_batches(rows, budget, share_prefix=shares)
+        return share_out(batches, self.lanes)
 
-    @torch.no_grad()
+    def _side_by_side(
+        self, lanes: List[List[MicroBatch]], work: Callable[[List[MicroBatch]], T]
+    ) -> List[T]:
+        """Run `work` on each lane's micro-batches; results in the order of the lanes."""
+        return list(self._pool.map(work, lanes))
+
     def _score_all(
         self, scorer: Scorer, data: StepData, indices: Sequence[int]
     ) -> List[Optional[torch.Tensor]]:
         """Log-probabilities per sample, None for samples that are not in `indices`."""
         result: List[Optional[torch.Tensor]] = [None] * len(data.samples)
-        for batch in self._plan(data, list(indices), self.token_budget):
-            flat = scorer(batch, data.samples).logprobs
-            sizes = [len(data.samples[m].actions) for m in batch.members]
-            for member, values in zip(batch.members, flat.split(sizes), strict=True):
-                sample = data.samples[member]
-                result[member] = torch.zeros(sample.response_length)
-                result[member][torch.from_numpy(sample.actions)] = values
+
+        @torch.no_grad()
+        def score(batches: List[MicroBatch]) -> None:
+            for batch in batches:
+                flat = scorer(batch, data.samples).logprobs
+                sizes = [len(data.samples[m].actions) for m in batch.members]
+                for member, values in zip(batch.members, flat.split(sizes), strict=True):
+                    sample = data.samples[member]
+                    padded = torch.zeros(sample.response_length)
+                    padded[torch.from_numpy(sample.actions)] = values
+                    result[member] = padded
+
+        self._side_by_side(self._plan(data, list(indices)), score)
         return result
 
     def _update(
@@ -234,8 +273,32 @@ class Learner:
     ) -> Dict[str, float]:
         """One optimizer update on some samples; returns its metrics."""
         whole = data.extent(indices)
+        lanes = self._plan(data, indices)
         metrics: Dict[str, float] = {}
-        batches = self._plan(data, indices, self.token_budget)
+        gaps: List[torch.Tensor] = []
+        for gradients, summands, lane_gaps in self._side_by_side(
+            lanes, lambda batches: self._accumulate(data, batches, whole)
+        ):
+            for parameter, gradient in zip(self._parameters, gradients, strict=True):
+                if parameter.grad is None:
+                    parameter.grad = gradient
+                elif gradient is not None:
+                    parameter.grad = parameter.grad + gradient
+            _add_up(metrics, summands)
+            gaps += lane_gaps
+        metrics["actor/grad_norm"] = apply_update(self.optimizer, rate, self.grad_clip, step)
+        computed = [batch.computed_tokens for batches in lanes for batch in batches]
+        metrics["tokens/computed"] = float(sum(computed))
+        metrics.update(agreement_metrics(gaps))
+        return metrics
+
+    def _accumulate(
+        self, data: StepData, batches: List[MicroBatch], whole: Extent
+    ) -> Tuple[List[Optional[torch.Tensor]], Dict[str, float], List[torch.Tensor]]:
+        """One lane's part of an update: gradients, summands of the metrics, and how far the
+        probabilities are from the rollout's."""
+        gradients: List[Optional[torch.Tensor]] = [None] * len(self._parameters)
+        metrics: Dict[str, float] = {}
         gaps: List[torch.Tensor] = []
         for batch in batches:
             members = batch.members
@@ -251,16 +314,25 @@ class Learner:
             # Without old log-probabilities these weights are still those before the step.
             fields.setdefault("old_logprob", logprob.detach())
             loss, parts = self.objective(logprob, entropy, fields, data.extent(members), whole)
-            loss.backward()
-            for name, value in parts.items():
-                metrics[name] = metrics.get(name, 0.0) + value
+            for place, gradient in enumerate(
+                torch.autograd.grad(loss, self._parameters, allow_unused=True)
+            ):
+                kept = gradients[place]
+                # Not in place: autograd may return one tensor for two parameters.
+                if kept is None:
+                    gradients[place] = gradient
+                elif gradient is not None:
+                    gradients[place] = kept + gradient
+            _add_up(metrics, parts)
             if data.rollout_logprobs is not None:
                 rollout = data.padded(data.rollout_logprobs, members)
                 gaps.append((logprob.detach().exp() - rollout.exp())[mask].abs())
-        metrics["actor/grad_norm"] = apply_update(self.optimizer, rate, self.grad_clip, step)
-        metrics["tokens/computed"] = float(sum(batch.computed_tokens for batch in batches))
-        metrics.update(agreement_metrics(gaps))
-        return metrics
+        return gradients, metrics, gaps
+
+
+def _add_up(total: Dict[str, float], summands: Dict[str, float]) -> None:
+    for name, value in summands.items():
+        total[name] = total.get(name, 0.0) + value
 
 
 @contextmanager

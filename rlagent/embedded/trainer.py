@@ -41,8 +41,9 @@ NO_NCCL = (
 
 
 def thread_count(options: Dict[str, Any]) -> int:
-    """Threads of the trainer: trainer_config.threads, else RLAGENT_THREADS, else torch's choice."""
-    return int(options.get("threads") or os.environ.get(THREADS_VARIABLE) or 0)
+    """Cores to use: trainer_config.threads, else RLAGENT_THREADS, else as many as torch would."""
+    asked = int(options.get("threads") or os.environ.get(THREADS_VARIABLE) or 0)
+    return asked or torch.get_num_threads()
 
 
 class EmbeddedTrainer(TrainEngineWrapper):
@@ -64,14 +65,8 @@ class EmbeddedTrainer(TrainEngineWrapper):
         self.logger = get_logger("embedded_trainer", in_ray_actor=True)
         self.options = _options(config.trainer.trainer_config)
         self.root = Path(config.checkpoint_job_dir)
-        # One thread of its own for all computing: the actor stays reachable while it trains, and
-        # torch keeps one pool of workers.
-        threads = thread_count(self.options)
-        self._executor = ThreadPoolExecutor(
-            max_workers=1,
-            thread_name_prefix="embedded_trainer",
-            initializer=lambda: torch.set_num_threads(threads) if threads > 0 else None,
-        )
+        # A thread of its own for all computing: the actor stays reachable while it trains.
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedded_trainer")
         self._synchronizer: Any = None
         self._step = 0
         self.learner: Optional[Learner] = None
@@ -158,7 +153,10 @@ class EmbeddedTrainer(TrainEngineWrapper):
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
     def _prepare(self) -> None:
-        torch.manual_seed(self.options.get("seed", 0))
+        lanes = thread_count(self.options)
+        # Of this process: the learner uses the cores by running micro-batches side by side.
+        torch.set_num_threads(1)
+        torch.manual_seed(int(self.options.get("seed") or 0))
         model_config = self.config.model
         self.learner = Learner(
             self.config,
@@ -167,6 +165,7 @@ class EmbeddedTrainer(TrainEngineWrapper):
             token_budget=int(self.options.get("micro_batch_tokens") or 0),
             mini_batch_size=int(self.options.get("mini_batch_size") or 0),
             seed=int(self.options.get("seed") or 0),
+            lanes=lanes,
         )
         for note in self.learner.scorer.abilities.notes:
             self.logger.info(f"Training is slower for this model: {note}.")

@@ -88,6 +88,22 @@ def test_shared_tokens_give_the_gradients_of_separate_rows(model, tmp_path):
     assert quick["tokens/computed"] < 0.8 * slow["tokens/computed"]
 
 
+@pytest.mark.parametrize("lanes", [2, 3, 50])
+def test_lanes_side_by_side_give_the_gradients_of_one(lanes, model, tmp_path):
+    experiences = with_advantages(
+        make_config(model, tmp_path, "grpo"), make_experiences(tasks=4, runs=6)
+    )
+    one = make_config(model, tmp_path, "grpo", options={"threads": 1})
+    many = make_config(model, tmp_path, "grpo", options={"threads": lanes})
+    expected, alone = gradients_after(one, experiences, 300)
+    got, together = gradients_after(many, experiences, 300)
+    scale = max(float(value.abs().max()) for value in expected.values())
+    assert largest_difference(expected, got) < 1e-5 * scale
+    assert together["actor/pg_loss"] == pytest.approx(alone["actor/pg_loss"], rel=1e-4)
+    again, _ = gradients_after(many, experiences, 300)
+    assert largest_difference(got, again) == 0.0
+
+
 def test_scores_are_those_of_the_model_itself(model, tmp_path):
     network = prepared(make_config(model, tmp_path)).learner.model
     data = StepData(make_experiences())

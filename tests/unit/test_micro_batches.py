@@ -7,6 +7,7 @@ from rlagent.embedded.batch import (
     make_sample,
     merge_rows,
     plan_micro_batches,
+    share_out,
     split_updates,
 )
 
@@ -102,6 +103,18 @@ def test_rows_of_like_length_run_together():
     plan = plan_micro_batches(merge_rows(samples, range(16)), 4096)
     padding = sum(batch.computed_tokens for batch in plan) / sum(len(s.tokens) for s in samples)
     assert padding < 1.05
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3, 100])
+def test_lanes_get_all_micro_batches_and_like_loads(lanes):
+    samples = random_samples(0)
+    batches = plan_micro_batches(merge_rows(samples, range(len(samples))), 100)
+    shares = share_out(batches, lanes)
+    assert sorted(map(id, batches)) == sorted(id(b) for share in shares for b in share)
+    assert len(shares) == min(lanes, len(batches))
+    loads = [sum(b.computed_tokens for b in share) for share in shares]
+    largest = max(b.computed_tokens for b in batches)
+    assert max(loads) - min(loads) <= largest + 64 * len(batches)
 
 
 def test_a_mask_of_another_length_is_refused():
