@@ -1,7 +1,8 @@
 """`rlagent stop RUN`: end a run cleanly from another shell.
 
-Leaves a request in the run folder, wakes the driver with SIGTERM, and waits until it has ended.
-Saving the checkpoint and writing how it ended are the driver's.
+Leaves a request in the run folder, which the driver looks at between its waits, and waits until it
+has ended; a driver that does not come to look is sent SIGTERM. Saving the checkpoint and writing
+how it ended are the driver's.
 """
 
 import argparse
@@ -19,6 +20,10 @@ from rlagent.run.words import duration, short_path
 
 TIMEOUT = 120.0
 """Seconds that a driver may take to save a checkpoint and take everything down."""
+
+PATIENCE = 15.0
+"""Seconds that the request alone is given before SIGTERM: the file cannot hit a bad moment, such
+as the one in which Ray installs signal handlers of its own."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +74,6 @@ def stop(folder: RunFolder, timeout: float = TIMEOUT) -> int:
         return 1
     try:
         folder.request_stop()
-        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
         print(f"{folder.name} was asked to stop; it saves a checkpoint first.", flush=True)
         return _await_end(folder, descriptor, pid, timeout)
     finally:
@@ -96,7 +100,9 @@ def _open_process(folder: RunFolder, pid: int | None) -> int | None:
 def _await_end(folder: RunFolder, descriptor: int, pid: int | None, timeout: float) -> int:
     """Wait for the process to end, then say how the run did."""
     began = time.monotonic()
-    if not select.select([descriptor], [], [], timeout)[0]:
+    if not _ended(descriptor, min(PATIENCE, timeout)):
+        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+    if not _ended(descriptor, timeout - min(PATIENCE, timeout)):
         print(
             f"{folder.name} has not ended after {duration(timeout)}; it may be within a long "
             f"step. Ask again, or end process {pid} by force: kill -9 {pid}",
@@ -110,8 +116,13 @@ def _await_end(folder: RunFolder, descriptor: int, pid: int | None, timeout: flo
             file=sys.stderr,
         )
         return 1
-    print(f"{how_it_ended(status)} It took {duration(time.monotonic() - began)} to end.")
+    print(f"{how_it_ended(status)}\nIt took {duration(time.monotonic() - began)} to end.")
     return 0
+
+
+def _ended(descriptor: int, timeout: float) -> bool:
+    """Wait for a process to end; False when it has not after `timeout` seconds."""
+    return bool(select.select([descriptor], [], [], timeout)[0])
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ def how_it_ended(status: dict[str, Any]) -> str:
     spent = seconds_spent(status)
     if spent and state in ("finished", "failed", "stopped", "interrupted"):
         sentence += f", in {duration(spent)}"
-    return f"{sentence}: {cause}" if cause and state != "finished" else f"{sentence}."
+    # Of the other states the sentence itself is the cause.
+    return f"{sentence}: {cause}" if cause and state == "failed" else f"{sentence}."
 
 
 def seconds_spent(status: dict[str, Any]) -> float | None:

@@ -20,7 +20,7 @@ def test_the_default_experiment_could_start_here(quick, capsys, tmp_path, monkey
     assert doctor.main([f"run.dir={tmp_path}"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"ok +Ray +starts its own on 127\.0\.0\.1: works", out)
-    assert "It could start here:" in out
+    assert "It could start here" in out
     assert "sesame-open" not in out
     rows = [line for line in out.splitlines() if re.match(r"  (ok|warn|FAIL|-) ", line)]
     assert len(rows) > 10

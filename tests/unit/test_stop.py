@@ -15,9 +15,8 @@ import os, signal, sys
 from rlagent.run.folder import RunFolder
 folder = RunFolder(sys.argv[1])
 def end(*_):
-    if {obeys}:
-        asked = folder.stop_requested()
-        folder.write_status(state="stopped", cause="stopped on request" if asked else "?", pid=None)
+    if {obeys} and folder.stop_requested():
+        folder.write_status(state="stopped", cause="stopped on request", pid=None)
         sys.exit(1)
 signal.signal(signal.SIGTERM, end)
 folder.write_status(state="running", pid=os.getpid(), steps_asked=9, steps_trained=4)
@@ -27,8 +26,9 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def driver(tmp_path, request):
-    """A process that stands for a driver; it ends with the test."""
+def driver(tmp_path, request, monkeypatch):
+    """A process that stands for a driver in a long call; it ends with the test."""
+    monkeypatch.setattr("rlagent.stop.PATIENCE", 0.1)
     folder = RunFolder(tmp_path / "demo-0123abcd")
     code = textwrap.dedent(DRIVER.format(obeys=getattr(request, "param", True)))
     process = subprocess.Popen(
