@@ -1,6 +1,6 @@
 """Models whose attention the cached forward pass cannot take over: slower, but any causal model.
 
-Also decides which of the two a model gets, by comparing logits rather than by its name.
+Also decides which kind of pass a model gets, by comparing logits rather than by its name.
 """
 
 import logging
@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlagent.embedded.forward import CachedForward, Decode, Part, Prefill, UnsupportedModelError
+from rlagent.embedded.compact import CompactForward
+from rlagent.embedded.forward import CachedForward, Decode, Part, Prefill
 from rlagent.embedded.kv import KVShape, Lane
 
 _LARGEST_DIFFERENCE = 1e-2
@@ -48,22 +49,31 @@ class PlainForward:
         return logits[torch.arange(len(rows)), last].float()
 
 
-def choose_forward(model: Any, max_model_len: int) -> Union[CachedForward, PlainForward]:
-    """The cached forward pass where it computes what the model computes, else the plain one."""
+def choose_forward(
+    model: Any, max_model_len: int
+) -> Union[CompactForward, CachedForward, PlainForward]:
+    """The fastest forward pass that computes what the model computes."""
     before = model.config._attn_implementation
-    try:
-        with torch.inference_mode():
-            expected = _reference(model)
-            cached = CachedForward(model, max_model_len)
-            difference = _difference(cached, expected)
-        if difference < _LARGEST_DIFFERENCE:
-            return cached
-        reason = f"its logits would differ by {difference:.2g} of their spread"
-    except (UnsupportedModelError, AttributeError, TypeError, ValueError, RuntimeError) as error:
-        reason = f"{type(error).__name__}: {error}"
+    with torch.no_grad():
+        expected = _reference(model)
+    reasons = []
+    for kind in (CompactForward, CachedForward):
+        try:
+            with torch.no_grad():
+                forward = kind(model, max_model_len)
+                difference = _difference(forward, expected)
+            if difference < _LARGEST_DIFFERENCE:
+                return forward
+            reason = f"its logits would differ by {difference:.2g} of their spread"
+        # A model may trip over an unusual call in any way; each only means the next, slower kind.
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+        reasons.append(f"{kind.__name__}: {reason}")
     model.set_attn_implementation(before)
     logging.getLogger(__name__).warning(
-        "%s decodes without a KV cache, which is slow: %s", type(model).__name__, reason
+        "%s decodes without a KV cache, which is slow (%s)",
+        type(model).__name__,
+        "; ".join(reasons),
     )
     return PlainForward(model)
 

@@ -17,7 +17,7 @@ from rlagent.embedded.kv import Lane, PrefixStore, RecentPrompts, common_prefix,
 from rlagent.embedded.protocol import SamplingParams
 from rlagent.embedded.sampling import draw
 
-MIN_TRUNK = 64
+MIN_TRUNK = 128
 """Tokens that prompts must share at least, to be worth a lane of their own."""
 MAX_LANES = 4
 FOLLOW = 16

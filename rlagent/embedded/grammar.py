@@ -145,9 +145,9 @@ class Grammars:
                 len(Constraint(xgrammar.GrammarMatcher(c), self, reserve=0).closing())
                 for c in compiled
             ]
-            self._compiled[key] = (compiled[0], max(shortest) + _UNUSUAL_SPELLING)
-        grammar, reserve = self._compiled[key]
-        return Constraint(xgrammar.GrammarMatcher(grammar), self, reserve)
+            self._compiled[key] = (compiled[0], max(shortest))
+        grammar, shortest = self._compiled[key]
+        return Constraint(xgrammar.GrammarMatcher(grammar), self, shortest + _UNUSUAL_SPELLING)
 
     def _tokenizer_info(self) -> Any:
         import xgrammar
@@ -192,8 +192,8 @@ class Constraint:
             left: Tokens that may still be drawn, the end token included.
         """
         if not self._forced and left <= min(2 * self.reserve + 32, self._look_again):
-            closing = self.closing()
-            spare = left - len(closing) - self.reserve
+            closing = self.closing() if self._drawn or left <= 2 * self.reserve else ()
+            spare = left - (len(closing) or self.reserve) - self.reserve
             if spare > 0:
                 # What takes long is to find out; half of what can be spared is safely spent.
                 self._look_again = left - (spare + 1) // 2

@@ -6,6 +6,7 @@ import pytest
 import random_model
 import torch
 
+from rlagent.embedded.compact import CompactForward
 from rlagent.embedded.fallback import PlainForward, choose_forward
 from rlagent.embedded.forward import CachedForward
 from rlagent.embedded.generate import Generator, Limits, Request
@@ -28,11 +29,11 @@ def tokenizer():
     return random_model.tokenizer()
 
 
-@pytest.fixture
-def generator(tokenizer):
+@pytest.fixture(params=[CompactForward, CachedForward])
+def generator(request, tokenizer):
     torch.set_num_threads(1)
     limits = Limits(1024, max_rows=32, prefill_tokens=256)
-    forward = CachedForward(random_model.model(), 1024)
+    forward = request.param(random_model.model(), 1024)
     return Generator(forward, [tokenizer.eos_token_id], tokenizer.decode, limits)
 
 
@@ -104,8 +105,8 @@ def test_a_conversation_that_goes_on_is_not_read_again(generator, reference):
 
 
 def test_lanes_that_must_shorten_their_trunk_stay_exact(generator, reference):
-    common = some_tokens(100)
-    near = common + some_tokens(40)
+    common = some_tokens(200)
+    near = common + some_tokens(60)
     requests = [Request(near + some_tokens(10), SamplingParams(max_tokens=8)) for _ in range(3)]
     run(generator, requests)
     far = [Request(common + some_tokens(50), SamplingParams(max_tokens=8)) for _ in range(3)]
@@ -302,8 +303,14 @@ def test_any_causal_model_draws_with_exact_logprobs(tokenizer, kind):
     ]
     run(generator, requests, stagger=1)
     assert max(error(reference, r) for r in requests) < 1e-3
-    cached = kind in ("llama", "qwen2", "mistral", "gpt_neox")
-    assert isinstance(forward, CachedForward) or not cached
+    expected = {
+        "llama": CompactForward,
+        "qwen2": CompactForward,
+        "mistral": CompactForward,
+        "gpt_neox": CachedForward,
+        "mamba": PlainForward,
+    }
+    assert isinstance(forward, expected.get(kind, object))
 
 
 def test_a_model_with_attention_of_its_own_goes_without_a_cache(caplog):
