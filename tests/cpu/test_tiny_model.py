@@ -2,12 +2,15 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
+from rlagent.embedded.build import __main__ as build
+from rlagent.embedded.build import sft
 from rlagent.embedded.build.data import draw
 from rlagent.embedded.build.transcripts import Teaching, Transcript, collect
 
@@ -45,6 +48,21 @@ def test_model_and_tokenizer_agree(tokenizer: PreTrainedTokenizerBase) -> None:
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id
     assert model.config.pad_token_id == tokenizer.pad_token_id
     assert tokenizer.eos_token == "<|im_end|>"
+
+
+def test_a_small_build_runs_from_problems_to_a_model_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(build, "CONVERSATIONS", 96)
+    build.build_model(tmp_path)
+    losses = [float(x) for x in re.findall(r"loss (\d+\.\d+)", capsys.readouterr().out)]
+    assert losses == sorted(losses, reverse=True)
+    assert len(losses) == sft.Schedule().epochs
+    assert {f.name for f in FOLDER.iterdir()} - {"README.md"} == {
+        f.name for f in tmp_path.iterdir()
+    }
+    model = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert model.config.vocab_size == len(AutoTokenizer.from_pretrained(tmp_path))
 
 
 def test_every_tool_is_shown_to_the_model(

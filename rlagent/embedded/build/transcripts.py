@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from agentscope.model import TrinityChatModel
+from agentscope.model import OpenAIChatModel
 from openai.types.chat import ChatCompletion
 
 from rlagent.embedded.build.problems import Problem, Tree, expression_of
@@ -132,8 +132,6 @@ def _leaves(tree: Tree) -> list[int]:
 class TeacherClient:
     """An OpenAI client that plays the given calls, one a reply, and records the last exchange."""
 
-    model_path = "teacher"
-
     def __init__(self, calls: list[Call]) -> None:
         self._calls = list(calls)
         self._result = calls[-1][1]["result"]
@@ -160,7 +158,7 @@ class TeacherClient:
 
 
 async def _converse(
-    agent: Agent, model: TrinityChatModel, problem: Problem, calls: list[Call]
+    agent: Agent, model: OpenAIChatModel, problem: Problem, calls: list[Call]
 ) -> Transcript:
     client = TeacherClient(calls)
     model.client = client
@@ -174,7 +172,7 @@ async def _collect(problems: Iterable[Problem], teaching: Teaching, seed: int) -
     plain_agent = plain_workflow()
     unaided = replace(teaching, unaided=1.0, mistaken=0.0)
     # One for all: making the client that the teacher replaces takes longer than a conversation.
-    model = TrinityChatModel(TeacherClient([("generate_response", {"result": ""})]))
+    model = OpenAIChatModel("teacher", api_key="none", stream=False)
     transcripts = []
     for problem in problems:
         plain = rng.random() < teaching.plain
