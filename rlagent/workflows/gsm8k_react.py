@@ -51,7 +51,7 @@ async def react_agent(task: dict, model: ChatModelBase) -> WorkflowOutput:
         Msg("user", task["question"], role="user"), structured_model=ResponseStructure
     )
     # Without a valid generate_response within MAX_ITERATIONS there is no metadata.
-    result = response.metadata["result"] if response.metadata else None
+    result = str(response.metadata["result"]) if response.metadata else None
     accuracy = float(is_correct(result, task["answer"]))
     return WorkflowOutput(
         reward=accuracy,

@@ -7,7 +7,6 @@ two agents that the model learns from is the script in experiments/.
 import argparse
 from pathlib import Path
 
-import torch
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from rlagent.embedded.build import data, sft, tokenizer, transcripts
@@ -27,7 +26,7 @@ def export(model: Qwen3ForCausalLM, words: PreTrainedTokenizerFast, folder: Path
         eos_token_id=words.eos_token_id,
         pad_token_id=words.pad_token_id,
     )
-    model.to(torch.bfloat16).save_pretrained(folder)
+    model.bfloat16().save_pretrained(folder)
     words.save_pretrained(folder)
     for file in folder.iterdir():  # safetensors writes files that only their owner may read
         file.chmod(0o644)

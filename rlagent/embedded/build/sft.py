@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -67,9 +68,9 @@ def encode(tokenizer: PreTrainedTokenizerFast, transcripts: Sequence[Transcript]
     """The transcripts through the chat template, with its own mask of the assistant's tokens."""
     examples = []
     for transcript in transcripts:
-        encoded = tokenizer.apply_chat_template(
+        encoded: Any = tokenizer.apply_chat_template(
             transcript.messages,
-            tools=transcript.tools,
+            tools=[*transcript.tools],
             return_dict=True,
             return_assistant_tokens_mask=True,
         )

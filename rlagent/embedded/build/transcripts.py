@@ -158,7 +158,7 @@ class TeacherClient:
 
 
 async def _converse(
-    agent: Agent, model: OpenAIChatModel, problem: Problem, calls: list[Call]
+    agent: Agent, model: Any, problem: Problem, calls: list[Call]
 ) -> Transcript:
     client = TeacherClient(calls)
     model.client = client
