@@ -157,9 +157,7 @@ class TeacherClient:
         )  # fmt: skip
 
 
-async def _converse(
-    agent: Agent, model: Any, problem: Problem, calls: list[Call]
-) -> Transcript:
+async def _converse(agent: Agent, model: Any, problem: Problem, calls: list[Call]) -> Transcript:
     client = TeacherClient(calls)
     model.client = client
     await agent({"question": problem.question, "answer": problem.answer}, model)
