@@ -34,7 +34,7 @@ class StepData:
             made.append((experience, sample))
         self._experiences = [experience for experience, _ in made]
         self.samples: List[Sample] = [sample for _, sample in made]
-        self.fields: Dict[str, List[Optional[torch.Tensor]]] = {}
+        self.fields: Dict[str, Sequence[Optional[torch.Tensor]]] = {}
         self.task_ids = np.array([experience.eid.tid for experience in self._experiences])
         self.rollout_logprobs = self.optional("logprobs")
         advantages = self.optional("advantages")
