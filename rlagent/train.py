@@ -4,10 +4,8 @@ Exit status: 0 the asked steps were trained and saved; 1 the run failed; 2 the c
 wrong; 130 interrupted. Ray and torch are imported only when a run really starts.
 """
 
-import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -121,15 +119,10 @@ def _train(command: Command) -> int:
     from rlagent.config.prepare import prepare
 
     resolved = prepare(command.draft(), detect(), command.config_dirs)
+    from rlagent.run.words import same_command
     from rlagent.trinity.launch import launch
 
-    return launch(resolved, command=_again(command)).exit_code
-
-
-def _again(command: Command) -> str:
-    """Return the command that was typed, for a person to repeat."""
-    program = "rlagent train" if Path(sys.argv[0]).name == "rlagent" else "python -m rlagent.train"
-    return shlex.join([*program.split(), *command.argv])
+    return launch(resolved, command=same_command).exit_code
 
 
 if __name__ == "__main__":

@@ -222,6 +222,8 @@ def _rhythm(resolution: Resolution) -> None:
     if algorithm.save_interval == AUTO:
         tenth = max(1, int(algorithm.total_steps) // 10)
         algorithm.save_interval = recipe.save_interval or min(100, tenth)
+    if algorithm.kl_coef is None:
+        algorithm.kl_coef = recipe.kl_coef
     if algorithm.train_batch_size == AUTO and not resolution.embedded:
         # verl takes batches of one fixed size only.
         algorithm.train_batch_size = int(algorithm.batch_size) * int(algorithm.repeat_times)

@@ -54,6 +54,8 @@ class Recipe:
     max_model_len: int = 4096
     # Tokens of one response (model.max_response_tokens).
     max_response_tokens: int = 1024
+    # Weight of the KL loss (algorithm.kl_coef); null: the algorithm's own.
+    kl_coef: Optional[float] = None
     # Steps between weight syncs (algorithm.sync_interval).
     sync_interval: int = 1
     # Steps between checkpoints (algorithm.save_interval); 0: a tenth of the run, at most 100.
@@ -167,7 +169,8 @@ class AlgorithmConfig:
     recompute_old_logprobs: Union[bool, str] = AUTO
     # PPO clip range (low and high alike); null: the algorithm's own.
     clip_range: Optional[float] = None
-    # Weight of the KL loss towards the reference model; null: the algorithm's own, 0: off.
+    # Weight of the KL loss towards the reference model; null: the recipe's, else the algorithm's
+    # own; 0: off, and no reference model is kept.
     kl_coef: Optional[float] = None
     # Weight of the entropy bonus; null: the algorithm's own, 0: off.
     entropy_coef: Optional[float] = None

@@ -39,6 +39,7 @@ def prepare_data(dataset: DatasetConfig, run_dir: Path) -> None:
     )
     if done:
         return
+    training: Iterable[dict[str, Any]]
     training = rows(dataset.path, dataset.split, dataset.subset, "dataset.path")
     held_out: list[dict[str, Any]] = []
     if single and dataset.eval_split and not dataset.eval_path:
@@ -139,7 +140,7 @@ def hold_out(
     )
 
 
-def _first(found: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+def _first(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row, _ in zip(found, range(100), strict=False)]
 
 

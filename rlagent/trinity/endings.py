@@ -9,6 +9,17 @@ class StallError(RunError):
     """Nothing has happened for `run.stall_timeout` seconds."""
 
 
+class OutOfStepError(RunError):
+    """Trainer and explorer would continue from different steps; `trainer_step` is the former's."""
+
+    def __init__(self, trainer_step: int, explorer_step: int) -> None:
+        super().__init__(
+            f"the trainer continues from step {trainer_step} but the explorer from "
+            f"{explorer_step}; start anew with run.fresh=true"
+        )
+        self.trainer_step = trainer_step
+
+
 class Stopped(Exception):  # noqa: N818 - not an error: someone asked for it
     """The run was asked to stop."""
 

@@ -5,6 +5,7 @@ screen and mirror; the attempt itself is in session.py.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import logging
 import os
@@ -16,9 +17,9 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from rlagent.config.compose import to_yaml
+from rlagent.config.compose import to_mapping, to_yaml
 from rlagent.config.errors import ConfigError
 from rlagent.config.resolve import Resolved
 from rlagent.run.display import Display, make_display
@@ -27,6 +28,9 @@ from rlagent.run.mirror import Mirror, RunInfo, make_mirror
 from rlagent.run.tail import Tail
 from rlagent.trinity import decide, rewind
 from rlagent.trinity.record import make_record, read_record, write_record
+
+if TYPE_CHECKING:
+    from rlagent.trinity.session import Session
 
 EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -54,7 +58,7 @@ def launch(
     resolved: Resolved,
     workflow_func: Callable[..., Any] | None = None,
     judge_func: Callable[..., Any] | None = None,
-    command: str | None = None,
+    command: Callable[[dict[str, object]], str] | None = None,
 ) -> Outcome:
     """Train, or resume, or say that there is nothing to do.
 
@@ -62,7 +66,8 @@ def launch(
         resolved: From `rlagent.config.resolve.resolve`.
         workflow_func: The workflow as an object; None: `workflow.function` names it.
         judge_func: Likewise.
-        command: The command that runs this again, for the closing words.
+        command: Makes the command that runs this again with further overrides, for the closing
+            words; None: it takes none.
 
     Returns:
         How it ended; never raises for a failed run.
@@ -112,7 +117,7 @@ class _Driver:
         display: Display,
         workflow_func: Callable[..., Any] | None,
         judge_func: Callable[..., Any] | None,
-        command: str | None,
+        command: Callable[[dict[str, object]], str] | None,
     ) -> None:
         self.resolved = resolved
         self.config = resolved.config
@@ -148,7 +153,8 @@ class _Driver:
             state=state, exit_code=exit_code, cause=cause, pid=None, **self._success()
         )
         self._write_report()
-        where = self.mirror.finish(status) if self.mirror else None
+        # A dashboard also shows the run that failed before its first step.
+        where = (self.mirror or self._start_mirror()).finish(status)
         self.display.finish(status, self.folder, self._next_command(state), where)
         return _outcome_of(self.folder)
 
@@ -193,6 +199,7 @@ class _Driver:
             model=self.config.model.name,
             dataset=self.config.dataset.name,
             layout=str(resolved.layout),
+            versions=(read_record(self.folder) or {}).get("versions"),
         )
 
     def _attempt(self) -> None:
@@ -210,7 +217,6 @@ class _Driver:
         self.display.start(choices, self.total_steps, self.first_step)
         if self.first_step >= self.total_steps:
             self.display.message(f"all {self.total_steps} steps are trained already")
-        self._start_mirror()
         self.display.phase("starting Ray")
         with self._ray():
             config = self._build(tree)
@@ -230,22 +236,28 @@ class _Driver:
             return build.build(tree)
 
     def _drive(self, config: Any) -> None:
-        from rlagent.trinity.endings import RunError
-        from rlagent.trinity.session import Session
+        from rlagent.trinity.endings import OutOfStepError, RunError
 
-        session = Session(
-            config,
-            int(self.config.hardware.runners),
-            on_tick=self._tick,
-            on_phase=self.display.phase,
-            stall_timeout=self.config.run.stall_timeout,
-        )
+        session = self._session(config)
         try:
-            started_at = session.start()
+            try:
+                started_at = session.start()
+            except OutOfStepError as error:
+                # The newest checkpoint is damaged, and the trainer fell back to an older one.
+                session.close()
+                rewind.rewind_explorer(
+                    config.checkpoint_job_dir, config.explorer.name, error.trainer_step
+                )
+                session = self._session(config)
+                started_at = session.start()
+            ready = {"time/startup": time.monotonic() - self._began}
+            self.folder.append_metrics("driver", started_at, ready, attempt=self.attempt.number)
             if started_at != self.first_step:
                 self.display.message(f"resuming from the checkpoint of step {started_at}")
                 self.first_step = started_at
             self.folder.write_status(state="running", steps_trained=started_at)
+            # Not before: its process would take a core from those that start up.
+            self.mirror = self._start_mirror()
             evaluates = bool(config.buffer.explorer_input.eval_tasksets)
             if evaluates and started_at == 0:
                 self.measured[0] = session.evaluate(0)
@@ -261,6 +273,17 @@ class _Driver:
                 self.measured[trained] = session.evaluate(trained)
         finally:
             session.close()
+
+    def _session(self, config: Any) -> "Session":
+        from rlagent.trinity.session import Session
+
+        return Session(
+            config,
+            int(self.config.hardware.runners),
+            on_tick=self._tick,
+            on_phase=self.display.phase,
+            stall_timeout=self.config.run.stall_timeout,
+        )
 
     @contextlib.contextmanager
     def _ray(self) -> Iterator[None]:
@@ -283,26 +306,38 @@ class _Driver:
             gpus=self.resolved.layout.total_gpus if self.config.hardware.engine == "vllm" else 0,
             cpus=max(4, self.resolved.machine.cores),
         )
+        # ray.init puts a handler of its own in the place of ours.
+        self.signals.install()
         self.display.message(cluster.words())
         try:
             yield
         finally:
             ray.shutdown()
 
-    def _start_mirror(self) -> None:
+    def _start_mirror(self) -> Mirror:
         config = self.config
-        self.mirror = make_mirror(config.monitor, self.folder, self.display.message)
-        self.mirror.start(
+        mirror = make_mirror(config.monitor, self.folder, self.display.message)
+        mirror.start(
             RunInfo(
                 trial_id=self.resolved.trial_id,
                 name=self.folder.name,
                 group=config.monitor.group or config.run.name,
-                tags=(config.run.name, config.model.name, str(self.resolved.layout)),
-                config=_plain(config),
-                derived={"rollouts_per_step": self.resolved.batch.rollouts},
+                tags=(
+                    config.run.name,
+                    config.model.name,
+                    str(self.resolved.layout),
+                    *config.monitor.tags,
+                ),
+                config=to_mapping(config),
+                derived={
+                    **dataclasses.asdict(self.resolved.batch),
+                    **dataclasses.asdict(self.resolved.layout),
+                },
                 resumed_from=self.first_step or None,
+                system_stats=bool(self.resolved.machine.gpus),
             )
         )
+        return mirror
 
     def _tick(self) -> bool:
         """Look at what the actors wrote; returns whether there was anything new.
@@ -380,8 +415,8 @@ class _Driver:
         if self.command is None:
             return None
         if state != "finished":
-            return self.command
-        return f"{self.command} algorithm.total_steps={self.total_steps * 2}"
+            return self.command({})
+        return self.command({"algorithm.total_steps": self.total_steps * 2})
 
 
 def _import_session() -> None:
@@ -400,10 +435,15 @@ class _Signals:
     def interrupted(self) -> bool:
         return signal.SIGINT in self.received
 
-    def __enter__(self) -> "_Signals":
+    def install(self) -> None:
+        """Take the signals over; only the main thread can."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._receive)
+                before = signal.signal(number, self._receive)
+                self._before.setdefault(number, before)
+
+    def __enter__(self) -> "_Signals":
+        self.install()
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -471,12 +511,6 @@ def _python_path() -> str:
 
 def _is_standard_library(entry: str) -> bool:
     return entry.startswith(sys.base_prefix)
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    from rlagent.config.compose import to_mapping
-
-    return to_mapping(config)
 
 
 def _size(path: Path) -> int:

@@ -42,8 +42,13 @@ def state_at(states: list[dict[str, Any]], step: int) -> dict[str, Any] | None:
     return found[-1] if found else None
 
 
-def rewind_explorer(checkpoint_dir: str | Path, explorer_name: str) -> int:
-    """Put the explorer's state back to the trainer's newest checkpoint.
+def rewind_explorer(checkpoint_dir: str | Path, explorer_name: str, step: int | None = None) -> int:
+    """Put the explorer's state back to a checkpoint of the trainer.
+
+    Args:
+        checkpoint_dir: Where both keep their state.
+        explorer_name: The explorer's name in Trinity's configuration.
+        step: The checkpoint's step; None: the newest.
 
     Returns:
         The step from which both continue.
@@ -52,7 +57,7 @@ def rewind_explorer(checkpoint_dir: str | Path, explorer_name: str) -> int:
         RuntimeError: The explorer's state of that step is lost.
     """
     folder = Path(checkpoint_dir)
-    step = checkpoint_step(folder)
+    step = checkpoint_step(folder) if step is None else step
     meta = folder / f"{explorer_name}_meta.json"
     if step == 0:
         # Nothing was saved: also a checkpoint that was cut off while it was written.

@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from rlagent.trinity.buffer import STRATEGY, create_queue
-from rlagent.trinity.endings import RunError, StallError, Stopped, one_line
+from rlagent.trinity.endings import OutOfStepError, RunError, StallError, Stopped, one_line
 from rlagent.trinity.explorer import AgentExplorer
 from rlagent.trinity.trainer import AgentTrainer
 
@@ -59,6 +59,9 @@ class Session:
 
         Returns:
             The step that training continues from.
+
+        Raises:
+            OutOfStepError: The trainer could not use its newest checkpoint.
         """
         self.on_phase("loading the model")
         if self.config.algorithm.sample_strategy == STRATEGY:
@@ -69,10 +72,7 @@ class Session:
             {"trainer": self.trainer.prepare.remote(), "explorer": self.explorer.prepare.remote()}
         )
         if trainer_step != explorer_step:
-            raise RunError(
-                f"the trainer continues from step {trainer_step} but the explorer from "
-                f"{explorer_step}; start anew with run.fresh=true"
-            )
+            raise OutOfStepError(trainer_step, explorer_step)
         self._sync_weights()
         return trainer_step
 

@@ -244,7 +244,7 @@ def explorer(resolved: Resolved) -> dict[str, Any]:
         }
     return {
         # One slot per task of a step: the tasks of a step all run at once.
-        "runner_per_model": math.ceil(config.algorithm.batch_size / layout.engines),
+        "runner_per_model": math.ceil(int(config.algorithm.batch_size) / layout.engines),
         "concurrent_mode": "asynchronous",
         # A rollout that fails is counted, not repeated: repeating hides what goes wrong.
         "max_retry_times": 0,
@@ -276,7 +276,9 @@ def trainer(resolved: Resolved) -> dict[str, Any]:
         "save_hf_checkpoint": "last",
         "grad_clip": ours.grad_clip,
     }
-    if not embedded(config):
+    if embedded(config):
+        tree["trainer_config"] = {"seed": config.seed, "threads": config.hardware.threads}
+    else:
         tree |= {
             "use_dynamic_bsz": True,
             "max_token_len_per_gpu": config.model.max_model_len,

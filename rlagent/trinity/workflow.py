@@ -77,6 +77,7 @@ class AgentWorkflow(Workflow):
         from rlagent.trinity.recording import recorded_model
 
         function = _resolve(self.options["function"])
+        assert function is not None
         in_thread = not inspect.iscoroutinefunction(function)
         arguments = self.task.rollout_args
         generate = {"temperature": arguments.temperature, "top_p": arguments.top_p}

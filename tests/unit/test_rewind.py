@@ -42,5 +42,5 @@ def test_without_a_checkpoint_both_start_from_the_beginning(tmp_path):
 
 def test_a_lost_state_is_an_error_with_the_remedy(tmp_path):
     _checkpoint(tmp_path, 5)
-    with pytest.raises(RuntimeError, match="run.fresh=true"):
+    with pytest.raises(RuntimeError, match=r"run\.fresh=true"):
         rewind_explorer(tmp_path, "explorer")
