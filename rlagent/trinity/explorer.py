@@ -70,6 +70,8 @@ class AgentAllocator(Allocator):
 class AgentExplorer(Explorer):
     """Explores the asked steps, syncing weights between them; raises when it cannot."""
 
+    explore_step_num: int
+
     def __init__(self, config: Config, runner_processes: int) -> None:
         RunFolderMonitor.use_for(config)
         super().__init__(config)

@@ -67,6 +67,8 @@ class SharedProcesses:
 class Slot(RunnerWrapper):
     """One place for a running task."""
 
+    runner: Any
+
     def __init__(self, processes: SharedProcesses, **kwargs: Any) -> None:
         self._processes = processes
         super().__init__(**kwargs)
