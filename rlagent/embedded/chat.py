@@ -153,9 +153,7 @@ class ChatRenderer:
         key = json.dumps([messages, tools, arguments])
         known = self._cache.get(key)
         if known is None:
-            known = self.tokenizer.encode(
-                self.text(messages, tools, arguments), add_special_tokens=False
-            )
+            known = self._encode(self.text(messages, tools, arguments))
             # The rollouts of one task open with the same request; more is not worth keeping.
             if len(self._cache) >= 256:
                 self._cache.clear()
@@ -188,6 +186,15 @@ class ChatRenderer:
             )
         except Exception as error:  # Templates raise whatever they like; the caller is to blame.
             raise ChatError(f"the chat template refused the messages: {error}") from error
+
+    def _encode(self, text: str) -> List[int]:
+        try:
+            tokens = self.tokenizer.encode(text, add_special_tokens=False)
+        except (TypeError, UnicodeError) as error:
+            raise ChatError(f"the messages are not valid text: {error}") from error
+        if not tokens:
+            raise ChatError("the chat template made an empty prompt of the messages")
+        return tokens
 
     def _template_uses_tools(self) -> bool:
         template = self.template or self.tokenizer.chat_template or ""

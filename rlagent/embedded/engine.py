@@ -28,9 +28,9 @@ from rlagent.embedded.service import Service, ServiceOptions  # noqa: E402
 class EmbeddedModel(BaseInferenceModel):
     """Trinity's inference model on the CPU.
 
-    Of `config.extra_engine_args` it reads: `threads` (of torch; default: the machine's cores),
+    Of `config.extra_engine_args` it reads: `threads` (of torch),
     `dtype` (default float32), `max_num_seqs` (requests that decode together) and
-    `kv_cache_gib` (of the rows in use).
+    `kv_cache_gib` (of the rows in use; default: an eighth of the memory, 4 at most).
     """
 
     def __init__(self, config: InferenceModelConfig) -> None:
@@ -160,11 +160,11 @@ def service_options(config: InferenceModelConfig) -> ServiceOptions:
         model_path=config.model_path,
         model_name=config.model_path,
         max_model_len=config.max_model_len or 4096,
-        threads=int(extra.pop("threads", 0)) or os.cpu_count() or 1,
+        threads=int(extra.pop("threads", 0)) or default_threads(),
         dtype=extra.pop("dtype", "float32"),
         seed=config.seed + config.engine_id,
         max_rows=int(extra.pop("max_num_seqs", 128)),
-        kv_cache_bytes=int(float(extra.pop("kv_cache_gib", 4)) * 2**30),
+        kv_cache_bytes=int(float(extra.pop("kv_cache_gib", 0)) * 2**30) or default_cache_bytes(),
         chat_template=config.chat_template,
         template_arguments=template,
         reasoning=bool(config.reasoning_parser),
@@ -178,6 +178,17 @@ def service_options(config: InferenceModelConfig) -> ServiceOptions:
     if extra:
         raise ValueError(f"extra_engine_args not known to the embedded engine: {sorted(extra)}")
     return options
+
+
+def default_threads() -> int:
+    """The environment's RLAGENT_THREADS, else the machine's cores."""
+    return int(os.environ.get("RLAGENT_THREADS", 0)) or os.cpu_count() or 1
+
+
+def default_cache_bytes() -> int:
+    """An eighth of the machine's memory, 4 GiB at most."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(memory // 8, 4 << 30)
 
 
 def _or(value: Any, default: Any) -> Any:

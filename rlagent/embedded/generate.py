@@ -112,6 +112,7 @@ class Generator:
         self._random = torch.Generator().manual_seed(seed)
         self._forward = forward
         self._clock = 0
+        self._lanes = [Lane(forward.shape, np.zeros(0, dtype=np.int32), None)]
         self.clear()
 
     # ---- what others call ----
@@ -137,10 +138,11 @@ class Generator:
         Raises:
             RuntimeError: While requests hold rows.
         """
-        if getattr(self, "_lanes", None) and self.active:
+        if self.active:
             raise RuntimeError("the cache cannot be cleared while requests are decoded")
-        root = Lane(self._forward.shape, np.zeros(0, dtype=np.int32), None)
-        self._lanes: List[Lane] = [root]
+        # The first lane, without a trunk, keeps its memory, which is needed again at once.
+        root = self._lanes[0]
+        self._lanes = [root]
         self._stores: Dict[int, PrefixStore] = {id(root): self._new_store()}
         self._recent = RecentPrompts()
         for request in self.waiting:

@@ -6,7 +6,6 @@ Imports of xgrammar are late: an engine whose requests are free never pays for t
 """
 
 import json
-import sys
 from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
@@ -183,7 +182,8 @@ class Constraint:
         self._grammars = grammars
         self._drawn: List[int] = []
         self._forced: Deque[int] = deque()
-        self._look_again = sys.maxsize
+        # At the start closing takes `reserve` at most; see forced().
+        self._look_again = 2 * reserve + 32
 
     def forced(self, left: int) -> Optional[int]:
         """The only token to draw, when the budget leaves no choice; else None.
@@ -191,9 +191,9 @@ class Constraint:
         Args:
             left: Tokens that may still be drawn, the end token included.
         """
-        if not self._forced and left <= min(2 * self.reserve + 32, self._look_again):
-            closing = self.closing() if self._drawn or left <= 2 * self.reserve else ()
-            spare = left - (len(closing) or self.reserve) - self.reserve
+        if not self._forced and left <= self._look_again:
+            closing = self.closing()
+            spare = left - len(closing) - self.reserve
             if spare > 0:
                 # What takes long is to find out; half of what can be spared is safely spent.
                 self._look_again = left - (spare + 1) // 2

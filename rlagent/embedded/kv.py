@@ -125,7 +125,7 @@ class Lane:
         if rows <= have_rows and capacity <= have_capacity:
             return
         while have_rows < rows:
-            have_rows *= 2
+            have_rows += max(8, have_rows // 2)
         while have_capacity < capacity:
             have_capacity += max(64, have_capacity // 2)
         kv, tokens, lengths, used = self.kv, self.tokens, self.lengths, len(self.rows)

@@ -117,7 +117,7 @@ class ChatServer:
     async def _chat(self, http: web.Request) -> web.Response:
         try:
             body = await http.json(loads=json.loads)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadRequestError(f"the body is not JSON: {error}") from error
         return web.json_response(await self.answer(parse_chat_request(body, self.defaults)))
 

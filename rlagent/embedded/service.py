@@ -166,11 +166,12 @@ class Service:
             masker=Masker(vocab_size),
         )
         self._generation = GenerationLoop(generator)
+        grammars = Grammars(self.tokenizer, vocab_size, self._eos_ids[0])
         self._server = ChatServer(
             self._generation,
             self.tokenizer,
             ChatRenderer(self.tokenizer, options.chat_template, options.template_arguments),
-            Grammars(self.tokenizer, vocab_size, self._eos_ids[0]),
+            grammars,
             options.model_name,
             options.max_model_len,
             self._defaults(),
@@ -180,6 +181,8 @@ class Service:
         running = self._loop.create_task(self._generation.run())
         self.url = await self._server.start()
         self._ready.set()
+        # The first constrained request would otherwise wait for the import.
+        self._loop.call_soon(grammars.warm_up)
         # A generator that died is told by /health and by every answer; the port stays open.
         await self._stopping.wait()
         await self._server.stop()

@@ -121,8 +121,14 @@ def test_greedy_decoding_equals_that_of_transformers(generator, reference):
     greedy = SamplingParams(max_tokens=30, temperature=0.0)
     request = run(generator, [Request(prompt, greedy), Request(some_tokens(9), greedy)])[0]
     with torch.no_grad():
+        ids = torch.tensor([prompt])
+        # Without the mask, generate takes the padding token within a prompt for padding.
         expected = reference.generate(
-            torch.tensor([prompt]), max_new_tokens=30, do_sample=False, pad_token_id=0
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=30,
+            do_sample=False,
+            pad_token_id=0,
         )
     assert request.tokens == expected[0, len(prompt) :].tolist()
     assert error(reference, request) < 1e-4

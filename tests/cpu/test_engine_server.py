@@ -198,6 +198,9 @@ def test_a_body_that_is_not_json_and_a_wrong_path_are_refused(service):
     url = f"{service.url}/v1/chat/completions"
     assert httpx.post(url, content=b"{").status_code == 400
     assert httpx.post(url, json=[1]).status_code == 400
+    assert httpx.post(url, content="[" * 100000).status_code == 400
+    surrogate = b'{"messages": [{"role": "user", "content": "\\ud800"}]}'
+    assert httpx.post(url, content=surrogate).status_code == 400
     assert httpx.get(url).status_code == 405
     assert httpx.get(f"{service.url}/v1/nothing").status_code == 404
 
