@@ -17,10 +17,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import rlagent.embedded  # isort: skip  (sets how OpenMP waits, before torch loads it)
+
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import rlagent.embedded
 from rlagent.embedded import generate
 from rlagent.embedded.fallback import choose_forward
 from rlagent.embedded.generate import Generator, Limits, Request
