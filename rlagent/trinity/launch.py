@@ -263,7 +263,7 @@ class _Driver:
                 self.measured[0] = session.evaluate(0)
             trained = session.train() if started_at < self.total_steps else started_at
             self._tick()
-            if trained != self.total_steps:
+            if trained < self.total_steps:
                 raise RunError(
                     f"{trained} of the {self.total_steps} asked steps were trained; "
                     "the tasks ended before"
