@@ -352,7 +352,7 @@ def _layout(config: LearnConfig, wrong: set[str]) -> list[Problem]:
 def _functions(config: LearnConfig, workflow_given: bool) -> list[Problem]:
     problems = []
     workflow = config.workflow
-    if workflow.function:
+    if workflow.function and not workflow_given:
         problems += check_function(
             "workflow.function",
             workflow.function,

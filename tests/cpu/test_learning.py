@@ -1,0 +1,95 @@
+"""The shipped experiment learns on held-out tasks, with every seed, not from shuffled rewards."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlagent.run.folder import RunFolder
+from rlagent.run.stats import difference
+from tests.cpu.runs import REPOSITORY, environment, only_folder
+
+
+def _train(directory: Path, *overrides: str) -> RunFolder:
+    """The whole experiment, as `make train` runs it."""
+    words = ["+experiment=gsm8k_react", "hardware=cpu", f"run.dir={directory}/outputs", *overrides]
+    done = subprocess.run(
+        [sys.executable, "-m", "rlagent.train", *words],
+        cwd=REPOSITORY,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return only_folder(directory)
+
+
+def _evaluations(folder: RunFolder) -> list[dict[str, float]]:
+    rows = [row["metrics"] for row in folder.read_metrics("explorer")]
+    return [metrics for metrics in rows if "eval/success" in metrics]
+
+
+def _assert_learnt(folder: RunFolder) -> None:
+    first, *_, last = _evaluations(folder)
+    assert first["eval/tasks"] >= 256
+    assert last["eval/tasks"] == first["eval/tasks"]
+    assert 0.25 <= first["eval/success"] <= 0.45
+    assert first["eval/valid"] >= 0.95
+    assert last["eval/success"] >= 0.80
+    assert last["eval/valid"] >= 0.95
+    assert last["eval/success_low"] > first["eval/success_high"]
+
+
+def _assert_on_policy(folder: RunFolder) -> None:
+    rows = [row["metrics"] for row in folder.read_metrics("trainer")]
+    assert {row["sample/lag"] for row in rows} == {0.0}
+    assert max(abs(row["actor/ppo_kl"]) for row in rows) < 1e-4
+    made = {
+        row["step"]: row["metrics"]["rollout/experiences"]
+        for row in folder.read_metrics("explorer")
+        if "rollout/experiences" in row["metrics"]
+    }
+    used = {
+        row["step"]: row["metrics"]["sample/experiences"] for row in folder.read_metrics("trainer")
+    }
+    assert used == made
+
+
+def _assert_left_everything(folder: RunFolder) -> None:
+    for path in (folder.report_html, folder.reward_png, folder.config_yaml, folder.trinity_yaml):
+        assert path.stat().st_size > 0
+    exports = list(folder.checkpoints.glob("global_step_*/actor/huggingface/config.json"))
+    assert exports
+    assert folder.read_status()["state"] == "finished"
+    assert any(folder.wandb_dir.glob("offline-run-*/*.wandb"))
+
+
+def test_the_shipped_experiment_learns(tmp_path):
+    folder = _train(tmp_path)
+    _assert_learnt(folder)
+    _assert_on_policy(folder)
+    _assert_left_everything(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize("seed", [2, 3])
+def test_it_learns_with_other_seeds(tmp_path, seed):
+    _assert_learnt(_train(tmp_path, f"seed={seed}", "monitor=local"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+def test_it_does_not_learn_from_shuffled_rewards(tmp_path):
+    folder = _train(tmp_path, "algorithm.shuffle_rewards=true", "monitor=local")
+    first, *_, last = _evaluations(folder)
+    low, _ = difference(
+        first["eval/success"],
+        int(first["eval/tasks"]),
+        last["eval/success"],
+        int(last["eval/tasks"]),
+    )
+    assert low <= 0, "success rose although the rewards had nothing to do with it"

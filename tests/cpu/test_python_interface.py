@@ -1,0 +1,180 @@
+"""`learn(workflow_func, config)`: the shipped script, both kinds of configuration, both returns."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from rlagent.config.paths import asset_dir
+from tests.cpu.runs import REPOSITORY, Run, environment, only_folder
+
+SCRIPT = REPOSITORY / "experiments" / "gsm8k_react" / "train_react.py"
+
+OURS = """
+algorithm: {total_steps: 1, batch_size: 4, repeat_times: 4}
+hardware: {engine: embedded}
+dataset: {eval_tasks: 16}
+run: {name: script}
+"""
+
+NATIVE = """
+mode: both
+project: my-project
+group: my-group
+name: native
+checkpoint_root_dir: CHECKPOINTS
+algorithm:
+  algorithm_type: grpo
+  repeat_times: 4
+  optimizer: {lr: 1.0e-4}
+model: {model_path: MODEL, max_response_tokens: 160, max_model_len: 1024}
+cluster: {node_num: 1, gpu_per_node: 2}
+buffer:
+  total_epochs: 1
+  batch_size: 4
+  total_steps: 1
+  explorer_input:
+    taskset: {name: train, storage_type: file, path: DATA, split: train}
+explorer:
+  runner_per_model: 4
+  rollout_model:
+    engine_type: embedded
+    engine_num: 1
+    tensor_parallel_size: 1
+trainer: {trainer_type: embedded, total_steps: 1, save_interval: 1}
+synchronizer: {sync_method: memory, sync_interval: 1}
+monitor: {monitor_type: tensorboard}
+"""
+
+
+def _run_script(directory: Path, script: Path, timeout: float = 400) -> Run:
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=directory,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return Run(done.returncode, done.stdout + done.stderr, only_folder(directory))
+
+
+def _script(directory: Path, text: str) -> Path:
+    path = directory / "script.py"
+    path.write_text(textwrap.dedent(text))
+    return path
+
+
+def test_the_shipped_script_runs_by_itself(tmp_path):
+    copy = tmp_path / SCRIPT.name
+    copy.write_text(SCRIPT.read_text())
+    (tmp_path / "train_react.yaml").write_text(OURS)
+    result = _run_script(tmp_path, copy)
+    assert result.returncode == 0, result.output
+    assert result.status["state"] == "finished"
+    assert result.status["steps_trained"] == 1
+    # The agent without a calculator is in the tiny model's lessons too.
+    assert result.folder.read_trajectories("eval", 0)
+    assert all(row["error"] is None for row in result.folder.read_trajectories())
+
+
+@pytest.mark.slow
+def test_a_workflow_with_judge_and_logger_in_a_plain_function_trains(tmp_path):
+    (tmp_path / "config.yaml").write_text(OURS)
+    script = _script(
+        tmp_path,
+        """
+        import asyncio
+
+        from agentscope.tuner import JudgeOutput, WorkflowOutput
+
+        from rlagent import LearnConfig, learn
+
+
+        def ask(task, model, logger, auxiliary_models):
+            assert auxiliary_models == {}
+            logger.info("asking")
+            messages = [{"role": "user", "content": task["question"]}]
+            reply = asyncio.run(model(messages))
+            return WorkflowOutput(response=reply, metrics={"asked": 1.0})
+
+
+        async def judge(task, response, logger):
+            logger.info("judging")
+            return JudgeOutput(reward=float(len(str(response)) % 2), metrics={"judged": 1.0})
+
+
+        if __name__ == "__main__":
+            outcome = learn(
+                workflow_func=ask,
+                judge_func=judge,
+                config=LearnConfig.load_config("config.yaml"),
+            )
+            assert outcome.state == "finished"
+        """,
+    )
+    result = _run_script(tmp_path, script)
+    assert result.returncode == 0, result.output
+    assert result.series("rollout/asked/mean", "explorer") == {1: 1.0}
+    assert result.series("rollout/judged/mean", "explorer") == {1: 1.0}
+
+
+@pytest.mark.slow
+def test_a_native_yaml_trains_and_reaches_trinity_unchanged(tmp_path):
+    import yaml
+    from omegaconf import OmegaConf
+
+    text = NATIVE.replace("MODEL", str(asset_dir("tiny")))
+    text = text.replace("DATA", str(asset_dir("gsm8k_tiny")))
+    text = text.replace("CHECKPOINTS", str(tmp_path / "checkpoints"))
+    (tmp_path / "native.yaml").write_text(text)
+    script = _script(
+        tmp_path,
+        """
+        from rlagent import LearnConfig, learn
+        from rlagent.workflows.gsm8k_react import react_agent
+
+        if __name__ == "__main__":
+            learn(workflow_func=react_agent, config=LearnConfig.load_config("native.yaml"))
+        """,
+    )
+    result = _run_script(tmp_path, script)
+    assert result.returncode == 0, result.output
+    assert result.status["steps_trained"] == 1
+    given = yaml.safe_load(text)
+    handed_over = OmegaConf.to_container(OmegaConf.load(result.folder.trinity_yaml))
+    assert _part(given, handed_over) == given
+    assert (tmp_path / "checkpoints" / "my-project" / "my-group" / "native").is_dir()
+
+
+def _part(shape, whole):
+    """What `whole` says for the keys of `shape`."""
+    if isinstance(shape, dict):
+        return {key: _part(value, whole.get(key)) for key, value in shape.items()}
+    return whole
+
+
+@pytest.mark.slow
+def test_a_failed_run_raises_with_its_cause(tmp_path):
+    (tmp_path / "config.yaml").write_text(OURS)
+    script = _script(
+        tmp_path,
+        """
+        from rlagent import LearnConfig, learn
+
+
+        async def broken(task, model):
+            raise KeyError("no such thing")
+
+
+        if __name__ == "__main__":
+            learn(workflow_func=broken, config=LearnConfig.load_config("config.yaml"))
+        """,
+    )
+    result = _run_script(tmp_path, script)
+    assert result.returncode == 1
+    assert "LearnError" in result.output
+    assert "no such thing" in result.status["cause"]
