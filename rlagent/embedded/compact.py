@@ -83,8 +83,8 @@ class _Layer:
         self.scaling = attention.scaling
         self.before_attention = block.input_layernorm
         self.before_mlp = block.post_attention_layernorm
-        self.q_norm = getattr(attention, "q_norm", None)
-        self.k_norm = getattr(attention, "k_norm", None)
+        self.q_norm: Any = getattr(attention, "q_norm", None)
+        self.k_norm: Any = getattr(attention, "k_norm", None)
         self.into, self.into_bias = _join(attention.q_proj, attention.k_proj, attention.v_proj)
         self.out = attention.o_proj
         self.up, self.up_bias = _join(mlp.gate_proj, mlp.up_proj)

@@ -36,6 +36,7 @@ class EmbeddedModel(BaseInferenceModel):
     def __init__(self, config: InferenceModelConfig) -> None:
         super().__init__(config)
         self.model_version = 0
+        self._prepared: bool = False
         self._service: Optional[Service] = None
         self._lock = asyncio.Lock()
 
@@ -148,7 +149,7 @@ class EmbeddedModel(BaseInferenceModel):
             logprobs=torch.tensor(request.logprobs, dtype=torch.float32),
             prompt_length=len(request.prompt),
             prompt_text=self.tokenizer.decode(request.prompt),
-            response_text=self._service.text(request),
+            response_text=self._running().text(request),
         )
 
 

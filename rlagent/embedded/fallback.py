@@ -4,7 +4,7 @@ Also decides which kind of pass a model gets, by comparing logits rather than by
 """
 
 import logging
-from typing import Any, List, Sequence, Union
+from typing import Any, List, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -35,8 +35,8 @@ class PlainForward:
         for part in parts:
             part.prepare(0)
             taken = range(len(part.tokens)) if isinstance(part, Decode) else [part.row]
-            for row in taken:
-                own = part.lane.tokens[row, : part.lane.lengths[row]]
+            for index in taken:
+                own = part.lane.tokens[index, : part.lane.lengths[index]]
                 rows.append(np.concatenate((part.lane.trunk, own)))
         longest = max(len(row) for row in rows)
         ids = torch.zeros(len(rows), longest, dtype=torch.long)
@@ -86,7 +86,7 @@ def _reference(model: Any) -> Tensor:
     return model(input_ids=ids, use_cache=False).logits[0].float()
 
 
-def _difference(forward: CachedForward, expected: Tensor) -> float:
+def _difference(forward: Union[CompactForward, CachedForward], expected: Tensor) -> float:
     """Largest difference of logits over a prompt with a trunk, a further piece and single tokens.
 
     Relative to the spread of the expected ones.
@@ -98,7 +98,7 @@ def _difference(forward: CachedForward, expected: Tensor) -> float:
     lane = Lane(forward.shape, _SAMPLE[:12], root.read(0, 12).clone())
     lane.add(None)
     lane.add(None)
-    steps = [
+    steps: List[Tuple[List[int], Sequence[Part]]] = [
         ([20, 24], [Prefill(lane, 0, _SAMPLE[12:21]), Prefill(lane, 1, _SAMPLE[12:25])]),
         ([21, 25], [Decode(lane, [int(_SAMPLE[21]), int(_SAMPLE[25])])]),
         ([22, 26], [Decode(lane, [int(_SAMPLE[22]), int(_SAMPLE[26])])]),

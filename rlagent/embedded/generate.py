@@ -280,20 +280,20 @@ class Generator:
         for lane in live:
             shared = min(common_prefix(prompt, lane.trunk), len(prompt) - 1)
             worth = max(MIN_TRUNK, len(lane.trunk) // 2, len(best.trunk) + 1)
-            if lane not in fitting and shared >= worth:
+            if lane.trunk_kv is not None and lane not in fitting and shared >= worth:
                 lane.retired = True
                 return self._add_lane(prompt[:shared], lane.trunk_kv[:, :, :, :shared])
         useful = max(MIN_TRUNK, 2 * len(best.trunk))
-        shared = self._recent.branchings(prompt)
-        shared = shared[shared >= useful]
-        if not len(shared):
+        branchings = self._recent.branchings(prompt)
+        branchings = branchings[branchings >= useful]
+        if not len(branchings):
             return best
         if len(live) >= MAX_LANES:
             idle = [x for x in live if len(x.trunk) and not x.rows and x is not best]
             if not idle:
                 return best
             min(idle, key=lambda x: x.last_used).retired = True
-        return self._add_lane(prompt[: int(shared.min())], None)
+        return self._add_lane(prompt[: int(branchings.min())], None)
 
     def _add_lane(self, trunk: np.ndarray, kv: Optional[Tensor]) -> Lane:
         if kv is None:
@@ -346,7 +346,7 @@ class Generator:
 
     def _mask(self, owners: List[Request], logits: Tensor) -> None:
         constrained = [i for i, r in enumerate(owners) if r.constraint is not None]
-        if constrained:
+        if constrained and self.masker is not None:
             self.masker.apply(
                 logits,
                 constrained,

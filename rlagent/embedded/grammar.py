@@ -11,9 +11,10 @@ from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
 from torch import Tensor
 
-CALL_BEGIN = '<tool_call>\n{"name": "%s", "arguments": '
+CALL_BEGIN = '<tool_call>\n{"name": %s, "arguments": '
 CALL_END = "}\n</tool_call>"
 
+_MAX_GRAMMARS = 256
 _MAX_CLOSING_STEPS = 2048
 _UNUSUAL_SPELLING = 8
 """Tokens by which a half-written tag or key can be dearer to finish than a whole one."""
@@ -53,7 +54,7 @@ def tool_calls_tag(
         tags.append(
             {
                 "type": "tag",
-                "begin": CALL_BEGIN % function["name"],
+                "begin": CALL_BEGIN % json.dumps(function["name"], ensure_ascii=False),
                 "content": {"type": "grammar", "grammar": ebnf},
                 "end": CALL_END,
             }
@@ -95,15 +96,13 @@ class Grammars:
         specs = [(t["function"]["name"], t["function"].get("parameters")) for t in tools]
         key = json.dumps(["tools", specs, only, parallel])
         names = [only] if only is not None else [name for name, _ in specs]
-        return self._constraint(
-            key,
-            [
-                lambda compiler, name=name: compiler.compile_structural_tag(
-                    json.dumps(tool_calls_tag(tools, name, parallel))
-                )
-                for name in [only, *names]
-            ],
-        )
+
+        def compiling(name: Optional[str]) -> Callable[[Any], Any]:
+            return lambda compiler: compiler.compile_structural_tag(
+                json.dumps(tool_calls_tag(tools, name, parallel))
+            )
+
+        return self._constraint(key, [compiling(name) for name in [only, *names]])
 
     def for_schema(self, schema: Optional[Dict[str, Any]]) -> "Constraint":
         """A constraint to one JSON value of the schema; None: to any JSON.
@@ -140,11 +139,10 @@ class Grammars:
                 compiled = [compile_(self._compiler) for compile_ in compilers]
             except RuntimeError as error:
                 raise GrammarError(str(error)) from error
-            shortest = [
-                len(Constraint(xgrammar.GrammarMatcher(c), self, reserve=0).closing())
-                for c in compiled
-            ]
-            self._compiled[key] = (compiled[0], max(shortest))
+            starts = [Constraint(xgrammar.GrammarMatcher(c), self, reserve=0) for c in compiled]
+            if len(self._compiled) >= _MAX_GRAMMARS:
+                self._compiled.clear()
+            self._compiled[key] = (compiled[0], max(len(start.closing()) for start in starts))
         grammar, shortest = self._compiled[key]
         return Constraint(xgrammar.GrammarMatcher(grammar), self, shortest + _UNUSUAL_SPELLING)
 

@@ -180,7 +180,7 @@ def _tools(body: Dict[str, Any]) -> List[Dict[str, Any]]:
     for tool in tools:
         function = tool.get("function") if isinstance(tool, dict) else None
         name = function.get("name") if isinstance(function, dict) else None
-        if not isinstance(name, str) or not name:
+        if not isinstance(function, dict) or not isinstance(name, str) or not name:
             raise BadRequestError(f"a tool needs a function with a name: {tool!r:.80}", "tools")
         parameters = function.get("parameters")
         if parameters is not None and not isinstance(parameters, dict):

@@ -7,9 +7,10 @@ import dataclasses
 import json
 import time
 import uuid
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from rlagent.embedded.chat import ChatError, ChatRenderer, assistant_message
 from rlagent.embedded.generate import Request
@@ -75,7 +76,8 @@ class ChatServer:
 
     async def start(self) -> str:
         """Listen on a free port of 127.0.0.1; returns the address, as http://127.0.0.1:port."""
-        app = web.Application(client_max_size=_MAX_BODY, middlewares=[_errors_as_json])
+        errors: Any = _errors_as_json
+        app = web.Application(client_max_size=_MAX_BODY, middlewares=[errors])
         app.router.add_get("/health", self._health)
         app.router.add_get("/load", self._load)
         app.router.add_get("/v1/models", self._models)
@@ -222,7 +224,7 @@ def error_response(
 
 
 @web.middleware
-async def _errors_as_json(http: web.Request, handler: Callable) -> web.StreamResponse:
+async def _errors_as_json(http: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(http)
     except BadRequestError as error:

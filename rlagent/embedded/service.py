@@ -67,8 +67,9 @@ class Service:
         self._model: Any = None
         self._eos_ids: List[int] = []
         self._loop = asyncio.new_event_loop()
-        self._generation: Optional[GenerationLoop] = None
-        self._server: Optional[ChatServer] = None
+        # Made in the service's thread before start() returns.
+        self._generation: GenerationLoop
+        self._server: ChatServer
         self._stopping: Optional[asyncio.Event] = None
         self._ready = threading.Event()
         self._error: Optional[BaseException] = None

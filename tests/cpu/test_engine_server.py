@@ -307,9 +307,10 @@ def test_a_react_agent_gets_its_structured_answer(service):
         """
         return ToolResponse(content=[TextBlock(type="text", text="4")])
 
-    async def reply(question: str) -> Msg:
+    async def reply(question: str, tools: list) -> Msg:
         toolkit = Toolkit()
-        toolkit.register_tool_function(calculator)
+        for tool in tools:
+            toolkit.register_tool_function(tool)
         agent = ReActAgent(
             name="agent",
             sys_prompt="Solve it.",
@@ -327,11 +328,12 @@ def test_a_react_agent_gets_its_structured_answer(service):
         agent.set_console_output_enabled(False)
         return await agent.reply(Msg("user", question, "user"), structured_model=Answer)
 
-    async def several() -> list:
-        return await asyncio.gather(*[reply(f"What is {i} + 1?") for i in range(6)])
+    async def several(tools: list) -> list:
+        return await asyncio.gather(*[reply(f"What is {i} + 1?", tools) for i in range(6)])
 
-    replies = asyncio.run(several())
-    answered = [r for r in replies if r.metadata]
-    # Each call picks one of two tools at random: all twelve turns without an answer are rare.
-    assert len(answered) >= 4
-    assert all(isinstance(r.metadata["result"], str) for r in answered)
+    # With nothing else to call, the structured answer comes at once.
+    replies = asyncio.run(several([]))
+    assert all(isinstance(r.metadata["result"], str) for r in replies)
+    # A random model seldom picks it over a tool, but six agents have twelve turns each.
+    replies = asyncio.run(several([calculator]))
+    assert any(r.metadata for r in replies)
