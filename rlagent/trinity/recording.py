@@ -12,11 +12,15 @@ from rlagent.trinity import vllm_stub
 vllm_stub.install()
 
 from agentscope.model import OpenAIChatModel, TrinityChatModel  # noqa: E402
+from openai import NotGiven, Omit  # noqa: E402
+from openai.types.chat import ChatCompletion  # noqa: E402
 from trinity.common.experience import Experience  # noqa: E402
 from trinity.common.models.experience_extraction import (  # noqa: E402
     convert_api_output_to_experience,
 )
 from trinity.common.models.model import ModelWrapper  # noqa: E402
+
+_ABSENT = (NotGiven, Omit)
 
 TIMEOUT = 600.0
 """Seconds after which one call of the model is given up."""
@@ -61,7 +65,10 @@ class _Completions:
         if template:
             extra["chat_template_kwargs"] = template
         request.setdefault("logprobs", True)
-        response = await self._client.chat.completions.create(**request, extra_body=extra)
+        # The same call as `chat.completions.create`, without its walk over every message for
+        # renamed keys, of which there are none: a quarter of an agent's time.
+        body = {k: v for k, v in {**request, **extra}.items() if not isinstance(v, _ABSENT)}
+        response = await self._client.post("/chat/completions", cast_to=ChatCompletion, body=body)
         self._recorder.record(request, response)
         return response
 
