@@ -18,6 +18,9 @@ QUIET = {
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TOKENIZERS_PARALLELISM": "false",
+    # Engine, trainer and agents take turns on few cores: threads that spin while they wait for
+    # the next piece of work take them from the others.
+    "OMP_WAIT_POLICY": "PASSIVE",
     "AGENTSCOPE_DISABLE_CONSOLE_OUTPUT": "true",
     "VLLM_NO_USAGE_STATS": "1",
     "PYTHONUNBUFFERED": "1",
