@@ -6,7 +6,7 @@ takes new weights between requests. Decoding and HTTP live in their own modules.
 
 import asyncio
 import os
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from rlagent.trinity import vllm_stub
 
@@ -61,6 +61,10 @@ class EmbeddedModel(BaseInferenceModel):
     def get_model_version(self) -> int:
         """Training step of the weights in use; 0: as loaded."""
         return self.model_version
+
+    async def work_done(self) -> Tuple[float, int]:
+        """Seconds spent in forward passes and tokens generated since the start."""
+        return self._running().work_done()
 
     async def sync_model_weights(
         self, model_version: int, method: SyncMethod, timeout: float = 1200

@@ -6,6 +6,7 @@ pass of waiting.
 """
 
 import asyncio
+import time
 from collections import deque
 from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple
 
@@ -25,6 +26,8 @@ class GenerationLoop:
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
         self.error: Optional[BaseException] = None
+        # Seconds spent in forward passes so far.
+        self.busy_seconds = 0.0
         self._wake = asyncio.Event()
         self._calls: Deque[Tuple[Callable[[], Any], bool, asyncio.Future]] = deque()
         self._futures: dict = {}
@@ -35,7 +38,9 @@ class GenerationLoop:
             while True:
                 self._run_calls()
                 if self.generator.busy:
+                    began = time.perf_counter()
                     self.generator.step(admit=not self._draining)
+                    self.busy_seconds += time.perf_counter() - began
                     for _ in range(_TURNS):
                         await asyncio.sleep(0)
                 elif not self._calls:

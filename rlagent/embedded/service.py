@@ -7,7 +7,7 @@ checkpoint.
 import asyncio
 import threading
 from dataclasses import dataclass, field
-from typing import Any, Coroutine, Dict, List, Optional
+from typing import Any, Coroutine, Dict, List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -111,6 +111,10 @@ class Service:
         """
         work = self._generation.call(lambda: self._replace_weights(state), idle=True)
         await self._from_outside(work)
+
+    def work_done(self) -> Tuple[float, int]:
+        """Seconds spent in forward passes and tokens generated since the start."""
+        return self._generation.busy_seconds, self._generation.generator.generated
 
     def text(self, request: Request) -> str:
         """The text that a request drew, without special tokens."""

@@ -79,6 +79,7 @@ class AgentExplorer(Explorer):
         self.total_steps = config.buffer.total_steps
         self._runner_processes = runner_processes
         self._step_started = time.monotonic()
+        self._work_done = (0.0, 0.0)
 
     async def prepare(self) -> int:
         """Start engines and runners.
@@ -158,6 +159,8 @@ class AgentExplorer(Explorer):
             _raise_if_all_failed(result, f"the evaluation at step {step}")
         metrics = evaluation_metrics(results)
         metrics["time/eval"] = time.monotonic() - started
+        # Not counted with the next step.
+        await self._engine_work()
         self.monitor.log(metrics, step)
         return metrics
 
@@ -167,6 +170,18 @@ class AgentExplorer(Explorer):
             version = await self.synchronizer.get_latest_model_version.remote()
             if version > self.model_version:
                 await self._pull_latest_weights()
+
+    async def _engine_work(self) -> dict[str, float]:
+        """What the embedded engines did since the last call: seconds in forward passes, tokens."""
+        if self.model_type != EMBEDDED:
+            return {}
+        done = await asyncio.gather(*(model.model.work_done.remote() for model in self.models))
+        seconds, tokens = (float(sum(column)) for column in zip(*done, strict=True))
+        before, self._work_done = self._work_done, (seconds, tokens)
+        return {
+            "time/generation": (seconds - before[0]) / len(done),
+            "tokens/generated": tokens - before[1],
+        }
 
     def _remember(self) -> None:
         """Note the position in the tasks after the step just read (see rewind.py)."""
@@ -188,6 +203,7 @@ class AgentExplorer(Explorer):
         count = result["metrics"].get("experience_pipeline/experience_count", 0.0)
         metrics["rollout/experiences"] = float(count)
         metrics["time/explore_step"] = time.monotonic() - self._step_started
+        metrics.update(await self._engine_work())
         self.monitor.log(metrics, step)
 
     @classmethod
