@@ -43,7 +43,7 @@ class StepData:
 
     def optional(self, name: str) -> Optional[List[torch.Tensor]]:
         """A per-token attribute of every experience, or None if one lacks it."""
-        values = [getattr(experience, name, None) for experience in self._experiences]
+        values: List[Any] = [getattr(item, name, None) for item in self._experiences]
         if any(value is None for value in values):
             return None
         for value, sample in zip(values, self.samples, strict=True):
