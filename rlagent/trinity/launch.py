@@ -32,6 +32,9 @@ from rlagent.trinity.record import make_record, read_record, write_record
 if TYPE_CHECKING:
     from rlagent.trinity.session import Session
 
+RESERVE_BYTES = 256 << 10
+"""Kept back in the run folder, so that status and metrics can be written when the disk is full."""
+
 EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
@@ -78,6 +81,24 @@ def launch(
     config = resolved.config
     display = make_display(config.run.display)
     folder = RunFolder(Path(config.run.dir) / f"{config.run.name}-{resolved.trial_id}")
+    try:
+        return _launch_in(folder, resolved, display, workflow_func, judge_func, command)
+    except OSError as error:
+        # Inside a run every error ends in status.json; here not even that can be written.
+        cause = f"{folder.path} cannot be written: {error}"
+        print(cause, file=sys.stderr)
+        return Outcome("failed", EXIT_FAILED, cause, folder.path)
+
+
+def _launch_in(
+    folder: RunFolder,
+    resolved: Resolved,
+    display: Display,
+    workflow_func: Callable[..., Any] | None,
+    judge_func: Callable[..., Any] | None,
+    command: Callable[[dict[str, object]], str] | None,
+) -> Outcome:
+    config = resolved.config
     folder.path.mkdir(parents=True, exist_ok=True)
     with _locked(folder) as lock:
         if lock is None:
@@ -130,6 +151,7 @@ class _Driver:
         self.attempt = folder.new_attempt()
         self.signals = _Signals()
         self.mirror: Mirror | None = None
+        self._reserve = folder.path / ".reserve"
         self.first_step = 0
         self.measured: dict[int, dict[str, float]] = {}
         self._tail = Tail(folder.metrics_jsonl, _size(folder.metrics_jsonl))
@@ -149,6 +171,8 @@ class _Driver:
             logging.getLogger().removeHandler(log)
             log.close()
         state, exit_code, cause = ending
+        # On a full disk this is the room for the last words.
+        self._reserve.unlink(missing_ok=True)
         status = self.folder.write_status(
             state=state, exit_code=exit_code, cause=cause, pid=None, **self._success()
         )
@@ -184,6 +208,7 @@ class _Driver:
 
     def _first_status(self) -> dict[str, Any]:
         self.folder.point_latest()
+        self._reserve.write_bytes(bytes(RESERVE_BYTES))
         self.folder.config_yaml.write_text(to_yaml(self.config))
         resolved = self.resolved
         return self.folder.write_status(
