@@ -1,14 +1,15 @@
 """Constrained decoding: what tool_choice and response_format allow, as token masks.
 
 xgrammar compiles and follows the grammars; this module says which grammar a request needs, and
-closes a response that nears its token budget, so that a constrained response is always whole.
+lets a response that nears its token budget draw only what leaves room to close it, so that a
+constrained response is whole wherever its budget holds the shortest one.
 Imports of xgrammar are late: an engine whose requests are free never pays for them.
 """
 
 import json
-from collections import deque
-from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+import numpy as np
 from torch import Tensor
 
 CALL_BEGIN = '<tool_call>\n{"name": %s, "arguments": '
@@ -16,8 +17,8 @@ CALL_END = "}\n</tool_call>"
 
 _MAX_GRAMMARS = 256
 _MAX_CLOSING_STEPS = 2048
-_UNUSUAL_SPELLING = 8
-"""Tokens by which a half-written tag or key can be dearer to finish than a whole one."""
+_MOST_TRIED = 64
+"""Up to so many tokens are tried one by one for whether a whole response still fits after them."""
 _IN_STRING = ('"', "n", "0", "a", " ")
 _OUTSIDE = ("}", "]", ", ", ": ", '"', "0", "1", "n", "t", "f", "{", "[")
 
@@ -82,6 +83,8 @@ class Grammars:
         self.tokenizer = tokenizer
         self.vocab_size = vocab_size
         self.eos_id = eos_id
+        self.plain = np.zeros(0, dtype=np.uint32)
+        """Bitmask of the tokens that go on with a JSON string and do nothing else."""
         self._compiler: Any = None
         self._compiled: Dict[str, Tuple[Any, int]] = {}
 
@@ -123,13 +126,23 @@ class Grammars:
         import xgrammar
 
         if self._compiler is None:
-            self._compiler = xgrammar.GrammarCompiler(self._tokenizer_info(), max_threads=1)
+            texts = self._token_texts()
+            self.plain = _bitmask_of(
+                [i for i, text in enumerate(texts) if _is_plain(text)], len(texts)
+            )
+            info = xgrammar.TokenizerInfo(
+                texts,
+                xgrammar.VocabType.RAW,
+                vocab_size=self.vocab_size,
+                stop_token_ids=[self.eos_id],
+            )
+            self._compiler = xgrammar.GrammarCompiler(info, max_threads=1)
 
     def _constraint(self, key: str, compilers: Sequence[Callable[[Any], Any]]) -> "Constraint":
         """A constraint to what the first of `compilers` makes.
 
-        The others make its alternatives one by one: the longest of their shortest responses is
-        what opening one more of them can cost.
+        The others make its alternatives one by one: opening one more of them can cost as much as
+        the longest of their shortest responses, and more where it begins with a part of a token.
         """
         import xgrammar
 
@@ -142,11 +155,14 @@ class Grammars:
             starts = [Constraint(xgrammar.GrammarMatcher(c), self, reserve=0) for c in compiled]
             if len(self._compiled) >= _MAX_GRAMMARS:
                 self._compiled.clear()
-            self._compiled[key] = (compiled[0], max(len(start.closing()) for start in starts))
-        grammar, shortest = self._compiled[key]
-        return Constraint(xgrammar.GrammarMatcher(grammar), self, shortest + _UNUSUAL_SPELLING)
+            ways = [start.closing() for start in starts]
+            longest_token = max(len(self.tokenizer.decode([t])) for way in ways for t in way)
+            self._compiled[key] = (compiled[0], max(map(len, ways)) + longest_token)
+        grammar, reserve = self._compiled[key]
+        return Constraint(xgrammar.GrammarMatcher(grammar), self, reserve)
 
-    def _tokenizer_info(self) -> Any:
+    def _token_texts(self) -> List[bytes]:
+        """What each token adds to a text; empty for those that a grammar must never allow."""
         import xgrammar
 
         found = xgrammar.TokenizerInfo.from_huggingface(
@@ -154,15 +170,9 @@ class Grammars:
         )
         texts: List[bytes] = list(found.decoded_vocab)
         for token, added in self.tokenizer.added_tokens_decoder.items():
-            # An empty text is never allowed. A special token spelled inside a string would vanish
-            # from the text that is parsed.
+            # A special token spelled inside a string would vanish from the text that is parsed.
             texts[token] = b"" if added.special else added.content.encode()
-        return xgrammar.TokenizerInfo(
-            texts,
-            xgrammar.VocabType.RAW,
-            vocab_size=self.vocab_size,
-            stop_token_ids=[self.eos_id],
-        )
+        return texts
 
 
 class Constraint:
@@ -170,8 +180,8 @@ class Constraint:
 
     Args:
         matcher: xgrammar's GrammarMatcher.
-        reserve: Tokens that opening one more call or value may cost; closing begins when no more
-            than these would be left over.
+        reserve: Tokens that closing may cost more after one that opens a call or a value; nothing
+            is looked at while more than these would be left over.
     """
 
     def __init__(self, matcher: Any, grammars: Grammars, reserve: int) -> None:
@@ -179,29 +189,46 @@ class Constraint:
         self.reserve = reserve
         self._grammars = grammars
         self._drawn: List[int] = []
-        self._forced: Deque[int] = deque()
-        # At the start closing takes `reserve` at most; see forced().
+        self._way: List[int] = []
+        # At the start closing takes `reserve` at most; see allow().
         self._look_again = 2 * reserve + 32
 
-    def forced(self, left: int) -> Optional[int]:
-        """The only token to draw, when the budget leaves no choice; else None.
+    def allow(self, bitmask: Tensor, row: int, left: int) -> None:
+        """Set a row of the mask to the tokens that may come next.
+
+        Those that the grammar allows; near the end of the budget, of these only those after which
+        a whole response still fits.
 
         Args:
+            bitmask: Of xgrammar, (batch, words).
+            row: The row to set.
             left: Tokens that may still be drawn, the end token included.
         """
-        if not self._forced and left <= self._look_again:
-            closing = self.closing()
-            spare = left - len(closing) - self.reserve
-            if spare > 0:
-                # What takes long is to find out; half of what can be spared is safely spent.
-                self._look_again = left - (spare + 1) // 2
-            elif len(closing) <= left:
-                self._forced.extend(closing)
-        return self._forced[0] if self._forced else None
-
-    def fill(self, bitmask: Tensor, row: int) -> None:
-        """Set a row of the mask to the tokens that the grammar allows next."""
         self.matcher.fill_next_token_bitmask(bitmask, row)
+        if left > self._look_again:
+            return
+        closing = self.closing()
+        if self._way and len(self._way) < len(closing):
+            closing = self._way
+        spare = left - len(closing) - self.reserve
+        if spare > 0:
+            # What takes long is to find out; half of what can be spared is safely spent.
+            self._look_again = left - (spare + 1) // 2
+        elif len(closing) <= left:
+            self._way = closing
+            self._keep_what_fits(bitmask[row].numpy().view(np.uint32), left)
+
+    def _keep_what_fits(self, words: np.ndarray, left: int) -> None:
+        allowed = _tokens_of(words)
+        if len(allowed) <= _MOST_TRIED:
+            kept = [token for token in allowed if len(self.closing([token])) < left]
+            words[:] = _bitmask_of([self._way[0], *kept], 32 * len(words))
+            return
+        inside, _ = _string_state(self._grammars.tokenizer.decode(self._drawn))
+        # So much choice is within a string, whose plain characters leave the closing as it is.
+        goes_on = inside and len(self._way) < left
+        words &= self._grammars.plain if goes_on else np.uint32(0)
+        words |= _bitmask_of([self._way[0]], 32 * len(words))
 
     def accept(self, token: int) -> None:
         """Go on after a drawn token.
@@ -212,19 +239,24 @@ class Constraint:
         if not self.matcher.accept_token(token):
             raise RuntimeError(f"token {token} was drawn against the grammar")
         self._drawn.append(token)
-        if self._forced:
-            self._forced.popleft()
+        self._way = self._way[1:] if self._way[:1] == [token] else []
 
-    def closing(self) -> List[int]:
+    def closing(self, after: Sequence[int] = ()) -> List[int]:
         """A short way from here to the end of a whole response, the end token included.
 
         Closes what is open, fills required values with the shortest ones that are tried.
+
+        Args:
+            after: Tokens to draw first, which the grammar allows; they are not part of the way.
         """
         import xgrammar
 
         tokenizer, eos_id = self._grammars.tokenizer, self._grammars.eos_id
-        end = self.matcher.fork()
-        in_string, escaped = _string_state(tokenizer.decode(self._drawn))
+        start = self.matcher.fork()
+        for token in after:
+            start.accept_token(token)
+        end = start.fork()
+        in_string, escaped = _string_state(tokenizer.decode([*self._drawn, *after]))
         pieces: List[Any] = []
         for _ in range(_MAX_CLOSING_STEPS):
             if end.is_completed() or end.is_terminated():
@@ -241,11 +273,23 @@ class Constraint:
                 continue
             mask = xgrammar.allocate_token_bitmask(1, self._grammars.vocab_size)
             end.fill_next_token_bitmask(mask, 0)
-            token = _first_allowed(mask)
+            token = _tokens_of(mask[0].numpy().view(np.uint32))[0]
             end.accept_token(token)
             pieces.append(token)
             in_string, escaped = _string_state(tokenizer.decode([token]), in_string, escaped)
-        return self._as_tokens(pieces) + ([] if end.is_terminated() else [eos_id])
+        last = [] if end.is_terminated() else [eos_id]
+        return self._shortest(start, pieces) + last
+
+    def _shortest(self, start: Any, pieces: List[Any]) -> List[int]:
+        """Pieces of text and single tokens as few tokens that the grammar allows from `start`."""
+        found = self._as_tokens(pieces)
+        tokenizer = self._grammars.tokenizer
+        texts = [p if isinstance(p, str) else tokenizer.decode([p]) for p in pieces]
+        # The tokenizer may have one token for what was found piece by piece.
+        whole: List[int] = tokenizer.encode("".join(texts), add_special_tokens=False)
+        if len(whole) < len(found) and all(start.accept_token(token) for token in whole):
+            return whole
+        return found
 
     def _as_tokens(self, pieces: List[Any]) -> List[int]:
         """Pieces of text and single tokens as tokens; texts that meet are encoded together."""
@@ -291,17 +335,9 @@ class Masker:
         import xgrammar
 
         bitmask = xgrammar.allocate_token_bitmask(logits.shape[0], self.vocab_size)
-        free = []
         for row, constraint, tokens_left in zip(rows, constraints, left, strict=True):
-            token = constraint.forced(tokens_left)
-            if token is None:
-                constraint.fill(bitmask, row)
-                free.append(row)
-            else:
-                logits[row] = float("-inf")
-                logits[row, token] = 0.0
-        if free:
-            xgrammar.apply_token_bitmask_inplace(logits, bitmask, indices=free)
+            constraint.allow(bitmask, row, tokens_left)
+        xgrammar.apply_token_bitmask_inplace(logits, bitmask, indices=list(rows))
 
 
 def _any_json(compiler: Any) -> Any:
@@ -320,10 +356,25 @@ def _string_state(text: str, inside: bool = False, escaped: bool = False) -> Tup
     return inside, escaped
 
 
-def _first_allowed(bitmask: Tensor) -> int:
-    """The lowest token id that a bitmask of one row allows."""
-    for word, bits in enumerate(bitmask[0].tolist()):
-        if bits:
-            bits &= 0xFFFFFFFF
-            return word * 32 + (bits & -bits).bit_length() - 1
-    raise RuntimeError("the grammar allows no token")
+def _is_plain(text: bytes) -> bool:
+    """Whether a token only adds characters to a JSON string: it neither ends nor escapes."""
+    try:
+        read = text.decode()
+    except UnicodeDecodeError:
+        return False
+    return read.isprintable() and bool(read) and not set(read) & {'"', "\\"}
+
+
+def _bitmask_of(tokens: Sequence[int], size: int) -> np.ndarray:
+    """A row of a bitmask over `size` tokens, uint32 words, with these tokens allowed."""
+    bits = np.zeros(-(-size // 32) * 32, dtype=np.uint8)
+    bits[list(tokens)] = 1
+    return np.packbits(bits, bitorder="little").view(np.uint32)
+
+
+def _tokens_of(words: np.ndarray) -> List[int]:
+    """The tokens that a row of a bitmask allows."""
+    found: List[int] = np.flatnonzero(
+        np.unpackbits(words.view(np.uint8), bitorder="little")
+    ).tolist()
+    return found
