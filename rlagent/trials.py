@@ -59,13 +59,20 @@ def run_process(arguments: Sequence[str]) -> int:
     the terminal, a termination of this process is passed on.
     """
     process = subprocess.Popen(arguments)
-    before = signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(number))
     interrupted = False
+
+    def pass_on(number: int, frame: object) -> None:
+        nonlocal interrupted
+        # The trial ends in its own way, with status 1: its siblings must not start all the same.
+        interrupted = True
+        process.send_signal(number)
+
+    before = signal.signal(signal.SIGTERM, pass_on)
     try:
         while True:
             try:
                 code = process.wait()
-                return INTERRUPTED if interrupted or code == -signal.SIGTERM else code
+                return INTERRUPTED if interrupted else code
             except KeyboardInterrupt:
                 interrupted = True
     finally:

@@ -143,7 +143,7 @@ WAITS = """
 import signal, sys, time
 def end(number, frame):
     print("ended by itself", flush=True)
-    sys.exit(130)
+    sys.exit(1)  # As a run does that was asked to stop.
 signal.signal(signal.SIGINT, end)
 signal.signal(signal.SIGTERM, end)
 print("started", flush=True)
@@ -152,7 +152,7 @@ signal.pause()
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_trial_is_waited_for_not_killed(sent: signal.Signals, tmp_path) -> None:
+def test_an_interrupted_trial_is_waited_for_and_ends_the_sweep(sent: signal.Signals, tmp_path) -> None:
     trial = tmp_path / "trial.py"
     trial.write_text(WAITS)
     code = "import sys; from rlagent.trials import run_process\n"
