@@ -53,7 +53,7 @@ def key_source(environ: Mapping[str, str] = os.environ) -> str | None:
             continue
         try:
             found = netrc.netrc(str(path)).authenticators(host)
-        except netrc.NetrcParseError:
+        except (netrc.NetrcParseError, OSError, UnicodeDecodeError):
             # wandb cannot read such a file either, so it holds no usable key.
             continue
         if found and found[2]:

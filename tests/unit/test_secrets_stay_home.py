@@ -36,6 +36,15 @@ def test_a_key_in_netrc_counts_for_its_server_only(tmp_path):
     assert wandb_access("auto", {**home, "WANDB_BASE_URL": "https://w.example"}).mode == "offline"
 
 
+def test_a_netrc_that_cannot_be_read_holds_no_key(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(path)
+
+    (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password sesame\n")
+    monkeypatch.setattr("rlagent.run.wandb_access.netrc.netrc", refuse)
+    assert wandb_access("auto", {"HOME": str(tmp_path)}).mode == "offline"
+
+
 def test_no_key_means_offline_and_a_word_of_ours_wins_over_wandb_mode(tmp_path):
     home = {"HOME": str(tmp_path)}
     assert wandb_access("auto", home).mode == "offline"
