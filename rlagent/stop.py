@@ -100,9 +100,11 @@ def _open_process(folder: RunFolder, pid: int | None) -> int | None:
 def _await_end(folder: RunFolder, descriptor: int, pid: int | None, timeout: float) -> int:
     """Wait for the process to end, then say how the run did."""
     began = time.monotonic()
-    if not _ended(descriptor, min(PATIENCE, timeout)):
+    patience = min(PATIENCE, timeout)
+    # After its last word the driver still writes the report: SIGTERM would cut that off.
+    if not _ended(descriptor, patience) and folder.read_status().get("state") not in ENDED:
         signal.pidfd_send_signal(descriptor, signal.SIGTERM)
-    if not _ended(descriptor, timeout - min(PATIENCE, timeout)):
+    if not _ended(descriptor, timeout - patience):
         print(
             f"{folder.name} has not ended after {duration(timeout)}; it may be within a long "
             f"step. Ask again, or end process {pid} by force: kill -9 {pid}",

@@ -50,6 +50,22 @@ def test_a_run_is_asked_and_its_end_is_told(driver, capsys):
 
 
 @pytest.mark.parametrize("driver", [False], indirect=True)
+def test_a_driver_that_has_said_its_last_word_is_not_cut_off(driver, monkeypatch):
+    folder, process = driver
+    ask = RunFolder.request_stop
+
+    def ask_and_end(self):
+        ask(self)
+        self.write_status(state="stopped", cause="stopped on request", pid=None)
+
+    monkeypatch.setattr(RunFolder, "request_stop", ask_and_end)
+    signals = []
+    monkeypatch.setattr("rlagent.stop.signal.pidfd_send_signal", lambda *sent: signals.append(sent))
+    stop(folder, timeout=0.3)
+    assert signals == []
+
+
+@pytest.mark.parametrize("driver", [False], indirect=True)
 def test_a_driver_that_does_not_end_in_time_is_told_and_left_alone(driver, capsys):
     folder, process = driver
     assert stop(folder, timeout=0.2) == 1
