@@ -13,7 +13,6 @@ OBJECT_STORE_BYTES = 1 << 30
 """Largest object store of a Ray that is started here: weights and experiences of one step."""
 
 QUIET = {
-    # One host, one user: a token would keep later drivers of the same user out.
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
