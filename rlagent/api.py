@@ -1,6 +1,7 @@
 """The Python interface: `learn(workflow_func, config)`. Everything heavy is imported on use."""
 
 import copy
+import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +48,7 @@ def learn(
     missing = {"task", "model"} - set(inspect.signature(workflow_func).parameters)
     if missing:
         raise TypeError(
-            f"workflow_func {workflow_func.__name__!r} must take the arguments task and model; "
+            f"workflow_func {_qualified(workflow_func)!r} must take the arguments task and model; "
             f"missing: {', '.join(sorted(missing))}"
         )
     config = copy.deepcopy(config)
@@ -63,5 +64,15 @@ def learn(
 
 def _name(function: Callable[..., Any]) -> str:
     """`file:function`; the module would be `__main__` in every script."""
-    file = inspect.getsourcefile(inspect.unwrap(function)) or function.__module__
-    return f"{Path(file).stem}:{function.__qualname__}"
+    code = getattr(inspect.unwrap(_inner(function)), "__code__", None)
+    file = code.co_filename if code else type(function).__module__
+    return f"{Path(file).stem}:{_qualified(function)}"
+
+
+def _qualified(function: Callable[..., Any]) -> str:
+    """The name of a function; of a partial one that of what it calls, of an object its class."""
+    return getattr(_inner(function), "__qualname__", type(function).__qualname__)
+
+
+def _inner(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function.func if isinstance(function, functools.partial) else function

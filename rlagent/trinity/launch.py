@@ -107,7 +107,7 @@ def _launch_in(
             )
             print(cause, file=sys.stderr)
             return Outcome("failed", EXIT_FAILED, cause, folder.path)
-        record = make_record(resolved, workflow_func)
+        record = make_record(resolved, workflow_func, judge_func)
         decision = decide.decide(
             status=folder.read_status(),
             old=read_record(folder),
@@ -153,7 +153,6 @@ class _Driver:
         self.mirror: Mirror | None = None
         self._reserve = folder.path / ".reserve"
         self.first_step = 0
-        self.measured: dict[int, dict[str, float]] = {}
         self._tail = Tail(folder.metrics_jsonl, _size(folder.metrics_jsonl))
         self._began = time.monotonic()
         self._last_step_at: float | None = None
@@ -285,7 +284,7 @@ class _Driver:
             self.mirror = self._start_mirror()
             evaluates = bool(config.buffer.explorer_input.eval_tasksets)
             if evaluates and started_at == 0:
-                self.measured[0] = session.evaluate(0)
+                session.evaluate(0)
             trained = session.train() if started_at < self.total_steps else started_at
             self._tick()
             if trained < self.total_steps:
@@ -295,7 +294,7 @@ class _Driver:
                 )
             self.folder.write_status(steps_trained=trained)
             if evaluates:
-                self.measured[trained] = session.evaluate(trained)
+                session.evaluate(trained)
         finally:
             session.close()
 

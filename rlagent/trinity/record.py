@@ -3,6 +3,7 @@
 Written at the first attempt; a later one of the same trial compares.
 """
 
+import functools
 import hashlib
 import inspect
 import json
@@ -30,13 +31,18 @@ PACKAGES = (
 FILE = "record.json"
 
 
-def make_record(resolved: Resolved, workflow: Callable[..., Any] | None) -> dict[str, Any]:
+def make_record(
+    resolved: Resolved,
+    workflow: Callable[..., Any] | None,
+    judge: Callable[..., Any] | None = None,
+) -> dict[str, Any]:
     """The record of a run that would start now."""
+    named = resolved.config.workflow
     return {
         "layout": str(resolved.layout),
         "model": resolved.config.model.path,
         "versions": {name: _version(name) for name in PACKAGES},
-        "workflow": _workflow_fingerprint(resolved.config.workflow.function, workflow),
+        "workflow": _source_fingerprint((named.function, workflow), (named.judge, judge)),
         "dataset": _dataset_fingerprint(resolved),
     }
 
@@ -69,11 +75,34 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _workflow_fingerprint(spec: str, function: Callable[..., Any] | None) -> str | None:
-    if function is not None:
-        file = inspect.getsourcefile(inspect.unwrap(function))
-        return _digest([Path(file)]) if file else None
-    return _digest([locate(spec).file]) if spec else None
+def _source_fingerprint(*functions: tuple[str | None, Callable[..., Any] | None]) -> str | None:
+    """Of the sources of functions, each given as an object or else by its name; None without."""
+    texts = []
+    for spec, function in functions:
+        if function is not None:
+            texts.append(source_of(function))
+        elif spec:
+            texts.append(locate(spec).file.read_bytes())
+    known = list(dict.fromkeys(text for text in texts if text))
+    return hashlib.sha256(b"".join(known)).hexdigest()[:16] if known else None
+
+
+def source_of(function: Callable[..., Any]) -> bytes:
+    """The file that a function stands in, or its own lines where there is no such file, as in a
+    notebook; nothing where not even those are known."""
+    if isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    if not inspect.isroutine(function):
+        # An object that can be called: what it does stands in its class.
+        function = type(function)
+    try:
+        file = inspect.getsourcefile(function)
+        if file and Path(file).is_file():
+            return Path(file).read_bytes()
+        return inspect.getsource(function).encode()
+    except (OSError, TypeError):
+        return b""
 
 
 def _dataset_fingerprint(resolved: Resolved) -> str:
