@@ -257,7 +257,7 @@ class Learner:
         @torch.no_grad()
         def score(batches: List[MicroBatch]) -> None:
             for batch in batches:
-                flat = scorer(batch, data.samples).logprobs
+                flat = scorer(batch, data.samples, allowed=data.allowed).logprobs
                 sizes = [len(data.samples[m].actions) for m in batch.members]
                 for member, values in zip(batch.members, flat.split(sizes), strict=True):
                     sample = data.samples[member]
@@ -302,7 +302,7 @@ class Learner:
         gaps: List[torch.Tensor] = []
         for batch in batches:
             members = batch.members
-            scores = self.scorer(batch, data.samples, self.objective.entropy_gradient)
+            scores = self.scorer(batch, data.samples, self.objective.entropy_gradient, data.allowed)
             mask = data.action_mask(members)
             fields = {"action_mask": mask}
             logprob = scores.logprobs.new_zeros(mask.shape).masked_scatter(mask, scores.logprobs)

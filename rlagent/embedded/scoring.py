@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
+from rlagent.embedded.allowed import forbidden, of_actions
 from rlagent.embedded.batch import MicroBatch, Row, Sample, make_sample
 
 KEPT_LOGITS = 64 * 2**20
@@ -58,20 +59,24 @@ class _TokenScores(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, hidden, weight, bias, targets, temperature, entropy_gradient):
+    def forward(ctx, hidden, weight, bias, targets, temperature, entropy_gradient, masks):
         chunks = _chunk_bounds(hidden.shape[0], weight.shape[0])
         keep = hidden.shape[0] * weight.shape[0] <= KEPT_LOGITS
         logprobs = hidden.new_empty(hidden.shape[0])
         entropy = hidden.new_empty(hidden.shape[0])
         kept = []
         for low, high in chunks:
-            logs = _log_softmax(hidden[low:high], weight, bias, temperature)
+            mask = None if masks is None else masks[low:high]
+            logs = _log_softmax(hidden[low:high], weight, bias, temperature, mask)
             logprobs[low:high] = logs.gather(1, targets[low:high, None]).squeeze(1)
             probabilities = logs.exp()
+            if mask is not None:
+                # Of a probability of 0, p log p is 0, not NaN.
+                logs.masked_fill_(probabilities == 0, 0.0)
             entropy[low:high] = -logs.mul_(probabilities).sum(1)
             if keep:
                 kept.append(probabilities)
-        ctx.save_for_backward(hidden, weight, bias, targets, entropy, *kept)
+        ctx.save_for_backward(hidden, weight, bias, targets, entropy, masks, *kept)
         ctx.chunks, ctx.temperature, ctx.entropy_gradient = chunks, temperature, entropy_gradient
         if not entropy_gradient:
             ctx.mark_non_differentiable(entropy)
@@ -79,7 +84,7 @@ class _TokenScores(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, logprob_gradient, entropy_gradient):
-        hidden, weight, bias, targets, entropy, *kept = ctx.saved_tensors
+        hidden, weight, bias, targets, entropy, masks, *kept = ctx.saved_tensors
         hidden_gradient = torch.empty_like(hidden)
         weight_gradient = torch.zeros_like(weight)
         bias_gradient = None if bias is None else torch.zeros_like(bias)
@@ -88,7 +93,8 @@ class _TokenScores(torch.autograd.Function):
             if kept:
                 gradient = kept[number]
             else:
-                gradient = _log_softmax(rows, weight, bias, ctx.temperature).exp_()
+                mask = None if masks is None else masks[low:high]
+                gradient = _log_softmax(rows, weight, bias, ctx.temperature, mask).exp_()
             outer = logprob_gradient[low:high, None]
             if ctx.entropy_gradient:
                 slope = torch.special.xlogy(gradient, gradient)
@@ -104,7 +110,7 @@ class _TokenScores(torch.autograd.Function):
             weight_gradient.addmm_(gradient.t(), rows)
             if bias_gradient is not None:
                 bias_gradient += gradient.sum(0)
-        return hidden_gradient, weight_gradient, bias_gradient, None, None, None
+        return hidden_gradient, weight_gradient, bias_gradient, None, None, None, None
 
 
 def _chunk_bounds(rows: int, vocabulary: int) -> List[Tuple[int, int]]:
@@ -112,10 +118,12 @@ def _chunk_bounds(rows: int, vocabulary: int) -> List[Tuple[int, int]]:
     return [(low, min(low + size, rows)) for low in range(0, rows, size)]
 
 
-def _log_softmax(hidden, weight, bias, temperature):
+def _log_softmax(hidden, weight, bias, temperature, masks):
     logits = torch.nn.functional.linear(hidden, weight, bias)
     if temperature != 1.0:
         logits /= temperature
+    if masks is not None:
+        logits.masked_fill_(forbidden(masks, logits.shape[1]), float("-inf"))
     return torch.log_softmax(logits, dim=-1)
 
 
@@ -142,22 +150,40 @@ class Scorer:
         self.abilities = abilities or find_abilities(model)
 
     def __call__(
-        self, batch: MicroBatch, samples: Sequence[Sample], entropy_gradient: bool = False
+        self,
+        batch: MicroBatch,
+        samples: Sequence[Sample],
+        entropy_gradient: bool = False,
+        allowed: Optional[Sequence[Optional[np.ndarray]]] = None,
     ) -> Scores:
-        """Score the actions of all members of a micro-batch."""
+        """Score the actions of all members of a micro-batch.
+
+        Args:
+            batch: What runs together.
+            samples: All samples of the step; the batch names its members.
+            entropy_gradient: Whether the entropy is differentiable.
+            allowed: Per sample what a grammar allowed (see allowed.py); scores are then those of
+                the distribution after its mask. None: all were free.
+        """
         rows, columns, targets = _gather_indices(batch, samples)
+        masks = None if allowed is None else of_actions(allowed, samples, batch.members)
         if self.abilities.splits_head:
             hidden = self._hidden_states(batch)
             picked = hidden[rows, columns]
             head = self.model.get_output_embeddings()
             logprobs, entropy = _TokenScores.apply(
-                picked, head.weight, head.bias, targets, self.temperature, entropy_gradient
+                picked, head.weight, head.bias, targets, self.temperature, entropy_gradient, masks
             )
             return Scores(logprobs, entropy)
         logits = self.model(input_ids=_suffixes(batch), use_cache=False).logits
-        logs = torch.log_softmax(logits[rows, columns].float() / self.temperature, dim=-1)
+        picked = logits[rows, columns].float() / self.temperature
+        if masks is not None:
+            picked = picked.masked_fill(forbidden(masks, picked.shape[1]), float("-inf"))
+        logs = torch.log_softmax(picked, dim=-1)
         logprobs = logs.gather(1, targets[:, None]).squeeze(1)
         kept = logs if entropy_gradient else logs.detach()
+        if masks is not None:
+            kept = kept.masked_fill(kept == float("-inf"), 0.0)
         return Scores(logprobs, -(kept * kept.exp()).sum(1))
 
     def _hidden_states(self, batch: MicroBatch) -> torch.Tensor:

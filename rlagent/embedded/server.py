@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from rlagent.embedded import allowed
 from rlagent.embedded.chat import ChatError, ChatRenderer, assistant_message
 from rlagent.embedded.generate import Request
 from rlagent.embedded.grammar import GrammarError, Grammars
@@ -202,6 +203,8 @@ class ChatServer:
         }
         if chat.return_token_ids:
             choice["token_ids"] = request.tokens
+            if request.constraint is not None and request.tokens:
+                choice["allowed_tokens"] = allowed.encode(request.constraint.allowed)
         return choice
 
     def _logprobs(self, request: Request) -> List[Dict[str, Any]]:

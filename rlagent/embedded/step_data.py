@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 import torch
 
+from rlagent.embedded.allowed import decode
 from rlagent.embedded.batch import Sample, make_sample
 from rlagent.embedded.objective import Extent
 
@@ -19,6 +20,8 @@ class StepData:
         samples: One per experience with at least one action.
         fields: Per name a list with one tensor of the response's length per sample, or None.
         task_ids: Task of each sample.
+        allowed: Per sample what a grammar allowed at each token of the response (allowed.py),
+            None where the response was free.
         rollout_logprobs: As the rollout engine recorded them; None if one sample lacks them.
     """
 
@@ -37,6 +40,10 @@ class StepData:
         self.fields: Dict[str, Sequence[Optional[torch.Tensor]]] = {}
         self.task_ids = np.array([experience.eid.tid for experience in self._experiences])
         self.rollout_logprobs = self.optional("logprobs")
+        self.allowed = [
+            _allowed(experience, sample)
+            for experience, sample in zip(self._experiences, self.samples, strict=True)
+        ]
         advantages = self.optional("advantages")
         if advantages is not None:
             self.fields["advantages"] = advantages
@@ -112,3 +119,8 @@ class StepData:
         """True at tokens of the response, shape (samples, longest response)."""
         lengths = torch.tensor([self.samples[i].response_length for i in indices])
         return torch.arange(int(lengths.max()))[None, :] < lengths[:, None]
+
+
+def _allowed(experience: Any, sample: Sample) -> Optional[np.ndarray]:
+    text = (experience.info or {}).get("allowed_tokens")
+    return None if text is None else decode(text, sample.response_length)

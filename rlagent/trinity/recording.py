@@ -38,7 +38,13 @@ class Recorder:
     def record(self, request: dict[str, Any], response: Any) -> None:
         """Keep one call; the conversation is that of the last one."""
         self.calls += 1
-        self.experiences.extend(convert_api_output_to_experience(response))
+        experiences = convert_api_output_to_experience(response)
+        for experience, choice in zip(experiences, response.choices, strict=True):
+            # Sent by the embedded engine for constrained responses; its trainer reads it.
+            allowed = getattr(choice, "allowed_tokens", None)
+            if allowed is not None:
+                experience.info = {**(experience.info or {}), "allowed_tokens": allowed}
+        self.experiences.extend(experiences)
         message = response.choices[0].message
         reply: dict[str, Any] = {"role": "assistant", "content": message.content}
         if message.tool_calls:
@@ -98,18 +104,26 @@ _clients: dict[str, Any] = {}
 _prototypes: dict[str, TrinityChatModel] = {}
 
 
-def _new_client(model: ModelWrapper) -> Any:
+def _new_client(model: ModelWrapper, shared: bool) -> Any:
+    import httpx
     import openai
 
     if not model.api_address:
         raise RuntimeError("the rollout engine has no address; was the runner prepared?")
+    if shared:
+        # httpx's own pool takes five times as long per call with a hundred calls under way.
+        http_client = openai.DefaultAioHttpClient(timeout=TIMEOUT)
+    else:
+        # A thread may run one event loop after the other, and nobody closes its client: each
+        # connection ends with its call.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        http_client = openai.DefaultAsyncHttpxClient(timeout=TIMEOUT, limits=limits)
     client = openai.AsyncOpenAI(
         base_url=f"{model.api_address}/v1",
         api_key=model.api_key,
         timeout=TIMEOUT,
         max_retries=1,
-        # httpx's own pool takes five times as long per call with a hundred calls under way.
-        http_client=openai.DefaultAioHttpClient(timeout=TIMEOUT),
+        http_client=http_client,
     )
     client.model_path = model.config.model_path
     return client
@@ -128,8 +142,8 @@ def recorded_model(
     """
     address = str(model.api_address)
     if shared and address not in _clients:
-        _clients[address] = _new_client(model)
-    client = _clients[address] if shared else _new_client(model)
+        _clients[address] = _new_client(model, shared=True)
+    client = _clients[address] if shared else _new_client(model, shared=False)
     extra_body: dict[str, Any] = {"return_token_ids": True}
     if model.config.enable_thinking is not None:
         extra_body["chat_template_kwargs"] = {"enable_thinking": model.config.enable_thinking}

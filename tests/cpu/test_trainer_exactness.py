@@ -135,7 +135,7 @@ def test_the_output_layer_has_the_gradients_of_autograd(bias, kept, monkeypatch)
     targets = torch.randint(0, 30, (11,))
 
     def quick(hidden, weight, bias):
-        return scoring._TokenScores.apply(hidden, weight, bias, targets, 1.3, True)
+        return scoring._TokenScores.apply(hidden, weight, bias, targets, 1.3, True, None)
 
     leaves = [value for value in inputs if value is not None]
     assert torch.autograd.gradcheck(lambda *some: quick(*some, *inputs[len(some) :]), leaves)
