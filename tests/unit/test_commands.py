@@ -152,7 +152,9 @@ signal.pause()
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_trial_is_waited_for_and_ends_the_sweep(sent: signal.Signals, tmp_path) -> None:
+def test_an_interrupted_trial_is_waited_for_and_ends_the_sweep(
+    sent: signal.Signals, tmp_path
+) -> None:
     trial = tmp_path / "trial.py"
     trial.write_text(WAITS)
     code = "import sys; from rlagent.trials import run_process\n"

@@ -51,7 +51,7 @@ def test_a_run_is_asked_and_its_end_is_told(driver, capsys):
 
 @pytest.mark.parametrize("driver", [False], indirect=True)
 def test_a_driver_that_has_said_its_last_word_is_not_cut_off(driver, monkeypatch):
-    folder, process = driver
+    folder, _ = driver
     ask = RunFolder.request_stop
 
     def ask_and_end(self):
