@@ -8,12 +8,14 @@ to know the class, and would pay its seconds for nothing.
 """
 
 import asyncio
+import contextvars
 import functools
 import inspect
 import math
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from rlagent.trinity import vllm_stub
@@ -37,6 +39,11 @@ warnings.filterwarnings("ignore", message=".*TrinityChatModel is deprecated.*")
 
 _kept: Counter[str] = Counter()
 """Training conversations kept so far, by step; per process."""
+
+
+_threads = ThreadPoolExecutor(max_workers=1000, thread_name_prefix="workflow")
+"""For functions that are not async. asyncio's own pool has a few threads per core: rollouts, which
+mostly wait, would queue there, and those that hang after a timeout would block it for good."""
 
 
 class WorkflowResultError(ValueError):
@@ -204,7 +211,8 @@ async def _call(
     names = inspect.signature(function).parameters
     arguments = {**arguments, **{k: v for k, v in optional.items() if k in names}}
     if in_thread:
-        result = await asyncio.to_thread(function, **arguments)
+        bound = functools.partial(contextvars.copy_context().run, function, **arguments)
+        result = await asyncio.get_running_loop().run_in_executor(_threads, bound)
     else:
         result = function(**arguments)
     return await result if inspect.isawaitable(result) else result
