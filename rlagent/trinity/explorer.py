@@ -78,7 +78,7 @@ class AgentExplorer(Explorer):
         self.model_allocator = AgentAllocator(config.explorer)
         self.total_steps = config.buffer.total_steps
         self._runner_processes = runner_processes
-        self._step_started = time.monotonic()
+        self._began: dict[int, float] = {}
         self._work_done = (0.0, 0.0)
 
     async def prepare(self) -> int:
@@ -110,7 +110,8 @@ class AgentExplorer(Explorer):
             RolloutFailedError: Every rollout of a step failed.
         """
         while self.total_steps is None or self.explore_step_num < self.total_steps:
-            self._step_started = time.monotonic()
+            # With lag a step ends after the next one has begun.
+            self._began[self.explore_step_num + 1] = time.monotonic()
             try:
                 going_on = await self.explore_step()
             except StopAsyncIteration:
@@ -202,7 +203,7 @@ class AgentExplorer(Explorer):
         metrics["rollout/failed_share"] = 1 - result["completed"] / result["rollouts"]
         count = result["metrics"].get("experience_pipeline/experience_count", 0.0)
         metrics["rollout/experiences"] = float(count)
-        metrics["time/explore_step"] = time.monotonic() - self._step_started
+        metrics["time/explore_step"] = time.monotonic() - self._began.pop(step)
         metrics.update(await self._engine_work())
         self.monitor.log(metrics, step)
 
