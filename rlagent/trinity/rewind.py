@@ -6,7 +6,6 @@ trainer's checkpoint is put back.
 """
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,21 @@ def remember(checkpoint_dir: str | Path, state: dict[str, Any]) -> None:
 
 
 def checkpoint_step(checkpoint_dir: str | Path) -> int:
-    """Step of the trainer's newest checkpoint; 0 without one."""
+    """Step of the trainer's newest checkpoint; 0 without one.
+
+    Raises:
+        RuntimeError: The note of it is damaged.
+    """
+    note = Path(checkpoint_dir) / ITERATION_FILE
     try:
-        return int((Path(checkpoint_dir) / ITERATION_FILE).read_text().strip())
+        return int(note.read_text().strip())
     except FileNotFoundError:
         return 0
+    except ValueError:
+        raise RuntimeError(
+            f"{note} holds no step number, as after a full disk: write the step of the newest "
+            "whole checkpoint into it, or start anew with run.fresh=true"
+        ) from None
 
 
 def state_at(states: list[dict[str, Any]], step: int) -> dict[str, Any] | None:
@@ -74,8 +83,3 @@ def rewind_explorer(checkpoint_dir: str | Path, explorer_name: str, step: int | 
         )
     write_atomically(meta, json.dumps(state, indent=2))
     return step
-
-
-def forget(checkpoint_dir: str | Path) -> None:
-    """Remove everything a run could be resumed from."""
-    shutil.rmtree(checkpoint_dir, ignore_errors=True)

@@ -40,6 +40,12 @@ def test_without_a_checkpoint_both_start_from_the_beginning(tmp_path):
     assert not (tmp_path / "explorer_meta.json").exists()
 
 
+def test_a_damaged_note_of_the_newest_checkpoint_is_an_error_with_the_remedy(tmp_path):
+    (tmp_path / ITERATION_FILE).write_text("")
+    with pytest.raises(RuntimeError, match=r"holds no step number.*run\.fresh=true"):
+        rewind_explorer(tmp_path, "explorer")
+
+
 def test_a_lost_state_is_an_error_with_the_remedy(tmp_path):
     _checkpoint(tmp_path, 5)
     with pytest.raises(RuntimeError, match=r"run\.fresh=true"):
