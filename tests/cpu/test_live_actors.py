@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ray import cloudpickle
 
 from rlagent.config.command import parse_command
@@ -68,6 +69,7 @@ def _name(policy_loss: str) -> str:
     return POLICY_LOSS_FN.get(policy_loss).__module__
 
 
+@pytest.mark.slow
 def test_explorer_buffer_algorithm_and_synchronizer_are_trinitys(tmp_path: Path, monkeypatch):
     from rlagent.trinity import session
 

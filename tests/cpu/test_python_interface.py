@@ -68,6 +68,7 @@ def _script(directory: Path, text: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_shipped_script_runs_by_itself(tmp_path):
     copy = tmp_path / SCRIPT.name
     copy.write_text(SCRIPT.read_text())
