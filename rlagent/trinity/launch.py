@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import sysconfig
 import threading
 import time
 import traceback
@@ -527,14 +528,16 @@ def _driver_log(path: Path) -> logging.Handler:
 
 def _python_path() -> str:
     """What workers need to find the modules that this process found, the working directory too."""
-    here = [os.getcwd(), *(entry for entry in sys.path if entry)]
-    unique = dict.fromkeys(entry for entry in here if not entry.endswith(".zip"))
-    site = tuple(entry for entry in unique if "site-packages" not in entry)
-    return os.pathsep.join(entry for entry in site if not _is_standard_library(entry))
-
-
-def _is_standard_library(entry: str) -> bool:
-    return entry.startswith(sys.base_prefix)
+    # The standard library and its extension modules.
+    own = (sysconfig.get_path("stdlib"), sysconfig.get_config_var("DESTSHARED"))
+    entries = dict.fromkeys([os.getcwd(), *(entry for entry in sys.path if entry)])
+    return os.pathsep.join(
+        entry
+        for entry in entries
+        if entry not in own
+        and not entry.endswith(".zip")
+        and not {"site-packages", "dist-packages"} & set(Path(entry).parts)
+    )
 
 
 def _size(path: Path) -> int:
