@@ -41,7 +41,7 @@ class RunInfo:
     # Numbers that follow from the configuration, such as experiences per step.
     derived: dict[str, Any] = field(default_factory=dict)
     # The checkpoint's step that this attempt starts from: later rows of earlier attempts are
-    # superseded. None: nothing is.
+    # superseded. 0: it starts over, all are. None: nothing is.
     resumed_from: int | None = None
     # Whether W&B samples CPU, memory and GPUs; costs a little of a small CPU.
     system_stats: bool = False

@@ -118,10 +118,14 @@ class Desk:
 def current_rows(
     rows: list[dict[str, Any]], attempt: int, resumed_from: int | None
 ) -> list[dict[str, Any]]:
-    """Leave out what earlier attempts did after the checkpoint that this attempt starts from."""
+    """Leave out what earlier attempts did after the checkpoint that this attempt starts from.
+
+    One that starts from step 0 also measures that step again.
+    """
     if resumed_from is None:
         return rows
-    return [row for row in rows if row.get("attempt", 1) >= attempt or row["step"] <= resumed_from]
+    kept = resumed_from if resumed_from > 0 else -1
+    return [row for row in rows if row.get("attempt", 1) >= attempt or row["step"] <= kept]
 
 
 def open_sink(spec: dict[str, Any], folder: RunFolder) -> tuple[Sink, int]:

@@ -21,7 +21,7 @@ class OutOfStepError(RunError):
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: someone asked for it
-    """The run was asked to stop."""
+    """The run was asked to stop; the message says what could not be saved, if anything."""
 
 
 def one_line(error: BaseException) -> str:

@@ -86,7 +86,7 @@ def launch(
         return _launch_in(folder, resolved, display, workflow_func, judge_func, command)
     except OSError as error:
         # Inside a run every error ends in status.json; here not even that can be written.
-        cause = f"{folder.path} cannot be written: {error}"
+        cause = f"the run folder {folder.path} cannot be used: {error}"
         print(cause, file=sys.stderr)
         return Outcome("failed", EXIT_FAILED, cause, folder.path)
 
@@ -116,12 +116,13 @@ def _launch_in(
             total_steps=int(config.algorithm.total_steps),
             fresh=config.run.fresh,
         )
+        if decision.action is decide.Action.REFUSE:
+            print(decision.words, file=sys.stderr)
+            return Outcome("failed", EXIT_FAILED, decision.words, folder.path)
         if decision.words:
             display.message(decision.words)
         if decision.action is decide.Action.NOTHING:
             return _outcome_of(folder)
-        if decision.action is decide.Action.REFUSE:
-            return Outcome("failed", EXIT_FAILED, decision.words, folder.path)
         if decision.action is decide.Action.ANEW:
             _set_aside(folder)
         if read_record(folder) is None:
@@ -154,8 +155,10 @@ class _Driver:
         self.mirror: Mirror | None = None
         self._reserve = folder.path / ".reserve"
         self.first_step = 0
+        # The same once the actors agree on it; None: what earlier attempts did still counts.
+        self.resumed_from: int | None = None
         self._tail = Tail(folder.metrics_jsonl, _size(folder.metrics_jsonl))
-        self._began = time.monotonic()
+        self._started = time.time()
         self._last_step_at: float | None = None
         self._tokens = 0.0
         self._activity = 0
@@ -188,12 +191,17 @@ class _Driver:
 
         try:
             self._attempt()
-        except Stopped:
+        except Stopped as stopped:
+            lost = str(stopped)
+            if lost:
+                self.display.message(lost)
+            lost = f"; {lost}" if lost else ""
             if self.signals.interrupted:
-                return "interrupted", EXIT_INTERRUPTED, "interrupted (Ctrl+C)"
-            return "stopped", EXIT_FAILED, "stopped on request"
+                return "interrupted", EXIT_INTERRUPTED, f"interrupted (Ctrl+C){lost}"
+            return "stopped", EXIT_FAILED, f"stopped on request{lost}"
         except KeyboardInterrupt:
-            return "interrupted", EXIT_INTERRUPTED, "interrupted twice; nothing was saved"
+            cause = "interrupted twice; the step under way was not saved"
+            return "interrupted", EXIT_INTERRUPTED, cause
         except ConfigError as error:
             logging.getLogger("rlagent").error(traceback.format_exc())
             return "failed", EXIT_CONFIG, "; ".join(str(problem) for problem in error.problems)
@@ -219,7 +227,7 @@ class _Driver:
             attempt=self.attempt.number,
             trial_id=resolved.trial_id,
             pid=os.getpid(),
-            started=time.time(),
+            started=self._started,
             experiment=self.config.run.name,
             model=self.config.model.name,
             dataset=self.config.dataset.name,
@@ -275,8 +283,9 @@ class _Driver:
                 )
                 session = self._session(config)
                 started_at = session.start()
-            ready = {"time/startup": time.monotonic() - self._began}
+            ready = {"time/startup": time.time() - self._started}
             self.folder.append_metrics("driver", started_at, ready, attempt=self.attempt.number)
+            self.resumed_from = started_at
             if started_at != self.first_step:
                 self.display.message(f"resuming from the checkpoint of step {started_at}")
                 self.first_step = started_at
@@ -298,6 +307,8 @@ class _Driver:
                 session.evaluate(trained)
         finally:
             session.close()
+            # A step may have ended while a stop waited for it.
+            self._look()
 
     def _session(self, config: Any) -> "Session":
         from rlagent.trinity.session import Session
@@ -337,7 +348,8 @@ class _Driver:
         try:
             yield
         finally:
-            ray.shutdown()
+            if not cluster.found:
+                ray.shutdown()
 
     def _start_mirror(self) -> Mirror:
         config = self.config
@@ -358,7 +370,7 @@ class _Driver:
                     **dataclasses.asdict(self.resolved.batch),
                     **dataclasses.asdict(self.resolved.layout),
                 },
-                resumed_from=self.first_step or None,
+                resumed_from=self.resumed_from,
                 system_stats=bool(self.resolved.machine.gpus),
             )
         )
@@ -372,9 +384,7 @@ class _Driver:
         """
         from rlagent.trinity.endings import Stopped
 
-        rows = self._tail.new_rows()
-        if rows:
-            self._take(rows)
+        rows = self._look()
         asked = self.signals.received or self.folder.stop_requested()
         if asked and not self.signals.stopping:
             self.signals.stopping = True
@@ -384,23 +394,25 @@ class _Driver:
         self._activity = activity
         return moved
 
-    def _take(self, rows: list[dict[str, Any]]) -> None:
+    def _look(self) -> list[dict[str, Any]]:
+        """Take the rows that the actors wrote since the last look, and show them."""
+        rows = self._tail.new_rows()
         for row in rows:
-            metrics = row["metrics"]
             if row["role"] == "trainer":
-                self._step_trained(row["step"], metrics)
-        more = self._tail.new_rows()
-        rows = [*rows, *more]
-        self.display.update(rows)
-        if self.mirror:
-            self.mirror.log(rows)
+                self._step_trained(row)
+        if rows:
+            shown = [*rows, *self._tail.new_rows()]
+            self.display.update(shown)
+            if self.mirror:
+                self.mirror.log(shown)
+        return rows
 
-    def _step_trained(self, step: int, metrics: dict[str, float]) -> None:
+    def _step_trained(self, row: dict[str, Any]) -> None:
         """Note the speed of a step in a row of the driver's own, and how far the run is."""
-        now = time.monotonic()
+        step, now, metrics = row["step"], row["time"], row["metrics"]
         ours: dict[str, float] = {}
         if self._last_step_at is None:
-            ours["time/start_to_first_step"] = now - self._began
+            ours["time/start_to_first_step"] = now - self._started
         else:
             seconds = now - self._last_step_at
             ours["time/step"] = seconds

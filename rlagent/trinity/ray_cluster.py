@@ -33,8 +33,10 @@ class Cluster:
 
     # Where its head is, as `host:port`.
     address: str
-    # Whether this process started it, and so ends it.
+    # Whether it was started for this run, and so ends with it.
     started: bool
+    # Whether this process had connected to it before, and so stays connected.
+    found: bool = False
 
     def words(self) -> str:
         """One line for people."""
@@ -89,7 +91,7 @@ def connect(
         "logging_level": "ERROR",
     }
     if ray.is_initialized():
-        return Cluster(ray.get_runtime_context().gcs_address, started=False)
+        return Cluster(ray.get_runtime_context().gcs_address, started=False, found=True)
     address = address_to_join(hardware)
     if address:
         if address != "auto" and "://" not in address and not _answers(address):

@@ -87,14 +87,16 @@ class Session:
 
         Returns:
             The last step trained.
+
+        Raises:
+            Stopped: When asked to; says what could not be saved, if anything.
         """
         self.on_phase("training")
         refs = {"explorer": self.explorer.explore.remote(), "trainer": self.trainer.train.remote()}
         try:
             return self._wait(refs, until="trainer")[1]
         except Stopped:
-            self._stop_training(refs["trainer"])
-            raise
+            raise Stopped(self._stop_training(refs["trainer"])) from None
 
     def close(self) -> None:
         """End the actors; those that they made end with them."""
@@ -123,10 +125,18 @@ class Session:
         self._wait({"trainer": self.trainer.sync_weight.remote()})
         self._wait({"explorer": self.explorer.sync_weight.remote()})
 
-    def _stop_training(self, training: Any) -> None:
+    def _stop_training(self, training: Any) -> str:
+        """Let the step under way end with a checkpoint; returns why there is none, or ''."""
         self.on_phase("stopping: the step under way ends, then its checkpoint is written")
         self.trainer.request_stop.remote()
-        ray.wait([training], timeout=GRACE)
+        done, _ = ray.wait([training], timeout=GRACE)
+        if not done:
+            return f"the step under way took longer than {GRACE:g} s and was not saved"
+        try:
+            _result("trainer", training)
+        except RunError as error:
+            return f"the step under way was not saved: {error}"
+        return ""
 
     def _wait(self, refs: dict[str, Any], until: str | None = None) -> list[Any]:
         """Wait for results while ticking.

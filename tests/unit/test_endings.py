@@ -1,0 +1,60 @@
+"""How the driver words and counts the end of a run that was asked to stop."""
+
+import signal
+
+import pytest
+
+from rlagent.config.compose import Draft
+from rlagent.config.machine import Machine
+from rlagent.config.prepare import prepare
+from rlagent.run.display import SilentDisplay
+from rlagent.run.folder import RunFolder
+from rlagent.run.mirror_process import current_rows
+from rlagent.trinity.endings import Stopped
+from rlagent.trinity.launch import _Driver
+from tests.configured import configured
+
+
+@pytest.fixture
+def driver(tmp_path):
+    config = configured("hardware=cpu", "monitor=local")
+    resolved = prepare(Draft(config, []), Machine((), 2, 8.0))
+    folder = RunFolder(tmp_path / "demo-0123abcd")
+    return _Driver(resolved, folder, SilentDisplay(), None, None, None)
+
+
+def test_a_stop_that_could_not_save_says_so(driver, monkeypatch):
+    def stop():
+        raise Stopped("the step under way was not saved")
+
+    monkeypatch.setattr(driver, "_attempt", stop)
+    assert driver._guarded() == (
+        "stopped",
+        1,
+        "stopped on request; the step under way was not saved",
+    )
+    driver.signals.received.append(signal.SIGINT)
+    state, code, cause = driver._guarded()
+    assert (state, code) == ("interrupted", 130)
+    assert cause.endswith("(Ctrl+C); the step under way was not saved")
+
+
+def test_speed_is_told_from_when_steps_ended_not_from_when_they_were_seen(driver):
+    for step in (1, 2, 3):
+        driver.folder.append_metrics("trainer", step, {"tokens/trained": 100.0})
+    rows = driver.folder.read_metrics("trainer")
+    for row, at in zip(rows, (5.0, 7.0, 12.0), strict=True):
+        driver._step_trained({**row, "time": driver._started + at})
+    ours = [row["metrics"] for row in driver.folder.read_metrics("driver")]
+    assert ours[0]["time/start_to_first_step"] == pytest.approx(5.0)
+    assert [round(row["time/step"], 3) for row in ours[1:]] == [2.0, 5.0]
+    assert [round(row["tokens/per_second"], 3) for row in ours[1:]] == [50.0, 20.0]
+    assert driver.folder.read_status()["steps_trained"] == 3
+
+
+def test_a_dashboard_gets_what_still_counts_of_earlier_attempts():
+    rows = [{"attempt": 1, "step": step} for step in range(4)]
+    assert current_rows(rows, 2, None) == rows
+    assert current_rows(rows, 2, 2) == rows[:3]
+    assert current_rows(rows, 2, 0) == []
+    assert current_rows(rows, 1, 0) == rows
