@@ -251,7 +251,7 @@ class _Driver:
         if self.first_step >= self.total_steps:
             self.display.message(f"all {self.total_steps} steps are trained already")
         self.display.phase("starting Ray")
-        with self._ray():
+        with self._ray(tree["ray_namespace"]):
             config = self._build(tree)
             build.attach_workflow(
                 config,
@@ -322,7 +322,7 @@ class _Driver:
         )
 
     @contextlib.contextmanager
-    def _ray(self) -> Iterator[None]:
+    def _ray(self, namespace: str) -> Iterator[None]:
         import ray
 
         from rlagent.trinity import ray_cluster
@@ -333,7 +333,7 @@ class _Driver:
         importing.start()
         cluster = ray_cluster.connect(
             self.config.hardware,
-            namespace=f"rlagent-{self.folder.name}",
+            namespace=namespace,
             env={
                 "RLAGENT_THREADS": threads,
                 "PYTHONPATH": _python_path(),

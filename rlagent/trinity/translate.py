@@ -5,6 +5,7 @@ build.py. Keys keep Trinity's names; a key is written only where it differs from
 or where being explicit helps the reader of trinity.yaml.
 """
 
+import hashlib
 import math
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def to_trinity(resolved: Resolved, run_dir: str | Path, attempt: int = 1) -> dic
     run_dir = Path(run_dir)
     native = getattr(resolved.composed, "native", None)
     if native:
-        return native_tree(native, resolved, run_dir)
+        return native_tree(native, resolved, run_dir, attempt)
     workflow = workflow_args(config, run_dir, attempt)
     tree: dict[str, Any] = {
         "mode": "colocate" if resolved.layout.colocated and not embedded(config) else "both",
@@ -43,7 +44,7 @@ def to_trinity(resolved: Resolved, run_dir: str | Path, attempt: int = 1) -> dic
         "group": "",
         "name": CHECKPOINTS,
         "checkpoint_root_dir": str(run_dir),
-        "ray_namespace": f"rlagent-{run_dir.name}",
+        "ray_namespace": namespace(run_dir, attempt),
         "continue_from_checkpoint": True,
         "ignore_validator_suggestions": True,
         "algorithm": algorithm(config),
@@ -59,12 +60,14 @@ def to_trinity(resolved: Resolved, run_dir: str | Path, attempt: int = 1) -> dic
     return merge(tree, config.trinity)
 
 
-def native_tree(native: dict[str, Any], resolved: Resolved, run_dir: Path) -> dict[str, Any]:
+def native_tree(
+    native: dict[str, Any], resolved: Resolved, run_dir: Path, attempt: int
+) -> dict[str, Any]:
     """A native configuration, completed where it says nothing and a run needs it."""
     total_steps = resolved.config.algorithm.total_steps
     needed = {
         "checkpoint_root_dir": str(run_dir / CHECKPOINTS),
-        "ray_namespace": f"rlagent-{run_dir.name}",
+        "ray_namespace": namespace(run_dir, attempt),
         "cluster": cluster(resolved),
         "buffer": {"total_steps": total_steps},
         "explorer": {
@@ -76,6 +79,16 @@ def native_tree(native: dict[str, Any], resolved: Resolved, run_dir: Path) -> di
         "monitor": {"monitor_type": MONITOR_TYPE},
     }
     return merge(needed, native)
+
+
+def namespace(run_dir: Path, attempt: int) -> str:
+    """Where Ray keeps the names of an attempt's actors.
+
+    On a shared cluster the same trial may run from another folder, and Trinity's synchronizer
+    outlives a driver that was killed: neither may be taken for this attempt's own.
+    """
+    place = hashlib.sha256(str(run_dir.absolute()).encode()).hexdigest()[:6]
+    return f"rlagent-{run_dir.name}-{place}-{attempt}"
 
 
 def embedded(config: LearnConfig) -> bool:

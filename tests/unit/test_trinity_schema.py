@@ -1,5 +1,7 @@
 """Trinity's schema, as read from its source."""
 
+from pathlib import Path
+
 import pytest
 
 from rlagent.config.machine import GPU, Machine
@@ -49,3 +51,14 @@ def test_what_we_give_to_trinity_fits_its_schema(hardware: str, monitor: str) ->
     overrides = [f"hardware={hardware}", f"monitor={monitor}"]
     resolved = prepare(drafted(*overrides), machine, plan_only=True)
     assert check_trinity(translate.to_trinity(resolved, "/tmp/run")) == []
+
+
+def test_attempts_and_folders_share_no_actors() -> None:
+    run = Path("/tmp/a/demo-0123abcd")
+    names = {
+        translate.namespace(run, 1),
+        translate.namespace(run, 2),
+        translate.namespace(Path("/tmp/b/demo-0123abcd"), 1),
+    }
+    assert len(names) == 3
+    assert all(name.startswith("rlagent-demo-0123abcd-") for name in names)
