@@ -8,6 +8,7 @@ from rlagent.config.machine import GPU, Machine
 from rlagent.config.prepare import prepare
 from rlagent.config.spec import find, keys_of
 from rlagent.config.trinity_schema import algorithm_types, check_trinity, trinity_spec
+from rlagent.trinity.translate import namespace
 from tests.configured import drafted
 
 
@@ -56,9 +57,9 @@ def test_what_we_give_to_trinity_fits_its_schema(hardware: str, monitor: str) ->
 def test_attempts_and_folders_share_no_actors() -> None:
     run = Path("/tmp/a/demo-0123abcd")
     names = {
-        translate.namespace(run, 1),
-        translate.namespace(run, 2),
-        translate.namespace(Path("/tmp/b/demo-0123abcd"), 1),
+        namespace(run, 1),
+        namespace(run, 2),
+        namespace(Path("/tmp/b/demo-0123abcd"), 1),
     }
     assert len(names) == 3
     assert all(name.startswith("rlagent-demo-0123abcd-") for name in names)
