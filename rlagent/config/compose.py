@@ -27,7 +27,12 @@ from rlagent.config.schema import LearnConfig
 from rlagent.config.spec import build, spec_of, validate
 from rlagent.config.trinity_schema import check_trinity
 
-OPEN_NODES = ("trinity", "workflow.args")
+OPEN_NODES = (
+    "trinity",
+    "workflow.args",
+    "algorithm.advantage_args",
+    "algorithm.policy_loss_args",
+)
 """Nodes whose keys are not ours to name: settable without `+`."""
 
 SPEC = spec_of(LearnConfig)

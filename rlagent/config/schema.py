@@ -177,10 +177,10 @@ class AlgorithmConfig:
     # token-mean, seq-mean-token-sum, seq-mean-token-mean or seq-mean-token-sum-norm;
     # null: the algorithm's own.
     loss_agg_mode: Optional[str] = None
-    # Arguments of Trinity's advantage function; null: its own defaults.
-    advantage_args: Optional[Dict[str, Any]] = None
-    # Arguments of Trinity's policy loss function; null: its own defaults.
-    policy_loss_args: Optional[Dict[str, Any]] = None
+    # Arguments of Trinity's advantage function; what is left out keeps its own default.
+    advantage_args: Dict[str, Any] = field(default_factory=dict)
+    # Arguments of Trinity's policy loss function; likewise.
+    policy_loss_args: Dict[str, Any] = field(default_factory=dict)
     # Learning-rate schedule: constant or cosine.
     lr_schedule: str = "constant"
     # Steps of linear warm-up.

@@ -64,6 +64,13 @@ def test_trinity_settings_and_workflow_arguments_need_no_plus() -> None:
     assert config.workflow.args == {"hint": "short"}
 
 
+def test_arguments_of_trinitys_functions_need_no_plus_and_join_those_of_the_preset() -> None:
+    made = compose(["algorithm=dapo", "algorithm.policy_loss_args.clip_range_low=0.1"])
+    assert made.algorithm.policy_loss_args == {"clip_range_low": 0.1, "clip_range_high": 0.28}
+    made = compose(["algorithm.advantage_args={epsilon: 1e-5}"])
+    assert made.algorithm.advantage_args == {"epsilon": 1e-5}
+
+
 def test_all_mistakes_of_a_command_line_are_found_at_once() -> None:
     found = refusals(
         "model=tinyy",
