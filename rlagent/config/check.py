@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from rlagent.config.contradictions import number_contradictions, request_contradictions
 from rlagent.config.errors import Problem, raise_if_any
 from rlagent.config.functions import (
     JUDGE_ARGUMENTS,
@@ -56,6 +57,8 @@ def _not_negative(value: Any) -> bool:
 
 # Key, test of a value that is neither auto nor null, what is allowed.
 _RANGES: list[tuple[str, _Test, str]] = [
+    # What numpy and torch both take as a seed.
+    ("seed", lambda v: 0 <= v < 2**32, "must be at least 0 and below 4294967296"),
     ("model.max_model_len", _positive, "must be at least 1"),
     ("model.max_response_tokens", _positive, "must be at least 1"),
     ("model.temperature", _positive, "must be above 0"),
@@ -106,6 +109,12 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "run.display": (AUTO, "live", "plain", "none"),
 }
 
+_NOT_EMPTY = {
+    "model.path": "give a hub id, a folder, or auto",
+    "dataset.path": "give a hub id, a folder, or auto",
+    "run.dir": "give a folder, such as outputs, or . for this one",
+}
+
 # Keys typed number-or-text: text other than `auto` is a mistake that no type catches.
 _AUTO_KEYS = (
     "model.max_model_len",
@@ -150,10 +159,11 @@ def check(config: LearnConfig, workflow_given: bool = False) -> list[Problem]:
     if wrong_types:
         # Made in Python rather than composed; ranges of wrong types mean nothing.
         return wrong_types
-    problems = _values(config)
+    problems = value_problems(config)
     wrong = {problem.key for problem in problems}
-    problems += [found for found in _contradictions(config) if found.key not in wrong]
-    problems += _algorithm(config)
+    found = number_contradictions(config) + request_contradictions(config)
+    problems += [problem for problem in found if problem.key not in wrong]
+    problems += algorithm_problems(config)
     problems += _layout(config, wrong)
     problems += _functions(config, workflow_given)
     problems += check_trinity(config.trinity)
@@ -171,7 +181,8 @@ def _spec() -> Spec:
     return spec_of(LearnConfig)
 
 
-def _values(config: LearnConfig) -> list[Problem]:
+def value_problems(config: LearnConfig) -> list[Problem]:
+    """Return which single values are out of range or not among the choices."""
     problems = []
     for key in _AUTO_KEYS:
         value = get(config, key)
@@ -187,9 +198,8 @@ def _values(config: LearnConfig) -> list[Problem]:
         value = get(config, key)
         if value is not None and not isinstance(value, str) and not test(value):
             problems.append(Problem(key, value, message))
-    for key in ("model.path", "dataset.path"):
+    for key, remedy in _NOT_EMPTY.items():
         if not get(config, key).strip():
-            remedy = "give a hub id, a folder, or auto"
             problems.append(Problem(key, "", "must not be empty", remedy))
     for key, choices in _CHOICES.items():
         value = get(config, key)
@@ -199,86 +209,8 @@ def _values(config: LearnConfig) -> list[Problem]:
     return problems
 
 
-def _contradictions(config: LearnConfig) -> list[Problem]:
-    problems = []
-    model, algorithm = config.model, config.algorithm
-    longest, response = model.max_model_len, model.max_response_tokens
-    if isinstance(longest, int) and isinstance(response, int) and response >= longest:
-        problems.append(
-            Problem(
-                "model.max_response_tokens",
-                response,
-                f"leaves no room for a prompt within model.max_model_len={longest}",
-                "raise the one or lower the other",
-            )
-        )
-    dataset = config.dataset
-    same_place = dataset.eval_path in (None, dataset.path)
-    if dataset.eval_split == dataset.split and same_place:
-        problems.append(
-            Problem(
-                "dataset.eval_split",
-                dataset.eval_split,
-                "is the split that is trained on, so nothing would be held out",
-                "take another split, or null for no evaluation",
-            )
-        )
-    per_step = _product(algorithm.batch_size, algorithm.repeat_times)
-    fixed = algorithm.train_batch_size
-    if isinstance(fixed, int) and per_step and fixed < per_step and per_step % fixed:
-        problems.append(
-            Problem(
-                "algorithm.train_batch_size",
-                fixed,
-                f"does not divide the {per_step} rollouts of a step "
-                f"(batch_size {algorithm.batch_size} x repeat_times {algorithm.repeat_times})",
-                "take a divisor, or auto",
-            )
-        )
-    steps, warmup = algorithm.total_steps, algorithm.lr_warmup_steps
-    if isinstance(steps, int) and 0 < steps <= warmup:
-        problems.append(
-            Problem(
-                "algorithm.lr_warmup_steps",
-                warmup,
-                f"is not below algorithm.total_steps={steps}",
-            )
-        )
-    if isinstance(steps, int) and algorithm.total_epochs is not None:
-        problems.append(
-            Problem(
-                "algorithm.total_epochs",
-                algorithm.total_epochs,
-                f"algorithm.total_steps={steps} already says how long to train",
-                "set one of them",
-            )
-        )
-    if config.hardware.engine == "embedded" and config.hardware.gpus not in (0, AUTO):
-        problems.append(
-            Problem(
-                "hardware.gpus",
-                config.hardware.gpus,
-                "the embedded engine uses no GPU",
-                "hardware.logical_gpus pretends to have some",
-            )
-        )
-    if config.hardware.engine == "vllm" and config.hardware.logical_gpus:
-        problems.append(
-            Problem(
-                "hardware.logical_gpus",
-                config.hardware.logical_gpus,
-                "vLLM needs real GPUs",
-                "use hardware=cpu with logical GPUs",
-            )
-        )
-    if config.hardware.engine == "vllm" and config.hardware.gpus == 0:
-        problems.append(
-            Problem("hardware.gpus", 0, "vLLM needs at least one GPU", "use hardware=cpu")
-        )
-    return problems
-
-
-def _algorithm(config: LearnConfig) -> list[Problem]:
+def algorithm_problems(config: LearnConfig) -> list[Problem]:
+    """Return why the algorithm cannot run, by its name or for too few rollouts of a task."""
     name = config.algorithm.name
     known = algorithm_types()
     if known and name not in known:
@@ -394,7 +326,3 @@ def _names(config: LearnConfig) -> list[Problem]:
         if auxiliary.engines < 1 or auxiliary.tensor_parallel < 1:
             problems.append(Problem(key, None, "engines and tensor_parallel must be at least 1"))
     return problems
-
-
-def _product(a: Any, b: Any) -> int | None:
-    return a * b if isinstance(a, int) and isinstance(b, int) else None

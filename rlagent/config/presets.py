@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -30,6 +31,22 @@ def model_preset_of_path(path: str, config_dirs: Sequence[str] = ()) -> ModelCon
             if OmegaConf.select(OmegaConf.load(file), "path") == path:
                 return model_preset(file.stem, config_dirs)
     return None
+
+
+def overlay(preset: Any, given: Any) -> None:
+    """Set in a preset, in place, what was set beside it: every field that is not at its default.
+
+    Args:
+        preset: A dataclass of the schema.
+        given: Another one of the same class.
+    """
+    default = type(given)()
+    for item in dataclasses.fields(given):
+        value = getattr(given, item.name)
+        if dataclasses.is_dataclass(value):
+            overlay(getattr(preset, item.name), value)
+        elif value != getattr(default, item.name):
+            setattr(preset, item.name, value)
 
 
 def preset_names(group: str, config_dirs: Sequence[str] = ()) -> list[str]:

@@ -5,7 +5,6 @@ Pure: the machine is an argument, so invented ones can be tested. `KEPT` names t
 """
 
 import copy
-import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,11 +15,11 @@ from rlagent.config.estimate import LONG_RUN_MINUTES, download_gb, is_cached, ru
 from rlagent.config.identity import trial_id
 from rlagent.config.machine import Machine
 from rlagent.config.paths import BUILTIN, local_path
-from rlagent.config.presets import dataset_preset
+from rlagent.config.presets import dataset_preset, overlay
 from rlagent.config.resolution import Resolution
 from rlagent.config.resolve_model import resolve_model_and_layout
 from rlagent.config.resolved_checks import resolved_problems
-from rlagent.config.schema import AUTO, DatasetConfig, LearnConfig
+from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.layout.fit import fits
 from rlagent.layout.layout import Layout
 
@@ -163,11 +162,8 @@ def _dataset(resolution: Resolution) -> None:
         return
     model = resolution.config.model
     name = "gsm8k_tiny" if model.path == f"{BUILTIN}tiny" else "gsm8k"
-    preset, default = dataset_preset(name, resolution.config_dirs), DatasetConfig()
-    for item in dataclasses.fields(DatasetConfig):
-        value = getattr(dataset, item.name)
-        if value != getattr(default, item.name):
-            setattr(preset, item.name, value)
+    preset = dataset_preset(name, resolution.config_dirs)
+    overlay(preset, dataset)
     resolution.config.dataset = preset
     resolution.chose("dataset", f"{name}, which goes with {model.name}", "dataset=gsm8k")
 
@@ -196,14 +192,15 @@ def _steps_of_epochs(resolution: Resolution) -> int | None:
         return None
     algorithm.total_steps = 0
     steps = arithmetic(resolution.config).steps_per_epoch
-    if steps is None and not resolution.native:
-        resolution.refuse(
-            "algorithm.total_epochs",
-            algorithm.total_epochs,
-            f"the number of rows of {resolution.config.dataset.path} is not known here",
-            "set algorithm.total_steps",
-        )
-    return (steps or 0) * algorithm.total_epochs
+    if steps is not None or resolution.native:
+        return (steps or 0) * algorithm.total_epochs
+    resolution.refuse(
+        "algorithm.total_epochs",
+        algorithm.total_epochs,
+        f"the number of rows of {resolution.config.dataset.path} is not known here",
+        "set algorithm.total_steps",
+    )
+    return None
 
 
 def _engine_settings(resolution: Resolution, layout: Layout) -> None:

@@ -1,14 +1,13 @@
 """Resolving: which model is trained, and on which layout it runs."""
 
 import copy
-import dataclasses
 
 from rlagent.config.check import requested_layout
 from rlagent.config.checkpoints import read_shape, shape_problems
 from rlagent.config.paths import BUILTIN, local_path
-from rlagent.config.presets import model_preset, model_preset_of_path
+from rlagent.config.presets import model_preset, model_preset_of_path, overlay
 from rlagent.config.resolution import Resolution
-from rlagent.config.schema import AUTO, ModelConfig, Recipe
+from rlagent.config.schema import AUTO
 from rlagent.layout.choose import best_layout
 from rlagent.layout.fit import engine_gib, fits, parameters, trainer_gib
 from rlagent.layout.layout import Layout, refusals
@@ -61,11 +60,7 @@ def _take_largest_that_fits(resolution: Resolution) -> None:
 def _take_preset(resolution: Resolution, name: str) -> None:
     """Replace the model by a preset; what was set beside it stays."""
     preset = model_preset(name, resolution.config_dirs)
-    given, default = resolution.config.model, ModelConfig()
-    for item in dataclasses.fields(ModelConfig):
-        value = getattr(given, item.name)
-        if value != getattr(default, item.name):
-            setattr(preset, item.name, value)
+    overlay(preset, resolution.config.model)
     preset.shape = read_shape(preset.path) or preset.shape
     resolution.config.model = preset
 
@@ -76,7 +71,8 @@ def _complete_model(resolution: Resolution) -> None:
     if model.name == AUTO:
         preset = model_preset_of_path(model.path, resolution.config_dirs)
         model.name = preset.name if preset else model.path.rstrip("/").rsplit("/", 1)[-1]
-        if preset and model.recipe == Recipe():
+        if preset:
+            overlay(preset.recipe, model.recipe)
             model.recipe = preset.recipe
         if preset and not model.shape.layers:
             model.shape = preset.shape

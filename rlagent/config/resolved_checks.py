@@ -1,9 +1,11 @@
-"""Contradictions that only show once `auto` is filled: lengths, rows, columns, divisibility."""
+"""What only shows once `auto` is filled: what a recipe brought, rows, columns, divisibility."""
 
 import json
 from pathlib import Path
 
 from rlagent.config.batch import count_rows, split_file
+from rlagent.config.check import algorithm_problems, value_problems
+from rlagent.config.contradictions import number_contradictions
 from rlagent.config.errors import Problem
 from rlagent.config.names import did_you_mean
 from rlagent.config.paths import local_path
@@ -12,22 +14,13 @@ from rlagent.layout.layout import Layout
 
 
 def resolved_problems(config: LearnConfig, layout: Layout) -> list[Problem]:
-    """Return what contradicts itself in a resolved configuration."""
-    return _lengths(config) + _batch(config, layout) + _dataset(config)
-
-
-def _lengths(config: LearnConfig) -> list[Problem]:
-    longest, response = int(config.model.max_model_len), int(config.model.max_response_tokens)
-    if response < longest:
-        return []
-    return [
-        Problem(
-            "model.max_response_tokens",
-            response,
-            f"leaves no room for a prompt within model.max_model_len={longest}",
-            "raise the one or lower the other",
-        )
-    ]
+    """Return what is wrong in a resolved configuration."""
+    # Recipes and presets of one's own fill `auto` with whatever they hold.
+    problems = value_problems(config)
+    if problems:
+        return problems
+    problems = number_contradictions(config) + algorithm_problems(config)
+    return problems + _batch(config, layout) + _dataset(config)
 
 
 def _batch(config: LearnConfig, layout: Layout) -> list[Problem]:

@@ -109,6 +109,38 @@ def test_a_model_named_by_the_path_of_a_preset_brings_its_recipe() -> None:
     assert config.model.shape.layers == 28
 
 
+def test_one_value_of_a_recipe_can_be_set_beside_the_others() -> None:
+    for overrides in (
+        ["model.recipe.lr=1e-4"],
+        ["model.path=builtin:tiny", "model.recipe.lr=1e-4"],
+    ):
+        config = resolved(*overrides).config
+        assert (config.algorithm.lr, config.algorithm.batch_size) == (1e-4, 16)
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("model.recipe.lr=5", "algorithm.lr=5.0: must be above 0 and below 1"),
+        ("model.recipe.batch_size=0", "algorithm.batch_size=0: must be at least 1"),
+        ("model.recipe.repeat_times=1", "algorithm.repeat_times=1: multi_step_grpo compares"),
+        ("model.recipe.max_model_len=100", "leaves no room for a prompt"),
+        ("algorithm.train_batch_size=7", "does not divide the 128 rollouts"),
+        ("algorithm.lr_warmup_steps=60", "is not below algorithm.total_steps=60"),
+    ],
+)
+def test_what_a_recipe_brings_is_checked_as_what_is_written(override: str, reason: str) -> None:
+    (line,) = reasons("model=tiny", override)
+    assert reason in line
+
+
+def test_epochs_of_less_than_one_batch_are_refused(tmp_path) -> None:
+    row = json.dumps({"question": "1 + 1?", "answer": "#### 2"})
+    (tmp_path / "train.jsonl").write_text(f"{row}\n" * 3)
+    asked = [f"dataset.path={tmp_path}", "dataset.eval_split=null", "algorithm.total_epochs=1"]
+    assert any("algorithm.total_steps=0" in line for line in reasons(*asked))
+
+
 def test_the_configuration_that_was_composed_is_not_changed() -> None:
     config = configured()
     before = dataclasses.asdict(config)

@@ -1,0 +1,100 @@
+"""Settings that contradict each other.
+
+Asked twice: of what was written, where `auto` contradicts nothing, and of what `auto` became.
+"""
+
+from typing import Any
+
+from rlagent.config.errors import Problem
+from rlagent.config.schema import AUTO, LearnConfig
+
+
+def number_contradictions(config: LearnConfig) -> list[Problem]:
+    """Return which lengths, batch sizes, splits and steps contradict each other."""
+    problems = []
+    model, algorithm = config.model, config.algorithm
+    longest, response = model.max_model_len, model.max_response_tokens
+    if isinstance(longest, int) and isinstance(response, int) and response >= longest:
+        problems.append(
+            Problem(
+                "model.max_response_tokens",
+                response,
+                f"leaves no room for a prompt within model.max_model_len={longest}",
+                "raise the one or lower the other",
+            )
+        )
+    dataset = config.dataset
+    same_place = dataset.eval_path in (None, dataset.path)
+    if dataset.eval_split == dataset.split and same_place:
+        problems.append(
+            Problem(
+                "dataset.eval_split",
+                dataset.eval_split,
+                "is the split that is trained on, so nothing would be held out",
+                "take another split, or null for no evaluation",
+            )
+        )
+    per_step = _product(algorithm.batch_size, algorithm.repeat_times)
+    fixed = algorithm.train_batch_size
+    if isinstance(fixed, int) and per_step and fixed < per_step and per_step % fixed:
+        problems.append(
+            Problem(
+                "algorithm.train_batch_size",
+                fixed,
+                f"does not divide the {per_step} rollouts of a step "
+                f"(batch_size {algorithm.batch_size} x repeat_times {algorithm.repeat_times})",
+                "take a divisor, or auto",
+            )
+        )
+    steps, warmup = algorithm.total_steps, algorithm.lr_warmup_steps
+    if isinstance(steps, int) and 0 < steps <= warmup:
+        problems.append(
+            Problem(
+                "algorithm.lr_warmup_steps",
+                warmup,
+                f"is not below algorithm.total_steps={steps}",
+            )
+        )
+    return problems
+
+
+def request_contradictions(config: LearnConfig) -> list[Problem]:
+    """Return what was asked for in two ways at once; only before `auto` is filled."""
+    problems = []
+    algorithm = config.algorithm
+    if isinstance(algorithm.total_steps, int) and algorithm.total_epochs is not None:
+        problems.append(
+            Problem(
+                "algorithm.total_epochs",
+                algorithm.total_epochs,
+                f"algorithm.total_steps={algorithm.total_steps} already says how long to train",
+                "set one of them",
+            )
+        )
+    if config.hardware.engine == "embedded" and config.hardware.gpus not in (0, AUTO):
+        problems.append(
+            Problem(
+                "hardware.gpus",
+                config.hardware.gpus,
+                "the embedded engine uses no GPU",
+                "hardware.logical_gpus pretends to have some",
+            )
+        )
+    if config.hardware.engine == "vllm" and config.hardware.logical_gpus:
+        problems.append(
+            Problem(
+                "hardware.logical_gpus",
+                config.hardware.logical_gpus,
+                "vLLM needs real GPUs",
+                "use hardware=cpu with logical GPUs",
+            )
+        )
+    if config.hardware.engine == "vllm" and config.hardware.gpus == 0:
+        problems.append(
+            Problem("hardware.gpus", 0, "vLLM needs at least one GPU", "use hardware=cpu")
+        )
+    return problems
+
+
+def _product(a: Any, b: Any) -> int | None:
+    return a * b if isinstance(a, int) and isinstance(b, int) else None
