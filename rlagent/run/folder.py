@@ -182,7 +182,7 @@ class RunFolder:
     def read_status(self) -> dict[str, Any]:
         """The status as last written; empty before the first write."""
         try:
-            return json.loads(self.status_json.read_text())
+            return json.loads(self.status_json.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
 
@@ -329,7 +329,7 @@ def write_atomically(path: Path, text: str) -> None:
     """Replace a file's text so that a reader sees the old or the new one, never a part."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        fresh.write_text(text)
+        fresh.write_text(text, encoding="utf-8")
         os.replace(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)

@@ -154,7 +154,7 @@ class ProcessMirror:
             "derived": redact(info.derived),
         }
         spec_path = attempt.path / "mirror.json"
-        spec_path.write_text(json.dumps(spec, indent=2, default=str))
+        spec_path.write_text(json.dumps(spec, indent=2, default=str), encoding="utf-8")
         with (attempt.logs / "mirror.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "rlagent.run.mirror_process", str(spec_path)],

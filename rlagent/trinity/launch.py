@@ -24,7 +24,7 @@ from rlagent.config.compose import to_mapping, to_yaml
 from rlagent.config.errors import ConfigError
 from rlagent.config.resolve import Resolved
 from rlagent.run.display import Display, make_display
-from rlagent.run.folder import RunFolder
+from rlagent.run.folder import RunFolder, write_atomically
 from rlagent.run.mirror import Mirror, RunInfo, make_mirror
 from rlagent.run.tail import Tail
 from rlagent.trinity import decide, rewind
@@ -217,7 +217,7 @@ class _Driver:
     def _first_status(self) -> dict[str, Any]:
         self.folder.point_latest()
         self._reserve.write_bytes(bytes(RESERVE_BYTES))
-        self.folder.config_yaml.write_text(to_yaml(self.config))
+        write_atomically(self.folder.config_yaml, to_yaml(self.config))
         resolved = self.resolved
         return self.folder.write_status(
             state="starting",
@@ -265,7 +265,10 @@ class _Driver:
         """Trinity's Config; what its validators print goes to the log."""
         from rlagent.trinity import build
 
-        with self.attempt.driver_log.open("a") as log, contextlib.redirect_stdout(log):
+        with (
+            self.attempt.driver_log.open("a", encoding="utf-8") as log,
+            contextlib.redirect_stdout(log),
+        ):
             return build.build(tree)
 
     def _drive(self, config: Any) -> None:
@@ -445,7 +448,7 @@ class _Driver:
         except Exception as error:
             line = f"the report could not be written: {type(error).__name__}: {error}"
             self.display.message(line)
-            with self.attempt.driver_log.open("a") as log:
+            with self.attempt.driver_log.open("a", encoding="utf-8") as log:
                 log.write(traceback.format_exc())
 
     def _next_command(self, state: str) -> str | None:
@@ -532,7 +535,7 @@ def _set_aside(folder: RunFolder) -> None:
 
 def _driver_log(path: Path) -> logging.Handler:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path)
+    handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     logging.getLogger().addHandler(handler)
     return handler
