@@ -25,6 +25,9 @@ is missing, each with its remedy; 2 the configuration is wrong."""
 
 DEFAULT = "+experiment=gsm8k_react"
 
+UNREADABLE = "configuration"
+"""The row that says that rlagent itself lacks a part: no mistake in the command."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
@@ -48,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(verdict(rows, arguments))
     if all(row.state != FAIL for row in rows):
         return 0
-    return 2 if any(row.state == FAIL for row in config_rows) else 1
+    wrong = any(row.state == FAIL and row.name != UNREADABLE for row in config_rows)
+    return 2 if wrong else 1
 
 
 def configuration(arguments: Sequence[str]) -> tuple[list[Row], "Resolved | None"]:
@@ -61,7 +65,7 @@ def configuration(arguments: Sequence[str]) -> tuple[list[Row], "Resolved | None
     except ImportError as error:
         # The rows below say which part is missing, and what installs it.
         reason = f"cannot be read: {error}"
-        return [Row(FAIL, "configuration", reason, remedy="see the versions below")], None
+        return [Row(FAIL, UNREADABLE, reason, remedy="see the versions below")], None
     try:
         command = parse_command(arguments)
         resolved = prepare(command.draft(), detect(), command.config_dirs)

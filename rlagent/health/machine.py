@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlagent.config.machine import Machine
+from rlagent.config.machine import GPU, Machine, visible
 from rlagent.config.schema import HardwareConfig
 from rlagent.health.row import FAIL, OK, WARN, Row, run_python
 from rlagent.run.words import short_path
@@ -42,21 +42,25 @@ def gpu_rows(machine: Machine, resolved: "Resolved | None") -> list[Row]:
 
 
 def _gpu_memory() -> list[tuple[str, int, int]]:
-    """Name, free and total bytes of each GPU, in NVML's order."""
+    """Name, free and total bytes of each GPU that CUDA_VISIBLE_DEVICES leaves, in its order."""
     import pynvml
 
     pynvml.nvmlInit()
     try:
-        found = []
+        found, uuids = [], []
         for index in range(pynvml.nvmlDeviceGetCount()):
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
             name = pynvml.nvmlDeviceGetName(handle)
             memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
             text = name.decode() if isinstance(name, bytes) else str(name)
+            uuids.append(str(pynvml.nvmlDeviceGetUUID(handle)))
             found.append((text, int(memory.free), int(memory.total)))
-        return found
     finally:
         pynvml.nvmlShutdown()
+    # Each stands for its place in `found`.
+    places = [(uuid, GPU(str(place), 0.0)) for place, uuid in enumerate(uuids)]
+    chosen = visible(places, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return [found[int(gpu.name)] for gpu in chosen]
 
 
 def ray_row(hardware: HardwareConfig) -> Row:

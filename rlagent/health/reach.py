@@ -13,6 +13,8 @@ from rlagent.run.words import short_path
 HUB_TIMEOUT = 20.0
 """Seconds for one question to the hub, names and connections included."""
 
+TABLES = ("*.parquet", "*.arrow", "*.csv")
+
 KINDS = {"model": "models", "dataset": "datasets"}
 
 
@@ -53,13 +55,17 @@ def model_row(label: str, key: str, path: str) -> Row:
 
 
 def dataset_row(label: str, key: str, path: str, split: str, data: DatasetConfig) -> Row:
-    """A .jsonl file or a folder with {split}.jsonl, or a hub id that answers."""
+    """A .jsonl file, a folder with {split}.jsonl or tables, or a hub id that answers."""
     local = local_path(path)
     if local is None:
         return hub_row(label, key, path, "dataset")
     file = local if local.suffix == ".jsonl" else local / f"{split}.jsonl"
     if file.is_file():
         return Row(OK, label, path if path.startswith("builtin:") else short_path(file))
+    tables = [item for kind in TABLES for item in local.rglob(kind)]
+    if tables and not list(local.glob("*.jsonl")):
+        # A run hands such a folder, as cloned from the hub, to the datasets library.
+        return Row(OK, label, f"{short_path(local)}, {len(tables)} files for `datasets` to read")
     return Row(
         FAIL,
         label,

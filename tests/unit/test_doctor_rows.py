@@ -1,11 +1,13 @@
 """The doctor's decisions: what is fine, what is not, and what to do about it."""
 
 import re
+import sys
+from types import SimpleNamespace
 
 import pytest
 
 from rlagent.config.schema import DatasetConfig, MonitorConfig
-from rlagent.health import reach
+from rlagent.health import machine, reach
 from rlagent.health.machine import disk_row, shared_memory_row
 from rlagent.health.parts import (
     constraints_file,
@@ -40,6 +42,33 @@ def test_a_part_is_judged_by_range_import_and_need(found, imported, needed, stat
 def test_the_reason_of_a_failed_import_is_shown():
     row = judge("mcp", "2.0", "", "", Answer(False, "", "ImportError: no x"), True, "pip")
     assert "ImportError: no x" in row.found
+
+
+def test_only_the_gpus_that_cuda_shows_are_looked_at(monkeypatch):
+    nvml = SimpleNamespace(
+        nvmlInit=lambda: None,
+        nvmlShutdown=lambda: None,
+        nvmlDeviceGetCount=lambda: 3,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetName=lambda index: f"GPU number {index}",
+        nvmlDeviceGetUUID=lambda index: f"GPU-{index}",
+        nvmlDeviceGetMemoryInfo=lambda index: SimpleNamespace(free=index, total=9),
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
+    assert machine._gpu_memory() == [("GPU number 2", 2, 9), ("GPU number 0", 0, 9)]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert len(machine._gpu_memory()) == 3
+
+
+def test_a_folder_of_parquet_files_is_a_dataset_one_without_the_split_is_not(tmp_path):
+    (tmp_path / "main").mkdir()
+    (tmp_path / "main" / "train-00000-of-00001.parquet").touch()
+    row = reach.dataset_row("dataset", "dataset.path", str(tmp_path), "train", DatasetConfig())
+    assert row.state == OK
+    (tmp_path / "other.jsonl").write_text("{}\n")
+    row = reach.dataset_row("dataset", "dataset.path", str(tmp_path), "train", DatasetConfig())
+    assert row.state == FAIL
 
 
 def test_a_failing_row_without_a_remedy_cannot_be_made():
