@@ -37,6 +37,7 @@ UNSUPPORTED = {
     "jsd": "needs a teacher model inside the workflow",
     "ppo": "needs a critic model",
 }
+LAYOUT_PARTS = ("engines", "tensor_parallel", "trainer_gpus", "sequence_parallel")
 AGGREGATIONS = (
     "token-mean",
     "seq-mean-token-sum",
@@ -232,7 +233,7 @@ def algorithm_problems(config: LearnConfig) -> list[Problem]:
 
 
 def requested_layout(config: LearnConfig) -> Layout | None:
-    """Return the layout that the configuration asks for, None when that is left to `auto`.
+    """Return the layout that the configuration asks for, None when any of it is left to `auto`.
 
     Raises:
         ValueError: When `hardware.layout` cannot be read.
@@ -240,14 +241,20 @@ def requested_layout(config: LearnConfig) -> Layout | None:
     hardware = config.hardware
     if hardware.layout != AUTO:
         return Layout.parse(hardware.layout)
-    if hardware.engines is None and hardware.trainer_gpus is None:
+    if hardware.engines is None or hardware.trainer_gpus is None:
         return None
     return Layout(
-        engines=hardware.engines or 1,
+        engines=hardware.engines,
         tensor_parallel=hardware.tensor_parallel or 1,
-        trainer_gpus=hardware.trainer_gpus or 1,
+        trainer_gpus=hardware.trainer_gpus,
         sequence_parallel=hardware.sequence_parallel or 1,
     )
+
+
+def requested_parts(config: LearnConfig) -> dict[str, int]:
+    """Return the fields of a layout that are set by themselves."""
+    found = {name: getattr(config.hardware, name) for name in LAYOUT_PARTS}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _layout(config: LearnConfig, wrong: set[str]) -> list[Problem]:
@@ -260,9 +267,8 @@ def _layout(config: LearnConfig, wrong: set[str]) -> list[Problem]:
         return []
     problems = []
     if hardware.layout != AUTO:
-        for name in ("engines", "tensor_parallel", "trainer_gpus", "sequence_parallel"):
-            value = getattr(hardware, name)
-            if value is not None and value != getattr(layout, name):
+        for name, value in requested_parts(config).items():
+            if value != getattr(layout, name):
                 problems.append(
                     Problem(
                         f"hardware.{name}",

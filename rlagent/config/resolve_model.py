@@ -2,12 +2,12 @@
 
 import copy
 
-from rlagent.config.check import requested_layout
+from rlagent.config.check import LAYOUT_PARTS, requested_layout, requested_parts
 from rlagent.config.checkpoints import read_shape, shape_problems
 from rlagent.config.paths import BUILTIN, local_path
 from rlagent.config.presets import model_preset, model_preset_of_path, overlay
 from rlagent.config.resolution import Resolution
-from rlagent.config.schema import AUTO
+from rlagent.config.schema import AUTO, ModelShape
 from rlagent.layout.choose import best_layout
 from rlagent.layout.fit import engine_gib, fits, parameters, trainer_gib
 from rlagent.layout.layout import Layout, refusals
@@ -112,23 +112,49 @@ def _layout(resolution: Resolution) -> Layout:
         return found
     model = resolution.config.model
     reported = {problem.key for problem in resolution.problems}
-    if not {"hardware.engine", "hardware.gpus", "model.path", "model.candidates"} & reported:
-        resolution.refuse(
-            "model.path",
-            model.path,
-            f"{parameters(model.shape) / 1e9:.1f} B parameters fit no layout of "
-            f"{resolution.total_gpus} GPUs of {resolution.gpu_gib:.0f} GiB",
-            "take a smaller model or model.max_model_len, or more GPUs",
-        )
+    if {"hardware.engine", "hardware.gpus", "model.path", "model.candidates"} & reported:
+        return PLAIN
+    hardware, parts = resolution.config.hardware, requested_parts(resolution.config)
+    if parts and not _legal(int(hardware.gpus), int(hardware.nodes), model.shape, parts):
+        _refuse_parts(resolution, parts, resolution.total_gpus)
+        return PLAIN
+    resolution.refuse(
+        "model.path",
+        model.path,
+        f"{parameters(model.shape) / 1e9:.1f} B parameters fit no layout of "
+        f"{resolution.total_gpus} GPUs of {resolution.gpu_gib:.0f} GiB",
+        "take a smaller model or model.max_model_len, or more GPUs",
+    )
     return PLAIN
 
 
 def _embedded_layout(resolution: Resolution) -> Layout:
     logical = resolution.config.hardware.logical_gpus
+    parts = requested_parts(resolution.config)
     if not logical:
+        engines, tensor, trainer, sequence = (parts.get(name, 1) for name in LAYOUT_PARTS)
+        _check_asked(resolution, Layout(engines, tensor, trainer, sequence))
         return PLAIN
     shape = resolution.config.model.shape
-    return best_layout(logical, 1, shape, None, resolution.longest) or PLAIN
+    found = best_layout(logical, 1, shape, None, resolution.longest, parts=parts)
+    if found is None:
+        _refuse_parts(resolution, parts, logical)
+    return found or PLAIN
+
+
+def _legal(gpus: int, nodes: int, shape: ModelShape, parts: dict[str, int]) -> bool:
+    """Whether some layout has these parts, whatever memory it needs."""
+    return best_layout(gpus, nodes, shape, None, 0, parts=parts) is not None
+
+
+def _refuse_parts(resolution: Resolution, parts: dict[str, int], gpus: int) -> None:
+    named = " ".join(f"hardware.{name}={value}" for name, value in parts.items())
+    resolution.refuse(
+        "hardware.layout",
+        AUTO,
+        f"no legal layout of {gpus} GPUs has {named or 'a rollout engine and a trainer'}",
+        "leave a part to auto, or give the whole layout",
+    )
 
 
 def _best(resolution: Resolution) -> Layout | None:
@@ -140,6 +166,7 @@ def _best(resolution: Resolution) -> Layout | None:
         resolution.gpu_gib,
         resolution.longest,
         resolution.offloads,
+        requested_parts(resolution.config),
     )
 
 

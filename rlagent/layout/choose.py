@@ -4,7 +4,7 @@ A first ranking by memory and balance; it knows nothing about measured speed.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rlagent.config.machine import Machine
 from rlagent.config.schema import ModelShape
@@ -54,6 +54,7 @@ def best_layout(
     gpu_gib: float | None,
     max_model_len: int,
     offloads: Sequence[bool] = (False,),
+    parts: Mapping[str, int] | None = None,
 ) -> Layout | None:
     """Return the first choice among the legal layouts that fit, None when none does.
 
@@ -67,6 +68,7 @@ def best_layout(
         gpu_gib: Memory of one GPU; None leaves memory out.
         max_model_len: Longest sequence in tokens.
         offloads: Whether the trainer keeps its state in host memory, in the order to try.
+        parts: Fields of the layout that are given, such as engines.
     """
     total = gpus_per_node * nodes
     if total < 1:
@@ -81,7 +83,10 @@ def best_layout(
             layout.sequence_parallel,
         )
 
-    ranked = sorted(legal_layouts(gpus_per_node, nodes, shape), key=rank)
+    given = (parts or {}).items()
+    legal = legal_layouts(gpus_per_node, nodes, shape)
+    matching = [item for item in legal if all(getattr(item, k) == v for k, v in given)]
+    ranked = sorted(matching, key=rank)
     for offload in offloads:
         for layout in ranked:
             if gpu_gib is None or fits(shape, layout, gpu_gib, max_model_len, offload):

@@ -189,6 +189,27 @@ def test_single_layout_fields_say_the_same_as_the_layout() -> None:
     assert str(result.layout) == "2x2+4"
 
 
+@pytest.mark.parametrize(
+    ("override", "layout"),
+    [
+        ("hardware.engines=6", "6x1+2s2"),
+        ("hardware.tensor_parallel=2", "2x2+4s2"),
+        ("hardware.sequence_parallel=1", "4x1+4"),
+    ],
+)
+def test_a_layout_given_in_part_is_completed_with_all_gpus(override: str, layout: str) -> None:
+    assert str(resolved(override, machine=with_gpus(8)).layout) == layout
+
+
+def test_a_part_that_no_layout_has_is_refused() -> None:
+    (line,) = reasons("hardware.engines=9", machine=with_gpus(8))
+    assert "no legal layout of 8 GPUs has hardware.engines=9" in line
+    (line,) = reasons("hardware=cpu", "hardware.engines=2")
+    assert "there is one engine and one trainer process" in line
+    (line,) = reasons("hardware=cpu", "hardware.logical_gpus=4", "hardware.engines=4")
+    assert "no legal layout of 4 GPUs" in line
+
+
 def test_epochs_become_steps() -> None:
     result = resolved("algorithm.total_epochs=2", "hardware=8gpu", plan_only=True)
     assert result.config.algorithm.total_steps == 2 * 233
