@@ -9,9 +9,11 @@ import importlib
 import importlib.machinery
 import importlib.util
 import sys
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from rlagent.config.errors import Problem
@@ -174,6 +176,13 @@ def check_function(
             )
         )
         return problems
+    for name in given:
+        if name in (*required, *optional):
+            problems.append(
+                Problem(
+                    f"workflow.args.{name}", None, "is given by rlagent itself", "take another name"
+                )
+            )
     allowed = {*required, *optional, *given}
     for name in needed:
         if name not in allowed:
@@ -213,13 +222,7 @@ def import_function(reference: str, folder: Path | None = None) -> Callable[...,
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     if module.endswith(".py") or "/" in module:
-        file = module_file(module, folder)
-        spec = importlib.util.spec_from_file_location(file.stem, file)
-        assert spec is not None
-        assert spec.loader is not None
-        loaded = importlib.util.module_from_spec(spec)
-        sys.modules.setdefault(file.stem, loaded)
-        spec.loader.exec_module(loaded)
+        loaded = _load_file(module_file(module, folder).resolve())
     else:
         module_file(module, folder)
         loaded = importlib.import_module(module)
@@ -227,6 +230,25 @@ def import_function(reference: str, folder: Path | None = None) -> Callable[...,
     if not callable(function):
         raise NotFoundError(f"{module} has no function {name}")
     return function
+
+
+def _load_file(file: Path) -> ModuleType:
+    """Run a file as a module, once, under a name that no other module can have."""
+    name = f"rlagent_file_{zlib.crc32(str(file).encode()):08x}_{file.stem}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    # Dataclasses and pydantic look their own module up while it runs.
+    sys.modules[name] = loaded
+    try:
+        spec.loader.exec_module(loaded)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return loaded
 
 
 class _Names:

@@ -75,6 +75,7 @@ def test_a_value_out_of_range_says_what_is_allowed(override: str, allowed: str) 
         (["hardware=cpu", "hardware.logical_gpus=4", "hardware.layout=4x1+4"], "needs 8 GPUs"),
         (["workflow.judge=rlagent.rewards.gsm8k:is_correct"], "must take task and response"),
         (["workflow.args.hint=1"], "takes no such argument"),
+        (["workflow.args.task=1"], "is given by rlagent itself"),
         (["seed=-1"], "must be at least 0"),
         (["seed=4294967296"], "below 4294967296"),
         (["run.dir="], "must not be empty"),

@@ -1,5 +1,6 @@
 """User functions are found and their signatures checked without running their modules."""
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -106,6 +107,29 @@ def test_a_function_is_imported_from_the_working_folder(folder: Path, monkeypatc
     assert import_function("loose_flow.py:f", folder).__name__ == "f"
     with pytest.raises(NotFoundError, match="no function g"):
         import_function("loose_flow:g", folder)
+
+
+def test_a_file_may_be_called_like_a_library_or_like_another_file(
+    tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "colorsys.py").write_text(f"def f(task, model): return {place!r}\n")
+    first, second = (import_function(f"{p}/colorsys.py:f", tmp_path) for p in ("one", "two"))
+    assert (first(None, None), second(None, None)) == ("one", "two")
+    assert import_function("one/colorsys.py:f", tmp_path) is first
+    assert hasattr(importlib.import_module("colorsys"), "rgb_to_hsv")
+
+
+def test_a_file_that_fails_is_run_again_when_it_is_asked_for_again(
+    tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "broken.py").write_text("raise ValueError('not yet')\ndef f(task, model): ...\n")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="not yet"):
+            import_function("broken.py:f", tmp_path)
 
 
 def test_a_reference_has_one_form() -> None:
