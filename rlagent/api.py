@@ -45,8 +45,10 @@ def learn(
 
     if not callable(workflow_func):
         raise TypeError(f"workflow_func must be a function, not {type(workflow_func).__name__}")
-    missing = {"task", "model"} - set(inspect.signature(workflow_func).parameters)
-    if missing:
+    parameters = inspect.signature(workflow_func).parameters
+    missing = {"task", "model"} - set(parameters)
+    takes_all = any(item.kind is item.VAR_KEYWORD for item in parameters.values())
+    if missing and not takes_all:
         raise TypeError(
             f"workflow_func {_qualified(workflow_func)!r} must take the arguments task and model; "
             f"missing: {', '.join(sorted(missing))}"

@@ -3,7 +3,10 @@
 import functools
 import linecache
 
-from rlagent.api import _name
+import pytest
+
+from rlagent.api import _name, learn
+from rlagent.config.schema import LearnConfig
 from rlagent.trinity.record import source_of
 
 
@@ -41,3 +44,14 @@ def test_partial_functions_and_objects_have_names():
     assert _name(_agent) == "test_record:_agent"
     assert _name(functools.partial(_agent, scale=2.0)) == "test_record:_agent"
     assert _name(_Agent()).endswith(":_Agent")
+
+
+def test_a_function_that_takes_everything_takes_task_and_model(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise LookupError("it got as far as the configuration")
+
+    monkeypatch.setattr("rlagent.config.prepare.prepare", refuse)
+    with pytest.raises(LookupError):
+        learn(lambda **task_and_model: 1.0, LearnConfig())
+    with pytest.raises(TypeError, match="missing: model"):
+        learn(lambda task: 1.0, LearnConfig())
