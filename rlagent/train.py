@@ -12,6 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from rlagent.config.command import Command, parse_command, print_problems, run_hydra
 from rlagent.config.errors import ConfigError, Problem
 
+INTERRUPTED = 130
+
 HEADER = """Train an LLM agent with reinforcement learning.
 
   python -m rlagent.train +experiment=gsm8k_react [key=value ...]     (or: rlagent train ...)
@@ -64,6 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _train(command)
     except ConfigError as error:
         return print_problems(error.problems)
+    except KeyboardInterrupt:
+        # A run turns Ctrl+C into an end of its own; this one came while none was under way.
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _is_hydras(command: Command) -> bool:

@@ -235,6 +235,15 @@ def test_train_hands_over_what_it_resolved_and_ends_as_the_launch_does(launched:
     assert "algorithm.total_steps=6" in command({"algorithm.total_steps": 6})
 
 
+def test_an_interruption_before_the_launch_exits_130(monkeypatch, capsys) -> None:
+    def interrupt(command: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "_train", interrupt)
+    assert train.main(["+experiment=gsm8k_react", "hardware=cpu"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
 def test_nothing_is_launched_from_a_wrong_configuration(launched: list, capsys) -> None:
     assert train.main(["+experiment=gsm8k_react", "hardware=cpu", "seed=x"]) == 2
     assert "seed=x" in capsys.readouterr().err
