@@ -19,6 +19,7 @@ from hydra.core.object_type import ObjectType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from rlagent.config import overrides as command_line
 from rlagent.config.errors import ConfigError, Problem
@@ -195,13 +196,16 @@ def _hydra_compose(
     register_schema(typed)
     try:
         return hydra_compose(config_name, overrides=arguments), None
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
+        # The last two are a preset that is no YAML.
         return None, error
 
 
 def _from_hydra(error: Exception) -> Problem:
     """Return one line of what Hydra or OmegaConf said, cause included."""
     parts = [str(error).strip()]
+    if isinstance(error, UnicodeDecodeError):
+        parts = [f"a preset is no UTF-8 text: {error}"]
     if error.__cause__ is not None:
         parts.append(str(error.__cause__).strip().splitlines()[0])
     lines = [

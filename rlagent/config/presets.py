@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from rlagent.config.errors import ConfigError, Problem
 from rlagent.config.names import did_you_mean
@@ -28,7 +30,7 @@ def model_preset_of_path(path: str, config_dirs: Sequence[str] = ()) -> ModelCon
     """Return the preset whose path this is, None when no preset has it."""
     for folder in _folders("model", config_dirs):
         for file in sorted(folder.glob("*.yaml")):
-            if OmegaConf.select(OmegaConf.load(file), "path") == path:
+            if _read(file).get("path") == path:
                 return model_preset(file.stem, config_dirs)
     return None
 
@@ -70,13 +72,22 @@ def _preset(group: str, name: str, cls: type[T], config_dirs: Sequence[str]) -> 
     for folder in _folders(group, config_dirs):
         file = folder / f"{name}.yaml"
         if file.is_file():
-            data = OmegaConf.to_container(OmegaConf.load(file))
-            cleaned, problems = validate(data, spec_of(cls), f"{group}.")
+            cleaned, problems = validate(_read(file), spec_of(cls), f"{group}.")
             if problems:
                 raise ConfigError(problems)
             return build(cls, cleaned)
     known = preset_names(group, config_dirs)
     raise ConfigError([Problem(group, name, "there is no such preset", did_you_mean(name, known))])
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        data = OmegaConf.to_container(OmegaConf.load(file))
+    except (YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
+        raise ConfigError([Problem("", None, f"{file} cannot be read: {error}")]) from error
+    if not isinstance(data, dict):
+        raise ConfigError([Problem("", None, f"{file} holds no settings")])
+    return {str(key): value for key, value in data.items()}
 
 
 def _folders(group: str, config_dirs: Sequence[str]) -> list[Path]:

@@ -6,6 +6,8 @@ import pytest
 
 from rlagent.config.compose import compose, draft, from_mapping, to_mapping, to_yaml
 from rlagent.config.errors import ConfigError
+from rlagent.config.machine import Machine
+from rlagent.config.prepare import prepare
 from rlagent.config.presets import preset_table
 from rlagent.config.schema import LearnConfig
 from rlagent.config.trinity_schema import algorithm_types
@@ -158,6 +160,18 @@ def test_mistakes_in_a_users_own_presets_are_all_found(tmp_path) -> None:
         "model.max_model_len",
     }
     assert any("did you mean model.temperature?" in str(problem) for problem in found)
+
+
+@pytest.mark.parametrize("content", [b"name: x\n  bad: [\n", b"\xff\xfe", b"[1, 2]"])
+@pytest.mark.parametrize("override", ["model=mine", "model.path=an/unknown-model"])
+def test_a_preset_that_is_no_yaml_of_settings_is_a_mistake_in_the_configuration(
+    tmp_path, content, override
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_bytes(content)
+    folders = [str(tmp_path)]
+    with pytest.raises(ConfigError, match="mine|a preset is no UTF-8"):
+        prepare(draft(["+experiment=gsm8k_react", override], folders), Machine((), 2, 24), folders)
 
 
 def test_a_users_own_presets_join_the_shipped_ones(tmp_path) -> None:
