@@ -170,7 +170,7 @@ def test_a_preset_that_is_no_yaml_of_settings_is_a_mistake_in_the_configuration(
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.yaml").write_bytes(content)
     folders = [str(tmp_path)]
-    with pytest.raises(ConfigError, match="mine|a preset is no UTF-8"):
+    with pytest.raises(ConfigError, match=r"mine|a preset is no UTF-8"):
         prepare(draft(["+experiment=gsm8k_react", override], folders), Machine((), 2, 24), folders)
 
 
