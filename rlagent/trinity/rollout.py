@@ -6,6 +6,7 @@ some 400 MB. Results also say which rollouts failed, and why.
 """
 
 import gc
+import math
 from typing import Any
 
 import ray
@@ -137,6 +138,43 @@ def _keeping_partial_results(run: Any) -> Any:
     return run_with_retry
 
 
+def turns(tasks: int, slots: int) -> int:
+    """How often each slot is used until all tasks had one, and once more for what runs already.
+
+    >>> turns(256, 128), turns(257, 128)
+    (3, 4)
+    """
+    return math.ceil(tasks / slots) + 1
+
+
+def task_results(statuses: list[Any], missing: int) -> dict[str, Any]:
+    """Counts and numbers of the tasks of a batch; those without a status count as failed.
+
+    Args:
+        statuses: Trinity's, of the tasks that ended.
+        missing: How many did not.
+    """
+    tasks = [
+        {
+            "completed": status.completed_runs,
+            "rollouts": status.total_runs,
+            "metrics": dict(status.metrics[0]) if status.metrics else {},
+        }
+        for status in statuses
+    ]
+    rollouts_each = max((task["rollouts"] for task in tasks), default=1)
+    errors = [status.message for status in statuses if status.message][:8]
+    if missing:
+        tasks += [{"completed": 0, "rollouts": rollouts_each, "metrics": {}}] * missing
+        errors.append(f"{missing} tasks did not end in time, or their process died")
+    return {
+        "rollouts": sum(task["rollouts"] for task in tasks),
+        "completed": sum(task["completed"] for task in tasks),
+        "errors": errors,
+        "tasks": tasks,
+    }
+
+
 class AgentCoordinator(RolloutCoordinator):
     """Trinity's coordinator, whose results also count rollouts and keep their first errors."""
 
@@ -163,21 +201,22 @@ class AgentCoordinator(RolloutCoordinator):
             metrics["experience_pipeline/experience_count"] = 0.0
         return metrics
 
+    async def finalize_eval_batch(self, batch_id: str, *, timeout: float | None = None) -> dict:
+        """Wait for an evaluation, whose tasks take turns in the slots; Trinity gives all of them
+        together the time of one."""
+        if timeout is None:
+            tasks = self._get_batch_state(batch_id, expected_type="eval").expected_task_count
+            timeout = self.scheduler.default_timeout * turns(tasks, self.scheduler.runner_num)
+        return await super().finalize_eval_batch(batch_id, timeout=timeout)
+
     def _build_batch_result(self, batch_state: BatchState, pipeline_metrics: dict) -> dict:
         result = super()._build_batch_result(batch_state, pipeline_metrics)
         statuses = list(batch_state.statuses.values())
-        result["rollouts"] = sum(status.total_runs for status in statuses)
-        result["completed"] = sum(status.completed_runs for status in statuses)
-        result["errors"] = [status.message for status in statuses if status.message][:8]
-        result["tasks"] = [
-            {
-                "completed": status.completed_runs,
-                "rollouts": status.total_runs,
-                "metrics": dict(status.metrics[0]) if status.metrics else {},
-            }
-            for status in statuses
-        ]
-        return result
+        missing = 0
+        if batch_state.batch_type == "eval":
+            # Trinity leaves out what did not end in time, which would flatter the rest.
+            missing = batch_state.expected_task_count - len(statuses)
+        return {**result, **task_results(statuses, missing)}
 
     @classmethod
     def create(cls, config: Config, processes: int) -> Any:
