@@ -180,6 +180,10 @@ def _result(role: str, ref: Any) -> Any:
         cause = error.as_instanceof_cause()
         raise RunError(f"{role}: {one_line(cause)}") from error
     except RayActorError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        if lines and "error raised in its creation task" in lines[0]:
+            # The constructor raised; the last line of the message is its exception.
+            raise RunError(f"{role}: {lines[-1]}") from error
         raise RunError(
             f"{role}: its process died (killed, crashed or out of memory): {one_line(error)}"
         ) from error

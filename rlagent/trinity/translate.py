@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from rlagent.config.paths import local_path
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import LearnConfig
 
@@ -200,7 +201,8 @@ def buffer(config: LearnConfig, run_dir: Path, workflow: dict[str, Any]) -> dict
         "split": split,
         "data_selector": {"selector_type": data.order, "seed": config.seed},
     }
-    if data.subset:
+    # A copy on disk has no subsets, only the files of one.
+    if data.subset and local_path(data.path) is None:
         train["subset_name"] = data.subset
     held_out = []
     if data.eval_split:
