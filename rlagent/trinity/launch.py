@@ -9,9 +9,7 @@ import dataclasses
 import fcntl
 import logging
 import os
-import signal
 import sys
-import sysconfig
 import threading
 import time
 import traceback
@@ -29,6 +27,7 @@ from rlagent.run.mirror import Mirror, RunInfo, make_mirror
 from rlagent.run.tail import Tail
 from rlagent.trinity import decide, rewind
 from rlagent.trinity.record import make_record, read_record, write_record
+from rlagent.trinity.signals import Signals
 
 if TYPE_CHECKING:
     from rlagent.trinity.session import Session
@@ -151,7 +150,7 @@ class _Driver:
         self.command = command
         self.total_steps = int(self.config.algorithm.total_steps)
         self.attempt = folder.new_attempt()
-        self.signals = _Signals()
+        self.signals = Signals()
         self.mirror: Mirror | None = None
         self._reserve = folder.path / ".reserve"
         self.first_step = 0
@@ -339,7 +338,7 @@ class _Driver:
             namespace=namespace,
             env={
                 "RLAGENT_THREADS": threads,
-                "PYTHONPATH": _python_path(),
+                "PYTHONPATH": ray_cluster.python_path(),
                 "TRINITY_LOG_DIR": str(self.attempt.logs),
             },
             gpus=self.resolved.layout.total_gpus if self.config.hardware.engine == "vllm" else 0,
@@ -463,40 +462,6 @@ def _import_session() -> None:
     import rlagent.trinity.session  # noqa: F401
 
 
-class _Signals:
-    """Turns Ctrl+C and SIGTERM into a request; the second Ctrl+C is not waited for."""
-
-    def __init__(self) -> None:
-        self.received: list[int] = []
-        self.stopping = False
-        self._before: dict[int, Any] = {}
-
-    @property
-    def interrupted(self) -> bool:
-        return signal.SIGINT in self.received
-
-    def install(self) -> None:
-        """Take the signals over; only the main thread can."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                before = signal.signal(number, self._receive)
-                self._before.setdefault(number, before)
-
-    def __enter__(self) -> "_Signals":
-        self.install()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _receive(self, number: int, frame: Any) -> None:
-        again = number == signal.SIGINT and signal.SIGINT in self.received
-        self.received.append(number)
-        if again:
-            raise KeyboardInterrupt
-
-
 def _outcome_of(folder: RunFolder) -> Outcome:
     status = folder.read_status()
     return Outcome(
@@ -539,20 +504,6 @@ def _driver_log(path: Path) -> logging.Handler:
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     logging.getLogger().addHandler(handler)
     return handler
-
-
-def _python_path() -> str:
-    """What workers need to find the modules that this process found, the working directory too."""
-    # The standard library and its extension modules.
-    own = (sysconfig.get_path("stdlib"), sysconfig.get_config_var("DESTSHARED"))
-    entries = dict.fromkeys([os.getcwd(), *(entry for entry in sys.path if entry)])
-    return os.pathsep.join(
-        entry
-        for entry in entries
-        if entry not in own
-        and not entry.endswith(".zip")
-        and not {"site-packages", "dist-packages"} & set(Path(entry).parts)
-    )
 
 
 def _size(path: Path) -> int:

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import sys
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,3 +151,17 @@ def _answers(address: str) -> bool:
             return True
     except OSError:
         return False
+
+
+def python_path() -> str:
+    """What workers need to find the modules that this process found, the working directory too."""
+    # The standard library and its extension modules.
+    own = (sysconfig.get_path("stdlib"), sysconfig.get_config_var("DESTSHARED"))
+    entries = dict.fromkeys([os.getcwd(), *(entry for entry in sys.path if entry)])
+    return os.pathsep.join(
+        entry
+        for entry in entries
+        if entry not in own
+        and not entry.endswith(".zip")
+        and not {"site-packages", "dist-packages"} & set(Path(entry).parts)
+    )

@@ -12,6 +12,7 @@ from rlagent.run.folder import RunFolder
 from rlagent.run.mirror_process import current_rows
 from rlagent.trinity.endings import Stopped
 from rlagent.trinity.launch import _Driver
+from rlagent.trinity.signals import Signals
 from tests.configured import configured
 
 
@@ -37,6 +38,18 @@ def test_a_stop_that_could_not_save_says_so(driver, monkeypatch):
     state, code, cause = driver._guarded()
     assert (state, code) == ("interrupted", 130)
     assert cause.endswith("(Ctrl+C); the step under way was not saved")
+
+
+def test_ctrl_c_is_a_request_the_second_time_it_is_not_waited_for():
+    before = signal.getsignal(signal.SIGINT)
+    with Signals() as signals:
+        signal.raise_signal(signal.SIGTERM)
+        assert not signals.interrupted
+        signal.raise_signal(signal.SIGINT)
+        assert signals.interrupted
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_speed_is_told_from_when_steps_ended_not_from_when_they_were_seen(driver):

@@ -4,7 +4,7 @@ import os
 import sys
 import sysconfig
 
-from rlagent.trinity.launch import _python_path
+from rlagent.trinity.ray_cluster import python_path
 
 
 def test_a_project_below_the_prefix_of_python_is_kept(monkeypatch, tmp_path):
@@ -17,10 +17,10 @@ def test_a_project_below_the_prefix_of_python_is_kept(monkeypatch, tmp_path):
     extensions = sysconfig.get_config_var("DESTSHARED")
     site = "/usr/lib/python3/dist-packages"
     monkeypatch.setattr(sys, "path", ["", "/home/agents", library, extensions, site])
-    assert _python_path().split(os.pathsep) == [str(project), "/home/agents"]
+    assert python_path().split(os.pathsep) == [str(project), "/home/agents"]
 
 
 def test_this_very_python_hands_on_nothing_of_its_own():
-    handed_on = _python_path().split(os.pathsep)
+    handed_on = python_path().split(os.pathsep)
     assert os.getcwd() in handed_on
     assert not [entry for entry in handed_on if entry.startswith(sys.base_prefix + "/lib")]

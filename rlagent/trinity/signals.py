@@ -1,0 +1,41 @@
+"""Ctrl+C and SIGTERM while a run is under way; what they lead to is left to launch.py."""
+
+import signal
+import threading
+from typing import Any
+
+
+class Signals:
+    """Turns Ctrl+C and SIGTERM into a request; the second Ctrl+C is not waited for."""
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self.stopping = False
+        self._before: dict[int, Any] = {}
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl+C was among them."""
+        return signal.SIGINT in self.received
+
+    def install(self) -> None:
+        """Take the signals over; only the main thread can."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before = signal.signal(number, self._receive)
+                self._before.setdefault(number, before)
+
+    def __enter__(self) -> "Signals":
+        self.install()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            # None: it was not set from Python, and cannot be put back from here.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _receive(self, number: int, frame: Any) -> None:
+        again = number == signal.SIGINT and signal.SIGINT in self.received
+        self.received.append(number)
+        if again:
+            raise KeyboardInterrupt
