@@ -26,12 +26,3 @@ def is_same(pid: int, recorded_ticks: int | None) -> bool:
     """Whether `pid` lives and, where a start time was recorded, started at that time."""
     now = start_ticks(pid)
     return now is not None and (recorded_ticks is None or now == recorded_ticks)
-
-
-def command_line(pid: int) -> list[str]:
-    """The arguments of a process; empty when it is gone."""
-    try:
-        raw = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    return [part.decode(errors="replace") for part in raw.split(b"\0") if part]

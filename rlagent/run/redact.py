@@ -29,14 +29,18 @@ def redact(value: Any) -> Any:
 
 
 def redact_yaml(text: str) -> str:
-    """The same for the lines of a block-style YAML text, layout and comments kept."""
-    return re.sub(r"^(\s*(?:- )?([\w.-]+):[ \t]+)(?!\s*$)(.+)$", _hide_line, text, flags=re.M)
+    """The same for a YAML text, written anew in block style; comments are lost.
 
+    Not line by line: a secret may go over several lines.
+    """
+    import yaml
 
-def _hide_line(match: re.Match[str]) -> str:
-    if _is_secret(match[2], match[3]) and match[3].strip() not in ("null", "''", '""', "~"):
-        return match[1] + HIDDEN
-    return match[0]
+    try:
+        data = redact(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        # Unread, it cannot be told which part of it is a secret.
+        return f"(not shown: this is no YAML that can be read: {type(error).__name__})\n"
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _is_secret(key: Any, value: Any) -> bool:

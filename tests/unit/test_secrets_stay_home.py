@@ -16,11 +16,18 @@ def test_token_counts_are_no_secrets():
     assert redact(config) == config
 
 
-def test_yaml_is_hidden_line_by_line_with_its_layout_kept():
+def test_secrets_in_yaml_are_hidden_and_the_rest_stays():
     text = "monitor:\n  api_key: sesame\n  project: p\nargs:\n- token: abc\n  password: null\n"
     assert redact_yaml(text) == (
         "monitor:\n  api_key: (hidden)\n  project: p\nargs:\n- token: (hidden)\n  password: null\n"
     )
+
+
+def test_secrets_over_several_lines_or_in_braces_are_hidden_too():
+    text = "args:\n  api_key: |\n    sesame\n  token:\n    a: sesame\n  x: {secret: sesame, b: 1}\n"
+    assert "sesame" not in redact_yaml(text)
+    assert "b: 1" in redact_yaml(text)
+    assert "sesame" not in redact_yaml("a: [\napi_key: sesame")
 
 
 def test_a_key_in_the_environment_means_online(tmp_path):
