@@ -148,9 +148,12 @@ def merge_rows(samples: Sequence[Sample], indices: Sequence[int], share: bool = 
 
 def common_prefix(first: np.ndarray, second: np.ndarray) -> int:
     """Number of leading tokens that two sequences share."""
-    shortest = min(len(first), len(second))
-    differing = np.flatnonzero(first[:shortest] != second[:shortest])
-    return int(differing[0]) if len(differing) else shortest
+    size = min(len(first), len(second))
+    if not size:
+        return 0
+    different = first[:size] != second[:size]
+    place = int(different.argmax())
+    return place if different[place] else size
 
 
 def plan_micro_batches(

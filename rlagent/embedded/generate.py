@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlagent.embedded.batch import common_prefix
 from rlagent.embedded.forward import Decode, Part, Prefill
-from rlagent.embedded.kv import Lane, PrefixStore, RecentPrompts, common_prefix, longest_match
+from rlagent.embedded.kv import Lane, PrefixStore, RecentPrompts, longest_match
 from rlagent.embedded.protocol import SamplingParams
 from rlagent.embedded.sampling import draw
 

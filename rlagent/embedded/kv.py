@@ -31,14 +31,6 @@ class KVShape:
         return 2 * self.layers * self.kv_heads * self.head_dim * self.dtype.itemsize
 
 
-def common_prefix(a: Tokens, b: Tokens) -> int:
-    """Number of leading tokens that two arrays share."""
-    size = min(len(a), len(b))
-    different = a[:size] != b[:size]
-    first = int(different.argmax()) if size else 0
-    return first if size and different[first] else size
-
-
 def longest_match(matrix: np.ndarray, lengths: np.ndarray, query: Tokens) -> Tuple[int, int]:
     """The row that shares most leading tokens with `query`.
 
@@ -208,11 +200,6 @@ class PrefixStore:
         self._lengths[slot] = len(tokens)
         self._entries[slot] = (tokens, kv.clone(memory_format=torch.contiguous_format))
         self.bytes += need
-
-    def clear(self) -> None:
-        """Forget everything."""
-        for entry in list(self._entries):
-            self._drop(entry)
 
     def _drop(self, entry: int) -> None:
         _, kv = self._entries.pop(entry)
