@@ -3,11 +3,11 @@
 import copy
 
 from rlagent.config.check import LAYOUT_PARTS, requested_layout, requested_parts
-from rlagent.config.checkpoints import read_shape, shape_problems
 from rlagent.config.paths import BUILTIN, local_path
 from rlagent.config.presets import model_preset, model_preset_of_path, overlay
 from rlagent.config.resolution import Resolution
 from rlagent.config.schema import AUTO, ModelShape
+from rlagent.config.shapes import read_shape, shape_problems
 from rlagent.layout.choose import best_layout
 from rlagent.layout.fit import engine_gib, fits, parameters, trainer_gib
 from rlagent.layout.layout import Layout, refusals

@@ -5,7 +5,6 @@ import json
 
 import pytest
 
-from rlagent.config.checkpoints import read_shape
 from rlagent.config.compose import draft, to_mapping
 from rlagent.config.errors import ConfigError
 from rlagent.config.machine import GPU, Machine
@@ -13,6 +12,7 @@ from rlagent.config.paths import local_path
 from rlagent.config.prepare import prepare
 from rlagent.config.presets import model_preset
 from rlagent.config.resolve import KEPT, Resolved, resolve
+from rlagent.config.shapes import read_shape
 from tests.configured import configured, drafted
 
 CPU = Machine((), 2, 24)
