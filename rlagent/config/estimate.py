@@ -31,8 +31,9 @@ _STEP_SECONDS = {"embedded": 2.0, "vllm": 5.0}
 
 def hub_cache() -> Path:
     """Return the Hugging Face cache folder, as huggingface_hub finds it."""
-    home = os.environ.get("HF_HOME") or str(Path.home() / ".cache" / "huggingface")
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
+    return Path(os.environ.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
 
 
 def is_cached(hub_id: str, kind: str = "models") -> bool:
