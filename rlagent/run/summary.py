@@ -17,7 +17,7 @@ def how_it_ended(status: dict[str, Any]) -> str:
     state = status.get("state", "unknown")
     trained, asked = status.get("steps_trained") or 0, status.get("steps_asked")
     steps = f"{trained} of {asked} steps" if asked else f"{trained} steps"
-    cause = status.get("cause")
+    cause = status.get("cause") or ""
     words = {
         "finished": f"Finished: {steps} trained",
         "failed": f"Failed after {steps}",
@@ -30,8 +30,11 @@ def how_it_ended(status: dict[str, Any]) -> str:
     spent = seconds_spent(status)
     if spent and state in ("finished", "failed", "stopped", "interrupted"):
         sentence += f", in {duration(spent)}"
-    # Of the other states the sentence itself is the cause.
-    return f"{sentence}: {cause}" if cause and state == "failed" else f"{sentence}."
+    if cause and state == "failed":
+        return f"{sentence}: {cause}"
+    # Of the other states the sentence itself is the cause, up to what went wrong beside it.
+    _, _, lost = cause.partition("; ")
+    return f"{sentence}; {lost}." if lost else f"{sentence}."
 
 
 def seconds_spent(status: dict[str, Any]) -> float | None:

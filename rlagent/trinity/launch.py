@@ -191,10 +191,7 @@ class _Driver:
         try:
             self._attempt()
         except Stopped as stopped:
-            lost = str(stopped)
-            if lost:
-                self.display.message(lost)
-            lost = f"; {lost}" if lost else ""
+            lost = f"; {stopped}" if str(stopped) else ""
             if self.signals.interrupted:
                 return "interrupted", EXIT_INTERRUPTED, f"interrupted (Ctrl+C){lost}"
             return "stopped", EXIT_FAILED, f"stopped on request{lost}"

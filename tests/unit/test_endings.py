@@ -10,6 +10,7 @@ from rlagent.config.prepare import prepare
 from rlagent.run.display import SilentDisplay
 from rlagent.run.folder import RunFolder
 from rlagent.run.mirror_process import current_rows
+from rlagent.run.summary import how_it_ended
 from rlagent.trinity.endings import Stopped
 from rlagent.trinity.launch import _Driver
 from rlagent.trinity.signals import Signals
@@ -29,11 +30,10 @@ def test_a_stop_that_could_not_save_says_so(driver, monkeypatch):
         raise Stopped("the step under way was not saved")
 
     monkeypatch.setattr(driver, "_attempt", stop)
-    assert driver._guarded() == (
-        "stopped",
-        1,
-        "stopped on request; the step under way was not saved",
-    )
+    ending = ("stopped", 1, "stopped on request; the step under way was not saved")
+    assert driver._guarded() == ending
+    told = how_it_ended({"state": "stopped", "cause": ending[2], "steps_trained": 4})
+    assert told == "Stopped on request after 4 steps; the step under way was not saved."
     driver.signals.received.append(signal.SIGINT)
     state, code, cause = driver._guarded()
     assert (state, code) == ("interrupted", 130)
