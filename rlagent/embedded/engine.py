@@ -6,6 +6,7 @@ takes new weights between requests. Decoding and HTTP live in their own modules.
 
 import asyncio
 import os
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from rlagent.trinity import vllm_stub
@@ -20,7 +21,9 @@ from trinity.common.constants import SyncMethod  # noqa: E402
 from trinity.common.experience import Experience  # noqa: E402
 from trinity.common.models.model import BaseInferenceModel  # noqa: E402
 
+from rlagent.config.machine import detect  # noqa: E402
 from rlagent.embedded.chat import plain_content  # noqa: E402
+from rlagent.embedded.checkpoint import WEIGHTS, step_folder  # noqa: E402
 from rlagent.embedded.generate import Request  # noqa: E402
 from rlagent.embedded.service import Service, ServiceOptions  # noqa: E402
 
@@ -91,12 +94,8 @@ class EmbeddedModel(BaseInferenceModel):
         if method == SyncMethod.CHECKPOINT:
             from safetensors.torch import load_file
 
-            path = os.path.join(
-                self.config.checkpoint_job_dir,
-                f"global_step_{version}",
-                "actor",
-                "model.safetensors",
-            )
+            root = Path(self.config.checkpoint_job_dir)
+            path = step_folder(root, version) / WEIGHTS
             return load_file(path), version
         raise ValueError(f"sync_method {method} is not served on a CPU; use memory or checkpoint")
 
@@ -186,14 +185,13 @@ def service_options(config: InferenceModelConfig) -> ServiceOptions:
 
 
 def default_threads() -> int:
-    """The environment's RLAGENT_THREADS, else the machine's cores."""
-    return int(os.environ.get("RLAGENT_THREADS", 0)) or os.cpu_count() or 1
+    """The environment's RLAGENT_THREADS, else the cores that this process may use."""
+    return int(os.environ.get("RLAGENT_THREADS", 0)) or detect().cores
 
 
 def default_cache_bytes() -> int:
-    """An eighth of the machine's memory, 4 GiB at most."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(memory // 8, 4 << 30)
+    """An eighth of the memory that this process may use, 4 GiB at most."""
+    return int(min(detect().memory_gib / 8, 4) * 2**30)
 
 
 def _or(value: Any, default: Any) -> Any:
