@@ -36,7 +36,8 @@ def evaluate(expression: str) -> str:
     while they are computed and rounded to ten significant digits when they are not whole.
 
     Raises:
-        ValueError: the text is not such an expression, is too long, or divides by zero.
+        ValueError: the text is not such an expression, is too long, divides by zero, or gives
+            more than a float can hold.
     """
     if len(expression) > MAX_CHARACTERS:
         raise ValueError(f"the expression is longer than {MAX_CHARACTERS} characters")
@@ -66,9 +67,11 @@ def _value(node: ast.expr) -> Fraction:
 
 
 def _text(value: Fraction) -> str:
-    if value.denominator == 1:
-        return str(value.numerator)
-    return f"{float(value):.10g}"
+    try:
+        rounded = float(value)
+    except OverflowError:
+        raise ValueError("the result is too large") from None
+    return str(value.numerator) if value.denominator == 1 else f"{rounded:.10g}"
 
 
 def calculator(expression: str) -> "ToolResponse":

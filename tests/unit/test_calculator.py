@@ -38,6 +38,8 @@ def test_an_expression_has_its_exact_value(expression: str, value: str) -> None:
         ("__import__('os').getcwd()", "only numbers"),
         ("[1][0]", "only numbers"),
         ("1e999", "too large"),
+        ("1e300 * 1e300", "result is too large"),
+        ("1e300 * 1e300 / 7", "result is too large"),
         ("1" + "+1" * 200, "longer than"),
         ("(" * 199 + "1", "not an arithmetic expression"),
     ],
