@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
 
 from rlagent.trinity import vllm_stub
 
@@ -18,7 +19,7 @@ vllm_stub.install()
 from trinity.common.config import Config  # noqa: E402
 from trinity.explorer.rollout_coordinator import BatchState, RolloutCoordinator  # noqa: E402
 from trinity.explorer.scheduler import RunnerWrapper, Scheduler  # noqa: E402
-from trinity.explorer.workflow_runner import WorkflowRunner  # noqa: E402
+from trinity.explorer.workflow_runner import Status, WorkflowRunner  # noqa: E402
 
 CONCURRENCY = 1000
 """Tasks that one runner process may interleave; the number of slots is the real limit."""
@@ -126,14 +127,33 @@ class SlotScheduler(Scheduler):
             config=self.config,
         )
         await slot.prepare()
-        slot.run_with_retry = _keeping_partial_results(slot.run_with_retry)
+        slot.run_with_retry = _keeping_partial_results(slot)
         self.runners[runner_id] = slot
         self.idle_runners.add(runner_id)
 
 
-def _keeping_partial_results(run: Any) -> Any:
-    async def run_with_retry(*args: Any, **kwargs: Any) -> Any:
-        return await run(*args, **{**kwargs, "collect_partial_runs": True})
+def _keeping_partial_results(slot: Slot) -> Any:
+    """The slot's way to run a task: successful rollouts are kept, a dead process is a failure.
+
+    Trinity asks whether the process is ready outside of what it guards: a task given to a dead
+    one would vanish, and its step wait for it.
+    """
+    run = slot.run_with_retry
+
+    async def run_with_retry(task: Any, repeat_times: int, **kwargs: Any) -> Any:
+        try:
+            return await run(
+                task, repeat_times=repeat_times, **{**kwargs, "collect_partial_runs": True}
+            )
+        except RayActorError as error:
+            message = f"RuntimeError: the process that runs agent code died: {error}"
+            status = Status(
+                completed_runs=0,
+                total_runs=repeat_times,
+                metrics=[],
+                message=message.strip().splitlines()[0],
+            )
+            return status, b"", slot.runner_id, 0.0
 
     return run_with_retry
 
