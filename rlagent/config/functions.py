@@ -240,6 +240,9 @@ def _load_file(file: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
+    if str(file.parent) not in sys.path:
+        # As when Python runs the file: it may import what lies beside it.
+        sys.path.append(str(file.parent))
     loaded = importlib.util.module_from_spec(spec)
     # Dataclasses and pydantic look their own module up while it runs.
     sys.modules[name] = loaded

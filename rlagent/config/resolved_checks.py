@@ -20,7 +20,25 @@ def resolved_problems(config: LearnConfig, layout: Layout) -> list[Problem]:
     if problems:
         return problems
     problems = number_contradictions(config) + algorithm_problems(config)
-    return problems + _batch(config, layout) + _dataset(config)
+    return problems + _batch(config, layout) + _steps(config) + _dataset(config)
+
+
+def _steps(config: LearnConfig) -> list[Problem]:
+    """Trinity counts steps in two places; explorer and trainer must end at the same one."""
+    problems, total = [], config.algorithm.total_steps
+    for group in ("buffer", "trainer"):
+        section = config.trinity.get(group) or {}
+        steps = section.get("total_steps") if isinstance(section, dict) else None
+        if steps is not None and steps != total:
+            problems.append(
+                Problem(
+                    f"trinity.{group}.total_steps",
+                    steps,
+                    f"is not algorithm.total_steps={total}; one side would wait for the other",
+                    "set algorithm.total_steps",
+                )
+            )
+    return problems
 
 
 def _batch(config: LearnConfig, layout: Layout) -> list[Problem]:

@@ -267,7 +267,8 @@ class WorkflowConfig:
     # Judge `module:function` over (task, response), for workflows that return no reward;
     # null: none.
     judge: Optional[str] = None
-    # Keyword arguments handed to the function beside task and model.
+    # Keyword arguments handed to the function beside task and model. They are written to the run
+    # folder: keys and passwords belong into the environment.
     args: Dict[str, Any] = field(default_factory=dict)
 
     # ---- advanced ----

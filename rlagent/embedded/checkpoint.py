@@ -89,6 +89,8 @@ def write_checkpoint(
             _sync_files(scratch)
             os.rename(scratch, folder / EXPORT)
     _write_text(root / LATEST, str(checkpoint.step))
+    # On disk before what it replaces is gone, also when the power fails.
+    _sync_folder(root)
     if keep > 0:
         for old in [s for s in _full_steps(root) if s <= checkpoint.step][:-keep]:
             shutil.rmtree(step_folder(root, old))

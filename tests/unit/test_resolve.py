@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from rlagent.config.compose import draft, to_mapping
+from rlagent.config.compose import compose, draft, to_mapping
 from rlagent.config.errors import ConfigError
 from rlagent.config.machine import GPU, Machine
 from rlagent.config.paths import local_path
@@ -313,3 +313,10 @@ def test_hub_models_and_local_folders_are_told_apart(tmp_path, monkeypatch) -> N
     assert local_path("Qwen/Qwen3-8B") is not None
     assert local_path("a/b/c") is not None
     assert local_path("rows.jsonl") is not None
+
+
+def test_a_second_number_of_steps_for_trinity_is_refused():
+    config = compose(["+experiment=gsm8k_react", "hardware=cpu", "algorithm.total_steps=10"])
+    config.trinity = {"buffer": {"total_steps": 5}}
+    with pytest.raises(ConfigError, match=r"trinity\.buffer\.total_steps=5: .*total_steps=10"):
+        resolve(config, Machine(gpus=(), cores=2, memory_gib=16))
