@@ -337,8 +337,9 @@ class _Driver:
                 "RLAGENT_THREADS": threads,
                 "PYTHONPATH": ray_cluster.python_path(),
                 "TRINITY_LOG_DIR": str(self.attempt.logs),
+                **ray_cluster.colocated_env(self.resolved.layout, self.config.hardware.engine),
             },
-            gpus=self.resolved.layout.total_gpus if self.config.hardware.engine == "vllm" else 0,
+            gpus=ray_cluster.gpus_to_offer(self.resolved.layout, self.config.hardware.engine),
             cpus=max(4, self.resolved.machine.cores),
         )
         # ray.init puts a handler of its own in the place of ours.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlagent.config.schema import HardwareConfig
+from rlagent.layout.layout import Layout
 
 LOOPBACK = "127.0.0.1"
 OBJECT_STORE_BYTES = 1 << 30
@@ -45,6 +46,25 @@ class Cluster:
         if self.started:
             return f"Ray: started on {LOOPBACK} for this run"
         return f"Ray: joined the cluster at {self.address}"
+
+
+def gpus_to_offer(layout: Layout, engine: str) -> int:
+    """GPUs that a Ray started for a run offers; a colocated one is offered to both sides."""
+    if engine != "vllm":
+        return 0
+    return 2 if layout.colocated else layout.total_gpus
+
+
+def colocated_env(layout: Layout, engine: str) -> dict[str, str]:
+    """Environment in which engine and trainer share one GPU.
+
+    Each of them reserves a GPU from Ray, and on a Ray with one the second would wait for ever:
+    the one GPU is listed twice.
+    """
+    if engine != "vllm" or not layout.colocated:
+        return {}
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0] or "0"
+    return {"CUDA_VISIBLE_DEVICES": f"{gpu},{gpu}"}
 
 
 def running_head() -> str | None:
