@@ -210,11 +210,17 @@ class AgentExplorer(Explorer):
     @classmethod
     def create(cls, config: Config, runner_processes: int) -> Any:
         """Create the explorer actor under Trinity's name for it."""
-        return (
-            ray.remote(cls)
-            .options(name=config.explorer.name, namespace=config.ray_namespace, num_cpus=0)
-            .remote(config, runner_processes)
-        )
+        options: dict[str, Any] = {
+            "name": config.explorer.name,
+            "namespace": config.ray_namespace,
+            "num_cpus": 0,
+        }
+        if config.explorer.rollout_model.engine_type != EMBEDDED:
+            # vLLM's workers are no workers of Ray: to fetch weights they look for a Ray to join,
+            # and would start one of their own.
+            address = ray.get_runtime_context().gcs_address
+            options["runtime_env"] = {"env_vars": {"RAY_ADDRESS": address}}
+        return ray.remote(cls).options(**options).remote(config, runner_processes)
 
 
 def _raise_if_all_failed(result: dict[str, Any], where: str) -> None:
