@@ -342,6 +342,8 @@ class _Driver:
             gpus=ray_cluster.gpus_to_offer(self.resolved.layout, self.config.hardware.engine),
             cpus=max(4, self.resolved.machine.cores),
         )
+        # transformers' lazy imports do not bear two threads.
+        importing.join()
         # ray.init puts a handler of its own in the place of ours.
         self.signals.install()
         self.display.message(cluster.words())
