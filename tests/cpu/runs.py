@@ -12,6 +12,9 @@ from rlagent.run.folder import RunFolder
 REPOSITORY = Path(__file__).parents[2]
 AGENTS = Path(__file__).parent / "agents"
 
+MARK = f"RLAGENT_TESTS={os.getpid()}"
+"""In the environment of every process that these tests start."""
+
 SMALL = (
     "+experiment=gsm8k_react",
     "hardware=cpu",
@@ -56,7 +59,8 @@ def command(directory: Path, *overrides: str) -> list[str]:
 
 def environment() -> dict[str, str]:
     """The environment of a command: the faulty agents of the tests can be imported."""
-    return {**os.environ, "PYTHONPATH": f"{AGENTS}", "PYTHONUNBUFFERED": "1"}
+    name, value = MARK.split("=")
+    return {**os.environ, "PYTHONPATH": f"{AGENTS}", "PYTHONUNBUFFERED": "1", name: value}
 
 
 def run(directory: Path, *overrides: str, timeout: float = 400) -> Run:
@@ -80,15 +84,20 @@ def only_folder(directory: Path) -> RunFolder:
     return RunFolder(folders[0])
 
 
-def ray_processes() -> list[str]:
-    """Command lines of Ray processes on this machine."""
-    found = []
+def ray_processes() -> dict[int, str]:
+    """Command lines of the Ray processes of these tests by process id.
+
+    Told by an inherited variable from those of other runs on this machine.
+    """
+    found = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
                 line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                inherited = (folder / "environ").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if "ray::" in line or "raylet" in line or "gcs_server" in line:
-                found.append(line)
+            is_ray = "ray::" in line or "raylet" in line or "gcs_server" in line
+            if is_ray and MARK.encode() in inherited:
+                found[int(folder.name)] = line
     return found

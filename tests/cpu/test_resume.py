@@ -46,12 +46,9 @@ def _until_step(process: subprocess.Popen, directory: Path, step: int) -> RunFol
 
 def _pid_of(name: str) -> int:
     """The process of a Ray actor, by its title."""
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with contextlib.suppress(OSError):
-                if name in (folder / "cmdline").read_bytes().decode():
-                    return int(folder.name)
-    raise AssertionError(f"no process {name}")
+    found = [pid for pid, line in ray_processes().items() if name in line]
+    assert len(found) == 1, f"{name}: {found}"
+    return found[0]
 
 
 def _assert_resumes(directory: Path) -> None:
