@@ -329,7 +329,11 @@ def write_atomically(path: Path, text: str) -> None:
     """Replace a file's text so that a reader sees the old or the new one, never a part."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        fresh.write_text(text, encoding="utf-8")
+        with fresh.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            # Else a power failure can leave the new name with nothing in it.
+            os.fsync(file.fileno())
         os.replace(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)

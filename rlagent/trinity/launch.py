@@ -165,14 +165,18 @@ class _Driver:
     def run(self) -> Outcome:
         """Run the attempt and write down how it ended."""
         log = _driver_log(self.attempt.driver_log)
-        status = self._first_status()
         try:
+            # Also while the last words are written: the first Ctrl+C then changes nothing.
             with self.signals:
-                ending = self._guarded()
+                self._first_status()
+                self._conclude(*self._guarded())
         finally:
             logging.getLogger().removeHandler(log)
             log.close()
-        state, exit_code, cause = ending
+        return _outcome_of(self.folder)
+
+    def _conclude(self, state: str, exit_code: int, cause: str) -> None:
+        """Write status, report and mirror, and say how it ended."""
         # On a full disk this is the room for the last words.
         self._reserve.unlink(missing_ok=True)
         status = self.folder.write_status(
@@ -182,7 +186,6 @@ class _Driver:
         # A dashboard also shows the run that failed before its first step.
         where = (self.mirror or self._start_mirror()).finish(status)
         self.display.finish(status, self.folder, self._next_command(state), where)
-        return _outcome_of(self.folder)
 
     def _guarded(self) -> tuple[str, int, str]:
         """Run, and turn every way to end into state, exit code and cause."""
