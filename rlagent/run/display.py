@@ -15,7 +15,7 @@ from typing import Any, Protocol, TextIO
 from rlagent.run.folder import RunFolder
 from rlagent.run.progress import Progress
 from rlagent.run.summary import summary_lines
-from rlagent.run.words import duration, percent
+from rlagent.run.words import duration
 
 MODES = ("auto", "live", "plain", "none")
 
@@ -232,15 +232,7 @@ class LiveDisplay:
 
     def _numbers(self) -> str:
         progress = self._progress
-        parts = []
-        if progress.reward is not None:
-            parts.append(f"reward {progress.reward:.3f} {sparkline(progress.rewards)}")
-        if progress.success is not None:
-            parts.append(f"success {percent(progress.success, 0)}")
-        if progress.failed_share:
-            parts.append(f"failed {percent(progress.failed_share, 0)}")
-        if progress.tokens_per_second is not None:
-            parts.append(f"{progress.tokens_per_second:,.0f} tok/s")
+        parts = progress.phrases(f" {sparkline(progress.rewards)}")
         if progress.seconds_per_step is not None:
             parts.append(f"{progress.seconds_per_step:.1f} s/step")
         return "  ".join(parts)

@@ -119,18 +119,27 @@ class Progress:
         since = max(0.0, now - self._trained[-1][1])
         return max(0.0, pace * (self.total_steps - self.step) - min(since, pace))
 
-    def line(self, now: float) -> str:
-        """The present step in one line of at most 80 characters."""
-        width = len(str(self.total_steps))
-        parts = [f"step {self.step:>{width}}/{self.total_steps}"]
+    def phrases(self, course: str = "") -> list[str]:
+        """What is known of the present step, a phrase per number.
+
+        Args:
+            course: Said after the reward, such as a small picture of it.
+        """
+        parts = []
         if self.reward is not None:
-            parts.append(f"reward {self.reward:.3f}")
+            parts.append(f"reward {self.reward:.3f}{course}")
         if self.success is not None:
             parts.append(f"success {percent(self.success, 0)}")
         if self.failed_share:
             parts.append(f"failed {percent(self.failed_share, 0)}")
         if self.tokens_per_second is not None:
             parts.append(f"{self.tokens_per_second:,.0f} tok/s")
+        return parts
+
+    def line(self, now: float) -> str:
+        """The present step in one line of at most 80 characters."""
+        width = len(str(self.total_steps))
+        parts = [f"step {self.step:>{width}}/{self.total_steps}", *self.phrases()]
         left = self.seconds_left(now)
         if left is not None and self.step < self.total_steps:
             parts.append(f"{duration(left)} left")

@@ -15,9 +15,6 @@ from trinity.common.config import BufferConfig, Config, StorageConfig
 from trinity.common.experience import Experience
 from trinity.utils.timer import Timer
 
-STRATEGY = f"{__name__}.WholeStepSampling"
-"""What `algorithm.sample_strategy` is set to; Trinity's registry resolves the dotted path."""
-
 
 class WholeStepQueue(QueueStorage):
     """Trinity's queue, which can also be read one explore step at a time.

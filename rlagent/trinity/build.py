@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rlagent.config.errors import ConfigError, Problem
+from rlagent.trinity import EMBEDDED
 from rlagent.trinity.translate import WORKFLOW_TYPE
 
 _FUNCTIONS = {
@@ -93,7 +94,7 @@ def _validate(config: Any) -> None:
     from trinity.common import config_validator
 
     skipped: tuple[type, ...] = ()
-    if config.trainer.trainer_type == "embedded":
+    if config.trainer.trainer_type == EMBEDDED:
         # The one knows no further trainer type, the other measures GPUs.
         skipped = (config_validator.TrainerConfigValidator, config_validator.GPUMemoryValidator)
     for validator in config_validator.validators:

@@ -26,12 +26,9 @@ from trinity.common.models.model import ModelWrapper  # noqa: E402
 from trinity.explorer.explorer import Explorer  # noqa: E402
 
 from rlagent.run.stats import wilson  # noqa: E402
-from rlagent.trinity import rewind  # noqa: E402
+from rlagent.trinity import EMBEDDED, rewind  # noqa: E402
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
 from rlagent.trinity.rollout import AgentCoordinator  # noqa: E402
-
-EMBEDDED = "embedded"
-"""`engine_type` of the rollout engine for machines without a GPU."""
 
 
 class RolloutFailedError(RuntimeError):

@@ -10,9 +10,6 @@ from trinity.utils.monitor import MONITOR, Monitor
 
 from rlagent.run.folder import RunFolder
 
-MONITOR_TYPE = f"{__name__}.RunFolderMonitor"
-"""What `monitor.monitor_type` is set to; Trinity's registry resolves the dotted path."""
-
 
 class RunFolderMonitor(Monitor):
     """Appends what an actor logs to the run folder.

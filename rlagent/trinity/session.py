@@ -13,10 +13,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from rlagent.trinity.buffer import STRATEGY, create_queue
+from rlagent.trinity.buffer import create_queue
 from rlagent.trinity.endings import OutOfStepError, RunError, StallError, Stopped, one_line
 from rlagent.trinity.explorer import AgentExplorer
 from rlagent.trinity.trainer import AgentTrainer
+from rlagent.trinity.translate import WHOLE_STEPS
 
 TICK = 0.25
 """Seconds between two looks at the run folder while the actors work."""
@@ -64,7 +65,7 @@ class Session:
             OutOfStepError: The trainer could not use its newest checkpoint.
         """
         self.on_phase("loading the model")
-        if self.config.algorithm.sample_strategy == STRATEGY:
+        if self.config.algorithm.sample_strategy == WHOLE_STEPS:
             self._queue = create_queue(self.config)
         self.trainer = AgentTrainer.get_actor(self.config)
         self.explorer = AgentExplorer.create(self.config, self.runner_processes)

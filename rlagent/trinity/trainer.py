@@ -5,7 +5,7 @@ from typing import Any
 
 import ray
 
-from rlagent.trinity import vllm_stub
+from rlagent.trinity import EMBEDDED, vllm_stub
 
 vllm_stub.install()
 
@@ -15,9 +15,6 @@ from trinity.common.constants import SyncStyle  # noqa: E402
 from trinity.trainer import trainer as trinity_trainer  # noqa: E402
 
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
-
-EMBEDDED = "embedded"
-"""`trainer.trainer_type` of the trainer for machines without a GPU."""
 
 
 class AgentTrainer(trinity_trainer.Trainer):

@@ -13,6 +13,7 @@ from typing import Any
 from rlagent.config.paths import local_path
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import LearnConfig
+from rlagent.trinity import EMBEDDED
 
 WORKFLOW_TYPE = "rlagent.trinity.workflow.AgentWorkflow"
 MONITOR_TYPE = "rlagent.trinity.monitor.RunFolderMonitor"
@@ -240,7 +241,7 @@ def explorer(resolved: Resolved) -> dict[str, Any]:
     config, layout = resolved.config, resolved.layout
     hardware = config.hardware
     rollout: dict[str, Any] = {
-        "engine_type": "embedded" if embedded(config) else "vllm",
+        "engine_type": EMBEDDED if embedded(config) else "vllm",
         "engine_num": layout.engines,
         "tensor_parallel_size": layout.tensor_parallel,
         "enable_openai_api": True,
@@ -284,7 +285,7 @@ def trainer(resolved: Resolved) -> dict[str, Any]:
     config, layout = resolved.config, resolved.layout
     ours = config.algorithm
     tree: dict[str, Any] = {
-        "trainer_type": "embedded" if embedded(config) else "verl",
+        "trainer_type": EMBEDDED if embedded(config) else "verl",
         "total_steps": ours.total_steps,
         "save_interval": ours.save_interval,
         "max_checkpoints_to_keep": ours.keep_checkpoints,

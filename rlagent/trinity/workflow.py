@@ -32,9 +32,6 @@ from rlagent.run.folder import RunFolder  # noqa: E402
 if TYPE_CHECKING:
     from rlagent.trinity.recording import Recorder
 
-WORKFLOW_TYPE = f"{__name__}.AgentWorkflow"
-"""What `default_workflow_type` is set to; Trinity's registry resolves the dotted path."""
-
 warnings.filterwarnings("ignore", message=".*TrinityChatModel is deprecated.*")
 
 _kept: Counter[str] = Counter()
