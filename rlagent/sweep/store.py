@@ -1,0 +1,149 @@
+"""The sweep folder: which trials a sweep has, how each stands, and the command that made it.
+
+`outputs/sweep-{name}-{sweep id}/sweep.json` is written by the launcher alone and is always whole;
+each trial's own numbers stay in its run folder, which the row of the trial points to.
+"""
+
+import json
+import os
+import socket
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rlagent.run import process
+from rlagent.run.folder import RunFolder, write_atomically
+
+SWEEP_JSON = "sweep.json"
+
+WAITING, RUNNING, FINISHED, FAILED = "waiting", "running", "finished", "failed"
+PRUNED, STOPPED, INTERRUPTED = "pruned", "stopped", "interrupted"
+TRIAL_STATES = (WAITING, RUNNING, FINISHED, FAILED, PRUNED, STOPPED, INTERRUPTED)
+
+
+@dataclass
+class TrialRow:
+    """How one trial of a sweep stands."""
+
+    # Its place in the sweep, from 0.
+    number: int
+    # What sets it apart, as typed: ["algorithm.lr=1e-4", "seed=1"].
+    overrides: list[str]
+    # The same as key and value, numbers as numbers: {"algorithm.lr": 1e-4, "seed": 1}.
+    params: dict[str, Any]
+    trial_id: str
+    # Its run folder, relative to the folder of the sweep.
+    folder: str
+    # One of TRIAL_STATES.
+    state: str = WAITING
+    # The exit status of its last process; None before it ended.
+    exit_code: int | None = None
+    # The sweep's metric; None when it was not measured.
+    objective: float | None = None
+    # Why it did not finish, in one line.
+    cause: str = ""
+    # Class of the failure (see failures.py), such as `out of memory`; None when none.
+    failure: str | None = None
+    # Processes started for it in this sweep, retries included.
+    tries: int = 0
+    # What it waits for, in words, while it waits.
+    waits_for: str = ""
+    # Ids of the GPUs it has.
+    gpus: list[int] = field(default_factory=list)
+    # The resolved layout, as written.
+    layout: str = ""
+    # The planner's estimate of one step in s; None where it has none.
+    estimated_step_s: float | None = None
+    # Unix times.
+    started: float | None = None
+    ended: float | None = None
+
+
+@dataclass
+class Sweep:
+    """A sweep as sweep.json has it."""
+
+    name: str
+    sweep_id: str
+    # Arguments after `python -m rlagent.train` that made it.
+    argv: list[str]
+    # The metric that trials are compared by, and which way is better: maximize or minimize.
+    metric: str = "eval/success"
+    direction: str = "maximize"
+    # grid, or the name of the search.
+    sweeper: str = "grid"
+    # running, finished, failed (a trial failed), interrupted.
+    state: str = RUNNING
+    # Keys that differ between trials, in the order typed.
+    parameters: list[str] = field(default_factory=list)
+    machine: str = ""
+    pid: int | None = None
+    pid_ticks: int | None = None
+    host: str = ""
+    started: float = 0.0
+    updated: float = 0.0
+    trials: list[TrialRow] = field(default_factory=list)
+
+    def best(self) -> TrialRow | None:
+        """The trial with the best objective among those that finished; None when none has one."""
+        done = [t for t in self.trials if t.state == FINISHED and t.objective is not None]
+        if not done:
+            return None
+        sign = 1 if self.direction == "maximize" else -1
+        return max(done, key=lambda trial: sign * (trial.objective or 0.0))
+
+
+class SweepFolder:
+    """Reads and writes the folder of one sweep."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).absolute()
+
+    @property
+    def name(self) -> str:
+        """`sweep-{name}-{sweep id}`."""
+        return self.path.name
+
+    @property
+    def sweep_json(self) -> Path:
+        """The state of the sweep; always whole."""
+        return self.path / SWEEP_JSON
+
+    @property
+    def report_html(self) -> Path:
+        """The report that a browser shows."""
+        return self.path / "report.html"
+
+    def exists(self) -> bool:
+        """Whether a sweep has been written here."""
+        return self.sweep_json.is_file()
+
+    def read(self) -> Sweep:
+        """The sweep as last written.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        data = json.loads(self.sweep_json.read_text(encoding="utf-8"))
+        rows = [TrialRow(**row) for row in data.pop("trials")]
+        return Sweep(**data, trials=rows)
+
+    def write(self, sweep: Sweep) -> None:
+        """Replace sweep.json, atomically."""
+        sweep.updated = time.time()
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.sweep_json, json.dumps(asdict(sweep), indent=2) + "\n")
+
+    def run_folder(self, trial: TrialRow) -> RunFolder:
+        """The run folder of a trial."""
+        return RunFolder((self.path / trial.folder).resolve())
+
+    def driver_alive(self) -> bool:
+        """Whether the launcher recorded in sweep.json still runs on this machine."""
+        if not self.exists():
+            return False
+        sweep = self.read()
+        if not sweep.pid or sweep.host != socket.gethostname():
+            return False
+        return process.is_same(sweep.pid, sweep.pid_ticks)
