@@ -1,7 +1,7 @@
 """One attempt at a run on Ray: explorer and trainer actors from the first to the last step.
 
 It drives the actors and raises as soon as one of them fails; what the run folder and the screen
-get is left to launch.py. Trinity's launcher is not used: it takes a failed actor for a finished
+get is left to driver.py. Trinity's launcher is not used: it takes a failed actor for a finished
 one.
 """
 
