@@ -66,29 +66,8 @@ def make_display(mode: str = "auto", stream: TextIO | None = None) -> Display:
     return PlainDisplay(stream)
 
 
-class SilentDisplay:
-    """Says nothing; the run folder has it all."""
-
-    def start(self, choices: Sequence[str], total_steps: int, first_step: int = 0) -> None:
-        """Nothing."""
-
-    def phase(self, text: str) -> None:
-        """Nothing."""
-
-    def update(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Nothing."""
-
-    def message(self, line: str) -> None:
-        """Nothing."""
-
-    def finish(
-        self,
-        status: dict[str, Any],
-        folder: RunFolder,
-        command: str | None = None,
-        mirror: str | None = None,
-    ) -> None:
-        """Nothing."""
+class SilentDisplay(Display):
+    """Says nothing, as the protocol's own methods do; the run folder has it all."""
 
 
 class PlainDisplay:

@@ -61,18 +61,8 @@ class Mirror(Protocol):
         mirror is (an address, a folder or a command), or None."""
 
 
-class NoMirror:
-    """monitor=local: the run folder is all there is."""
-
-    def start(self, info: RunInfo) -> None:
-        """Nothing to begin."""
-
-    def log(self, rows: Sequence[dict[str, Any]]) -> None:
-        """The rows are in the run folder already."""
-
-    def finish(self, status: dict[str, Any]) -> str | None:
-        """Nowhere else."""
-        return None
+class NoMirror(Mirror):
+    """monitor=local: the run folder is all there is, and the protocol's own methods do nothing."""
 
 
 def make_mirror(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rlagent.config.compose import to_yaml
 from rlagent.config.errors import ConfigError
 from rlagent.config.resolve import Resolved
+from rlagent.layout.fit import parameters
 from rlagent.run.display import Display
 from rlagent.run.folder import RunFolder, write_atomically
 from rlagent.run.mirror import Mirror
@@ -218,13 +219,15 @@ class Driver:
             self.watch.look()
 
     def _session(self, config: Any) -> "Session":
-        from rlagent.trinity.session import Session
+        from rlagent.trinity.session import Session, stop_grace
 
+        size = parameters(self.config.model.shape)
         return Session(
             config,
             int(self.config.hardware.runners),
             on_tick=self.watch.tick,
             on_phase=self.display.phase,
+            grace=lambda: stop_grace(self.watch.longest_step, size),
             stall_timeout=self.config.run.stall_timeout,
         )
 

@@ -24,6 +24,8 @@ from trinity.explorer.rollout_coordinator import BatchState, RolloutCoordinator 
 from trinity.explorer.scheduler import RunnerWrapper, Scheduler  # noqa: E402
 from trinity.explorer.workflow_runner import Status, WorkflowRunner  # noqa: E402
 
+from rlagent.trinity import workflow  # noqa: E402
+
 payloads.install()
 
 CONCURRENCY = 1000
@@ -39,6 +41,12 @@ class AgentRunner(WorkflowRunner):
 
     A class of ours also so that its module can be imported without vLLM.
     """
+
+    def __init__(
+        self, config: Config, model_id: int, auxiliary_ids: list[int], index: int, processes: int
+    ) -> None:
+        super().__init__(config, model_id, auxiliary_ids, index)
+        workflow.share_kept_rollouts(index, processes)
 
     async def prepare(self) -> None:
         """Reach the engine, and spare the garbage collector what was imported."""
@@ -71,7 +79,7 @@ class SharedProcesses:
                     scheduling_strategy="SPREAD",
                     max_concurrency=CONCURRENCY,
                 )
-                .remote(self.config, model_id, auxiliary_ids, index)
+                .remote(self.config, model_id, auxiliary_ids, index, self.number)
             )
             self._prepared[index] = self._handles[index].prepare.remote()
         return self._handles[index]

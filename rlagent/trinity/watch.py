@@ -39,6 +39,8 @@ class Watch:
         # Told of every new row too, once there is one.
         self.mirror: Mirror | None = None
         self.started = time.time()
+        # Seconds of the longest step trained in this attempt; 0 before the second one.
+        self.longest_step = 0.0
         self._tail = Tail(folder.metrics_jsonl, _size(folder.metrics_jsonl))
         self._last_step_at: float | None = None
         self._activity = 0
@@ -81,6 +83,7 @@ class Watch:
         else:
             seconds = now - self._last_step_at
             ours["time/step"] = seconds
+            self.longest_step = max(self.longest_step, seconds)
             tokens = metrics.get("tokens/trained")
             if tokens and seconds > 0:
                 ours["tokens/per_second"] = tokens / seconds
