@@ -10,7 +10,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from rlagent.run.folder import RunFolder
 from rlagent.run.progress import Progress
@@ -20,8 +20,9 @@ from rlagent.run.words import duration
 MODES = ("auto", "live", "plain", "none")
 
 
-class Display(Protocol):
-    """What the driver tells a person. Every method may be called from any thread."""
+class Display:
+    """What the driver tells a person, and nothing of it said: the kinds of display say what they
+    say. Every method may be called from any thread."""
 
     def start(self, choices: Sequence[str], total_steps: int, first_step: int = 0) -> None:
         """Say what was chosen, then show progress from `first_step` to `total_steps`."""
@@ -67,10 +68,10 @@ def make_display(mode: str = "auto", stream: TextIO | None = None) -> Display:
 
 
 class SilentDisplay(Display):
-    """Says nothing, as the protocol's own methods do; the run folder has it all."""
+    """Says nothing; the run folder has it all."""
 
 
-class PlainDisplay:
+class PlainDisplay(Display):
     """One line per step, evaluation and phase; for log files, pipes and CI."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -115,7 +116,7 @@ class PlainDisplay:
         self.message("\n".join(["", *summary_lines(status, folder, command, mirror)]))
 
 
-class LiveDisplay:
+class LiveDisplay(Display):
     """A few lines that are redrawn in place; what is said for good scrolls above them."""
 
     def __init__(self, stream: TextIO) -> None:

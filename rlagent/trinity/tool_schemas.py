@@ -80,6 +80,7 @@ def install() -> None:
     if parse is not None and not hasattr(parse, "__wrapped__"):
         _toolkit._parse_tool_function = remembering(parse)
     getter = RegisteredToolFunction.extended_json_schema
-    if isinstance(getter, property) and not hasattr(getter.fget, "__wrapped__"):
-        merged = property(remembering_merged(getter.fget))
+    merge: Any = getattr(getter, "fget", None)
+    if merge is not None and not hasattr(merge, "__wrapped__"):
+        merged = property(remembering_merged(merge))
         RegisteredToolFunction.extended_json_schema = merged  # type: ignore[method-assign,assignment]
