@@ -108,6 +108,12 @@ class PlainClient:
             return None
         return ChatCompletion.construct(**found)
 
+    async def close(self) -> None:
+        """Close its connections; a process that ends need not."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
 
 class _Completions:
     def __init__(self, client: Any, recorder: Recorder, extra_body: dict[str, Any]) -> None:
