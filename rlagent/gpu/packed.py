@@ -4,10 +4,12 @@ It lets verl train without padding where flash-attn is not installed. verl packs
 and says where they begin; transformers calls this in every layer.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
+from verl.utils.ulysses import get_ulysses_sequence_parallel_world_size
 
 from rlagent.gpu.flash_attention import PACKED
 
@@ -45,11 +47,16 @@ def packed_attention(
         raise ValueError(
             "packed attention needs packed sequences: set trinity.trainer.use_remove_padding=true"
         )
-    if dropout or kwargs.get("sliding_window") or kwargs.get("softcap"):
+    if dropout or kwargs.get("softcap"):
         raise ValueError(
-            "packed attention knows no dropout, sliding window or softcap: use hardware.attention="
-            "sdpa"
+            "packed attention knows neither dropout nor softcap: use hardware.attention=sdpa"
         )
+    if get_ulysses_sequence_parallel_world_size() > 1:
+        raise ValueError(
+            "packed attention cannot share a sequence between GPUs: take a layout without that, "
+            "or install flash-attn"
+        )
+    window = kwargs.get("sliding_window")
     groups = query.shape[1] // key.shape[1]
     # (tokens, heads, size), as the kernel wants it.
     queries, keys, values = (
@@ -57,9 +64,10 @@ def packed_attention(
         for part in (query, _repeat(key, groups), _repeat(value, groups))
     )
     if queries.is_cuda and queries.dtype in (torch.bfloat16, torch.float16):
-        result = _by_kernel(queries, keys, values, starts, kwargs["max_length_q"], scaling)
+        longest = kwargs["max_length_q"]
+        result = _by_kernel(queries, keys, values, starts, longest, scaling, window)
     else:
-        result = _one_by_one(queries, keys, values, starts, scaling)
+        result = _one_by_one(queries, keys, values, starts, scaling, window)
     return result.unsqueeze(0), None
 
 
@@ -81,15 +89,20 @@ def _by_kernel(
     starts: torch.Tensor,
     longest: Any,
     scaling: float | None,
+    window: int | None,
 ) -> torch.Tensor:
     """As torch calls it for nested tensors (torch/nested/_internal/sdpa.py)."""
     size = queries.shape[-1]
     # The kernel takes sizes that are multiples of 8.
     padding = -size % 8
     if padding:
-        queries, keys, values = (F.pad(part, (0, padding)) for part in (queries, keys, values))
+        queries, keys, values = (
+            functional.pad(part, (0, padding)) for part in (queries, keys, values)
+        )
     most = _number(longest)
     bounds = starts.to(torch.int32)
+    # A window counts the token itself.
+    limits = {"window_size_left": window - 1, "window_size_right": 0} if window else {}
     output = torch.ops.aten._flash_attention_forward(
         queries.contiguous(),
         keys.contiguous(),
@@ -102,6 +115,7 @@ def _by_kernel(
         True,
         False,
         scale=scaling if scaling is not None else size**-0.5,
+        **limits,
     )[0]
     return output[..., :size]
 
@@ -125,12 +139,20 @@ def _one_by_one(
     values: torch.Tensor,
     starts: torch.Tensor,
     scaling: float | None,
+    window: int | None,
 ) -> torch.Tensor:
     """The same without the kernel: on a CPU, and in float32."""
     ends = starts.tolist()
     parts = []
-    for begin, end in zip(ends[:-1], ends[1:], strict=True):
+    for begin, end in pairwise(ends):
         one = [part[begin:end].transpose(0, 1).unsqueeze(0) for part in (queries, keys, values)]
-        out = F.scaled_dot_product_attention(*one, is_causal=True, scale=scaling)
+        mask = None
+        if window and window < end - begin:
+            places = torch.arange(end - begin, device=queries.device)
+            apart = places.unsqueeze(1) - places
+            mask = (apart >= 0) & (apart < window)
+        out = functional.scaled_dot_product_attention(
+            *one, attn_mask=mask, is_causal=mask is None, scale=scaling
+        )
         parts.append(out.squeeze(0).transpose(0, 1))
     return torch.cat(parts)

@@ -41,7 +41,7 @@ class StepBatch:
         """The step's rows, in their own order, with the columns that were computed."""
         places = torch.argsort(self._order)[: len(self._rows)]
         for name, column in computed.batch.items():
-            if name not in self._rows.batch.keys():
+            if name not in self._rows.batch.keys():  # noqa: SIM118 (a TensorDict refuses `in`)
                 self._rows.batch[name] = column[places]
         return self._rows
 

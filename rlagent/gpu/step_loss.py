@@ -8,12 +8,12 @@ micro-batch is weighted by its share of the whole step; rows that only fill up h
 from typing import Any
 
 import torch
+from trinity.common.config import AlgorithmConfig
+from trinity.trainer.verl.losses import TrinityPolicyLoss
 from verl.utils.metric import AggregationType, Metric
 from verl.workers.utils.padding import no_padding_2_padding
 
 from rlagent.embedded.objective import Extent, policy_aggregation, share_of
-from trinity.common.config import AlgorithmConfig
-from trinity.trainer.verl.losses import TrinityPolicyLoss
 
 
 class StepLoss(TrinityPolicyLoss):

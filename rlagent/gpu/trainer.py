@@ -6,7 +6,8 @@ Steps, advantages, metrics and checkpoints are Trinity's, FSDP and the optimizer
 from collections.abc import Callable
 from typing import Any
 
-from trinity.common.config import Config
+from trinity.algorithm import POLICY_LOSS_FN
+from trinity.common.config import AlgorithmConfig, Config
 from trinity.common.experience import Experience
 from trinity.trainer.verl import trainer as verl_trainer
 from trinity.trainer.verl.monkey_patch import left_right_2_no_padding
@@ -21,6 +22,16 @@ from rlagent.gpu.step_loss import StepLoss
 from rlagent.gpu.worker import StepWorker
 
 _AGREEMENT = "rollout_probs_diff"
+
+
+def reads_reference(algorithm: AlgorithmConfig) -> bool:
+    """Whether any part of the loss reads the reference model's log-probabilities."""
+    policy = POLICY_LOSS_FN.get(algorithm.policy_loss_fn)
+    return (
+        algorithm.kl_loss_fn != "none"
+        or algorithm.kl_penalty_fn != "none"
+        or "ref_logprob" in policy._select_keys
+    )
 
 
 class StepTrainer(verl_trainer.VERLTrainer):
@@ -40,6 +51,15 @@ class StepTrainer(verl_trainer.VERLTrainer):
         self._fresh = not (
             config.algorithm.bypass_old_logprobs or self.algorithm.compute_advantage_in_trainer
         )
+
+    @property
+    def use_reference_policy(self) -> bool:
+        """Whether a reference model is kept; Trinity keeps one that nothing reads, too."""
+        return self._keeps_reference
+
+    @use_reference_policy.setter
+    def use_reference_policy(self, wanted: bool) -> None:
+        self._keeps_reference = wanted and reads_reference(self.global_config.algorithm)
 
     async def prepare(self) -> None:
         """Load the newest checkpoint and hand the loss to the workers."""

@@ -21,6 +21,10 @@ class StepWorker(TrinityActorRolloutRefWorker):
             flash_attention.use_torch_padding()
         packed.register()
         super().init_model()
+        for model in (self.actor, self.ref):
+            if model is not None:
+                # verl's override of it would be exported with the model, and mean nothing there.
+                vars(model.engine.module.config).pop("attn_implementation", None)
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def set_loss_fn(self, loss_fn: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from rlagent.config.paths import local_path
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import LearnConfig
+from rlagent.gpu.flash_attention import PACKED
 from rlagent.trinity import EMBEDDED
 
 WORKFLOW_TYPE = "rlagent.trinity.workflow.AgentWorkflow"
@@ -76,7 +77,7 @@ def native_tree(
             "max_retry_times": 0,
             "rollout_model": {"enable_openai_api": True, "enable_history": True},
         },
-        "trainer": {"total_steps": total_steps},
+        "trainer": {"total_steps": total_steps, **attention(resolved.config)},
         "data_processor": {"experience_pipeline": {"save_input": False}},
         "monitor": {"monitor_type": MONITOR_TYPE},
     }
@@ -100,7 +101,7 @@ def embedded(config: LearnConfig) -> bool:
 
 def whole_steps(config: LearnConfig) -> bool:
     """Whether the trainer takes what each step produced, whatever its number."""
-    return embedded(config) and config.algorithm.train_batch_size == "auto"
+    return config.algorithm.train_batch_size == "auto"
 
 
 def algorithm(config: LearnConfig) -> dict[str, Any]:
@@ -183,6 +184,7 @@ def workflow_args(config: LearnConfig, run_dir: Path, attempt: int) -> dict[str,
         "run_folder": str(run_dir),
         "attempt": attempt,
         "trajectories_per_step": config.run.trajectories_per_step,
+        "free_tool_choice": config.model.tool_choice == "free",
     }
 
 
@@ -231,8 +233,10 @@ def buffer(config: LearnConfig, run_dir: Path, workflow: dict[str, Any]) -> dict
     }
     if ours.total_epochs:
         tree["total_epochs"] = ours.total_epochs
-    if ours.train_batch_size != "auto":
-        tree["train_batch_size"] = ours.train_batch_size
+    fixed = ours.train_batch_size
+    # Trinity's own default, which a reader of whole steps does not ask for.
+    rollouts = int(ours.batch_size) * int(ours.repeat_times)
+    tree["train_batch_size"] = rollouts if fixed == "auto" else fixed
     return tree
 
 
@@ -301,8 +305,23 @@ def trainer(resolved: Resolved) -> dict[str, Any]:
             "ulysses_sequence_parallel_size": layout.sequence_parallel,
             "param_offload": bool(config.hardware.offload),
             "optimizer_offload": bool(config.hardware.offload),
+            **attention(config),
         }
     return tree
+
+
+def attention(config: LearnConfig) -> dict[str, Any]:
+    """The part of Trinity's `trainer` that says how verl computes attention."""
+    chosen = config.hardware.attention
+    if embedded(config) or chosen == "flash_attention_2":
+        # As verl does by itself.
+        return {}
+    name = PACKED if chosen == "packed" else chosen
+    return {
+        # Packed sequences have no padding; sdpa knows padded ones only.
+        "use_remove_padding": chosen == "packed",
+        "trainer_config": {"model": {"override_config": {"attn_implementation": name}}},
+    }
 
 
 def synchronizer(resolved: Resolved) -> dict[str, Any]:

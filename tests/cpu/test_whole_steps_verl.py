@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.multiprocessing as mp
-from verl_ranks import algorithm, engine_on_cpu, rows_of, update, EXPERIENCES
+from verl_ranks import EXPERIENCES, algorithm, engine_on_cpu, rows_of, update
 
 
 def _run(tmp_path: Path, ranks: int, tokens: int, mode: str, packs: bool, fresh: bool = False):

@@ -123,7 +123,7 @@ def update(rank: int, ranks: int, tokens: int, mode: str, packs: bool, fresh: bo
     )
     mine = tu.chunk_tensordict(data, ranks)[rank]
     output = engine.forward_backward_batch(mine, StepLoss(algorithm(mode), fresh))
-    total = {name: metric for name, metric in output["metrics"].items()}
+    total = output["metrics"]
     gathered = [None] * ranks
     dist.all_gather_object(gathered, total)
     grads = {}
