@@ -20,6 +20,9 @@ WORKFLOW_TYPE = "rlagent.trinity.workflow.AgentWorkflow"
 MONITOR_TYPE = "rlagent.trinity.monitor.RunFolderMonitor"
 WHOLE_STEPS = "rlagent.trinity.buffer.WholeStepSampling"
 HELD_OUT = "heldout"
+LOGITS_BYTES = 4 << 30
+MOST_TOKENS = 1 << 16
+MOST_VOCABULARY = 1 << 18
 CHECKPOINTS = "checkpoints"
 
 
@@ -261,6 +264,8 @@ def explorer(resolved: Resolved) -> dict[str, Any]:
             "gpu_memory_utilization": hardware.gpu_memory_utilization,
             "enforce_eager": hardware.enforce_eager,
             "enable_prefix_caching": hardware.prefix_caching,
+            # What runs at once at most: CUDA graphs and buffers are made for no more.
+            "extra_engine_args": {"max_num_seqs": concurrency(resolved)},
         }
     return {
         # One slot per task of a step: the tasks of a step all run at once.
@@ -284,6 +289,12 @@ def explorer(resolved: Resolved) -> dict[str, Any]:
     }
 
 
+def concurrency(resolved: Resolved) -> int:
+    """Rollouts that one engine serves at once at most."""
+    ours = resolved.config.algorithm
+    return math.ceil(int(ours.batch_size) * int(ours.repeat_times) / resolved.layout.engines)
+
+
 def trainer(resolved: Resolved) -> dict[str, Any]:
     """Trinity's `trainer`."""
     config, layout = resolved.config, resolved.layout
@@ -301,13 +312,24 @@ def trainer(resolved: Resolved) -> dict[str, Any]:
     else:
         tree |= {
             "use_dynamic_bsz": True,
-            "max_token_len_per_gpu": config.model.max_model_len,
+            "max_token_len_per_gpu": tokens_per_gpu(config),
             "ulysses_sequence_parallel_size": layout.sequence_parallel,
             "param_offload": bool(config.hardware.offload),
             "optimizer_offload": bool(config.hardware.offload),
             **attention(config),
         }
     return tree
+
+
+def tokens_per_gpu(config: LearnConfig) -> int:
+    """Tokens of one micro-batch of the trainer on one GPU.
+
+    verl packs sequences until it is reached: as many as make LOGITS_BYTES of bf16 logits, since
+    those of a large vocabulary outweigh everything else, but at least one whole sequence.
+    """
+    vocabulary = config.model.shape.vocab or MOST_VOCABULARY
+    fitting = min(MOST_TOKENS, LOGITS_BYTES // (2 * vocabulary))
+    return max(int(config.model.max_model_len), fitting)
 
 
 def attention(config: LearnConfig) -> dict[str, Any]:
