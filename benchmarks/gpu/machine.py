@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from rlagent.config.machine import detect
+
 GIB = 1024**3
 PERIOD = 0.2
 """Seconds between two looks."""
@@ -13,16 +15,24 @@ FREE_GIB = 2.0
 """A GPU that holds less than this is free; drivers keep some of it for themselves."""
 
 
+def _used() -> list[float]:
+    import pynvml
+
+    handles = [
+        pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())
+    ]
+    return [pynvml.nvmlDeviceGetMemoryInfo(handle).used / GIB for handle in handles]
+
+
 def used_gib() -> list[float]:
-    """Memory in use on each GPU of the machine, whoever uses it."""
+    """Memory in use on each GPU of the machine, whoever uses it; nothing without a GPU."""
+    if not detect().gpus:
+        return []
     import pynvml
 
     pynvml.nvmlInit()
     try:
-        handles = [
-            pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())
-        ]
-        return [pynvml.nvmlDeviceGetMemoryInfo(handle).used / GIB for handle in handles]
+        return _used()
     finally:
         pynvml.nvmlShutdown()
 
@@ -66,16 +76,15 @@ class Peaks:
         return [round(value, 2) for value in self._most]
 
     def _watch(self) -> None:
+        if not detect().gpus:
+            return
         import pynvml
 
         pynvml.nvmlInit()
-        count = pynvml.nvmlDeviceGetCount()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
-        self._most = [0.0] * count
+        self._most = _used()
         while not self._stop.wait(PERIOD):
-            for index, handle in enumerate(handles):
-                used = pynvml.nvmlDeviceGetMemoryInfo(handle).used / GIB
-                self._most[index] = max(self._most[index], used)
+            now = _used()
+            self._most = [max(pair) for pair in zip(self._most, now, strict=True)]
         pynvml.nvmlShutdown()
 
 

@@ -58,7 +58,7 @@ def of_run(folder: Path) -> dict[str, Any]:
         values = [step[name] for step in kept if name in step]
         if values:
             medians[name] = round(statistics.median(values), 5)
-    every = [values for values in by_step.values()]
+    every = list(by_step.values())
     peaks = [
         value
         for values in every

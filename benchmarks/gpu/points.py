@@ -3,7 +3,7 @@
 Each point is a real run of `rlagent.train` with its own overrides. What it measured is written as
 soon as it ends; a second call goes on where the first was cut off.
 
-    python benchmarks/gpu/points.py --points benchmarks/gpu/first.yaml --out /tmp/points --minutes 25
+    python benchmarks/gpu/points.py --points benchmarks/gpu/first.yaml --out /tmp/points
 """
 
 import argparse
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -218,11 +219,9 @@ def main() -> int:
             row = measure(point, out, one_ray, min(60 * point.minutes, left))
         # One point that cannot be had must not cost the others.
         except Exception as error:
-            row = {
-                "name": point.name,
-                "state": "failed",
-                "cause": f"{type(error).__name__}: {error}",
-            }
+            traceback.print_exc()
+            cause = f"{type(error).__name__}: {error}"
+            row = {"name": point.name, "state": "failed", "cause": cause}
         with results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         print(json.dumps(row), flush=True)
