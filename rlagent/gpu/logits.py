@@ -105,10 +105,9 @@ def use_in_verl(entropy_gradient: bool) -> None:
     from verl.utils import torch_functional
     from verl.workers.engine.fsdp import transformer_impl
 
-    def verl_log_probs(
-        logits: torch.Tensor, labels: torch.Tensor, inplace_backward: bool = True
-    ) -> torch.Tensor:
-        return log_probs(logits, labels, reuse=inplace_backward and not entropy_gradient)
+    def verl_log_probs(logits: torch.Tensor, labels: torch.Tensor, **_: Any) -> torch.Tensor:
+        # verl would keep the logits for an entropy that has no gradient, too.
+        return log_probs(logits, labels, reuse=not entropy_gradient)
 
     def verl_entropy(logits: torch.Tensor, *_: Any) -> torch.Tensor:
         return entropy(logits if entropy_gradient else logits.detach())

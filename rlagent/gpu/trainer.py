@@ -64,6 +64,10 @@ class StepTrainer(verl_trainer.VERLTrainer):
     async def prepare(self) -> None:
         """Load the newest checkpoint and hand the loss to the workers."""
         await super().prepare()
+        self.set_loss()
+
+    def set_loss(self) -> None:
+        """Hand the loss to the workers, in the place of Trinity's."""
         self.actor_rollout_wg.set_loss_fn(StepLoss(self.algorithm_config, self._fresh))
 
     async def train_step(self, batch_exps: list[Experience]) -> dict[str, Any]:

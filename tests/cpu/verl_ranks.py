@@ -17,7 +17,7 @@ from rlagent.gpu.step_loss import StepLoss  # noqa: E402
 EXPERIENCES = 575
 
 
-def _experiences(count: int) -> list:
+def experiences(count: int) -> list:
     from trinity.common.experience import EID, Experience
 
     chance = torch.Generator().manual_seed(3)
@@ -92,7 +92,7 @@ def engine_on_cpu(remove_padding: bool):
 def rows_of(count: int):
     from trinity.trainer.verl.utils import to_data_proto
 
-    rows = to_data_proto(_experiences(count), 0, object(), None)
+    rows = to_data_proto(experiences(count), 0, object(), None)
     rows.batch["old_log_probs"] = rows.batch["rollout_log_probs"]
     rows.meta_info["global_token_num"] = rows.batch["attention_mask"].sum(-1).tolist()
     return rows
