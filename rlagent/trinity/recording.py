@@ -115,12 +115,32 @@ class PlainClient:
             self._session = None
 
 
+_TOOL_KEYS = ("name", "description", "parameters")
+
+
+def in_one_order(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Tools with the keys in the order in which vLLM writes them into the prompt.
+
+    It reads them into a class of its own; the embedded engine writes them as they come. A model
+    gets the same prompt from both.
+    """
+    ordered = []
+    for tool in tools:
+        function = tool["function"]
+        known = {key: function[key] for key in _TOOL_KEYS if key in function}
+        ordered.append({**tool, "function": {**known, **function}})
+    return ordered
+
+
 class _Completions:
-    def __init__(self, client: Any, recorder: Recorder, extra_body: dict[str, Any]) -> None:
+    def __init__(
+        self, client: Any, recorder: Recorder, extra_body: dict[str, Any], free_tool_choice: bool
+    ) -> None:
         self._client = client
         self._plain: PlainClient | None = client.plain
         self._recorder = recorder
         self._extra_body = extra_body
+        self._free_tool_choice = free_tool_choice
 
     async def create(self, **request: Any) -> Any:
         """Call the engine and record the call."""
@@ -133,6 +153,11 @@ class _Completions:
         }
         if template:
             extra["chat_template_kwargs"] = template
+        if self._free_tool_choice and request.get("tool_choice") == "required":
+            # A tool that is named, and `none`, are left as they are.
+            request["tool_choice"] = "auto"
+        if request.get("tools"):
+            request["tools"] = in_one_order(request["tools"])
         if "return_token_logprobs" not in extra:
             request.setdefault("logprobs", True)
         body = {k: v for k, v in {**request, **extra}.items() if not isinstance(v, _ABSENT)}
@@ -159,10 +184,16 @@ class _Chat:
 class RecordingClient:
     """Stands where AgentScope expects an `openai.AsyncOpenAI`."""
 
-    def __init__(self, client: Any, recorder: Recorder, extra_body: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        client: Any,
+        recorder: Recorder,
+        extra_body: dict[str, Any],
+        free_tool_choice: bool = False,
+    ) -> None:
         self._client = client
         self.model_path = client.model_path
-        self.chat = _Chat(_Completions(client, recorder, extra_body))
+        self.chat = _Chat(_Completions(client, recorder, extra_body, free_tool_choice))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -196,7 +227,10 @@ def _new_client(model: ModelWrapper, shared: bool) -> Any:
 
 
 def recorded_model(
-    model: ModelWrapper, generate_kwargs: dict[str, Any], shared: bool = True
+    model: ModelWrapper,
+    generate_kwargs: dict[str, Any],
+    shared: bool = True,
+    free_tool_choice: bool = False,
 ) -> tuple[TrinityChatModel, Recorder]:
     """A chat model of the engine behind `model`, and the record of its calls.
 
@@ -205,6 +239,8 @@ def recorded_model(
         generate_kwargs: Sampling arguments sent with every call.
         shared: Whether to use the process's HTTP client. One belongs to one event loop, so a
             workflow in a thread needs its own.
+        free_tool_choice: Whether a tool call that is required is only asked for, so that the
+            model samples freely; an agent that gets text instead has to ask again.
     """
     address = str(model.api_address)
     if shared and address not in _clients:
@@ -223,7 +259,7 @@ def recorded_model(
     recorder = Recorder()
     chat_model = copy.copy(_prototypes[address])
     chat_model.generate_kwargs = dict(generate_kwargs)
-    chat_model.client = RecordingClient(client, recorder, extra_body)
+    chat_model.client = RecordingClient(client, recorder, extra_body, free_tool_choice)
     return chat_model, recorder
 
 

@@ -35,6 +35,10 @@ class AgentTrainer(trinity_trainer.Trainer):
             from rlagent.embedded.trainer import EmbeddedTrainer
 
             trinity_trainer.get_trainer_wrapper = EmbeddedTrainer
+        elif config.trainer.trainer_type == "verl":
+            from rlagent.gpu.trainer import StepTrainer
+
+            trinity_trainer.get_trainer_wrapper = StepTrainer
         try:
             super().__init__(config)
         finally:

@@ -69,7 +69,8 @@ class AgentWorkflow(Workflow):
     """One rollout of the user's function.
 
     `workflow_args` holds: `function` (spec or callable), `judge` (likewise or None), `args`,
-    `success_reward`, `timeout` in s, `run_folder`, `attempt`, `trajectories_per_step`.
+    `success_reward`, `timeout` in s, `run_folder`, `attempt`, `trajectories_per_step`,
+    `free_tool_choice`.
     """
 
     is_async: bool = True
@@ -105,7 +106,12 @@ class AgentWorkflow(Workflow):
         generate = {"temperature": arguments.temperature, "top_p": arguments.top_p}
         if arguments.max_tokens is not None:
             generate["max_tokens"] = arguments.max_tokens
-        chat_model, recorder = recorded_model(self.model, generate, shared=not in_thread)
+        chat_model, recorder = recorded_model(
+            self.model,
+            generate,
+            shared=not in_thread,
+            free_tool_choice=self.options.get("free_tool_choice", False),
+        )
         timeout = self.options.get("timeout")
         try:
             reward, metrics = await asyncio.wait_for(
