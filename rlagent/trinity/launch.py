@@ -25,7 +25,7 @@ from rlagent.run.display import Display, make_display
 from rlagent.run.folder import RunFolder, write_atomically
 from rlagent.run.mirror import Mirror, RunInfo, make_mirror
 from rlagent.run.tail import Tail
-from rlagent.trinity import decide, rewind
+from rlagent.trinity import decide, rewind, where
 from rlagent.trinity.record import make_record, read_record, write_record
 from rlagent.trinity.signals import Signals
 
@@ -405,6 +405,8 @@ class _Driver:
         for row in rows:
             if row["role"] == "trainer":
                 self._step_trained(row)
+            elif row["role"] == "explorer":
+                self._step_explored(row)
         if rows:
             shown = [*rows, *self._tail.new_rows()]
             self.display.update(shown)
@@ -424,9 +426,16 @@ class _Driver:
             tokens = metrics.get("tokens/trained")
             if tokens and seconds > 0:
                 ours["tokens/per_second"] = tokens / seconds
+        ours |= where.trainer_shares(metrics, self.resolved)
         self._last_step_at = now
         self.folder.append_metrics("driver", step, ours, attempt=self.attempt.number)
         self.folder.write_status(steps_trained=step)
+
+    def _step_explored(self, row: dict[str, Any]) -> None:
+        """Note where the time of an explored step went."""
+        shares = where.rollout_shares(row["metrics"], self.resolved)
+        if shares:
+            self.folder.append_metrics("driver", row["step"], shares, attempt=self.attempt.number)
 
     def _success(self) -> dict[str, Any]:
         """Fields of status.json about held-out success, from all attempts."""

@@ -5,6 +5,7 @@ short rollout; each rollout has its own record. Turning calls into experiences i
 """
 
 import copy
+import time
 from typing import Any
 
 from rlagent.trinity import vllm_stub
@@ -32,6 +33,8 @@ class Recorder:
     def __init__(self) -> None:
         self.experiences: list[Experience] = []
         self.calls = 0
+        # Spent waiting for the model, all calls together.
+        self.model_seconds = 0.0
         self.conversation: list[dict[str, Any]] = []
         self.tools: list[dict[str, Any]] | None = None
 
@@ -99,7 +102,9 @@ class _Completions:
         # The same call as `chat.completions.create`, without its walk over every message for
         # renamed keys, of which there are none: a quarter of an agent's time.
         body = {k: v for k, v in {**request, **extra}.items() if not isinstance(v, _ABSENT)}
+        began = time.monotonic()
         response = await self._client.post("/chat/completions", cast_to=ChatCompletion, body=body)
+        self._recorder.model_seconds += time.monotonic() - began
         self._recorder.record(request, response)
         return response
 

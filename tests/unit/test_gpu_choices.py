@@ -7,7 +7,7 @@ from rlagent.config.errors import ConfigError
 from rlagent.config.machine import GPU, Machine
 from rlagent.config.resolve import resolve
 from rlagent.gpu.flash_attention import PACKED
-from rlagent.trinity.translate import tokens_per_gpu, to_trinity
+from rlagent.trinity.translate import to_trinity, tokens_per_gpu
 
 
 def machine(flash_attention: str | None, count: int = 2) -> Machine:
@@ -44,7 +44,7 @@ def test_without_it_no_sequence_is_shared_and_who_asks_is_refused():
     assert "s2" in str(resolve(long, machine("2.8.3", 8)).layout)
     assert "s" not in str(resolve(long, machine(None, 8)).layout)
     asked = configured("hardware=8gpu", "model=qwen3_8b", "hardware.layout=4x1+4s2")
-    with pytest.raises(ConfigError, match="flash-attn, which is not installed; take 4x1.4$"):
+    with pytest.raises(ConfigError, match=r"flash-attn, which is not installed; take 4x1\+4$"):
         resolve(asked, machine(None, 8))
 
 
