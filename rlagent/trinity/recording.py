@@ -56,23 +56,6 @@ class Recorder:
         self.tools = request.get("tools")
 
 
-_TOOL_KEYS = ("name", "description", "parameters")
-
-
-def in_one_order(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Tools with the keys in the order in which vLLM writes them into the prompt.
-
-    It reads them into a class of its own; the embedded engine writes them as they come. A model
-    gets the same prompt from both.
-    """
-    ordered = []
-    for tool in tools:
-        function = tool["function"]
-        known = {key: function[key] for key in _TOOL_KEYS if key in function}
-        ordered.append({**tool, "function": {**known, **function}})
-    return ordered
-
-
 class _Completions:
     def __init__(
         self, client: Any, recorder: Recorder, extra_body: dict[str, Any], free_tool_choice: bool
@@ -96,8 +79,6 @@ class _Completions:
         if self._free_tool_choice and request.get("tool_choice") == "required":
             # A tool that is named, and `none`, are left as they are.
             request["tool_choice"] = "auto"
-        if request.get("tools"):
-            request["tools"] = in_one_order(request["tools"])
         request.setdefault("logprobs", True)
         # The same call as `chat.completions.create`, without its walk over every message for
         # renamed keys, of which there are none: a quarter of an agent's time.
