@@ -95,3 +95,9 @@ def test_micro_batches_are_as_large_as_their_logits_allow(model, tokens):
 def test_an_engine_is_made_for_the_rollouts_that_it_gets_at_once():
     rollout = tree_of(None, "model=tiny")["explorer"]["rollout_model"]
     assert rollout["extra_engine_args"]["max_num_seqs"] == 16 * 8
+
+
+def test_a_critic_without_flash_attention_is_refused():
+    asked = configured("hardware=2gpu", "model=tiny", "algorithm.name=ppo")
+    with pytest.raises(ConfigError, match="its critic needs flash-attn"):
+        resolve(asked, machine(None))
