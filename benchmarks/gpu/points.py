@@ -105,6 +105,7 @@ class OneRay:
     def __init__(self, out: Path) -> None:
         self._out = out
         self._offers: Layout | None = None
+        self._visible = os.environ.get("CUDA_VISIBLE_DEVICES")
 
     def serve(self, resolved: Resolved) -> None:
         """Have a Ray that offers what the run needs."""
@@ -120,7 +121,7 @@ class OneRay:
                 self.sweep()
                 return
             ray.shutdown()
-            os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+            self._see_what_there_is()
         env = ray_cluster.colocated_env(layout, "vllm")
         ray_cluster.connect(
             HardwareConfig(ray="start"),
@@ -134,10 +135,14 @@ class OneRay:
             gpus=gpus,
             cpus=max(4, resolved.machine.cores),
         )
-        # The runs join as `found`; they must not see the GPU twice.
-        if env:
-            os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        # Ray's workers have theirs; this process goes on seeing the GPU once.
+        self._see_what_there_is()
         self._offers = offers
+
+    def _see_what_there_is(self) -> None:
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        if self._visible is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = self._visible
 
     @staticmethod
     def sweep() -> None:

@@ -27,6 +27,9 @@ KEPT = ("hardware.ray", "monitor.mode", "run.display", "algorithm.train_batch_si
 """Settings that stay `auto`: the first three follow cluster, key and terminal at launch; an
 `auto` train_batch_size means every experience of the step."""
 
+WITH_CRITIC = ("ppo",)
+"""Trinity's algorithms that train a critic beside the model."""
+
 _RECIPE_KEYS = (
     ("model", "max_model_len"),
     ("model", "max_response_tokens"),
@@ -242,6 +245,15 @@ def _attention(resolution: Resolution, layout: Layout) -> None:
     if resolution.embedded:
         hardware.attention = "sdpa"
         return
+    name = resolution.config.algorithm.name
+    if name in WITH_CRITIC and not there:
+        # verl's critic asks for flash_attention_2 whatever is configured.
+        resolution.refuse(
+            "algorithm.name",
+            name,
+            "its critic needs flash-attn, which is not installed",
+            "install it, or take an algorithm without a critic, such as multi_step_grpo",
+        )
     if layout.sequence_parallel > 1 and not resolution.shares_sequences:
         resolution.refuse(
             "hardware.layout",

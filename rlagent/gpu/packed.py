@@ -145,14 +145,16 @@ def _one_by_one(
     ends = starts.tolist()
     parts = []
     for begin, end in pairwise(ends):
-        one = [part[begin:end].transpose(0, 1).unsqueeze(0) for part in (queries, keys, values)]
+        query, key, value = (
+            part[begin:end].transpose(0, 1).unsqueeze(0) for part in (queries, keys, values)
+        )
         mask = None
         if window and window < end - begin:
             places = torch.arange(end - begin, device=queries.device)
             apart = places.unsqueeze(1) - places
             mask = (apart >= 0) & (apart < window)
         out = functional.scaled_dot_product_attention(
-            *one, attn_mask=mask, is_causal=mask is None, scale=scaling
+            query, key, value, attn_mask=mask, is_causal=mask is None, scale=scaling
         )
         parts.append(out.squeeze(0).transpose(0, 1))
     return torch.cat(parts)

@@ -6,6 +6,7 @@ short rollout; each rollout has its own record. Turning calls into experiences i
 
 import copy
 import json
+import time
 from typing import Any
 
 import aiohttp
@@ -42,6 +43,8 @@ class Recorder:
     def __init__(self) -> None:
         self.experiences: list[Experience] = []
         self.calls = 0
+        # Spent waiting for the model, all calls together.
+        self.model_seconds = 0.0
         self.conversation: list[dict[str, Any]] = []
         self.tools: list[dict[str, Any]] | None = None
 
@@ -115,23 +118,6 @@ class PlainClient:
             self._session = None
 
 
-_TOOL_KEYS = ("name", "description", "parameters")
-
-
-def in_one_order(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Tools with the keys in the order in which vLLM writes them into the prompt.
-
-    It reads them into a class of its own; the embedded engine writes them as they come. A model
-    gets the same prompt from both.
-    """
-    ordered = []
-    for tool in tools:
-        function = tool["function"]
-        known = {key: function[key] for key in _TOOL_KEYS if key in function}
-        ordered.append({**tool, "function": {**known, **function}})
-    return ordered
-
-
 class _Completions:
     def __init__(
         self, client: Any, recorder: Recorder, extra_body: dict[str, Any], free_tool_choice: bool
@@ -156,11 +142,10 @@ class _Completions:
         if self._free_tool_choice and request.get("tool_choice") == "required":
             # A tool that is named, and `none`, are left as they are.
             request["tool_choice"] = "auto"
-        if request.get("tools"):
-            request["tools"] = in_one_order(request["tools"])
         if "return_token_logprobs" not in extra:
             request.setdefault("logprobs", True)
         body = {k: v for k, v in {**request, **extra}.items() if not isinstance(v, _ABSENT)}
+        began = time.monotonic()
         response = await self._plain.complete(body) if self._plain is not None else None
         if response is None:
             # The same call as `chat.completions.create`, without its walk over every message for
@@ -168,6 +153,7 @@ class _Completions:
             response = await self._client.post(
                 "/chat/completions", cast_to=ChatCompletion, body=body
             )
+        self._recorder.model_seconds += time.monotonic() - began
         self._recorder.record(request, response)
         return response
 

@@ -7,7 +7,7 @@ from rlagent.config.errors import ConfigError
 from rlagent.config.machine import GPU, Machine
 from rlagent.config.resolve import resolve
 from rlagent.gpu.flash_attention import PACKED
-from rlagent.trinity.translate import tokens_per_gpu, to_trinity
+from rlagent.trinity.translate import to_trinity, tokens_per_gpu
 
 
 def machine(flash_attention: str | None, count: int = 2) -> Machine:
@@ -44,7 +44,7 @@ def test_without_it_no_sequence_is_shared_and_who_asks_is_refused():
     assert "s2" in str(resolve(long, machine("2.8.3", 8)).layout)
     assert "s" not in str(resolve(long, machine(None, 8)).layout)
     asked = configured("hardware=8gpu", "model=qwen3_8b", "hardware.layout=4x1+4s2")
-    with pytest.raises(ConfigError, match="flash-attn, which is not installed; take 4x1.4$"):
+    with pytest.raises(ConfigError, match=r"flash-attn, which is not installed; take 4x1\+4$"):
         resolve(asked, machine(None, 8))
 
 
@@ -95,3 +95,9 @@ def test_micro_batches_are_as_large_as_their_logits_allow(model, tokens):
 def test_an_engine_is_made_for_the_rollouts_that_it_gets_at_once():
     rollout = tree_of(None, "model=tiny")["explorer"]["rollout_model"]
     assert rollout["extra_engine_args"]["max_num_seqs"] == 16 * 8
+
+
+def test_a_critic_without_flash_attention_is_refused():
+    asked = configured("hardware=2gpu", "model=tiny", "algorithm.name=ppo")
+    with pytest.raises(ConfigError, match="its critic needs flash-attn"):
+        resolve(asked, machine(None))
