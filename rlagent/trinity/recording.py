@@ -192,14 +192,12 @@ _prototypes: dict[str, TrinityChatModel] = {}
 def _new_client(model: ModelWrapper, shared: bool) -> Any:
     if not model.api_address:
         raise RuntimeError("the rollout engine has no address; was the runner prepared?")
-    if shared:
-        # httpx's own pool takes five times as long per call with a hundred calls under way.
-        http_client = openai.DefaultAioHttpClient(timeout=TIMEOUT)
-    else:
-        # A thread may run one event loop after the other, and nobody closes its client: each
-        # connection ends with its call.
-        limits = httpx.Limits(max_keepalive_connections=0)
-        http_client = openai.DefaultAsyncHttpxClient(timeout=TIMEOUT, limits=limits)
+    # A thread may run one event loop after the other, and nobody closes its client: each connection
+    # ends with its call.
+    limits = (
+        openai.DEFAULT_CONNECTION_LIMITS if shared else httpx.Limits(max_keepalive_connections=0)
+    )
+    http_client = openai.DefaultAsyncHttpxClient(timeout=TIMEOUT, limits=limits)
     client = openai.AsyncOpenAI(
         base_url=f"{model.api_address}/v1",
         api_key=model.api_key,
