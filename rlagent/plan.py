@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _plan_trials(command: Command) -> int:
-    from rlagent.trials import expand
+    from rlagent.sweep.grid import expand
 
     trials, machine, problems, text = expand(command), detect(), [], ""
     for number, overrides in enumerate(trials, start=1):

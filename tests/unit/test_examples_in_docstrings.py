@@ -5,7 +5,15 @@ import importlib
 
 import pytest
 
-MODULES = ["config.names", "config.paths", "config.functions", "layout.layout", "trials"]
+MODULES = [
+    "config.names",
+    "config.paths",
+    "config.functions",
+    "layout.layout",
+    "sweep.grid",
+    "sweep.main",
+    "sweep.shares",
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

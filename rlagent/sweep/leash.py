@@ -1,0 +1,41 @@
+"""Ties a trial to its launcher: when the launcher is gone, however it died, the trial ends.
+
+The launcher holds the writing end of a pipe and never writes. A killed process closes its files,
+so the end of the pipe tells what a signal could miss; nothing is left running after `kill -9`.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+VARIABLE = "RLAGENT_LEASH"
+"""Holds the number of the reading end in the environment of a trial."""
+
+GRACE = 90.0
+"""Seconds that a trial may take to save its checkpoint and end, before its group is killed."""
+
+
+def hold() -> None:
+    """Follow the launcher of this process, if it was started by one; returns at once."""
+    number = os.environ.pop(VARIABLE, None)
+    if number is None:
+        return
+    descriptor = int(number)
+    # A process that a trial starts and leaves behind must not hold the pipe.
+    os.set_inheritable(descriptor, False)
+    threading.Thread(target=_follow, args=(descriptor, _end), name="leash", daemon=True).start()
+
+
+def _follow(descriptor: int, end: Callable[[], None]) -> None:
+    while os.read(descriptor, 1):
+        pass
+    end()
+
+
+def _end() -> None:
+    """End as `rlagent stop` would; by force when that takes too long."""
+    by_force = threading.Timer(GRACE, os.killpg, (os.getpgid(0), signal.SIGKILL))
+    by_force.daemon = True
+    by_force.start()
+    os.kill(os.getpid(), signal.SIGTERM)
