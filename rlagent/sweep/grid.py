@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from rlagent.config.command import Command
@@ -167,7 +168,8 @@ def product(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> list[l
             continue
         key = override.get_key_element()
         try:
-            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+            values = list(override.sweep_string_iterator())
+            choices.append([f"{key}={value}" for value in _as_typed(override, values)])
         except HydraException as error:
             raise ConfigError(
                 [Problem(key, None, "cannot be enumerated", "write choice(...) or range(...)")]
@@ -282,6 +284,14 @@ class _Mistakes:
         if problem.remedy:
             return dataclasses.replace(problem, remedy=problem.remedy + name)
         return dataclasses.replace(problem, message=problem.message + name)
+
+
+def _as_typed(override: Override, values: list[str]) -> list[str]:
+    """Return the values as they were typed where that is a plain list: Hydra writes 1e-4 anew."""
+    text = str(override.input_line).split("=", 1)[1]
+    typed = [value.strip() for value in text.split(",")]
+    plain = not any(sign in text for sign in "()[]{}'\"\\")
+    return typed if plain and len(typed) == len(values) else values
 
 
 class _Presets:
