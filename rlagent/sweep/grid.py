@@ -55,11 +55,13 @@ class Grid:
         trials: Those that run, each once.
         parameters: Keys that differ, in the order typed.
         notes: What is worth saying: duplicates, trials left out.
+        ids: Id of the trial of each combination, duplicates included.
     """
 
     trials: list[Trial]
     parameters: list[str]
     notes: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
 
 
 class GridSource:
@@ -96,7 +98,27 @@ def plan(command: Command, machine: Machine, base: Draft, plan_only: bool = Fals
     Raises:
         ConfigError: With every mistake of every trial, each named with its trials.
     """
-    choices = choices_of(command, base)
+    grid = plan_choices(command, machine, choices_of(command, base), plan_only)
+    most = base.config.sweep.max_trials
+    if most and len(grid.trials) > most:
+        note = f"sweep.max_trials={most}: the first {most} of {len(grid.trials)} trials run"
+        return dataclasses.replace(grid, trials=grid.trials[:most], notes=[*grid.notes, note])
+    return grid
+
+
+def plan_choices(
+    command: Command,
+    machine: Machine,
+    choices: Sequence[Choice],
+    plan_only: bool = False,
+    first: int = 0,
+) -> Grid:
+    """Compose, check and resolve given combinations; arguments and errors as for `plan`.
+
+    Args:
+        choices: The combinations.
+        first: Number of the first trial.
+    """
     found: list[tuple[Choice, Resolved]] = []
     mistakes = _Mistakes(len(choices))
     for number, choice in enumerate(choices, start=1):
@@ -107,11 +129,7 @@ def plan(command: Command, machine: Machine, base: Draft, plan_only: bool = Fals
         except ConfigError as error:
             mistakes.add(number, choice, error.problems)
     mistakes.raise_if_any()
-    most = base.config.sweep.max_trials
     kept, notes = _once(found)
-    if most and len(kept) > most:
-        notes.append(f"sweep.max_trials={most}: the first {most} of {len(kept)} trials run")
-        kept = kept[:most]
     trials = [
         Trial(
             number=number,
@@ -121,10 +139,11 @@ def plan(command: Command, machine: Machine, base: Draft, plan_only: bool = Fals
             resolved=resolved,
             need=need_of(resolved.config, resolved.layout),
         )
-        for number, (choice, resolved) in enumerate(kept)
+        for number, (choice, resolved) in enumerate(kept, start=first)
     ]
     keys = [key_of(text) for choice, _ in found for text in choice.differing]
-    return Grid(trials, list(dict.fromkeys(keys)), notes)
+    ids = [resolved.trial_id for _, resolved in found]
+    return Grid(trials, list(dict.fromkeys(keys)), notes, ids)
 
 
 def expand(command: Command) -> list[list[str]]:
