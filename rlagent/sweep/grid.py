@@ -146,17 +146,6 @@ def plan_choices(
     return Grid(trials, list(dict.fromkeys(keys)), notes, ids)
 
 
-def expand(command: Command) -> list[list[str]]:
-    """Return the overrides of each trial, layouts of `sweep.layouts` not among them.
-
-    Raises:
-        ConfigError: With everything that is wrong apart from the values of single trials.
-    """
-    base = command.draft(multirun=True)
-    raise_if_any(base.problems)
-    return [choice.overrides for choice in choices_of(command, base)]
-
-
 def choices_of(command: Command, base: Draft) -> list[Choice]:
     """Return the combinations of the values typed and of those that presets of a sweep bring."""
     typed = {key_of(text) for text in command.overrides}

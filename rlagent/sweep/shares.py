@@ -37,6 +37,9 @@ def need_of(config: LearnConfig, layout: Layout) -> Need:
         cores = min(CPU_CORES, threads) if isinstance(threads, int) else CPU_CORES
         return Need(gpus, cores, memory if given == AUTO else float(given))
     gpus, nodes = layout.total_gpus, int(config.hardware.nodes)
+    if config.workflow.auxiliary_models:
+        # They are outside of the layout.
+        gpus = int(config.hardware.gpus) * nodes
     memory = GPU_GIB * gpus / nodes
     return Need(gpus, 1, memory if given == AUTO else float(given), nodes)
 
