@@ -5,8 +5,8 @@ import pytest
 from rlagent.config.command import parse_command
 from rlagent.config.errors import ConfigError
 from rlagent.config.machine import GPU, Machine
+from rlagent.sweep.common import command_line, impossible, resources_for, sweep_id, uses_cluster
 from rlagent.sweep.grid import GridSource, plan
-from rlagent.sweep.main import command_line, impossible, resources_for, sweep_id, uses_cluster
 
 CPU = Machine((), 8, 64.0)
 H100S = Machine((GPU("H100", 80.0),) * 4, 64, 512.0)
