@@ -110,9 +110,9 @@ def resources_for(
         return Resources(gpus, machine.cores, machine.memory_gib, most, "logical GPU")
     if uses_cluster(trials):
         count = max(int(h.nodes) * int(h.gpus) for h in hardware)
-        # Of the other nodes' cores and memory nothing is known here; GPUs are what is scarce.
+        # Of the other nodes' memory nothing is known here; GPUs are what is scarce.
         gpus = tuple(str(index) for index in range(count))
-        return Resources(gpus, sys.maxsize, float("inf"), most)
+        return Resources(gpus, machine.cores, float("inf"), most)
     gpus = gpu_ids(len(machine.gpus), visible)
     return Resources(gpus, machine.cores, machine.memory_gib, most)
 

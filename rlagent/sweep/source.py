@@ -18,7 +18,7 @@ class Need:
 
     Args:
         gpus: GPUs, logical ones with hardware.logical_gpus; a colocated layout's count once.
-        cores: CPU cores that it can keep busy.
+        cores: CPU cores that it keeps busy; 0: it takes the share that goes with its GPUs.
         memory_gib: Host memory, GiB.
         nodes: Nodes; a trial over several runs on the cluster that the user has.
     """

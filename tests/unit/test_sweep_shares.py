@@ -88,3 +88,9 @@ def test_trinity_is_told_of_the_gpus_of_the_layout_alone() -> None:
     h100s = Machine((GPU("H100", 80.0),) * 8, 64, 512.0)
     resolved = resolve(configured("model=qwen3_0_6b", "hardware.layout=1x1+1"), h100s)
     assert cluster(resolved) == {"node_num": 1, "gpu_per_node": 2}
+
+
+def test_trials_on_gpus_share_the_cores_as_they_share_the_gpus() -> None:
+    ledger = Ledger(EIGHT)
+    assert ledger.take("a", Need(gpus=2, cores=0)).cores == 16
+    assert ledger.take("b", Need(gpus=4, cores=0)).cores == 32
