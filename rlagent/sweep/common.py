@@ -36,6 +36,9 @@ def command_line(trial: Trial, command: Command, group: str, shared: bool) -> li
     composed = trial.resolved.composed
     if not shared:
         line.append("hardware.ray=start")
+    if composed.run.display == "live":
+        # The table is the sweep's; a trial writes lines to its log.
+        line.append("run.display=plain")
     if composed.monitor.type != "local":
         if composed.monitor.group is None:
             line.append(f"monitor.group={_quoted(group)}")
