@@ -120,7 +120,8 @@ def table(found: Sequence[Entry]) -> str:
     rows = [heads, *(_row(entry) for entry in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     lines = (
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))
+        for row in rows
     )
     return "\n".join(line.rstrip() for line in lines) + "\n"
 

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="rlagent stop",
-        description="End a run or a sweep cleanly: checkpoints are saved, the same command resumes.",
+        description="End a run or a sweep cleanly: the same command goes on from its checkpoint.",
     )
     parser.add_argument("run", help="run or sweep: its folder, name or id, or `latest`")
     parser.add_argument("--root", default="outputs", help="where run folders are (outputs)")

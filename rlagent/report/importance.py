@@ -6,6 +6,7 @@ takes a second.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -86,9 +87,7 @@ def _values(rows: Sequence[TrialRow], name: str) -> set[str]:
     return {repr(row.params[name]) for row in rows if name in row.params}
 
 
-def _ped_anova(
-    rows: Sequence[TrialRow], names: Sequence[str], direction: str
-) -> dict[str, float]:
+def _ped_anova(rows: Sequence[TrialRow], names: Sequence[str], direction: str) -> dict[str, float]:
     import optuna
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
@@ -115,7 +114,10 @@ def _ped_anova(
             study.add_trial(
                 optuna.create_trial(params=params, distributions=spaces, value=row.objective)
             )
-        evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
+        with warnings.catch_warnings():
+            # Its interface may change; the range of Optuna's versions is pinned.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
         return dict(get_param_importances(study, evaluator=evaluator))
     finally:
         optuna.logging.set_verbosity(before)

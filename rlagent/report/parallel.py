@@ -1,4 +1,4 @@
-"""Parallel coordinates as SVG text: one axis per parameter, one for the objective, a line per trial.
+"""Parallel coordinates as SVG text: an axis per parameter and for the objective, a line per trial.
 
 Pure: rows in, text out.
 """
@@ -17,6 +17,9 @@ MOST_AXES = 8
 MOST_LABELS = 8
 TOP = 0.1
 """Share of the trials that is drawn as the best ones."""
+
+MANY = 100
+"""With more trials than this, those that are not among the best are drawn paler."""
 
 WIDTH, HEIGHT, LEFT, RIGHT, ABOVE, BELOW = 1080, 340, 110, 110, 34, 18
 
@@ -42,20 +45,22 @@ def scale(name: str, values: Sequence[Any]) -> Scale:
     return Scale(name, places, tuple((even[text], text) for text in texts[::every]))
 
 
-def _numeric(name: str, values: Sequence[Any]) -> Scale:
+def _numeric(name: str, values: Sequence[Any], most: int = MOST_LABELS) -> Scale:
     turn = math.log if wants_log(values) else float
     low, high = turn(min(values)), turn(max(values))
     span = high - low
     places = {repr(v): ((turn(v) - low) / span if span else 0.5) for v in values}
     distinct = sorted(set(values))
-    if len(distinct) <= MOST_LABELS:
+    if len(distinct) <= most:
         labels = [(places[repr(value)], number(value)) for value in distinct]
         # Values that lie close together would be written over each other.
         return Scale(name, places, tuple(_apart(labels)))
+    if not span:
+        return Scale(name, places, ((0.5, number(values[0])),))
     labels = []
     for quarter in range(5):
         at = low + span * quarter / 4
-        labels.append((quarter / 4, number(math.exp(at) if turn is math.log else at)))
+        labels.append((quarter / 4, f"{math.exp(at) if turn is math.log else at:.3g}"))
     return Scale(name, places, tuple(labels))
 
 
@@ -91,7 +96,7 @@ def parallel(rows: Sequence[TrialRow], names: Sequence[str], metric: str) -> str
     if len(rows) < 2 or not usable:
         return ""
     scales = [scale(name, [row.params[name] for row in rows]) for name in usable]
-    scales.append(_numeric(metric, [row.objective for row in rows]))
+    scales.append(_numeric(metric, [row.objective for row in rows], most=0))
     step = (WIDTH - LEFT - RIGHT) / (len(scales) - 1)
     body = []
     top = max(1, round(TOP * len(rows)))
@@ -108,9 +113,13 @@ def parallel(rows: Sequence[TrialRow], names: Sequence[str], metric: str) -> str
         body.append(
             f'<polyline class="trial{kind}" points="{points}"><title>{title}</title></polyline>'
         )
-    body += [_axis(axis, LEFT + step * index, step) for index, axis in enumerate(scales)]
+    last = len(scales) - 1
+    body += [
+        _axis(axis, LEFT + step * index, step, index == last) for index, axis in enumerate(scales)
+    ]
+    many = " many" if len(rows) > MANY else ""
     return (
-        f'<div class="chart-like card pad wide-scroll"><svg viewBox="0 0 {WIDTH} {HEIGHT}" '
+        f'<div class="card pad{many}"><svg viewBox="0 0 {WIDTH} {HEIGHT}" '
         f'role="img" aria-label="Parallel coordinates">{"".join(body)}</svg></div>'
     )
 
@@ -119,7 +128,8 @@ def _y(share: float) -> float:
     return HEIGHT - BELOW - share * (HEIGHT - ABOVE - BELOW)
 
 
-def _axis(axis: Scale, x: float, step: float) -> str:
+def _axis(axis: Scale, x: float, step: float, last: bool) -> str:
+    """An axis with its labels on the left, of the last one on the right, clear of the lines."""
     # About 7 pixels a letter; names keep their end, which tells them apart.
     room = max(6, int(step / 7.2))
     name = axis.name if len(axis.name) <= room else "…" + axis.name[-room + 1 :]
@@ -131,7 +141,7 @@ def _axis(axis: Scale, x: float, step: float) -> str:
     for at, text in axis.labels:
         shown = text if len(text) <= 18 else text[:17] + "…"
         parts.append(
-            f'<text class="tick halo" x="{x - 7:.1f}" y="{_y(at) + 3.5:.1f}" '
-            f'text-anchor="end">{html.escape(shown)}</text>'
+            f'<text class="tick halo" x="{x + 7 if last else x - 7:.1f}" y="{_y(at) + 3.5:.1f}" '
+            f'text-anchor="{"start" if last else "end"}">{html.escape(shown)}</text>'
         )
     return "".join(parts)

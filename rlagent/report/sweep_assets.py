@@ -1,9 +1,9 @@
-"""What the page of a sweep needs beside assets.py: style of the table and axes, the sorting script."""
+"""What the page of a sweep needs beside assets.py: more style, and the script that sorts tables."""
 
 STYLE = """
 .scroll { overflow: auto; max-height: 640px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
-th, td { padding: 7px 12px; text-align: left; border-bottom: 1px solid var(--line);
+th, td { padding: 7px 9px; text-align: left; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 tbody tr:last-child td { border-bottom: 0; }
 th { position: sticky; top: 0; background: var(--card); white-space: nowrap; z-index: 1;
@@ -14,10 +14,10 @@ th button::after { content: "↕"; color: var(--soft); opacity: .45; padding-lef
 th[aria-sort=ascending] button::after { content: "↑"; opacity: 1; color: var(--c1); }
 th[aria-sort=descending] button::after { content: "↓"; opacity: 1; color: var(--c1); }
 td.n, th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-td.o { min-width: 220px; }
-.o, code { font: 12.5px/1.5 ui-monospace, "SF Mono", Menlo, "Liberation Mono", monospace;
+table.trials td.o { min-width: 280px; }
+td.o, code { font: 12.5px/1.5 ui-monospace, "SF Mono", Menlo, "Liberation Mono", monospace;
   overflow-wrap: anywhere; }
-.o small { display: block; color: var(--soft); font: 13px/1.4 system-ui, sans-serif;
+td.o small { display: block; color: var(--soft); font: 13px/1.4 system-ui, sans-serif;
   max-width: 480px; }
 tr.best td { background: color-mix(in srgb, var(--good) 9%, transparent); }
 td .state { margin: 0; vertical-align: 0; }
@@ -30,14 +30,17 @@ svg .trial.top { stroke: var(--c1); stroke-width: 1.8; opacity: .85; }
 svg .trial.first { stroke: var(--c2); stroke-width: 3; opacity: 1; }
 svg .trial:hover { stroke: var(--ink); stroke-width: 3; opacity: 1; }
 svg .axis { stroke: var(--soft); stroke-width: 1; }
+.many svg .trial:not(.top):not(.first), .many svg .behind { opacity: .13; }
 svg .name { fill: var(--ink); font-size: 12px; font-weight: 600; }
-svg .halo { paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
+svg .halo { paint-order: stroke; stroke: var(--card); stroke-width: 4px; }
+.pad svg { min-width: 760px; }
 .bars { display: grid; grid-template-columns: max-content 1fr max-content; gap: 8px 14px;
   padding: 14px 16px; align-items: center; }
 .bars > span:nth-child(3n + 1) { max-width: 340px; overflow-wrap: anywhere; }
 .bars i { display: block; height: 12px; border-radius: 3px; background: var(--c1);
   min-width: 2px; }
-.pad { padding: 6px 16px 12px; }
+.pad { padding: 6px 16px 12px; overflow-x: auto; }
+ul.pad { margin: 0; padding: 0 16px 12px 36px; }
 .pad li { overflow-wrap: anywhere; margin: 4px 0; }
 """
 

@@ -1,4 +1,4 @@
-"""Gathers what the report of a sweep shows: each trial's numbers, groups over seeds, layouts, causes.
+"""Gathers what the report of a sweep shows: trials' numbers, groups over seeds, layouts, causes.
 
 Pure after the reading; how it looks is left to sweep_page.py and sweep_text.py.
 """
@@ -7,7 +7,7 @@ import os
 import shlex
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,6 +79,8 @@ class Group:
     trials: tuple[TrialData, ...]
     # Mean over seeds at the steps that all of them measured, and the least and most there.
     mean: Series
+    # The training reward, the mean over seeds too.
+    reward: Series
     band: tuple[tuple[float, float], ...]
     # Mean objective; None when no trial has one.
     objective: float | None
@@ -220,38 +222,61 @@ def shared_words(sweep: Sweep) -> list[str]:
 def groups_of(trials: Sequence[TrialData], sweep: Sweep) -> list[Group]:
     """Trials joined over seeds, the best first; those without any measurement are left out."""
     joined: dict[tuple[str, ...], list[TrialData]] = {}
+    short = short_keys([key_of(text) for trial in trials for text in trial.row.overrides])
     for trial in trials:
         key = tuple(text for text in trial.row.overrides if key_of(text) != SEED)
         joined.setdefault(key, []).append(trial)
     found = []
     for key, members in joined.items():
-        mean, band = over_seeds(sweep.metric, members)
+        mean, band = over_seeds([(t.row.state, t.metric) for t in members])
+        reward, _ = over_seeds([(t.row.state, t.reward) for t in members])
         values = [t.row.objective for t in members if t.row.objective is not None]
         if mean or values:
             seeds = f", {len(members)} seeds" if len(members) > 1 else ""
-            words = (" ".join(key) or "all trials") + seeds
+            texts = [shortened(text, short) for text in key]
+            words = (" ".join(texts) or "all trials") + seeds
             score = statistics.fmean(values) if values else None
-            found.append(Group(words, tuple(members), mean, band, score))
+            found.append(Group(words, tuple(members), mean, reward, band, score))
     sign = -1 if sweep.direction == "maximize" else 1
     return sorted(found, key=lambda g: (g.objective is None, sign * (g.objective or 0.0)))
 
 
+def short_keys(keys: Iterable[str]) -> dict[str, str]:
+    """The last part of each key where that is enough to tell it from the others, for legends.
+
+    >>> short_keys(["algorithm.lr", "seed", "a.path", "b.path"])["algorithm.lr"]
+    'lr'
+    """
+    known = list(dict.fromkeys(keys))
+    lasts = Counter(key.rsplit(".", 1)[-1] for key in known)
+    return {key: last if lasts[last := key.rsplit(".", 1)[-1]] == 1 else key for key in known}
+
+
+def shortened(override: str, short: dict[str, str]) -> str:
+    """An override with its key shortened."""
+    key, sign, value = override.partition("=")
+    return f"{short.get(key_of(override), key)}{sign}{value}"
+
+
 def over_seeds(
-    name: str, members: Sequence[TrialData]
+    members: Sequence[tuple[str, Series]],
 ) -> tuple[Series, tuple[tuple[float, float], ...]]:
     """Mean over seeds, with the least and the most, at the steps that all of them measured.
 
     Trials that did not finish count only where no finished one is: else the mean would jump
     where they end.
+
+    Args:
+        members: State and curve of each trial.
     """
-    curves = [t.metric for t in members if t.metric and t.row.state == FINISHED]
-    curves = curves or [t.metric for t in members if t.metric]
+    curves = [curve for state, curve in members if curve and state == FINISHED]
+    curves = curves or [curve for _, curve in members if curve]
     if not curves:
-        return Series(name, (), ()), ()
+        return Series("", (), ()), ()
     points = [dict(zip(curve.steps, curve.values, strict=True)) for curve in curves]
     steps = sorted(set.intersection(*(set(known) for known in points)))
     columns = [[known[step] for known in points] for step in steps]
-    mean = Series(name, tuple(steps), tuple(statistics.fmean(c) for c in columns))
+    mean = Series(curves[0].name, tuple(steps), tuple(statistics.fmean(c) for c in columns))
     band = tuple((min(c), max(c)) for c in columns) if len(curves) > 1 else ()
     return mean, band
 

@@ -1,6 +1,7 @@
-"""Writes the page of a sweep: one file, no network, everything from overrides and causes escaped."""
+"""Writes the page of a sweep: one file, no network; overrides, causes and names are escaped."""
 
 import html
+import math
 from collections.abc import Sequence
 from pathlib import PurePath
 from urllib.parse import quote
@@ -10,7 +11,15 @@ from rlagent.report.importance import all_parameters
 from rlagent.report.page import document
 from rlagent.report.parallel import parallel
 from rlagent.report.svg import Axis, Line, chart, thin
-from rlagent.report.sweep_data import Group, SweepData, TrialData, places, sweep_command
+from rlagent.report.sweep_data import (
+    Group,
+    SweepData,
+    TrialData,
+    places,
+    short_keys,
+    shortened,
+    sweep_command,
+)
 from rlagent.run.stats import Series
 from rlagent.run.words import duration, number, percent
 from rlagent.sweep.store import FAILED, FINISHED
@@ -66,7 +75,9 @@ def _tiles(data: SweepData) -> str:
     if best is not None:
         objective = value_text(data, best.objective)
         shown.append((f"Best {data.sweep.metric}", objective, f"trial {best.number + 1}", ""))
-        shown.append(("Best trial", " ".join(best.overrides) or "-", "", "long"))
+        keys = short_keys(data.sweep.parameters)
+        words = " ".join(shortened(text, keys) for text in best.overrides)
+        shown.append(("Best trial", _short(words, 200) or "-", "", "long"))
     spent = data.sweep.updated - data.sweep.started
     if data.sweep.started and spent > 0:
         shown.append(("Time", duration(spent), "from first start to last word", ""))
@@ -99,27 +110,31 @@ def _curves(data: SweepData) -> str:
         )
     named, others = shown[:COLOURS], shown[COLOURS:]
     lines = [_line(group, index + 1) for index, group in enumerate(named)]
-    behind = [thin(group.mean, BEHIND_POINTS) for group in others[:BEHIND]]
+    # Every so-many-th of them, so that good and bad ones show alike.
+    drawn = others[:: math.ceil(len(others) / BEHIND)] if others else []
+    behind = [thin(group.mean, BEHIND_POINTS) for group in drawn]
     axis = Axis(percent=True, low=0.0, high=1.0) if data.percent else Axis()
     said = []
     if any(group.band for group in shown):
         said.append("Line: mean over seeds; band: least to most of the seeds.")
     if others:
-        drawn = f", {BEHIND} of them" if len(others) > BEHIND else ""
-        said.append(f"Named: the best {len(named)}; grey: {len(others)} others{drawn}.")
+        part = f"{len(drawn)} of the " if len(drawn) < len(others) else ""
+        said.append(f"Named: the best {len(named)}; grey: {part}{len(others)} others.")
     note = f"<p>{escape(' '.join(said))}</p>" if said else ""
     metric = data.sweep.metric
     wide = chart(metric, lines, axis, 1080, 330, behind)
-    narrow = chart(metric, lines, axis, 520, 300, behind[:30])
+    narrow = chart(metric, lines, axis, 520, 300, behind[::4] or behind)
     rewards = [
-        Line(_short(group.words), series, colour=index + 1, smoothed=True)
+        Line(_short(group.words), group.reward, colour=index + 1, smoothed=True)
         for index, group in enumerate(named)
-        for series in [_reward(group)]
     ]
-    reward = chart("Training reward of the same", rewards, Axis(low=0.0), 1080, 260)
+    reward = chart(
+        "Training reward of the named, mean over seeds", rewards, Axis(low=0.0), 1080, 260
+    )
+    many = " many" if len(behind) > 40 else ""
     return (
-        f'<h2>Learning curves</h2>{note}<div class="wide-only hero">{wide}</div>'
-        f'<div class="narrow hero">{narrow}</div><div class="hero">{reward}</div>'
+        f'<h2>Learning curves</h2>{note}<div class="wide-only hero{many}">{wide}</div>'
+        f'<div class="narrow hero{many}">{narrow}</div><div class="hero">{reward}</div>'
     )
 
 
@@ -131,11 +146,6 @@ def _line(group: Group, colour: int) -> Line:
         low, high = (thin(Series("", steps, tuple(bound))).values for bound in (lows, highs))
         band = tuple(zip(low, high, strict=True)) if band else ()
     return Line(_short(group.words), mean, colour=colour, dots=len(mean.steps) <= 30, band=band)
-
-
-def _reward(group: Group) -> Series:
-    """The training reward of the first trial of a group that has one."""
-    return next((t.reward for t in group.trials if t.reward), Series("", (), ()))
 
 
 def _short(text: str, longest: int = 70) -> str:
@@ -156,8 +166,8 @@ def _layouts(data: SweepData) -> str:
     ]  # fmt: skip
     heads = [
         ("", "n"), ("layout", "o"), ("trials", "n"), ("GPUs", "n"), ("s/step", "n"),
-        ("estimated s/step", "n"), ("measured / estimated", "n"), ("tokens/s", "n"),
-        ("tokens/s per GPU", "n"),
+        ("planned s/step", "n"), ("measured/planned", "n"), ("tokens/s", "n"),
+        ("tokens/s/GPU", "n"),
     ]  # fmt: skip
     body = "".join(f"<tr>{''.join(_td(*cell) for cell in row)}</tr>" for row in rows)
     said = "Medians over steps and trials, the fastest first."
@@ -184,9 +194,7 @@ def _parallel(data: SweepData) -> str:
 def _importance(data: SweepData) -> str:
     found = data.importance
     if not found.shares:
-        return (
-            f'<h2>Importance of each parameter</h2><p class="card none">{escape(found.note)}</p>'
-        )
+        return f'<h2>Importance of each parameter</h2><p class="card none">{escape(found.note)}</p>'
     bars = "".join(
         f'<span><code>{escape(name)}</code></span><span><i style="width:{100 * share:.1f}%"></i>'
         f"</span><span>{percent(share, 0)}</span>"
@@ -281,7 +289,7 @@ def _sortable(heads: Sequence[tuple[str, str]], body: str, falling: str = "") ->
         for name, kind in heads
     )
     return (
-        '<div class="card scroll"><table class="sortable"><thead>'
+        '<div class="card scroll"><table class="sortable trials"><thead>'
         f"<tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
