@@ -3,7 +3,7 @@
 STYLE = """
 .scroll { overflow: auto; max-height: 640px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
-th, td { padding: 7px 9px; text-align: left; border-bottom: 1px solid var(--line);
+th, td { padding: 7px 8px; text-align: left; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 tbody tr:last-child td { border-bottom: 0; }
 th { position: sticky; top: 0; background: var(--card); white-space: nowrap; z-index: 1;
@@ -14,7 +14,8 @@ th button::after { content: "↕"; color: var(--soft); opacity: .45; padding-lef
 th[aria-sort=ascending] button::after { content: "↑"; opacity: 1; color: var(--c1); }
 th[aria-sort=descending] button::after { content: "↓"; opacity: 1; color: var(--c1); }
 td.n, th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-table.trials td.o { min-width: 280px; }
+table.trials td.o { min-width: 250px; }
+.chart + .chart { margin-top: 12px; }
 td.o, code { font: 12.5px/1.5 ui-monospace, "SF Mono", Menlo, "Liberation Mono", monospace;
   overflow-wrap: anywhere; }
 td.o small { display: block; color: var(--soft); font: 13px/1.4 system-ui, sans-serif;

@@ -128,13 +128,13 @@ def _curves(data: SweepData) -> str:
         Line(_short(group.words), group.reward, colour=index + 1, smoothed=True)
         for index, group in enumerate(named)
     ]
-    reward = chart(
-        "Training reward of the named, mean over seeds", rewards, Axis(low=0.0), 1080, 260
-    )
+    name = "Training reward of the named, mean over seeds"
+    wide += chart(name, rewards, Axis(low=0.0), 1080, 260)
+    narrow += chart(name, rewards, Axis(low=0.0), 520, 260)
     many = " many" if len(behind) > 40 else ""
     return (
         f'<h2>Learning curves</h2>{note}<div class="wide-only hero{many}">{wide}</div>'
-        f'<div class="narrow hero{many}">{narrow}</div><div class="hero">{reward}</div>'
+        f'<div class="narrow hero{many}">{narrow}</div>'
     )
 
 
@@ -234,8 +234,8 @@ def _table(data: SweepData) -> str:
     # Ranked ones first, then the rest in their order.
     trials = sorted(data.trials, key=lambda t: (where.get(t.row.number, len(where) + 1), t.number))
     body = "".join(_row(data, trial, best is not None and trial.row is best) for trial in trials)
-    down = data.sweep.direction == "maximize"
-    return f"<h2>Trials</h2>{_sortable(heads, body, data.sweep.metric if down else '')}"
+    falling = data.sweep.metric if data.sweep.direction == "maximize" else ""
+    return f"<h2>Trials</h2>{_sortable(heads, body, falling, ' trials')}"
 
 
 def _row(data: SweepData, trial: TrialData, best: bool) -> str:
@@ -280,8 +280,17 @@ def _td(text: str, by: str, kind: str) -> str:
     return f'<td class="{kind}" data-v="{escape(by)}">{escape(text)}</td>'
 
 
-def _sortable(heads: Sequence[tuple[str, str]], body: str, falling: str = "") -> str:
-    """A table whose columns sort by click; `falling` is the column whose largest comes first."""
+def _sortable(
+    heads: Sequence[tuple[str, str]], body: str, falling: str = "", kind: str = ""
+) -> str:
+    """A table whose columns sort by click.
+
+    Args:
+        heads: Name and class of each column; one without a name is not sorted by.
+        body: Its rows, HTML already.
+        falling: The column whose largest value comes first.
+        kind: A further class of the table, after a space.
+    """
     cells = "".join(
         f'<th class="{kind}"{" data-first=descending" if name and name == falling else ""}>'
         + (f'<button type="button">{escape(name)}</button>' if name else "")
@@ -289,7 +298,7 @@ def _sortable(heads: Sequence[tuple[str, str]], body: str, falling: str = "") ->
         for name, kind in heads
     )
     return (
-        '<div class="card scroll"><table class="sortable trials"><thead>'
+        f'<div class="card scroll"><table class="sortable{kind}"><thead>'
         f"<tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

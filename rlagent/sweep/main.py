@@ -5,6 +5,7 @@ import fcntl
 import os
 import socket
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,7 +195,14 @@ def _reproduce(setup: Setup) -> list[str]:
 
 
 def _write_report(folder: SweepFolder, display: SweepDisplay) -> None:
-    """The one place where a sweep's report is written; see rlagent.report.sweep."""
+    """Write the page of the sweep; that this fails must not hide how its trials did."""
+    from rlagent.report.sweep import write_sweep_report
+
+    try:
+        write_sweep_report(folder)
+    except Exception as error:
+        display.message(f"the report could not be written: {type(error).__name__}: {error}")
+        (folder.path / "report_error.log").write_text(traceback.format_exc(), encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from rlagent.config.resolve import Resolved
 from rlagent.sweep.source import Trial
 from rlagent.sweep.store import SweepFolder
 
-HEAVY = ("torch", "ray", "trinity", "agentscope", "vllm", "wandb", "numpy", "pandas")
+HEAVY = ("torch", "ray", "trinity", "agentscope", "vllm", "wandb", "numpy", "pandas", "optuna")
 WATCHED = f"""
 import sys
 from rlagent import cli
@@ -39,6 +39,9 @@ def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProces
         ["train", "+experiment=gsm8k_react", "--cfg", "job"],
         ["plan", "+experiment=gsm8k_react", "hardware=8gpu", "trinity.trainer.save_interval=5"],
         ["train", "--help"],
+        ["runs", "--root", "."],
+        ["sync", "--root", ".", "--dry-run"],
+        ["report", "--help"],
     ],
 )
 def test_composing_checking_and_planning_import_nothing_heavy(

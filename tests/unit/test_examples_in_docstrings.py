@@ -13,6 +13,8 @@ MODULES = [
     "sweep.grid",
     "sweep.common",
     "sweep.shares",
+    "report.sweep_data",
+    "report.importance",
 ]
 
 
