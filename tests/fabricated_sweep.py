@@ -143,6 +143,8 @@ def _write_run(run, params, steps, asked, chance, failing, layouts) -> float:
             second = chance.gauss(pace, 0.05)
             add("driver", step, {"time/step": second, "tokens/per_second": 5000 / second})
     run.metrics_jsonl.write_text("".join(lines))
+    logical = 8 if layouts else 0
+    run.config_yaml.write_text(f"hardware:\n  gpus: 0\n  logical_gpus: {logical}\n")
     run.write_status(
         state="failed" if failing else "finished", steps_trained=steps, steps_asked=asked,
         success_after=value, pid=None, started=time.time() - 300,

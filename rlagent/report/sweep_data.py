@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
+
 from rlagent.config.overrides import is_sweep
 from rlagent.layout.layout import Layout
 from rlagent.report.importance import Importance, importance
@@ -38,7 +40,7 @@ class TrialData:
     # Medians over the steps: s per step, tokens per s; None where they were not measured.
     step_s: float | None
     tokens_s: float | None
-    # GPUs of its layout; None where the layout is not known.
+    # GPUs of its layout, logical ones included; 0 without GPUs; None where it is not known.
     gpus: int | None
     # Its own page, relative to the sweep's folder; None when it has none.
     page: str | None
@@ -141,7 +143,8 @@ def load_sweep(folder: SweepFolder) -> SweepData:
         FileNotFoundError: There is no sweep.
     """
     sweep = folder.read()
-    trials = [_trial(folder, sweep, row) for row in sweep.trials]
+    gpus: dict[str, int] = {}
+    trials = [_trial(folder, sweep, row, gpus) for row in sweep.trials]
     stamps = dict.fromkeys(str(t.status["stamp"]) for t in trials if t.status.get("stamp"))
     best = sweep.best()
     died = sweep.state == RUNNING and folder.is_dead()
@@ -159,10 +162,14 @@ def load_sweep(folder: SweepFolder) -> SweepData:
     )
 
 
-def _trial(folder: SweepFolder, sweep: Sweep, row: TrialRow) -> TrialData:
+def _trial(folder: SweepFolder, sweep: Sweep, row: TrialRow, gpus: dict[str, int]) -> TrialData:
+    """Read one trial; `gpus` remembers those of each layout, since reading YAML is slow."""
     run = folder.run_folder(row)
     rows = run.read_metrics()
     status = redact(run.read_status())
+    layout = row.layout or str(status.get("layout") or "")
+    if layout not in gpus and run.config_yaml.is_file():
+        gpus[layout] = gpus_of(layout, run.config_yaml.read_text(encoding="utf-8"))
     page = os.path.relpath(run.report_html, folder.path) if run.report_html.is_file() else None
     return TrialData(
         row=row,
@@ -171,21 +178,31 @@ def _trial(folder: SweepFolder, sweep: Sweep, row: TrialRow) -> TrialData:
         reward=series(rows, REWARD),
         step_s=value_of(rows, STEP_S),
         tokens_s=value_of(rows, TOKENS_S),
-        gpus=gpus_of(row.layout or str(status.get("layout") or "")),
+        gpus=gpus.get(layout),
         page=page,
     )
 
 
-def gpus_of(layout: str) -> int | None:
-    """GPUs of a layout as written; None when it is none.
+def gpus_of(layout: str, config_yaml: str) -> int:
+    """GPUs that a layout takes; 0 on a machine without any, where a layout is written too.
 
-    >>> gpus_of("4x1+4s2"), gpus_of("")
-    (8, None)
+    Args:
+        layout: As written.
+        config_yaml: The resolved configuration of a run.
+
+    >>> gpus_of("4x1+4", "hardware: {gpus: 8}"), gpus_of("1x1+1", "hardware: {gpus: 0}")
+    (8, 0)
     """
+    config = yaml.safe_load(config_yaml)
+    hardware = config.get("hardware") if isinstance(config, dict) else None
+    if not isinstance(hardware, dict):
+        return 0
+    if not (hardware.get("gpus") or hardware.get("logical_gpus")):
+        return 0
     try:
         return Layout.parse(layout).total_gpus
     except ValueError:
-        return None
+        return 0
 
 
 def is_share(metric: str) -> bool:

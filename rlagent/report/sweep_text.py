@@ -79,6 +79,7 @@ def sweep_png(data: SweepData, path: Path) -> None:
     """Write the picture of the learning curves, 1200 x 600 pixels: the best four groups named."""
     # Without pyplot: no global state, and no display is looked for.
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     from rlagent.report.picture import BLUE, GRID, INK, ORANGE, SOFT
 
@@ -88,6 +89,7 @@ def sweep_png(data: SweepData, path: Path) -> None:
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
     axes.tick_params(colors=SOFT, labelsize=9, length=0, pad=6)
     axes.set_xlabel("training step", color=SOFT, fontsize=9.5)
     if data.percent:
@@ -109,7 +111,7 @@ def sweep_png(data: SweepData, path: Path) -> None:
             axes.fill_between(group.mean.steps, low, high, color=colour, alpha=0.13, linewidth=0)
     if shown:
         axes.legend(frameon=False, fontsize=8.5, loc="best", labelcolor=INK)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     bands = "; bands: least to most of the seeds" if any(g.band for g in shown) else ""
     about = f"{data.sweep.metric}, {len(data.trials)} trials{bands}"
     about += f"; {data.stamp}" if data.stamp else ""

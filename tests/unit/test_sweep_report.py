@@ -102,6 +102,11 @@ def test_layouts_are_ranked_beside_the_estimate_and_stamped_when_logical(tmp_pat
     assert "logical: timings say nothing about GPUs" in sweep_page(data)
 
 
+def test_a_layout_on_a_machine_without_gpus_takes_none(tmp_path):
+    trials = load_sweep(fabricate_sweep(tmp_path, trials=2, failed=0)).trials
+    assert [(trial.gpus, trial.tokens_s_gpu) for trial in trials] == [(0, None), (0, None)]
+
+
 def test_without_different_layouts_there_is_no_ranking_of_them(tmp_path):
     assert load_sweep(fabricate_sweep(tmp_path)).layouts == []
 
