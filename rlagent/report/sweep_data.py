@@ -4,18 +4,21 @@ Pure after the reading; how it looks is left to sweep_page.py and sweep_text.py.
 """
 
 import os
-import shlex
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
-from rlagent.config.overrides import is_sweep
-from rlagent.layout.layout import Layout
 from rlagent.report.importance import Importance, importance
+from rlagent.report.sweep_names import (
+    gpus_of,
+    is_share,
+    shared_words,
+    short_keys,
+    shortened,
+    without_secret,
+)
 from rlagent.run.redact import redact
 from rlagent.run.stats import Series, series
 from rlagent.sweep.grid import LAYOUT, key_of
@@ -143,6 +146,10 @@ def load_sweep(folder: SweepFolder) -> SweepData:
         FileNotFoundError: There is no sweep.
     """
     sweep = folder.read()
+    sweep.argv = [without_secret(word) for word in sweep.argv]
+    for row in sweep.trials:
+        row.overrides = [without_secret(word) for word in row.overrides]
+        row.params = redact(row.params)
     gpus: dict[str, int] = {}
     trials = [_trial(folder, sweep, row, gpus) for row in sweep.trials]
     stamps = dict.fromkeys(str(t.status["stamp"]) for t in trials if t.status.get("stamp"))
@@ -183,59 +190,6 @@ def _trial(folder: SweepFolder, sweep: Sweep, row: TrialRow, gpus: dict[str, int
     )
 
 
-def gpus_of(layout: str, config_yaml: str) -> int:
-    """GPUs that a layout takes; 0 on a machine without any, where a layout is written too.
-
-    Args:
-        layout: As written.
-        config_yaml: The resolved configuration of a run.
-
-    >>> gpus_of("4x1+4", "hardware: {gpus: 8}"), gpus_of("1x1+1", "hardware: {gpus: 0}")
-    (8, 0)
-    """
-    config = yaml.safe_load(config_yaml)
-    hardware = config.get("hardware") if isinstance(config, dict) else None
-    if not isinstance(hardware, dict):
-        return 0
-    if not (hardware.get("gpus") or hardware.get("logical_gpus")):
-        return 0
-    try:
-        return Layout.parse(layout).total_gpus
-    except ValueError:
-        return 0
-
-
-def is_share(metric: str) -> bool:
-    """Whether a metric is written in percent.
-
-    >>> is_share("eval/success"), is_share("time/step")
-    (True, False)
-    """
-    return any(word in metric for word in ("success", "valid", "share", "failed"))
-
-
-def shared_words(sweep: Sweep) -> list[str]:
-    """What all trials' commands share: the sweep's own, without what was swept and how.
-
-    Flags and their values stay, since a trial needs the configuration folder too.
-    """
-    swept = {*sweep.parameters, "hydra"}
-    kept, words = [], iter(sweep.argv)
-    for word in words:
-        if word in ("-m", "--multirun"):
-            continue
-        if word.startswith("-"):
-            kept.append(word)
-            if "=" not in word and (value := next(words, None)) is not None:
-                kept.append(value)
-            continue
-        key = key_of(word)
-        if key.split(".")[0] in ("hydra", "sweep") or key in swept or is_sweep(word):
-            continue
-        kept.append(word)
-    return kept
-
-
 def groups_of(trials: Sequence[TrialData], sweep: Sweep) -> list[Group]:
     """Trials joined over seeds, the best first; those without any measurement are left out."""
     joined: dict[tuple[str, ...], list[TrialData]] = {}
@@ -256,23 +210,6 @@ def groups_of(trials: Sequence[TrialData], sweep: Sweep) -> list[Group]:
             found.append(Group(words, tuple(members), mean, reward, band, score))
     sign = -1 if sweep.direction == "maximize" else 1
     return sorted(found, key=lambda g: (g.objective is None, sign * (g.objective or 0.0)))
-
-
-def short_keys(keys: Iterable[str]) -> dict[str, str]:
-    """The last part of each key where that is enough to tell it from the others, for legends.
-
-    >>> short_keys(["algorithm.lr", "seed", "a.path", "b.path"])["algorithm.lr"]
-    'lr'
-    """
-    known = list(dict.fromkeys(keys))
-    lasts = Counter(key.rsplit(".", 1)[-1] for key in known)
-    return {key: last if lasts[last := key.rsplit(".", 1)[-1]] == 1 else key for key in known}
-
-
-def shortened(override: str, short: dict[str, str]) -> str:
-    """An override with its key shortened."""
-    key, sign, value = override.partition("=")
-    return f"{short.get(key_of(override), key)}{sign}{value}"
 
 
 def over_seeds(
@@ -338,11 +275,6 @@ def places(sweep: Sweep) -> dict[int, int]:
     """Place of each finished trial by objective, from 1, by its number."""
     finished = [row for row in ranked(sweep) if row.state != PRUNED]
     return {row.number: place for place, row in enumerate(finished, start=1)}
-
-
-def sweep_command(sweep: Sweep) -> str:
-    """The command that made the sweep, and that finishes it."""
-    return shlex.join(["python", "-m", "rlagent.train", *sweep.argv])
 
 
 def _median(values: Sequence[float | None]) -> float | None:

@@ -11,15 +11,8 @@ from rlagent.report.importance import all_parameters
 from rlagent.report.page import document
 from rlagent.report.parallel import parallel
 from rlagent.report.svg import Axis, Line, chart, thin
-from rlagent.report.sweep_data import (
-    Group,
-    SweepData,
-    TrialData,
-    places,
-    short_keys,
-    shortened,
-    sweep_command,
-)
+from rlagent.report.sweep_data import Group, SweepData, TrialData, places
+from rlagent.report.sweep_names import short_keys, shortened, sweep_command
 from rlagent.run.stats import Series
 from rlagent.run.words import duration, number, percent
 from rlagent.sweep.store import FAILED, FINISHED

@@ -13,7 +13,7 @@ MODULES = [
     "sweep.grid",
     "sweep.common",
     "sweep.shares",
-    "report.sweep_data",
+    "report.sweep_names",
     "report.importance",
 ]
 

@@ -10,7 +10,8 @@ from rlagent.report import main
 from rlagent.report.importance import FEWEST, importance
 from rlagent.report.parallel import parallel
 from rlagent.report.sweep import PNG, sweep_text, write_sweep_report
-from rlagent.report.sweep_data import load_sweep, over_seeds, shared_words
+from rlagent.report.sweep_data import load_sweep, over_seeds
+from rlagent.report.sweep_names import shared_words
 from rlagent.report.sweep_page import sweep_page
 from rlagent.run.folder import RunFolder
 from rlagent.run.stats import Series
@@ -58,6 +59,22 @@ def test_markup_in_overrides_and_causes_stays_text(tmp_path):
     assert HOSTILE not in text
     assert [tag for tag, _ in tags].count("script") == 1
     assert not [a for _, a in tags if any(key.startswith("on") for key in a)]
+
+
+def test_secrets_on_the_command_line_are_hidden_in_every_format(tmp_path):
+    folder = fabricate_sweep(tmp_path, trials=3, failed=0)
+    sweep = folder.read()
+    sweep.argv += ["+judge.api_key=sesame", "+judge={token: sesame}"]
+    for trial in sweep.trials:
+        trial.overrides.append("judge.key=sesame")
+        trial.params["judge.key"] = "sesame"
+    folder.write(sweep)
+    assert "judge.api_key=(hidden)" in sweep_page(load_sweep(folder))
+    for text in (
+        sweep_page(load_sweep(folder)),
+        *(sweep_text(folder, f) for f in ("markdown", "csv")),
+    ):
+        assert "sesame" not in text
 
 
 def test_hostile_text_cannot_leave_its_cell_in_markdown(tmp_path):
