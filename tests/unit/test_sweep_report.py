@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,7 @@ from rlagent.report.sweep_names import shared_words
 from rlagent.report.sweep_page import sweep_page
 from rlagent.run.folder import RunFolder
 from rlagent.run.stats import Series
+from rlagent.sweep import main as sweep_main
 from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
 from tests.fabricated import HOSTILE
 from tests.fabricated_sweep import fabricate_sweep
@@ -215,3 +217,15 @@ def test_what_is_not_there_names_runs_and_sweeps(tmp_path, capsys):
     said = capsys.readouterr().err
     assert folder.name in said
     assert RunFolder(tmp_path / "gsm8k_react-00000003").name.split("-")[0] in said
+
+
+def test_a_sweep_writes_its_page_at_its_end_and_survives_that_it_cannot(tmp_path):
+    said = []
+    display = SimpleNamespace(message=said.append)
+    folder = fabricate_sweep(tmp_path)
+    sweep_main._write_report(folder, display)
+    assert folder.report_html.is_file()
+    assert said == []
+    folder.sweep_json.write_text("{")
+    sweep_main._write_report(folder, display)
+    assert "could not be written" in said[0]
