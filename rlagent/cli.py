@@ -10,8 +10,13 @@ COMMANDS = {
     "train": ("rlagent.train", "train an agent: rlagent train +experiment=gsm8k_react"),
     "plan": ("rlagent.plan", "what would run: choices, batch arithmetic, Trinity's YAML"),
     "doctor": ("rlagent.doctor", "can an experiment start here, and if not, why"),
-    "report": ("rlagent.report", "write a run's report again: rlagent report outputs/latest"),
-    "stop": ("rlagent.stop", "end a run cleanly from another shell: rlagent stop RUN"),
+    "report": (
+        "rlagent.report",
+        "write the report of a run or a sweep again: rlagent report latest",
+    ),
+    "runs": ("rlagent.runs", "what has run here, its state, best metric, where"),
+    "sync": ("rlagent.sync", "upload offline W&B runs: rlagent sync [RUN|SWEEP ...]"),
+    "stop": ("rlagent.stop", "end a run or a sweep cleanly from another shell: rlagent stop RUN"),
 }
 """Name, module with `main(argv) -> exit status`, what it does."""
 

@@ -61,17 +61,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _plan_trials(command: Command) -> int:
-    from rlagent.trials import expand
+    from rlagent.sweep.grid import plan
 
-    trials, machine, problems, text = expand(command), detect(), [], ""
-    for number, overrides in enumerate(trials, start=1):
-        text += f"\n# trial {number} of {len(trials)}: {' '.join(overrides)}\n"
-        try:
-            made = command.draft(overrides)
-            text += describe(prepare(made, machine, command.config_dirs, plan_only=True))
-        except ConfigError as error:
-            problems += error.problems
-    raise_if_any(problems)
+    base = command.draft(multirun=True)
+    raise_if_any(base.problems)
+    planned = plan(command, detect(), base, plan_only=True)
+    text = "".join(f"# {note}\n" for note in planned.notes)
+    for number, trial in enumerate(planned.trials, start=1):
+        text += f"\n# trial {number} of {len(planned.trials)}: {' '.join(trial.overrides)}\n"
+        text += describe(trial.resolved)
     sys.stdout.write(text.lstrip("\n"))
     return 0
 

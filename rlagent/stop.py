@@ -1,8 +1,8 @@
-"""`rlagent stop RUN`: end a run cleanly from another shell.
+"""`rlagent stop RUN|SWEEP`: end a run, or a sweep with all its trials, from another shell.
 
 Leaves a request in the run folder, which the driver looks at between its waits, and waits until it
 has ended; a driver that does not come to look is sent SIGTERM. Saving the checkpoint and writing
-how it ended are the driver's.
+how it ended are the driver's. A sweep's launcher is sent SIGTERM, upon which it stops its trials.
 """
 
 import argparse
@@ -14,9 +14,11 @@ import sys
 import time
 from collections.abc import Sequence
 
-from rlagent.run.folder import ENDED, RunFolder, RunNotFoundError, find_run
+from rlagent.run.folder import ENDED, RunFolder, RunNotFoundError
 from rlagent.run.summary import how_it_ended
 from rlagent.run.words import duration, short_path
+from rlagent.sweep.find import find_any
+from rlagent.sweep.store import RUNNING, SweepFolder
 
 TIMEOUT = 120.0
 """Seconds that a driver may take to save a checkpoint and take everything down."""
@@ -31,24 +33,64 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 when the run has ended; 1 when it did not end in time or is out of reach; 2 when there
-        is no such run.
+        is no such run or sweep.
     """
     parser = argparse.ArgumentParser(
         prog="rlagent stop",
-        description="End a run cleanly: its checkpoint is saved, the same command resumes it.",
+        description="End a run or a sweep cleanly: the same command goes on from its checkpoint.",
     )
-    parser.add_argument("run", help="run folder, its name, trial id, or `latest`")
+    parser.add_argument("run", help="run or sweep: its folder, name or id, or `latest`")
     parser.add_argument("--root", default="outputs", help="where run folders are (outputs)")
     parser.add_argument(
         "--timeout", type=float, default=TIMEOUT, help="seconds to wait for its end (120)"
     )
     asked = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
     try:
-        folder = find_run(asked.run, asked.root)
+        folder = find_any(asked.run, asked.root)
     except RunNotFoundError as error:
         print(f"rlagent stop: {error}", file=sys.stderr)
         return 2
+    if isinstance(folder, SweepFolder):
+        return stop_sweep(folder, asked.timeout)
     return stop(folder, asked.timeout)
+
+
+def stop_sweep(folder: SweepFolder, timeout: float = TIMEOUT) -> int:
+    """Ask a sweep to stop all its trials and wait for it; returns the exit status."""
+    sweep = folder.read()
+    if sweep.state != RUNNING:
+        print(f"{folder.name} has ended already: {sweep.state}.")
+        return 0
+    if sweep.host and sweep.host != socket.gethostname():
+        print(f"{folder.name} runs on {sweep.host}; stop it from there.", file=sys.stderr)
+        return 1
+    descriptor = _open_process(folder, sweep.pid)
+    if descriptor is None:
+        print(
+            f"{folder.name} says running, but its launcher {sweep.pid} is gone: it was killed. "
+            "The same command finishes what is unfinished.",
+            file=sys.stderr,
+        )
+        return 1
+    began = time.monotonic()
+    try:
+        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+        print(f"{folder.name} was asked to stop; each trial saves a checkpoint first.", flush=True)
+        if not _ended(descriptor, timeout):
+            print(
+                f"{folder.name} has not ended after {duration(timeout)}; a trial may be within a "
+                "long step. Wait, or ask again.",
+                file=sys.stderr,
+            )
+            return 1
+    finally:
+        os.close(descriptor)
+    after = folder.read().state
+    if after == RUNNING:
+        print(f"{folder.name}: its launcher ended without a last word", file=sys.stderr)
+        return 1
+    print(f"{folder.name}: {after}. It took {duration(time.monotonic() - began)} to end.")
+    return 0
 
 
 def stop(folder: RunFolder, timeout: float = TIMEOUT) -> int:
@@ -80,7 +122,7 @@ def stop(folder: RunFolder, timeout: float = TIMEOUT) -> int:
         os.close(descriptor)
 
 
-def _open_process(folder: RunFolder, pid: int | None) -> int | None:
+def _open_process(folder: RunFolder | SweepFolder, pid: int | None) -> int | None:
     """A descriptor of the driver's process; None when that process is gone.
 
     Opened before it is checked, so that the process checked is the one that is signalled.

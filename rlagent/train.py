@@ -59,10 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if flags.cfg or _is_hydras(command):
             return _hydras(command)
         if flags.multirun:
-            from rlagent.config.machine import detect
-            from rlagent.trials import run_trials
+            from rlagent.sweep.main import run
 
-            return run_trials(command, detect())
+            return run(command)
         return _train(command)
     except ConfigError as error:
         return print_problems(error.problems)
@@ -123,7 +122,9 @@ def _show(command: Command) -> int:
 def _train(command: Command) -> int:
     from rlagent.config.machine import detect
     from rlagent.config.prepare import prepare
+    from rlagent.sweep import leash
 
+    leash.hold()
     resolved = prepare(command.draft(), detect(), command.config_dirs)
     from rlagent.run.words import same_command
     from rlagent.trinity.launch import launch

@@ -79,6 +79,10 @@ _RANGES: list[tuple[str, _Test, str]] = [
     ("workflow.timeout", _positive, "must be above 0 seconds"),
     ("run.stall_timeout", _positive, "must be above 0 seconds"),
     ("run.trajectories_per_step", _not_negative, "must be at least 0"),
+    ("sweep.max_parallel", _positive, "must be at least 1"),
+    ("sweep.max_trials", _not_negative, "must be at least 0 (0: all)"),
+    ("sweep.retries", _not_negative, "must be at least 0"),
+    ("sweep.memory_gib", _positive, "must be above 0 GiB"),
 ]
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -92,12 +96,15 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "monitor.type": ("wandb", "tensorboard", "local"),
     "monitor.mode": (AUTO, "online", "offline"),
     "run.display": (AUTO, "live", "plain", "none"),
+    "sweep.direction": ("maximize", "minimize"),
+    "sweep.on_failure": ("continue", "stop"),
 }
 
 _NOT_EMPTY = {
     "model.path": "give a hub id, a folder, or auto",
     "dataset.path": "give a hub id, a folder, or auto",
     "run.dir": "give a folder, such as outputs, or . for this one",
+    "sweep.metric": "name a metric, such as eval/success",
 }
 
 # Keys typed number-or-text: text other than `auto` is a mistake that no type catches.
@@ -118,6 +125,8 @@ _AUTO_KEYS = (
     "hardware.threads",
     "hardware.runners",
     "hardware.gpu_memory_utilization",
+    "sweep.max_parallel",
+    "sweep.memory_gib",
 )
 
 

@@ -4,6 +4,7 @@ What the flags do is left to the commands (train.py, plan.py).
 """
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Command:
             )
         except ConfigError as error:
             raise ConfigError([*self.problems, *error.problems]) from error
-        return Draft(made.config, [*self.problems, *made.problems], made.node, made.incomplete)
+        return dataclasses.replace(made, problems=[*self.problems, *made.problems])
 
 
 def parse_command(argv: Sequence[str], own_flags: dict[str, str] | None = None) -> Command:

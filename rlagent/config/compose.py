@@ -7,7 +7,7 @@ functions are check.py's; `auto` stays `auto`.
 import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,14 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from rlagent.config import overrides as command_line
 from rlagent.config.errors import ConfigError, Problem
 from rlagent.config.paths import conf_dir
-from rlagent.config.schema import LearnConfig
+from rlagent.config.schema import ADDED, LearnConfig
 from rlagent.config.spec import build, spec_of, validate
 from rlagent.config.trinity_schema import check_trinity
 
@@ -48,12 +48,14 @@ class Draft:
         problems: Everything that was refused while composing.
         node: The composed configuration as OmegaConf has it; None when Hydra gave up.
         incomplete: Whether a preset was refused, so that what it would have set is missing.
+        sweeper: Hydra's node `hydra.sweeper`, with the `params` that presets of a sweep set.
     """
 
     config: LearnConfig
     problems: list[Problem]
     node: DictConfig | None = None
     incomplete: bool = False
+    sweeper: dict[str, Any] = field(default_factory=dict)
 
 
 def register_schema(typed: bool = True) -> None:
@@ -120,6 +122,10 @@ def draft(
                 problems.append(_from_hydra(second or error))
                 return Draft(LearnConfig(), problems, None, True)
         assert node is not None
+        with open_dict(node):
+            hydra = node.pop("hydra")
+        sweeper = OmegaConf.to_container(hydra.sweeper)
+        assert isinstance(sweeper, dict)
         # Our own check decides; OmegaConf also refuses what is right, such as 1 for a
         # Union of float and str.
         try:
@@ -127,10 +133,9 @@ def draft(
         except OmegaConfBaseException as broken:
             return Draft(LearnConfig(), [*problems, _from_hydra(broken)], None, True)
         assert isinstance(plain, dict)
-        config, found = from_mapping(
-            {str(key): value for key, value in plain.items() if key != "hydra"}
-        )
-        return Draft(config, problems + found, node, incomplete)
+        config, found = from_mapping({str(key): value for key, value in plain.items()})
+        settings = {str(key): value for key, value in sweeper.items()}
+        return Draft(config, problems + found, node, incomplete, settings)
 
 
 def from_mapping(data: dict[str, Any]) -> tuple[LearnConfig, list[Problem]]:
@@ -167,7 +172,8 @@ def find_groups(search: Sequence[str] = ()) -> command_line.Groups:
         "", results_filter=ObjectType.GROUP, config_name=None, overrides=list(search)
     )
     names = [name for name in names if name != "hydra"]
-    return command_line.Groups(names, options, [name for name in names if name in SPEC.fields])
+    given = [name for name in names if name in SPEC.fields and name not in ADDED]
+    return command_line.Groups(names, options, given)
 
 
 @contextmanager
@@ -195,7 +201,7 @@ def _hydra_compose(
     """Return what Hydra composes, or why it does not."""
     register_schema(typed)
     try:
-        return hydra_compose(config_name, overrides=arguments), None
+        return hydra_compose(config_name, overrides=arguments, return_hydra_config=True), None
     except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
         # The last two are a preset that is no YAML.
         return None, error

@@ -16,6 +16,8 @@ LEFT_OUT = {
     "algorithm": ("total_steps", "total_epochs", "keep_checkpoints", "save_interval"),
     "monitor": None,
     "run": None,
+    # How many trials there are and which is best is not the trial's own.
+    "sweep": None,
     # Where Ray is found, and what a plan is made for.
     "hardware": ("ray", "gpu"),
 }

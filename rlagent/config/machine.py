@@ -1,6 +1,8 @@
 """What the machine has: GPUs through NVML, cores and memory through the kernel. Never torch."""
 
 import ctypes
+import dataclasses
+import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -9,6 +11,10 @@ from pathlib import Path
 from rlagent.gpu.flash_attention import flash_attention_version
 
 _GIB = 1024**3
+
+TOLD = "RLAGENT_MACHINE"
+"""Variable in which a sweep tells its trials what machine they were planned for: looking for
+themselves they would find their share of the GPUs, and could choose otherwise."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +60,26 @@ class Machine:
 
 def detect() -> Machine:
     """Look at this machine; takes milliseconds and allocates nothing on a GPU."""
+    told = os.environ.get(TOLD)
+    if told:
+        return read_machine(told)
     return Machine(
         gpus=_gpus(),
         cores=_cores(),
         memory_gib=_memory_gib(),
         flash_attention=flash_attention_version(),
     )
+
+
+def write_machine(machine: Machine) -> str:
+    """Return a machine as the text that `TOLD` holds."""
+    return json.dumps(dataclasses.asdict(machine))
+
+
+def read_machine(text: str) -> Machine:
+    """Return the machine that `write_machine` wrote."""
+    data = json.loads(text)
+    return Machine(**{**data, "gpus": tuple(GPU(**gpu) for gpu in data["gpus"])})
 
 
 def _gpus() -> tuple[GPU, ...]:

@@ -12,7 +12,7 @@ from yaml import YAMLError
 from rlagent.config.errors import ConfigError, Problem
 from rlagent.config.names import did_you_mean
 from rlagent.config.paths import conf_dir
-from rlagent.config.schema import DatasetConfig, LearnConfig, ModelConfig
+from rlagent.config.schema import ADDED, DatasetConfig, LearnConfig, ModelConfig
 from rlagent.config.spec import T, build, spec_of, validate
 
 
@@ -59,7 +59,7 @@ def preset_names(group: str, config_dirs: Sequence[str] = ()) -> list[str]:
 
 def preset_table(config_dirs: Sequence[str] = ()) -> list[tuple[str, list[str]]]:
     """Return each group with its presets; `+` stands before groups that are added."""
-    given = {item.name for item in dataclasses.fields(LearnConfig)}
+    given = {item.name for item in dataclasses.fields(LearnConfig)} - set(ADDED)
     folders = [conf_dir(), *(Path(folder) for folder in config_dirs)]
     groups = {entry.name for folder in folders for entry in folder.iterdir() if entry.is_dir()}
     return [

@@ -23,9 +23,17 @@ from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.layout.fit import fits
 from rlagent.layout.layout import Layout
 
-KEPT = ("hardware.ray", "monitor.mode", "run.display", "algorithm.train_batch_size")
+KEPT = (
+    "hardware.ray",
+    "monitor.mode",
+    "run.display",
+    "algorithm.train_batch_size",
+    "sweep.max_parallel",
+    "sweep.memory_gib",
+)
 """Settings that stay `auto`: the first three follow cluster, key and terminal at launch; an
-`auto` train_batch_size means every experience of the step."""
+`auto` train_batch_size means every experience of the step; the last two are shared out among
+trials by the sweep."""
 
 WITH_CRITIC = ("ppo",)
 """Trinity's algorithms that train a critic beside the model."""

@@ -12,6 +12,9 @@ from typing import Any, Dict, List, Optional, Union
 AUTO = "auto"
 """The word that asks rlagent to choose; resolve.py says what it chose and why."""
 
+ADDED = ("sweep",)
+"""Groups that the defaults list leaves out: a preset of them is added with `+`."""
+
 
 @dataclass
 class ModelShape:
@@ -306,6 +309,8 @@ class MonitorConfig:
     # ---- advanced ----
     # W&B group; null: the experiment, or the sweep.
     group: Optional[str] = None
+    # Name of the W&B run; null: the run folder's, in a sweep what sets the trial apart.
+    name: Optional[str] = None
     # Further W&B tags.
     tags: List[str] = field(default_factory=list)
 
@@ -332,6 +337,33 @@ class RunConfig:
 
 
 @dataclass
+class SweepConfig:
+    """Several trials (`-m`): what they are compared by, how many at once, what a failure means."""
+
+    # ---- core ----
+    # Metric that trials are compared by, as named in metrics.jsonl: eval/success, rollout/reward,
+    # time/step. The value of the last step counts; of time/ and per_second the median.
+    metric: str = "eval/success"
+    # Which way is better: maximize or minimize.
+    direction: str = "maximize"
+    # Most trials at once. `auto`: as many as GPUs, CPU cores and memory hold, at least one.
+    # More than the cores hold share them; GPUs and memory are never shared out twice.
+    max_parallel: Union[int, str] = AUTO
+    # Trials of a grid that run, in its order; 0: all.
+    max_trials: int = 0
+    # What a failed trial means for the rest: continue, or stop (those that run end cleanly).
+    on_failure: str = "continue"
+    # Further tries of a failed trial; a wrong configuration is not tried again.
+    retries: int = 0
+
+    # ---- advanced ----
+    # Try every legal layout of the hardware, the one with the best estimate first.
+    layouts: bool = False
+    # Host memory of one trial in GiB. `auto`: by engine and layout.
+    memory_gib: Union[float, str] = AUTO
+
+
+@dataclass
 class LearnConfig:
     """The whole configuration of one training run."""
 
@@ -344,6 +376,7 @@ class LearnConfig:
     workflow: WorkflowConfig = field(default_factory=WorkflowConfig)
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
     # Overrides of Trinity's own configuration, applied last and checked against its schema:
     # trinity.trainer.save_interval=5.
     trinity: Dict[str, Any] = field(default_factory=dict)

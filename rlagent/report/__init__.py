@@ -1,6 +1,6 @@
-"""Makes report.html, reward.png, Markdown and CSV from a run folder: `python -m rlagent.report`.
+"""Makes report.html, a picture, Markdown and CSV of a run or a sweep: `python -m rlagent.report`.
 
-Everything comes from the files of the run; nothing is asked of the network.
+Everything comes from the files of the folder; nothing is asked of the network.
 """
 
 import argparse
@@ -8,8 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlagent.run.folder import RunFolder, RunNotFoundError, find_run, write_atomically
+from rlagent.run.folder import RunFolder, RunNotFoundError, write_atomically
 from rlagent.run.words import short_path
+from rlagent.sweep.find import find_any
+from rlagent.sweep.store import SweepFolder
 
 FORMATS = ("html", "markdown", "csv", "png")
 
@@ -42,13 +44,13 @@ def write_png(folder: RunFolder, path: Path) -> Path:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; 0 when the report was made, 2 when there is no such run."""
+    """The command; 0 when the report was made, 2 when there is no such run or sweep."""
     parser = argparse.ArgumentParser(
         prog="rlagent report",
-        description="Make a report from a run folder: numbers, curves, conversations.",
+        description="Make a report of a run or a sweep: numbers, curves, conversations, trials.",
     )
     parser.add_argument(
-        "run", nargs="?", default="latest", help="run folder, its name, trial id, or `latest`"
+        "run", nargs="?", default="latest", help="run or sweep: its folder, name or id, or `latest`"
     )
     parser.add_argument(
         "--format",
@@ -59,29 +61,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--root", default="outputs", help="where run folders are (outputs)")
     asked = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
     try:
-        folder = find_run(asked.run, asked.root)
+        folder = find_any(asked.run, asked.root)
     except RunNotFoundError as error:
         print(f"rlagent report: {error}", file=sys.stderr)
         return 2
-    if asked.format is None and asked.out is None:
-        paths = write_report(folder)
-    elif asked.format in ("markdown", "csv"):
-        return _print_text(folder, asked.format, asked.out)
-    elif asked.format == "png":
-        paths = [write_png(folder, asked.out or folder.reward_png)]
-    else:
-        paths = [write_html(folder, asked.out or folder.report_html)]
-    for path in paths:
+    if asked.format in ("markdown", "csv"):
+        return _print_text(_text(folder, asked.format), asked.out)
+    for path in _write(folder, asked.format, asked.out):
         print(short_path(path))
     return 0
 
 
-def _print_text(folder: RunFolder, form: str, out: Path | None) -> int:
+def _write(folder: RunFolder | SweepFolder, form: str | None, out: Path | None) -> list[Path]:
+    """Write the files of a format; without one and without a place, the page and the picture."""
+    from rlagent.report import sweep
+
+    if isinstance(folder, SweepFolder):
+        page, picture = folder.report_html, folder.path / sweep.PNG
+        if form == "png":
+            return [sweep.write_sweep_png(folder, out or picture)]
+        pages = [sweep.write_sweep_html(folder, out or page)]
+        return pages if form or out else [*pages, sweep.write_sweep_png(folder, picture)]
+    if form is None and out is None:
+        return write_report(folder)
+    if form == "png":
+        return [write_png(folder, out or folder.reward_png)]
+    return [write_html(folder, out or folder.report_html)]
+
+
+def _text(folder: RunFolder | SweepFolder, form: str) -> str:
+    if isinstance(folder, SweepFolder):
+        from rlagent.report.sweep import sweep_text
+
+        return sweep_text(folder, form)
     from rlagent.report.data import load
     from rlagent.report.text import csv_text, markdown
 
     data = load(folder, conversations=False)
-    text = markdown(data) if form == "markdown" else csv_text(data)
+    return markdown(data) if form == "markdown" else csv_text(data)
+
+
+def _print_text(text: str, out: Path | None) -> int:
     if out is not None:
         write_atomically(out, text)
         print(short_path(out))

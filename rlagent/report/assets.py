@@ -32,7 +32,8 @@ h2 + p { margin-top: -6px; color: var(--soft); }
 .good { color: var(--good); background: var(--good-bg); }
 .bad { color: var(--bad); background: var(--bad-bg); }
 .warn { color: var(--warn); background: var(--warn-bg); }
-.cause { border-left: 3px solid var(--bad); padding: 8px 12px; margin: 12px 0 0;
+header .cause { color: var(--ink); border-left: 3px solid var(--bad); padding: 8px 12px;
+  margin: 12px 0 0;
   background: var(--bad-bg); border-radius: 0 6px 6px 0; overflow-wrap: anywhere; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
 .tiles { display: flex; flex-wrap: wrap; gap: 12px; margin-top: 20px; }

@@ -35,17 +35,31 @@ escape = html.escape
 
 def page(data: ReportData) -> str:
     """The whole page."""
-    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     parts = [header(data), tiles(data), curves(data), conversations(data), ending(data)]
     parts.append(configuration(data))
+    return document(data.title, parts, footer(data))
+
+
+def document(title: str, parts: Sequence[str], foot: str, style: str = "", script: str = "") -> str:
+    """A page of its parts, which are HTML already.
+
+    Args:
+        title: Plain text.
+        parts: In their order; empty ones are left out.
+        foot: HTML of the footer.
+        style: More CSS than every page has.
+        script: More JavaScript than every page has.
+    """
+    code = SCRIPT + script
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(data.title)}</title>\n<style>{STYLE}</style></head>\n"
+        f"<title>{escape(title)}</title>\n<style>{STYLE}{style}</style></head>\n"
         f"<body><main>\n{chr(10).join(part for part in parts if part)}\n"
-        f"<footer>{footer(data)}</footer>\n</main>\n<script>{SCRIPT}</script></body></html>\n"
+        f"<footer>{foot}</footer>\n</main>\n<script>{code}</script></body></html>\n"
     )
 
 
@@ -63,6 +77,8 @@ def header(data: ReportData) -> str:
         f'<h1>{escape(data.title)}<span class="state {style}">{escape(state)}</span></h1>',
         f"<p>{escape(' · '.join(about))}</p>" if about else "",
     ]
+    if status.get("stamp"):
+        lines.append(f"<p><strong>{escape(str(status['stamp']))}</strong></p>")
     if status.get("cause") and state != "finished":
         lines.append(f'<p class="cause">{escape(str(status["cause"]))}</p>')
     return f"<header>{''.join(lines)}</header>"

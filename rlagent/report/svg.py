@@ -57,9 +57,9 @@ def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
-def thin(points: Series) -> Series:
-    """At most MAX_POINTS points, averages of neighbours."""
-    size = math.ceil(len(points.steps) / MAX_POINTS)
+def thin(points: Series, most: int = MAX_POINTS) -> Series:
+    """At most `most` points, averages of neighbours."""
+    size = math.ceil(len(points.steps) / most)
     if size <= 1:
         return points
     steps, values = [], []
@@ -111,14 +111,33 @@ class Frame:
 
 
 def chart(
-    title: str, lines: Sequence[Line], axis: Axis = Axis(), width: int = 520, height: int = 230
+    title: str,
+    lines: Sequence[Line],
+    axis: Axis = Axis(),
+    width: int = 520,
+    height: int = 230,
+    behind: Sequence[Series] = (),
 ) -> str:
-    """A chart of curves over steps, with its title and legend; '' when there is nothing to draw."""
+    """A chart of curves over steps, with its title and legend; '' when there is nothing to draw.
+
+    Args:
+        title: Plain text.
+        lines: The curves, each named in the legend.
+        axis: The axis of the values.
+        width: In pixels of the drawing.
+        height: The same.
+        behind: Curves without a name, pale behind the others.
+    """
     lines = [line for line in lines if line.series]
     if not lines:
         return ""
-    frame = _frame(lines, axis, width, height)
+    pale = [Line("", points) for points in behind if points]
+    frame = _frame([*lines, *pale], axis, width, height)
     body = [_grid(frame, axis)]
+    body += [
+        f'<path class="line behind" d="{frame.path(line.series.steps, line.series.values)}"/>'
+        for line in pale
+    ]
     body += [_band(line, frame) for line in lines if line.band]
     body += [_curve(line, frame) for line in lines]
     return _figure(title, lines, axis, frame, body)

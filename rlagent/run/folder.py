@@ -307,7 +307,7 @@ def find_run(text: str, root: str | os.PathLike[str] = "outputs") -> RunFolder:
             folder = RunFolder(candidate.resolve())
             if folder.exists():
                 return folder
-    folders = _run_folders(root)
+    folders = [folder.path for folder in run_folders(root)]
     matching = [p for p in folders if p.name.endswith(f"-{text}")]
     if len(matching) == 1:
         return RunFolder(matching[0])
@@ -320,12 +320,13 @@ def find_run(text: str, root: str | os.PathLike[str] = "outputs") -> RunFolder:
     raise RunNotFoundError(f"no run {text!r}; newest runs in {root}/: {names}")
 
 
-def _run_folders(root: Path) -> list[Path]:
-    """Run folders below `root`, the newest first."""
+def run_folders(root: Path) -> list[RunFolder]:
+    """Run folders below `root`, the one written last first."""
     if not root.is_dir():
         return []
     found = [p for p in root.iterdir() if not p.is_symlink() and (p / "status.json").is_file()]
-    return sorted(found, key=lambda p: (p / "status.json").stat().st_mtime, reverse=True)
+    newest = sorted(found, key=lambda p: (p / "status.json").stat().st_mtime, reverse=True)
+    return [RunFolder(path) for path in newest]
 
 
 def write_atomically(path: Path, text: str) -> None:

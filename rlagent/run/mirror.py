@@ -45,6 +45,8 @@ class RunInfo:
     resumed_from: int | None = None
     # Whether W&B samples CPU, memory and GPUs; costs a little of a small CPU.
     system_stats: bool = False
+    # The metric that trials are compared by; its value becomes `objective` in W&B's summary.
+    metric: str = ""
 
 
 class Mirror:

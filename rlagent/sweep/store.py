@@ -139,6 +139,11 @@ class SweepFolder:
         """The run folder of a trial."""
         return RunFolder((self.path / trial.folder).resolve())
 
+    def is_dead(self) -> bool:
+        """Whether the recorded launcher is gone, as far as this machine can tell: of one on
+        another machine nothing is known, so it counts as alive."""
+        return self.read().host in ("", socket.gethostname()) and not self.driver_alive()
+
     def driver_alive(self) -> bool:
         """Whether the launcher recorded in sweep.json still runs on this machine."""
         if not self.exists():

@@ -22,6 +22,7 @@ from rlagent.run.display import Display
 from rlagent.run.folder import RunFolder, write_atomically
 from rlagent.run.mirror import Mirror
 from rlagent.run.stats import success_fields
+from rlagent.run.summary import LOGICAL
 from rlagent.trinity import rewind
 from rlagent.trinity.endings import (
     EXIT_CONFIG,
@@ -139,6 +140,7 @@ class Driver:
             model=self.config.model.name,
             dataset=self.config.dataset.name,
             layout=str(resolved.layout),
+            stamp=LOGICAL if self.config.hardware.logical_gpus else None,
             versions=(read_record(self.folder) or {}).get("versions"),
         )
 

@@ -118,13 +118,14 @@ def start_mirror(
     mirror.start(
         RunInfo(
             trial_id=resolved.trial_id,
-            name=folder.name,
+            name=config.monitor.name or folder.name,
             group=config.monitor.group or config.run.name,
             tags=(config.run.name, config.model.name, str(resolved.layout), *config.monitor.tags),
             config=to_mapping(config),
             derived={**asdict(resolved.batch), **asdict(resolved.layout)},
             resumed_from=resumed_from,
             system_stats=bool(resolved.machine.gpus),
+            metric=config.sweep.metric,
         )
     )
     return mirror

@@ -1,7 +1,6 @@
 """The commands as a person calls them, in processes of their own."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,8 +13,10 @@ import yaml
 from rlagent import cli, plan, train
 from rlagent.config.load import load_config
 from rlagent.config.resolve import Resolved
+from rlagent.sweep.source import Trial
+from rlagent.sweep.store import SweepFolder
 
-HEAVY = ("torch", "ray", "trinity", "agentscope", "vllm", "wandb", "numpy", "pandas")
+HEAVY = ("torch", "ray", "trinity", "agentscope", "vllm", "wandb", "numpy", "pandas", "optuna")
 WATCHED = f"""
 import sys
 from rlagent import cli
@@ -38,6 +39,9 @@ def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProces
         ["train", "+experiment=gsm8k_react", "--cfg", "job"],
         ["plan", "+experiment=gsm8k_react", "hardware=8gpu", "trinity.trainer.save_interval=5"],
         ["train", "--help"],
+        ["runs", "--root", "."],
+        ["sync", "--root", ".", "--dry-run"],
+        ["report", "--help"],
     ],
 )
 def test_composing_checking_and_planning_import_nothing_heavy(
@@ -112,17 +116,24 @@ def test_a_sweep_with_a_wrong_trial_starts_none(capsys) -> None:
     assert captured.err.startswith("algorithm.batch_size=0")
 
 
-def test_a_failed_trial_does_not_stop_the_others(monkeypatch, capsys) -> None:
-    started = []
+def test_a_failed_trial_does_not_stop_the_others(monkeypatch, capsys, tmp_path) -> None:
+    def stand_in(trial: Trial, *rest: object) -> list[str]:
+        code = f"import sys; print('broken'); sys.exit({int('seed=1' in trial.overrides)})"
+        return [sys.executable, "-c", code]
 
-    def fake_process(line: list[str]) -> int:
-        started.append(line)
-        return 1 if "seed=1" in line else 0
-
-    monkeypatch.setattr("rlagent.trials.run_process", fake_process)
-    assert train.main(["-m", "+experiment=gsm8k_react", "hardware=cpu", "seed=1,2,3"]) == 1
-    assert [line[-1] for line in started] == ["seed=1", "seed=2", "seed=3"]
-    assert "failed: trial 1 of 3" in capsys.readouterr().err
+    monkeypatch.setattr("rlagent.sweep.main.command_line", stand_in)
+    words = ["-m", "+experiment=gsm8k_react", "hardware=cpu", f"run.dir={tmp_path}", "seed=1,2,3"]
+    assert train.main(words) == 1
+    text = capsys.readouterr().out
+    assert "2 finished, 1 failed" in text
+    assert "failed, unknown: 1\n  trial 1 (seed=1): broken\n" in text
+    assert f"-m rlagent.train {' '.join(words)}" in text
+    (sweep,) = tmp_path.glob("sweep-gsm8k_react-*")
+    assert [row.state for row in SweepFolder(sweep).read().trials] == [
+        "failed",
+        "finished",
+        "finished",
+    ]
 
 
 def test_a_sweep_over_what_matches_a_pattern_makes_one_trial_each(capsys) -> None:
@@ -137,43 +148,6 @@ def test_a_sweep_over_what_matches_a_pattern_makes_one_trial_each(capsys) -> Non
     text = capsys.readouterr().out
     assert text.startswith("# trial 1 of 3: +experiment=gsm8k_react")
     assert all(f"algorithm={name}\n" in text for name in ("gigpo", "grpo", "gspo"))
-
-
-WAITS = """
-import signal, sys, time
-def end(number, frame):
-    print("ended by itself", flush=True)
-    sys.exit(1)  # As a run does that was asked to stop.
-signal.signal(signal.SIGINT, end)
-signal.signal(signal.SIGTERM, end)
-print("started", flush=True)
-signal.pause()
-"""
-
-
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_trial_is_waited_for_and_ends_the_sweep(
-    sent: signal.Signals, tmp_path
-) -> None:
-    trial = tmp_path / "trial.py"
-    trial.write_text(WAITS)
-    code = "import sys; from rlagent.trials import run_process\n"
-    code += f"sys.exit(run_process([sys.executable, {str(trial)!r}]))"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(Path(train.__file__).parent.parent)},
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "started\n"
-    if sent == signal.SIGINT:
-        os.killpg(process.pid, sent)  # As a terminal does: to all of them.
-    else:
-        process.send_signal(sent)
-    assert process.stdout.read() == "ended by itself\n"
-    assert process.wait() == 130
 
 
 def test_plan_says_what_every_auto_became(capsys) -> None:

@@ -5,7 +5,17 @@ import importlib
 
 import pytest
 
-MODULES = ["config.names", "config.paths", "config.functions", "layout.layout", "trials"]
+MODULES = [
+    "config.names",
+    "config.paths",
+    "config.functions",
+    "layout.layout",
+    "sweep.grid",
+    "sweep.common",
+    "sweep.shares",
+    "report.sweep_names",
+    "report.importance",
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -24,7 +24,7 @@ def test_what_is_no_layout_is_refused(text: str) -> None:
 
 
 def test_layouts_pass_unquoted_through_a_sweep() -> None:
-    from rlagent.trials import product
+    from rlagent.sweep.grid import product
 
     assert product(["hardware.layout=4x1+4,2x2+4s2,1x1*1"]) == [
         ["hardware.layout=4x1+4"],

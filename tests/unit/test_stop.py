@@ -1,6 +1,7 @@
 """`rlagent stop` ends the run that is meant, and only that."""
 
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -8,7 +9,8 @@ import textwrap
 import pytest
 
 from rlagent.run.folder import RunFolder
-from rlagent.stop import main, stop
+from rlagent.stop import main, stop, stop_sweep
+from rlagent.sweep.store import Sweep, SweepFolder
 
 DRIVER = """
 import os, signal, sys
@@ -20,6 +22,22 @@ def end(*_):
         sys.exit(1)
 signal.signal(signal.SIGTERM, end)
 folder.write_status(state="running", pid=os.getpid(), steps_asked=9, steps_trained=4)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+LAUNCHER = """
+import os, signal, socket, sys
+from rlagent.run import process
+from rlagent.sweep.store import Sweep, SweepFolder
+folder = SweepFolder(sys.argv[1])
+me = dict(pid=os.getpid(), pid_ticks=process.start_ticks(os.getpid()), host=socket.gethostname())
+def end(*_):
+    folder.write(Sweep("demo", "1", [], state="interrupted"))
+    sys.exit(130)
+signal.signal(signal.SIGTERM, end)
+folder.write(Sweep("demo", "1", [], **me))
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -99,3 +117,32 @@ def test_a_run_on_another_machine_is_asked_through_the_folder(tmp_path, capsys):
 
 def test_no_such_run_exits_2(tmp_path, capsys):
     assert main(["nothing", "--root", str(tmp_path)]) == 2
+
+
+def test_a_sweep_is_asked_by_its_name_and_its_end_is_told(tmp_path, capsys):
+    folder = SweepFolder(tmp_path / "sweep-demo-1")
+    process = subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER, str(folder.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    process.stdout.readline()
+    try:
+        assert main(["sweep-demo-1", "--root", str(tmp_path)]) == 0
+        assert process.wait() == 130
+    finally:
+        process.communicate()
+    assert "interrupted" in capsys.readouterr().out
+
+
+def test_a_sweep_that_has_ended_or_whose_launcher_is_gone_is_not_signalled(tmp_path, capsys):
+    folder = SweepFolder(tmp_path / "sweep-demo-1")
+    folder.write(Sweep("demo", "1", [], state="finished"))
+    assert stop_sweep(folder) == 0
+    # This very process, but recorded with another start: SIGTERM would end the test.
+    folder.write(Sweep("demo", "1", [], pid=os.getpid(), pid_ticks=1, host=socket.gethostname()))
+    assert stop_sweep(folder) == 1
+    assert "is gone" in capsys.readouterr().err
+    folder.write(Sweep("demo", "1", [], pid=1, host="elsewhere"))
+    assert stop_sweep(folder) == 1
+    assert "elsewhere" in capsys.readouterr().err

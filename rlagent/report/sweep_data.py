@@ -1,0 +1,282 @@
+"""Gathers what the report of a sweep shows: trials' numbers, groups over seeds, layouts, causes.
+
+Pure after the reading; how it looks is left to sweep_page.py and sweep_text.py.
+"""
+
+import os
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rlagent.report.importance import Importance, importance
+from rlagent.report.sweep_names import (
+    gpus_of,
+    is_share,
+    shared_words,
+    short_keys,
+    shortened,
+    without_secret,
+)
+from rlagent.run.redact import redact
+from rlagent.run.stats import Series, series
+from rlagent.sweep.grid import LAYOUT, key_of
+from rlagent.sweep.metric import value_of
+from rlagent.sweep.store import FAILED, FINISHED, PRUNED, RUNNING, Sweep, SweepFolder, TrialRow
+from rlagent.sweep.words import ranked, trial_command
+
+SEED = "seed"
+REWARD = "rollout/reward/mean"
+STEP_S, TOKENS_S = "time/step", "tokens/per_second"
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """One trial: its row of sweep.json and what its run folder holds, which may be nothing."""
+
+    row: TrialRow
+    status: dict[str, Any]
+    # The sweep's metric and the training reward over the steps.
+    metric: Series
+    reward: Series
+    # Medians over the steps: s per step, tokens per s; None where they were not measured.
+    step_s: float | None
+    tokens_s: float | None
+    # GPUs of its layout, logical ones included; 0 without GPUs; None where it is not known.
+    gpus: int | None
+    # Its own page, relative to the sweep's folder; None when it has none.
+    page: str | None
+
+    @property
+    def number(self) -> int:
+        """As people are shown it, from 1."""
+        return self.row.number + 1
+
+    @property
+    def steps(self) -> int:
+        """Steps trained."""
+        return int(self.status.get("steps_trained") or 0)
+
+    @property
+    def layout(self) -> str:
+        """The layout as written, '' where it is not known."""
+        return self.row.layout or str(self.status.get("layout") or "")
+
+    @property
+    def tokens_s_gpu(self) -> float | None:
+        """Tokens per second and GPU; None where either is not known."""
+        if self.tokens_s is None or not self.gpus:
+            return None
+        return self.tokens_s / self.gpus
+
+    @property
+    def words(self) -> str:
+        """What sets it apart."""
+        return " ".join(self.row.overrides) or "no value differs"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Trials that differ in the seed only, and their curve."""
+
+    words: str
+    trials: tuple[TrialData, ...]
+    # Mean over seeds at the steps that all of them measured, and the least and most there.
+    mean: Series
+    # The training reward, the mean over seeds too.
+    reward: Series
+    band: tuple[tuple[float, float], ...]
+    # Mean objective; None when no trial has one.
+    objective: float | None
+
+
+@dataclass(frozen=True)
+class LayoutRow:
+    """What was measured with one layout: medians over its trials."""
+
+    layout: str
+    trials: int
+    gpus: int | None
+    step_s: float
+    tokens_s: float | None
+    tokens_s_gpu: float | None
+    # The planner's s per step; None where it had none.
+    estimate_s: float | None
+
+
+@dataclass(frozen=True)
+class SweepData:
+    """Everything about one sweep that a report may show."""
+
+    folder: SweepFolder
+    sweep: Sweep
+    # The sweep's state; `died` when its launcher is gone without having said so.
+    state: str
+    trials: list[TrialData]
+    groups: list[Group]
+    layouts: list[LayoutRow]
+    importance: Importance
+    # What must be said beside timings, such as that GPUs were logical ones.
+    stamp: str
+    # The command that runs the best trial alone; None when no trial has an objective.
+    best_command: str | None
+    failures: list[tuple[str, list[TrialData]]] = field(default_factory=list)
+
+    @property
+    def best(self) -> TrialRow | None:
+        """The best trial's row."""
+        return self.sweep.best()
+
+    @property
+    def counts(self) -> list[tuple[str, int]]:
+        """Trials by state, the most frequent first."""
+        return Counter(trial.row.state for trial in self.trials).most_common()
+
+    @property
+    def percent(self) -> bool:
+        """Whether the metric is a share."""
+        return is_share(self.sweep.metric)
+
+
+def load_sweep(folder: SweepFolder) -> SweepData:
+    """Read a sweep's folder and its trials' run folders.
+
+    Raises:
+        FileNotFoundError: There is no sweep.
+    """
+    sweep = folder.read()
+    sweep.argv = [without_secret(word) for word in sweep.argv]
+    for row in sweep.trials:
+        row.overrides = [without_secret(word) for word in row.overrides]
+        row.params = redact(row.params)
+    gpus: dict[str, int] = {}
+    trials = [_trial(folder, sweep, row, gpus) for row in sweep.trials]
+    stamps = dict.fromkeys(str(t.status["stamp"]) for t in trials if t.status.get("stamp"))
+    best = sweep.best()
+    died = sweep.state == RUNNING and folder.is_dead()
+    return SweepData(
+        folder=folder,
+        sweep=sweep,
+        state="died" if died else sweep.state,
+        trials=trials,
+        groups=groups_of(trials, sweep),
+        layouts=layouts_of(trials) if layouts_differ(trials) else [],
+        importance=importance([t.row for t in trials], sweep.parameters, sweep.direction),
+        stamp="; ".join(stamps),
+        best_command=trial_command(best, shared_words(sweep)) if best else None,
+        failures=failures_of(trials),
+    )
+
+
+def _trial(folder: SweepFolder, sweep: Sweep, row: TrialRow, gpus: dict[str, int]) -> TrialData:
+    """Read one trial; `gpus` remembers those of each layout, since reading YAML is slow."""
+    run = folder.run_folder(row)
+    rows = run.read_metrics()
+    status = redact(run.read_status())
+    layout = row.layout or str(status.get("layout") or "")
+    if layout not in gpus and run.config_yaml.is_file():
+        gpus[layout] = gpus_of(layout, run.config_yaml.read_text(encoding="utf-8"))
+    page = os.path.relpath(run.report_html, folder.path) if run.report_html.is_file() else None
+    return TrialData(
+        row=row,
+        status=status,
+        metric=series(rows, sweep.metric),
+        reward=series(rows, REWARD),
+        step_s=value_of(rows, STEP_S),
+        tokens_s=value_of(rows, TOKENS_S),
+        gpus=gpus.get(layout),
+        page=page,
+    )
+
+
+def groups_of(trials: Sequence[TrialData], sweep: Sweep) -> list[Group]:
+    """Trials joined over seeds, the best first; those without any measurement are left out."""
+    joined: dict[tuple[str, ...], list[TrialData]] = {}
+    short = short_keys([key_of(text) for trial in trials for text in trial.row.overrides])
+    for trial in trials:
+        key = tuple(text for text in trial.row.overrides if key_of(text) != SEED)
+        joined.setdefault(key, []).append(trial)
+    found = []
+    for key, members in joined.items():
+        mean, band = over_seeds([(t.row.state, t.metric) for t in members])
+        reward, _ = over_seeds([(t.row.state, t.reward) for t in members])
+        values = [t.row.objective for t in members if t.row.objective is not None]
+        if mean or values:
+            seeds = f", {len(members)} seeds" if len(members) > 1 else ""
+            texts = [shortened(text, short) for text in key]
+            words = (" ".join(texts) or "all trials") + seeds
+            score = statistics.fmean(values) if values else None
+            found.append(Group(words, tuple(members), mean, reward, band, score))
+    sign = -1 if sweep.direction == "maximize" else 1
+    return sorted(found, key=lambda g: (g.objective is None, sign * (g.objective or 0.0)))
+
+
+def over_seeds(
+    members: Sequence[tuple[str, Series]],
+) -> tuple[Series, tuple[tuple[float, float], ...]]:
+    """Mean over seeds, with the least and the most, at the steps that all of them measured.
+
+    Trials that did not finish count only where no finished one is: else the mean would jump
+    where they end.
+
+    Args:
+        members: State and curve of each trial.
+    """
+    curves = [curve for state, curve in members if curve and state == FINISHED]
+    curves = curves or [curve for _, curve in members if curve]
+    if not curves:
+        return Series("", (), ()), ()
+    points = [dict(zip(curve.steps, curve.values, strict=True)) for curve in curves]
+    steps = sorted(set.intersection(*(set(known) for known in points)))
+    columns = [[known[step] for known in points] for step in steps]
+    mean = Series(curves[0].name, tuple(steps), tuple(statistics.fmean(c) for c in columns))
+    band = tuple((min(c), max(c)) for c in columns) if len(curves) > 1 else ()
+    return mean, band
+
+
+def layouts_differ(trials: Sequence[TrialData]) -> bool:
+    """Whether layouts were compared."""
+    swept = any(LAYOUT in trial.row.params for trial in trials)
+    return swept and len({trial.layout for trial in trials}) > 1
+
+
+def layouts_of(trials: Sequence[TrialData]) -> list[LayoutRow]:
+    """Layouts by measured seconds per step, the fastest first; those not measured are left out."""
+    joined: dict[str, list[TrialData]] = {}
+    for trial in trials:
+        if trial.layout and trial.step_s is not None:
+            joined.setdefault(trial.layout, []).append(trial)
+    rows = [
+        LayoutRow(
+            layout=layout,
+            trials=len(members),
+            gpus=members[0].gpus,
+            step_s=statistics.median(t.step_s for t in members if t.step_s is not None),
+            tokens_s=_median([t.tokens_s for t in members]),
+            tokens_s_gpu=_median([t.tokens_s_gpu for t in members]),
+            estimate_s=_median([t.row.estimated_step_s for t in members]),
+        )
+        for layout, members in joined.items()
+    ]
+    return sorted(rows, key=lambda row: row.step_s)
+
+
+def failures_of(trials: Sequence[TrialData]) -> list[tuple[str, list[TrialData]]]:
+    """Failed trials by class, the most frequent class first."""
+    joined: dict[str, list[TrialData]] = {}
+    for trial in trials:
+        if trial.row.state == FAILED:
+            joined.setdefault(trial.row.failure or "unknown", []).append(trial)
+    return sorted(joined.items(), key=lambda item: -len(item[1]))
+
+
+def places(sweep: Sweep) -> dict[int, int]:
+    """Place of each finished trial by objective, from 1, by its number."""
+    finished = [row for row in ranked(sweep) if row.state != PRUNED]
+    return {row.number: place for place, row in enumerate(finished, start=1)}
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None

@@ -1,0 +1,105 @@
+"""Reads words of a sweep: GPUs of a layout, short names of keys, what trials' commands share."""
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable
+
+import yaml
+
+from rlagent.config.overrides import is_sweep
+from rlagent.layout.layout import Layout
+from rlagent.run.redact import HIDDEN, redact
+from rlagent.sweep.grid import key_of
+from rlagent.sweep.store import Sweep
+
+
+def gpus_of(layout: str, config_yaml: str) -> int:
+    """GPUs that a layout takes; 0 on a machine without any, where a layout is written too.
+
+    Args:
+        layout: As written.
+        config_yaml: The resolved configuration of a run.
+
+    >>> gpus_of("4x1+4", "hardware: {gpus: 8}"), gpus_of("1x1+1", "hardware: {gpus: 0}")
+    (8, 0)
+    """
+    config = yaml.safe_load(config_yaml)
+    hardware = config.get("hardware") if isinstance(config, dict) else None
+    if not isinstance(hardware, dict):
+        return 0
+    if not (hardware.get("gpus") or hardware.get("logical_gpus")):
+        return 0
+    try:
+        return Layout.parse(layout).total_gpus
+    except ValueError:
+        return 0
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is written in percent.
+
+    >>> is_share("eval/success"), is_share("time/step")
+    (True, False)
+    """
+    return any(word in metric for word in ("success", "valid", "share", "failed"))
+
+
+def shared_words(sweep: Sweep) -> list[str]:
+    """What all trials' commands share: the sweep's own, without what was swept and how.
+
+    Flags and their values stay, since a trial needs the configuration folder too.
+    """
+    swept = {*sweep.parameters, "hydra"}
+    kept, words = [], iter(sweep.argv)
+    for word in words:
+        if word in ("-m", "--multirun"):
+            continue
+        if word.startswith("-"):
+            kept.append(word)
+            if "=" not in word and (value := next(words, None)) is not None:
+                kept.append(value)
+            continue
+        key = key_of(word)
+        if key.split(".")[0] in ("hydra", "sweep") or key in swept or is_sweep(word):
+            continue
+        kept.append(word)
+    return kept
+
+
+def short_keys(keys: Iterable[str]) -> dict[str, str]:
+    """The last part of each key where that is enough to tell it from the others, for legends.
+
+    >>> short_keys(["algorithm.lr", "seed", "a.path", "b.path"])["algorithm.lr"]
+    'lr'
+    """
+    known = list(dict.fromkeys(keys))
+    lasts = Counter(key.rsplit(".", 1)[-1] for key in known)
+    return {key: last if lasts[last := key.rsplit(".", 1)[-1]] == 1 else key for key in known}
+
+
+def shortened(override: str, short: dict[str, str]) -> str:
+    """An override with its key shortened."""
+    key, sign, value = override.partition("=")
+    return f"{short.get(key_of(override), key)}{sign}{value}"
+
+
+def sweep_command(sweep: Sweep) -> str:
+    """The command that made the sweep, and that finishes it."""
+    return shlex.join(["python", "-m", "rlagent.train", *sweep.argv])
+
+
+def without_secret(override: str) -> str:
+    """An override as a report may show it: a value under a secret-sounding key is hidden.
+
+    >>> without_secret("judge.api_key=abc"), without_secret("seed=1")
+    ('judge.api_key=(hidden)', 'seed=1')
+    """
+    key, sign, value = override.partition("=")
+    if not sign or override.startswith("-"):
+        return override
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        parsed = value
+    given = {key_of(override): parsed}
+    return override if redact(given) == given else f"{key}={HIDDEN}"

@@ -1,0 +1,124 @@
+"""The report of a sweep as Markdown and CSV, one row per trial, and as a picture of its curves."""
+
+import csv
+import io
+from pathlib import Path
+
+from rlagent.report.importance import all_parameters
+from rlagent.report.sweep_data import SweepData, places
+from rlagent.run.words import number, percent
+
+
+def sweep_markdown(data: SweepData) -> str:
+    """Trials ranked, layouts, importance, failures and commands as Markdown."""
+    sweep = data.sweep
+    counts = ", ".join(f"{count} {state}" for state, count in data.counts)
+    lines = [f"# {_cell(sweep.name)}", "", f"{data.state}: {counts}", ""]
+    lines.append(f"- Objective: {_cell(sweep.metric)}, {sweep.direction}")
+    if data.stamp:
+        lines.append(f"- Note: {_cell(data.stamp)}")
+    if data.best_command:
+        lines += ["", "The best trial again:", "", f"    {data.best_command}"]
+    lines += ["", f"| place | trial | overrides | state | {_cell(sweep.metric)} | steps | s/step "
+              "| tokens/s | failure |"]  # fmt: skip
+    lines.append("| ---: | ---: | :--- | :--- | ---: | ---: | ---: | ---: | :--- |")
+    where = places(sweep)
+    for t in sorted(data.trials, key=lambda t: (where.get(t.row.number, len(where) + 1), t.number)):
+        value = percent(t.row.objective) if data.percent else number(t.row.objective)
+        cells = [
+            str(where.get(t.row.number, "")), str(t.number), _cell(t.words), t.row.state, value,
+            str(t.steps), number(t.step_s), number(t.tokens_s), _cell(t.row.failure or ""),
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    if data.layouts:
+        lines += ["", "| layout | s/step | estimated | tokens/s | tokens/s per GPU |"]
+        lines.append("| :--- | ---: | ---: | ---: | ---: |")
+        lines += [
+            f"| {_cell(row.layout)} | {number(row.step_s)} | {number(row.estimate_s)} "
+            f"| {number(row.tokens_s)} | {number(row.tokens_s_gpu)} |"
+            for row in data.layouts
+        ]
+    lines += ["", data.importance.note, ""]
+    lines += [f"- {_cell(name)}: {percent(share, 0)}" for name, share in data.importance.shares]
+    for name, members in data.failures:
+        lines += ["", f"Failed, {_cell(name)}: {len(members)}", ""]
+        lines += [f"- trial {t.number} ({_cell(t.words)}): {_cell(t.row.cause)}" for t in members]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _cell(text: str) -> str:
+    """Text that cannot end a table's cell or line, nor act as HTML where Markdown allows it."""
+    flat = " ".join(text.split())
+    for sign, written in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("`", "\\`")):
+        flat = flat.replace(sign, written)
+    return flat
+
+
+def sweep_csv(data: SweepData) -> str:
+    """One row per trial; each parameter is a column of its own."""
+    names = all_parameters(data.sweep.trials, data.sweep.parameters)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ["trial", "trial_id", *names, "state", "objective", "metric", "steps", "step_s",
+         "estimated_step_s", "tokens_per_second", "gpus", "layout", "exit_code", "failure",
+         "cause", "tries", "started", "ended", "folder"]
+    )  # fmt: skip
+    for t in data.trials:
+        row = t.row
+        writer.writerow(
+            [t.number, row.trial_id, *(row.params.get(name, "") for name in names), row.state,
+             row.objective, data.sweep.metric, t.steps, t.step_s, row.estimated_step_s, t.tokens_s,
+             t.gpus, t.layout, row.exit_code, row.failure, row.cause, row.tries, row.started,
+             row.ended, row.folder]
+        )  # fmt: skip
+    return out.getvalue()
+
+
+def sweep_png(data: SweepData, path: Path) -> None:
+    """Write the picture of the learning curves, 1200 x 600 pixels: the best four groups named."""
+    # Without pyplot: no global state, and no display is looked for.
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    from rlagent.report.picture import BLUE, GRID, INK, ORANGE, SOFT
+
+    figure = Figure(figsize=(8, 4), dpi=150, facecolor="white")
+    axes = figure.add_axes((0.085, 0.125, 0.89, 0.70))
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
+    axes.tick_params(colors=SOFT, labelsize=9, length=0, pad=6)
+    axes.set_xlabel("training step", color=SOFT, fontsize=9.5)
+    if data.percent:
+        axes.set_ylim(0, 1.02)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    shown = [group for group in data.groups if group.mean]
+    for group in shown[4:]:
+        axes.plot(group.mean.steps, group.mean.values, color=SOFT, alpha=0.2, linewidth=1)
+    for group, colour in zip(shown[:4], (BLUE, ORANGE, "#23834d", "#7b4bbf"), strict=False):
+        # Matplotlib reads $ as the start of a formula and drops labels that begin with _.
+        label = " " + group.words[:70].replace("$", r"\$")
+        single = len(group.mean.steps) == 1
+        axes.plot(
+            group.mean.steps, group.mean.values, color=colour, linewidth=2, label=label,
+            marker="o" if single else None,
+        )  # fmt: skip
+        if group.band:
+            low, high = zip(*group.band, strict=True)
+            axes.fill_between(group.mean.steps, low, high, color=colour, alpha=0.13, linewidth=0)
+    if shown:
+        axes.legend(frameon=False, fontsize=8.5, loc="best", labelcolor=INK)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    bands = "; bands: least to most of the seeds" if any(g.band for g in shown) else ""
+    about = f"{data.sweep.metric}, {len(data.trials)} trials{bands}"
+    about += f"; {data.stamp}" if data.stamp else ""
+    figure.text(0.02, 0.935, _plain(data.sweep.name), fontsize=14, weight="bold", color=INK)
+    figure.text(0.02, 0.88, _plain(about), fontsize=9.5, color=SOFT)
+    figure.savefig(path, format="png")
+
+
+def _plain(text: str) -> str:
+    return text.replace("$", r"\$")

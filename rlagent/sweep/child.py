@@ -1,0 +1,148 @@
+"""One try of a trial: its process, its environment, its log, and how far its run folder says it is.
+
+When to start, stop and retry one is pool.py's; how an ending is judged failures.py's.
+"""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlagent.config.machine import TOLD, write_machine
+from rlagent.run.folder import RunFolder
+from rlagent.run.progress import Progress
+from rlagent.run.tail import Tail
+from rlagent.sweep import leash
+from rlagent.sweep.failures import Ending, ending
+from rlagent.sweep.shares import Share
+from rlagent.sweep.source import Trial
+from rlagent.sweep.store import TrialRow
+
+TAIL_BYTES = 16 << 10
+"""How much of a log is read to judge a failure."""
+
+SWEEP = "RLAGENT_SWEEP"
+"""The sweep's folder, in the environment of each trial and of what it starts."""
+
+
+def environment(
+    trial: Trial, share: Share, sweep: Path, base: Mapping[str, str], own_gpus: bool
+) -> dict[str, str]:
+    """Return the environment of a trial.
+
+    Args:
+        trial: The trial.
+        share: What it has.
+        sweep: Folder of the sweep.
+        base: The launcher's environment.
+        own_gpus: Whether the trial has a Ray of its own that sees its share of real GPUs.
+    """
+    machine = dataclasses.replace(trial.resolved.machine, cores=share.cores)
+    env = {**base, TOLD: write_machine(machine), SWEEP: str(sweep), "PYTHONUNBUFFERED": "1"}
+    if own_gpus:
+        env.pop("RAY_ADDRESS", None)
+        if trial.resolved.config.hardware.engine != "embedded":
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(share.gpus)
+    return env
+
+
+class Child:
+    """A trial that runs.
+
+    Args:
+        trial: The trial.
+        row: Its row in the sweep; only read here.
+        share: What it has of the machine.
+        folder: Its run folder.
+        log: Where it prints to.
+    """
+
+    def __init__(
+        self, trial: Trial, row: TrialRow, share: Share, folder: RunFolder, log: Path
+    ) -> None:
+        self.trial, self.row, self.share = trial, row, share
+        self.folder, self.log = folder, log
+        self.started = time.time()
+        self.pruned = False
+        # Whether the launcher asked it to end, other than by pruning.
+        self.asked = False
+        self.process: subprocess.Popen[bytes] | None = None
+        steps = trial.resolved.config.algorithm.total_steps
+        first = folder.read_status().get("steps_trained") or 0
+        self.progress = Progress(int(steps), first)
+        self._tail = Tail(folder.metrics_jsonl, _size(folder.metrics_jsonl))
+
+    def start(self, argv: Sequence[str], env: Mapping[str, str], reading_end: int) -> int:
+        """Start its process, in a session of its own; returns a descriptor that tells its end.
+
+        Args:
+            argv: The command line.
+            env: The environment.
+            reading_end: Of the pipe whose writing end the launcher alone holds.
+        """
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                argv,
+                env={**env, leash.VARIABLE: str(reading_end)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(reading_end,),
+            )
+        return os.pidfd_open(self.process.pid)
+
+    def look(self) -> list[dict[str, Any]]:
+        """Metric rows that are new since the last look."""
+        rows = self._tail.new_rows()
+        self.progress.take(rows)
+        return rows
+
+    def send(self, number: int) -> None:
+        """Pass a signal on to the driver, which ends what it has started."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def remind(self) -> None:
+        """Have a stop request lie in the run folder: a signal can hit a bad moment, and a request
+        that came before the trial had begun is forgotten when it does."""
+        if self.folder.exists() and not self.folder.stop_requested():
+            self.folder.request_stop()
+
+    def kill(self) -> None:
+        """End everything of its session at once; its Ray ends with its driver."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def end(self) -> Ending:
+        """How it ended; its process has."""
+        assert self.process is not None
+        code = self.process.wait()
+        status = self.folder.read_status()
+        if float(status.get("updated") or 0.0) < self.started:
+            # Left by an earlier try.
+            status = {}
+        return ending(status, code, tail_of(self.log))
+
+
+def tail_of(path: Path) -> str:
+    """The end of a log; empty when there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, _size(path) - TAIL_BYTES))
+            return file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,322 @@
+"""A grid: every combination of the values given, planned whole before the first trial starts.
+
+Composing, checking and resolving a trial are rlagent.config's; running them is pool.py's.
+"""
+
+import dataclasses
+import itertools
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from rlagent.config.command import Command
+from rlagent.config.compose import Draft, to_mapping
+from rlagent.config.errors import ConfigError, Problem, raise_if_any
+from rlagent.config.machine import Machine
+from rlagent.config.overrides import is_sweep, parse
+from rlagent.config.prepare import prepare
+from rlagent.config.presets import preset_names
+from rlagent.config.resolve import Resolved
+from rlagent.config.schema import AUTO
+from rlagent.sweep.shares import need_of
+from rlagent.sweep.source import Trial
+from rlagent.sweep.store import TrialRow
+
+LAYOUT = "hardware.layout"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One combination of a grid.
+
+    Args:
+        overrides: The whole command line of the trial.
+        differing: Those of them that set it apart.
+    """
+
+    overrides: list[str]
+    differing: list[str]
+
+    def words(self) -> str:
+        """What sets it apart, in one line."""
+        return " ".join(self.differing) or "no value differs"
+
+
+@dataclass
+class Grid:
+    """A planned grid.
+
+    Args:
+        trials: Those that run, each once.
+        parameters: Keys that differ, in the order typed.
+        notes: What is worth saying: duplicates, trials left out.
+        ids: Id of the trial of each combination, duplicates included.
+    """
+
+    trials: list[Trial]
+    parameters: list[str]
+    notes: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+
+
+class GridSource:
+    """Hands out the trials of a grid, in order."""
+
+    def __init__(self, trials: Iterable[Trial]) -> None:
+        self._left = deque(trials)
+
+    def next(self) -> Trial | None:
+        """The next of the grid."""
+        return self._left.popleft() if self._left else None
+
+    def exhausted(self) -> bool:
+        """Whether all were handed out."""
+        return not self._left
+
+    def report(self, trial: Trial, step: int, value: float) -> bool:
+        """A grid prunes nothing."""
+        return False
+
+    def ended(self, trial: Trial, row: TrialRow) -> None:
+        """A grid learns nothing from it."""
+
+
+def plan(command: Command, machine: Machine, base: Draft, plan_only: bool = False) -> Grid:
+    """Compose, check and resolve every trial of a grid.
+
+    Args:
+        command: The typed command, with `-m`.
+        machine: What there is.
+        base: What all trials share, composed without mistakes.
+        plan_only: Do not ask whether this machine has the GPUs.
+
+    Raises:
+        ConfigError: With every mistake of every trial, each named with its trials.
+    """
+    grid = plan_choices(command, machine, choices_of(command, base), plan_only)
+    most = base.config.sweep.max_trials
+    if most and len(grid.trials) > most:
+        note = f"sweep.max_trials={most}: the first {most} of {len(grid.trials)} trials run"
+        return dataclasses.replace(grid, trials=grid.trials[:most], notes=[*grid.notes, note])
+    return grid
+
+
+def plan_choices(
+    command: Command,
+    machine: Machine,
+    choices: Sequence[Choice],
+    plan_only: bool = False,
+    first: int = 0,
+) -> Grid:
+    """Compose, check and resolve given combinations; arguments and errors as for `plan`.
+
+    Args:
+        choices: The combinations.
+        first: Number of the first trial.
+    """
+    found: list[tuple[Choice, Resolved]] = []
+    mistakes, notes = _Mistakes(len(choices)), []
+    for number, choice in enumerate(choices, start=1):
+        try:
+            draft = command.draft(choice.overrides)
+            resolved = prepare(draft, machine, command.config_dirs, plan_only)
+            each, left_out = _with_layouts(choice, resolved, command, machine, plan_only)
+            found += each
+            notes += left_out
+        except ConfigError as error:
+            mistakes.add(number, choice, error.problems)
+    mistakes.raise_if_any()
+    kept, twice = _once(found)
+    notes += twice
+    trials = [
+        Trial(
+            number=number,
+            overrides=tuple(choice.overrides),
+            differing=tuple(choice.differing),
+            params=params_of(choice.differing),
+            resolved=resolved,
+            need=need_of(resolved.config, resolved.layout),
+        )
+        for number, (choice, resolved) in enumerate(kept, start=first)
+    ]
+    keys = [key_of(text) for choice, _ in found for text in choice.differing]
+    ids = [resolved.trial_id for _, resolved in found]
+    return Grid(trials, list(dict.fromkeys(keys)), notes, ids)
+
+
+def choices_of(command: Command, base: Draft) -> list[Choice]:
+    """Return the combinations of the values typed and of those that presets of a sweep bring."""
+    typed = {key_of(text) for text in command.overrides}
+    params = base.sweeper.get("params") or {}
+    brought = [f"{key}={value}" for key, value in params.items() if key not in typed]
+    words = [*command.overrides, *brought]
+    swept = {index for index, text in enumerate(words) if is_sweep(text)}
+    return [
+        Choice(line, [line[index] for index in sorted(swept)])
+        for line in product(words, command.config_dirs)
+    ]
+
+
+def product(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> list[list[str]]:
+    """Return the overrides of each trial: the product of all values given.
+
+    >>> product(["seed=1,2", "model=tiny"])
+    [['seed=1', 'model=tiny'], ['seed=2', 'model=tiny']]
+
+    Raises:
+        ConfigError: For what cannot be enumerated, such as an interval.
+    """
+    choices = []
+    parser = OverridesParser.create(_Presets(config_dirs))  # type: ignore[arg-type]
+    for override in parser.parse_overrides(list(overrides)):
+        if not override.is_sweep_override():
+            choices.append([str(override.input_line)])
+            continue
+        key = override.get_key_element()
+        try:
+            values = list(override.sweep_string_iterator())
+            choices.append([f"{key}={value}" for value in _as_typed(override, values)])
+        except HydraException as error:
+            raise ConfigError(
+                [Problem(key, None, "cannot be enumerated", "write choice(...) or range(...)")]
+            ) from error
+    return [list(trial) for trial in itertools.product(*choices)]
+
+
+def key_of(override: str) -> str:
+    """Return the key of an override, without `+`.
+
+    >>> key_of("+experiment=gsm8k_react"), key_of("++trinity.a=1")
+    ('experiment', 'trinity.a')
+    """
+    return override.split("=", 1)[0].lstrip("+~")
+
+
+def params_of(differing: Sequence[str]) -> dict[str, Any]:
+    """Return overrides as key and value, numbers as numbers.
+
+    >>> params_of(["algorithm.lr=1e-4", "seed=1", "algorithm=grpo"])
+    {'algorithm.lr': 0.0001, 'seed': 1, 'algorithm': 'grpo'}
+    """
+    found = {}
+    for text in differing:
+        override = parse(text)
+        value = override.value() if override else text.partition("=")[2]
+        plain = value is None or isinstance(value, (bool, int, float, str))
+        found[key_of(text)] = value if plain else text.partition("=")[2]
+    return found
+
+
+def _with_layouts(
+    choice: Choice, resolved: Resolved, command: Command, machine: Machine, plan_only: bool
+) -> tuple[list[tuple[Choice, Resolved]], list[str]]:
+    """Return a combination once per legal layout where `sweep.layouts` asks for that.
+
+    Its mistakes were found before, so what is refused now is refused because of the layout; that
+    is the second thing returned.
+    """
+    asked = resolved.composed
+    if not asked.sweep.layouts or asked.hardware.layout != AUTO:
+        return [(choice, resolved)], []
+    from rlagent.sweep.layouts import layouts_to_try
+
+    found, left_out = [], []
+    for layout in layouts_to_try(resolved):
+        override = f"{LAYOUT}={layout}"
+        each = Choice([*choice.overrides, override], [*choice.differing, override])
+        draft = command.draft(each.overrides)
+        try:
+            found.append((each, prepare(draft, machine, command.config_dirs, plan_only)))
+        except ConfigError as error:
+            left_out.append(f"left out {layout}: {error.problems[0]}")
+    return found, left_out
+
+
+def _once(
+    found: Sequence[tuple[Choice, Resolved]],
+) -> tuple[list[tuple[Choice, Resolved]], list[str]]:
+    """Leave out what is there twice.
+
+    Raises:
+        ConfigError: Two combinations would train the same run in different ways.
+    """
+    first: dict[str, tuple[Choice, Resolved]] = {}
+    notes, problems = [], []
+    for choice, resolved in found:
+        other = first.setdefault(resolved.trial_id, (choice, resolved))
+        if other[0] is choice:
+            continue
+        if _same(other[1], resolved):
+            notes.append(f"runs once, though it is there twice: {choice.words()}")
+            continue
+        for text in choice.differing:
+            if text not in other[0].differing:
+                key, _, value = text.partition("=")
+                problems.append(
+                    Problem(
+                        key,
+                        value,
+                        "does not make a run of its own: it would continue the run of "
+                        f"{other[0].words()}",
+                        "sweep something that changes learning, or give each a run.name",
+                    )
+                )
+    raise_if_any(problems)
+    return list(first.values()), notes
+
+
+def _same(one: Resolved, other: Resolved) -> bool:
+    return to_mapping(one.composed) == to_mapping(other.composed)
+
+
+class _Mistakes:
+    """Collects the mistakes of all trials; one that several make is named once."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._found: dict[str, tuple[Problem, list[tuple[int, Choice]]]] = {}
+
+    def add(self, number: int, choice: Choice, problems: Iterable[Problem]) -> None:
+        """Note what is wrong with a trial."""
+        for problem in problems:
+            self._found.setdefault(str(problem), (problem, []))[1].append((number, choice))
+
+    def raise_if_any(self) -> None:
+        """Raise ConfigError when any trial has a mistake."""
+        raise_if_any(self._named(*entry) for entry in self._found.values())
+
+    def _named(self, problem: Problem, where: list[tuple[int, Choice]]) -> Problem:
+        if len(where) == self.total:
+            return problem
+        if len(where) == 1:
+            number, choice = where[0]
+            name = f" (trial {number} of {self.total}: {choice.words()})"
+        else:
+            numbers = ", ".join(str(number) for number, _ in where)
+            name = f" (trials {numbers} of {self.total})"
+        if problem.remedy:
+            return dataclasses.replace(problem, remedy=problem.remedy + name)
+        return dataclasses.replace(problem, message=problem.message + name)
+
+
+def _as_typed(override: Override, values: list[str]) -> list[str]:
+    """Return the values as they were typed where that is a plain list: Hydra writes 1e-4 anew."""
+    text = str(override.input_line).split("=", 1)[1]
+    typed = [value.strip() for value in text.split(",")]
+    plain = not any(sign in text for sign in "()[]{}'\"\\")
+    return typed if plain and len(typed) == len(values) else values
+
+
+class _Presets:
+    """The one thing that Hydra's glob asks of a configuration loader."""
+
+    def __init__(self, config_dirs: Sequence[str]) -> None:
+        self.config_dirs = config_dirs
+
+    def get_group_options(self, group: str, results_filter: object = None) -> list[str]:
+        return preset_names(group, self.config_dirs)

@@ -1,0 +1,218 @@
+"""`-m`: from a command to a sweep that has run; planning is grid.py's, running trials pool.py's."""
+
+import contextlib
+import fcntl
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlagent.config.command import Command, run_hydra
+from rlagent.config.errors import raise_if_any
+from rlagent.config.machine import Machine, detect
+from rlagent.config.overrides import is_sweep
+from rlagent.config.schema import LearnConfig
+from rlagent.run.words import short_path
+from rlagent.sweep import grid
+from rlagent.sweep.common import (
+    command_line,
+    flags_of,
+    impossible,
+    is_done,
+    resources_for,
+    sweep_id,
+    uses_cluster,
+)
+from rlagent.sweep.display import SweepDisplay, make_display
+from rlagent.sweep.pool import EXIT_FAILED, Options, run_sweep
+from rlagent.sweep.shares import Resources
+from rlagent.sweep.source import Source, Trial, row_of
+from rlagent.sweep.store import INTERRUPTED, RUNNING, Sweep, SweepFolder
+from rlagent.sweep.words import closing_words
+
+BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+"""Hydra's own sweeper: a grid."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a sweep of any source starts with.
+
+    Args:
+        command: As typed.
+        config: What all trials share; swept keys are at their defaults.
+        machine: What there is.
+        sweeper: grid, or the name of the search.
+        parameters: Keys that differ between trials.
+    """
+
+    command: Command
+    config: LearnConfig
+    machine: Machine
+    sweeper: str
+    parameters: Sequence[str]
+
+
+def run(command: Command) -> int:
+    """Run the sweep that a command asks for; returns the exit status.
+
+    Raises:
+        ConfigError: With every mistake of every trial; then none has started.
+    """
+    base = command.draft(multirun=True)
+    raise_if_any(base.problems)
+    if base.sweeper.get("_target_") != BASIC:
+        # A sweeper that is not ours hands its jobs to our launcher, see hydra_jobs.py.
+        return run_hydra(command)
+    machine = detect()
+    planned = grid.plan(command, machine, base)
+    setup = Setup(command, base.config, machine, "grid", planned.parameters)
+    source = grid.GridSource(planned.trials)
+    return run_source(setup, source, planned.trials, planned.notes)
+
+
+def run_source(
+    setup: Setup, source: Source, known: Sequence[Trial], notes: Sequence[str] = ()
+) -> int:
+    """Run the trials of a source to their end, and say how it went.
+
+    Args:
+        setup: What they share.
+        source: Where they come from.
+        known: Trials that are known before the first starts; for a search a few that stand for
+            what it may suggest, of which none is shown. They tell what the trials share.
+        notes: Lines to say first.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ConfigError: A trial can never run here.
+    """
+    shared = uses_cluster([trial.resolved for trial in known])
+    resources = resources_for(
+        setup.machine,
+        [trial.resolved for trial in known],
+        setup.config.sweep.max_parallel,
+        os.environ.get("CUDA_VISIBLE_DEVICES"),
+    )
+    raise_if_any(impossible(known, resources, shared))
+    config, folder = setup.config, folder_of(setup)
+    with _locked(folder) as lock:
+        if lock is None:
+            holder = folder.read().pid if folder.exists() else None
+            print(f"{short_path(folder.path)} is run by process {holder}", file=sys.stderr)
+            return EXIT_FAILED
+        is_grid = isinstance(source, grid.GridSource)
+        sweep = _sweep(setup, folder, known if is_grid else ())
+        options = Options(
+            argv=lambda trial: command_line(trial, setup.command, folder.name, shared),
+            retries=config.sweep.retries,
+            stop_on_failure=config.sweep.on_failure == "stop",
+            lookahead=len(known) if is_grid else 1,
+            own_gpus=not shared,
+            is_done=is_done,
+        )
+        display = make_display(config.run.display)
+        try:
+            for line in [*notes, *_first_words(setup, folder, known, resources)]:
+                display.message(line)
+            code = run_sweep(folder, sweep, source, resources, options, display)
+        finally:
+            display.close()
+        _write_report(folder, display)
+        for line in closing_words(sweep, folder, reproduce=_reproduce(setup)):
+            display.message(line)
+        return code
+
+
+def folder_of(setup: Setup) -> SweepFolder:
+    """Return the folder of a sweep: {run.dir}/sweep-{run.name}-{sweep id}.
+
+    Swept values do not count: a sweep to which values are added goes on in its folder.
+    """
+    run = setup.config.run
+    name = sweep_id(setup.command.overrides, setup.parameters, setup.sweeper)
+    return SweepFolder(Path(run.dir) / f"sweep-{run.name}-{name}")
+
+
+def _sweep(setup: Setup, folder: SweepFolder, known: Sequence[Trial]) -> Sweep:
+    """The sweep as it stands: rows of an earlier launch are kept, those of new trials added."""
+    earlier = folder.read() if folder.exists() else None
+    config = setup.config
+    sweep = Sweep(
+        name=folder.name,
+        sweep_id=folder.name.rsplit("-", 1)[-1],
+        argv=list(setup.command.argv),
+        metric=config.sweep.metric,
+        direction=config.sweep.direction,
+        sweeper=setup.sweeper,
+        parameters=list(setup.parameters),
+        machine=setup.machine.words(),
+        host=socket.gethostname(),
+        started=earlier.started if earlier else 0.0,
+    )
+    rows = {row.trial_id: row for row in earlier.trials} if earlier else {}
+    for trial in known:
+        row = rows.pop(trial.trial_id, None) or row_of(trial, folder)
+        row.number, row.overrides = trial.number, list(trial.differing)
+        row.estimated_step_s = trial.estimated_step_s
+        sweep.trials.append(row)
+    taken = {row.number for row in sweep.trials}
+    for row in rows.values():
+        if row.number in taken:
+            row.number = max(taken) + 1
+        taken.add(row.number)
+        if row.state == RUNNING:
+            # Its launcher was killed.
+            row.state = INTERRUPTED
+        sweep.trials.append(row)
+    sweep.trials.sort(key=lambda row: row.number)
+    return sweep
+
+
+def _first_words(
+    setup: Setup, folder: SweepFolder, known: Sequence[Trial], resources: Resources
+) -> list[str]:
+    lines = [f"machine: {setup.machine.words()}"]
+    if resources.kind != "GPU":
+        lines.append(f"{len(resources.gpus)} logical GPUs: timings say nothing about GPUs")
+    if setup.sweeper == "grid":
+        count = len(known)
+        lines.append(f"{count} trial{'' if count == 1 else 's'} in {short_path(folder.path)}")
+    warnings = dict.fromkeys(line for trial in known for line in trial.resolved.warnings)
+    return [*lines, *(f"each: {line}" for line in warnings)]
+
+
+def _reproduce(setup: Setup) -> list[str]:
+    """What a trial's command needs beside what sets it apart."""
+    fixed = [text for text in setup.command.overrides if not is_sweep(text)]
+    fixed = [text for text in fixed if not grid.key_of(text).startswith("hydra.")]
+    return [*fixed, *flags_of(setup.command)]
+
+
+def _write_report(folder: SweepFolder, display: SweepDisplay) -> None:
+    """Write the page of the sweep; that this fails must not hide how its trials did."""
+    from rlagent.report.sweep import write_sweep_report
+
+    try:
+        write_sweep_report(folder)
+    except Exception as error:
+        display.message(f"the report could not be written: {type(error).__name__}: {error}")
+        (folder.path / "report_error.log").write_text(traceback.format_exc(), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _locked(folder: SweepFolder) -> Iterator[object | None]:
+    """Hold the sweep folder for this process; None when another launcher does."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with (folder.path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+            return
+        yield file

@@ -1,0 +1,50 @@
+"""The number that trials are compared by, from what a run has written."""
+
+import math
+import statistics
+from typing import Any
+
+from rlagent.run.folder import RunFolder
+
+
+def objective(folder: RunFolder, metric: str) -> float | None:
+    """Return a trial's value of the sweep's metric; None when it was not measured.
+
+    Args:
+        folder: The trial's run folder.
+        metric: A name in metrics.jsonl.
+    """
+    return value_of(folder.read_metrics(), metric)
+
+
+def value_of(rows: list[dict[str, Any]], metric: str) -> float | None:
+    """Return the value at the last step; of durations and speeds the median of the steps.
+
+    A number that is not finite, as of a diverged run, counts as not measured.
+    """
+    found = [(row["step"], row["metrics"][metric]) for row in rows if metric in row["metrics"]]
+    values = [value for _, value in sorted(found, key=lambda pair: pair[0])]
+    values = [value for value in values if math.isfinite(value)]
+    if not values:
+        return None
+    if is_pace(metric):
+        return statistics.median(values)
+    return values[-1]
+
+
+def is_pace(metric: str) -> bool:
+    """Whether single steps say little, so that the median of all counts."""
+    return metric.startswith("time/") or metric.endswith("per_second")
+
+
+def intermediate(row: dict[str, Any], metric: str) -> tuple[int, float] | None:
+    """Return step and value when a row measures the metric, None otherwise."""
+    value = row["metrics"].get(metric)
+    if value is None or not math.isfinite(value):
+        return None
+    return row["step"], value
+
+
+def measured(folder: RunFolder) -> list[str]:
+    """Names of everything that a run measured, sorted."""
+    return sorted({name for row in folder.read_metrics() for name in row["metrics"]})

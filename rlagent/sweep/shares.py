@@ -1,0 +1,181 @@
+"""Who gets which GPUs, cores and memory: the machine's resources, shared out among trials.
+
+Pure bookkeeping; which trial is asked for next and what runs on a share is pool.py's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rlagent.config.schema import AUTO, LearnConfig
+from rlagent.layout.layout import Layout
+from rlagent.sweep.source import Need
+
+CPU_CORES = 2
+"""Cores that an embedded trial keeps busy: engine and trainer take turns, agents run beside."""
+CPU_GIB = 3.0
+"""Host memory of an embedded trial with one engine."""
+ENGINE_GIB = 0.8
+"""Host memory of each further embedded engine."""
+GPU_GIB = 16.0
+"""Host memory that a trial takes per GPU."""
+KEPT_GIB = 1.0
+"""Host memory left to the system and the launcher."""
+
+
+def need_of(config: LearnConfig, layout: Layout) -> Need:
+    """Return what a resolved trial takes.
+
+    Args:
+        config: Resolved.
+        layout: Its layout.
+    """
+    given = config.sweep.memory_gib
+    if config.hardware.engine == "embedded":
+        memory = CPU_GIB + ENGINE_GIB * (layout.engines - 1)
+        gpus = layout.total_gpus if config.hardware.logical_gpus else 0
+        threads = config.hardware.threads
+        cores = min(CPU_CORES, threads) if isinstance(threads, int) else CPU_CORES
+        return Need(gpus, cores, memory if given == AUTO else float(given))
+    gpus, nodes = layout.total_gpus, int(config.hardware.nodes)
+    if config.workflow.auxiliary_models:
+        # They are outside of the layout.
+        gpus = int(config.hardware.gpus) * nodes
+    memory = GPU_GIB * gpus / nodes
+    return Need(gpus, 0, memory if given == AUTO else float(given), nodes)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the trials of a sweep may use together.
+
+    Args:
+        gpus: Ids of the GPUs, as CUDA_VISIBLE_DEVICES names them; invented for logical ones.
+        cores: CPU cores.
+        memory_gib: Host memory, GiB.
+        most: Most trials at once; None: as many as fit.
+        kind: What a GPU is called: GPU or logical GPU.
+    """
+
+    gpus: tuple[str, ...]
+    cores: int
+    memory_gib: float
+    most: int | None = None
+    kind: str = "GPU"
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one trial has.
+
+    Args:
+        gpus: Ids of its GPUs.
+        cores: Cores that it should keep to.
+    """
+
+    gpus: tuple[str, ...]
+    cores: int
+
+
+def never(need: Need, resources: Resources) -> str | None:
+    """Return why a trial can never run, None when it can.
+
+    Cores are shared rather than owned, so a trial that could use more runs all the same.
+    """
+    if need.gpus > len(resources.gpus):
+        there = len(resources.gpus)
+        return f"needs {_count(need.gpus, resources.kind)}, there {_are(there)} {there}"
+    room = resources.memory_gib - KEPT_GIB
+    if need.memory_gib > room:
+        return f"needs {need.memory_gib:.1f} GiB of host memory, there are {room:.1f}"
+    return None
+
+
+class Ledger:
+    """Which trial has what right now."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self._taken: dict[str, tuple[Need, Share]] = {}
+
+    def __len__(self) -> int:
+        return len(self._taken)
+
+    @property
+    def free_gpus(self) -> tuple[str, ...]:
+        """Ids of the GPUs that nobody has, in order."""
+        taken = {gpu for _, share in self._taken.values() for gpu in share.gpus}
+        return tuple(gpu for gpu in self.resources.gpus if gpu not in taken)
+
+    def waits_for(self, need: Need) -> str:
+        """Return what a trial that needs this waits for, in words; empty when it can start."""
+        most = self.resources.most
+        if most is not None and len(self._taken) >= most:
+            return f"one of {most} trials to end (sweep.max_parallel)"
+        lacking = []
+        free = self.free_gpus
+        if need.gpus > len(free):
+            lacking.append(f"{_count(need.gpus, self.resources.kind)} ({len(free)} free)")
+        cores = self.resources.cores - sum(taken.cores for taken, _ in self._taken.values())
+        # The user's own number of trials shares the cores; one trial always runs.
+        if most is None and self._taken and need.cores > cores:
+            lacking.append(f"{_count(need.cores, 'CPU core')} ({max(0, cores)} free)")
+        memory = self.resources.memory_gib - KEPT_GIB
+        memory -= sum(taken.memory_gib for taken, _ in self._taken.values())
+        if self._taken and need.memory_gib > memory:
+            lacking.append(f"{need.memory_gib:.1f} GiB of memory ({max(0.0, memory):.1f} free)")
+        return " and ".join(lacking)
+
+    def take(self, key: str, need: Need) -> Share | None:
+        """Give a trial its share; None when it has to wait.
+
+        Args:
+            key: Name of the trial, for `give_back`.
+            need: What it takes.
+        """
+        if self.waits_for(need):
+            return None
+        share = Share(self.free_gpus[: need.gpus], self._cores(need))
+        self._taken[key] = (need, share)
+        return share
+
+    def give_back(self, key: str) -> None:
+        """Take back what a trial had."""
+        del self._taken[key]
+
+    def _cores(self, need: Need) -> int:
+        """Cores for a trial: what it needs, less when more trials run than the cores hold."""
+        resources = self.resources
+        if not need.cores:
+            return max(1, resources.cores * need.gpus // max(1, len(resources.gpus)))
+        if resources.most is None:
+            return max(1, min(need.cores, resources.cores))
+        return max(1, min(need.cores, resources.cores // resources.most))
+
+
+def gpu_ids(count: int, setting: str | None) -> tuple[str, ...]:
+    """Return how CUDA_VISIBLE_DEVICES names the visible GPUs, each once.
+
+    >>> gpu_ids(2, "3,5,5"), gpu_ids(2, None)
+    (('3', '5'), ('0', '1'))
+
+    Args:
+        count: GPUs that were found.
+        setting: The variable's value; None when it is not set.
+    """
+    if setting is None:
+        return tuple(str(index) for index in range(count))
+    names = dict.fromkeys(part.strip() for part in setting.split(","))
+    return tuple(names)[:count]
+
+
+def indices(ids: Sequence[str], share: Share) -> list[int]:
+    """Return the places of a share's GPUs among all, for people."""
+    return [list(ids).index(gpu) for gpu in share.gpus]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"

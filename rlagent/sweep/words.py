@@ -1,0 +1,83 @@
+"""What a sweep says at its end: the ranking, failures by class, where things are, how to go on."""
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+
+from rlagent.run.words import number, python_command, short_path
+from rlagent.sweep.metric import measured
+from rlagent.sweep.store import FAILED, FINISHED, PRUNED, Sweep, SweepFolder, TrialRow
+
+SHOWN = 10
+"""Most trials of the ranking that are printed; the report has all."""
+
+
+def closing_words(sweep: Sweep, folder: SweepFolder, reproduce: Sequence[str] = ()) -> list[str]:
+    """Return the last lines of a sweep.
+
+    Args:
+        sweep: As it ended.
+        folder: Its folder.
+        reproduce: Overrides and flags that all trials share, for the command of the best one.
+    """
+    counts = Counter(row.state for row in sweep.trials)
+    said = ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    lines = ["", f"{sweep.name} {sweep.state}: {said}"]
+    lines += _ranking(sweep, folder)
+    lines += failure_lines(sweep)
+    lines.append(f"folder: {short_path(folder.path)}")
+    if folder.report_html.is_file():
+        lines.append(f"report: {short_path(folder.report_html)}")
+    best = sweep.best()
+    if best is not None:
+        run = folder.run_folder(best)
+        lines.append(f"best trial: {short_path(run.path)}")
+        lines.append(f"  {trial_command(best, reproduce)}")
+    if counts.keys() - {FINISHED, PRUNED}:
+        words = shlex.join([*python_command().split(), "-m", "rlagent.train", *sweep.argv])
+        lines.append(f"to finish what is unfinished:\n  {words}")
+    return lines
+
+
+def trial_command(row: TrialRow, reproduce: Sequence[str]) -> str:
+    """The command that runs one trial alone."""
+    words = [python_command(), "-m", "rlagent.train"]
+    return shlex.join([*words, *reproduce, *row.overrides])
+
+
+def ranked(sweep: Sweep) -> list[TrialRow]:
+    """The trials that have an objective, the best first."""
+    found = [
+        row for row in sweep.trials if row.objective is not None and row.state in (FINISHED, PRUNED)
+    ]
+    sign = -1 if sweep.direction == "maximize" else 1
+    return sorted(found, key=lambda row: (row.state != FINISHED, sign * (row.objective or 0.0)))
+
+
+def failure_lines(sweep: Sweep) -> list[str]:
+    """Failures by class, the most frequent first, each trial with its cause."""
+    failed = [row for row in sweep.trials if row.state == FAILED]
+    lines = []
+    for name, count in Counter(row.failure or "unknown" for row in failed).most_common():
+        lines.append(f"failed, {name}: {count}")
+        for row in failed:
+            if (row.failure or "unknown") == name:
+                overrides = " ".join(row.overrides)
+                lines.append(f"  trial {row.number + 1} ({overrides}): {row.cause}")
+    return lines
+
+
+def _ranking(sweep: Sweep, folder: SweepFolder) -> list[str]:
+    rows = ranked(sweep)
+    finished = [row for row in sweep.trials if row.state == FINISHED]
+    if not rows and finished:
+        known = ", ".join(measured(folder.run_folder(finished[0]))) or "nothing"
+        return [f"{sweep.metric} was not measured by any trial; measured were {known}"]
+    lines = [f"by {sweep.metric} ({sweep.direction}):"] if rows else []
+    for place, row in enumerate(rows[:SHOWN], start=1):
+        note = " (pruned)" if row.state == PRUNED else ""
+        value = number(row.objective)
+        lines.append(f"  {place:>2}. {value:<8} {' '.join(row.overrides)}{note}")
+    if len(rows) > SHOWN:
+        lines.append(f"  ... {len(rows) - SHOWN} more")
+    return lines

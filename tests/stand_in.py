@@ -1,0 +1,94 @@
+"""Stands in for the trainer of a trial in tests of the pool: writes what a run would, or fails.
+
+Only the training is pretended: processes, signals, the run folder and the leash are real.
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlagent.run.folder import RunFolder
+from rlagent.sweep import leash
+
+if TYPE_CHECKING:
+    from rlagent.sweep.source import Need, Trial
+
+
+def trial(
+    root: Path, number: int, behaviour: str = "finish", need: "Need | None" = None
+) -> "Trial":
+    """A trial that behaves as told: finish, fail:CAUSE, fail_once, wait, wait_once, die, config."""
+    # Not needed by the process that stands in for the trainer, and slow to import.
+    from rlagent.config.machine import Machine
+    from rlagent.config.resolve import resolve
+    from rlagent.sweep.source import Need, Trial
+    from tests.configured import configured
+
+    machine, steps = Machine((), 4, 16.0), "algorithm.total_steps=2"
+    overrides = (f"run.dir={root}/outputs", f"seed={number}", f"run.name=stand_in_{behaviour[:4]}")
+    return Trial(
+        number=number,
+        overrides=(*overrides, f"behaviour={behaviour}"),
+        differing=(f"seed={number}",),
+        params={"seed": number},
+        resolved=resolve(configured("hardware=cpu", steps, *overrides), machine),
+        need=need or Need(cores=1),
+    )
+
+
+def argv(planned: "Trial") -> list[str]:
+    """The command line of the process that stands in for a trial."""
+    config = planned.resolved.config
+    behaviour = planned.overrides[-1].partition("=")[2]
+    folder = Path(config.run.dir) / planned.folder_name
+    return [sys.executable, __file__, str(folder), behaviour, str(config.seed)]
+
+
+def environment() -> dict[str, str]:
+    """Finds this module and the package, from wherever the tests run."""
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+
+
+def main(path: str, behaviour: str, seed: str) -> int:
+    """Behave."""
+    leash.hold()
+    folder = RunFolder(path)
+    attempt = folder.new_attempt().number
+    kind, _, cause = behaviour.partition(":")
+
+    def end(number: int, frame: object) -> None:
+        interrupted = number == signal.SIGINT
+        state, code = ("interrupted", 130) if interrupted else ("stopped", 1)
+        folder.write_status(state=state, exit_code=code, cause=state, pid=None)
+        sys.exit(code)
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+    folder.write_status(
+        state="running", pid=os.getpid(), attempt=attempt, cores=os.environ.get("RLAGENT_MACHINE")
+    )
+    print("started", os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+    if kind == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "config":
+        print("algorithm.lr=0: must be above 0", flush=True)
+        return 2
+    if kind == "fail" or (kind == "fail_once" and attempt == 1):
+        folder.write_status(state="failed", exit_code=1, cause=cause or "broken", pid=None)
+        return 1
+    for step in (1, 2):
+        folder.append_metrics("explorer", step, {"eval/success": (int(seed) + step) / 100})
+        folder.append_metrics("trainer", step, {})
+        while kind == "wait" or (kind == "wait_once" and attempt == 1):
+            if folder.stop_requested():
+                end(signal.SIGTERM, None)
+            time.sleep(0.05)
+    folder.write_status(state="finished", exit_code=0, cause="", steps_trained=2, pid=None)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,255 @@
+"""The pool with processes that stand in for the trainer: what starts when, and how it ends."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from rlagent.run.folder import RunFolder
+from rlagent.run.process import start_ticks
+from rlagent.sweep.common import is_done
+from rlagent.sweep.display import PlainLines
+from rlagent.sweep.grid import GridSource
+from rlagent.sweep.pool import Options, run_sweep
+from rlagent.sweep.shares import Resources
+from rlagent.sweep.source import Need, Trial, row_of
+from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
+from tests import stand_in
+
+REPOSITORY = Path(__file__).parents[2]
+ROOMY = Resources((), 4, 1e6)
+
+
+class Recorded(GridSource):
+    """A grid that remembers what it was told."""
+
+    def __init__(self, trials, prune=()):
+        super().__init__(trials)
+        self.values, self.endings, self.prune = [], [], prune
+
+    def report(self, trial: Trial, step: int, value: float) -> bool:
+        self.values.append((trial.number, step, value))
+        return trial.number in self.prune
+
+    def ended(self, trial: Trial, row: TrialRow) -> None:
+        self.endings.append((trial.number, row.state))
+
+
+def run(root: Path, trials: list[Trial], resources=ROOMY, source=None, **settings):
+    """Run trials to their end; returns exit status, sweep and what was printed."""
+    folder, text = SweepFolder(root / "outputs" / "sweep-x"), io.StringIO()
+    sweep = Sweep("sweep-x", "x", [], trials=[row_of(trial, folder) for trial in trials])
+    options = Options(
+        argv=stand_in.argv, env=stand_in.environment(), lookahead=len(trials), **settings
+    )
+    source = source or GridSource(trials)
+    code = run_sweep(folder, sweep, source, resources, options, PlainLines(text))
+    return code, sweep, text.getvalue()
+
+
+def states(sweep: Sweep) -> list[str]:
+    return [row.state for row in sweep.trials]
+
+
+def test_a_failed_trial_does_not_touch_the_others(tmp_path) -> None:
+    trials = [
+        stand_in.trial(tmp_path, 0),
+        stand_in.trial(tmp_path, 1, "fail:all 4 rollouts of step 1 failed: KeyError: 'x'"),
+        stand_in.trial(tmp_path, 2, "die"),
+        stand_in.trial(tmp_path, 3),
+    ]
+    code, sweep, text = run(tmp_path, trials)
+    assert (code, sweep.state) == (1, "failed")
+    assert states(sweep) == ["finished", "failed", "failed", "finished"]
+    assert [row.failure for row in sweep.trials] == [None, "workflow error", "killed", None]
+    assert [row.objective for row in sweep.trials] == [0.02, None, None, 0.05]
+    assert "trial 2 (seed=1) failed" in text
+    assert SweepFolder(tmp_path / "outputs" / "sweep-x").read() == sweep
+
+
+def test_trials_wait_for_room_and_say_what_for(tmp_path) -> None:
+    trials = [stand_in.trial(tmp_path, n, need=Need(gpus=2)) for n in range(3)]
+    code, sweep, text = run(tmp_path, trials, Resources(("4", "7", "9"), 8, 64.0))
+    assert code == 0
+    assert "trial 2 (seed=1) waits for 2 GPUs (1 free)" in text
+    assert "trial 1 (seed=0) starts on GPUs 0, 1" in text
+    assert [row.gpus for row in sweep.trials] == [[], [], []]
+
+
+def test_each_trial_sees_its_own_gpus_and_cores(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
+    trials = [stand_in.trial(tmp_path, n, need=Need(gpus=1)) for n in range(2)]
+    for one in trials:
+        one.resolved.config.hardware.engine = "vllm"
+    code, sweep, _ = run(tmp_path, trials, Resources(("5", "6"), 8, 64.0, most=2))
+    assert code == 0
+    logs = sorted((tmp_path / "outputs" / "sweep-x" / "logs").iterdir())
+    assert [path.read_text() for path in logs] == ["started 5\n", "started 6\n"]
+    folder = SweepFolder(tmp_path / "outputs" / "sweep-x")
+    told = folder.run_folder(sweep.trials[0]).read_status()["cores"]
+    assert json.loads(told)["cores"] == 1
+
+
+def test_a_failure_is_tried_again_as_often_as_asked_a_wrong_configuration_is_not(tmp_path) -> None:
+    trials = [
+        stand_in.trial(tmp_path, 0, "fail_once"),
+        stand_in.trial(tmp_path, 1, "config"),
+        stand_in.trial(tmp_path, 2, "fail"),
+    ]
+    code, sweep, text = run(tmp_path, trials, retries=1)
+    assert code == 1
+    assert states(sweep) == ["finished", "failed", "failed"]
+    assert [row.tries for row in sweep.trials] == [2, 1, 2]
+    assert sweep.trials[1].failure == "configuration"
+    assert "must be above 0" in sweep.trials[1].cause
+    assert "it is tried again" in text
+
+
+def test_on_failure_stop_ends_the_others_cleanly(tmp_path) -> None:
+    trials = [
+        stand_in.trial(tmp_path, 0, "wait"),
+        stand_in.trial(tmp_path, 1, "fail"),
+        stand_in.trial(tmp_path, 2),
+    ]
+    code, sweep, _ = run(tmp_path, trials, Resources((), 4, 1e6, most=2), stop_on_failure=True)
+    assert code == 1
+    assert states(sweep) == ["interrupted", "failed", "waiting"]
+
+
+def test_the_same_sweep_again_runs_only_what_is_unfinished(tmp_path) -> None:
+    trials = [stand_in.trial(tmp_path, 0), stand_in.trial(tmp_path, 1, "fail_once")]
+    assert run(tmp_path, trials)[0] == 1
+    done = lambda trial, folder: folder.read_status().get("state") == "finished"  # noqa: E731
+    code, sweep, _ = run(tmp_path, trials, is_done=done)
+    assert (code, states(sweep)) == (0, ["finished", "finished"])
+    # The first needed no process.
+    assert [row.tries for row in sweep.trials] == [0, 1]
+    assert sweep.trials[0].objective == 0.02
+
+
+def test_values_measured_meanwhile_reach_the_source_which_may_prune(tmp_path) -> None:
+    trials = [stand_in.trial(tmp_path, 0, "wait"), stand_in.trial(tmp_path, 1)]
+    source = Recorded(trials, prune=[0])
+    code, sweep, _ = run(tmp_path, trials, source=source)
+    assert (code, states(sweep)) == (0, ["pruned", "finished"])
+    assert source.values[0][0] in (0, 1)
+    assert {value for value in source.values if value[0] == 1} == {(1, 1, 0.02), (1, 2, 0.03)}
+    assert sorted(source.endings) == [(0, "pruned"), (1, "finished")]
+    assert sweep.trials[0].objective == 0.01
+
+
+def test_a_run_that_another_process_drives_is_waited_for(tmp_path) -> None:
+    one = stand_in.trial(tmp_path, 0, "wait_once")
+    other = subprocess.Popen(
+        stand_in.argv(one), env=stand_in.environment(), stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline().startswith("started")
+
+    class EndsTheOther(PlainLines):
+        def message(self, line: str) -> None:
+            if "which runs it already" in line:
+                other.terminate()
+                # Reaped, as init would an orphan.
+                other.wait()
+
+    folder = SweepFolder(tmp_path / "outputs" / "sweep-x")
+    sweep = Sweep("sweep-x", "x", [])
+    options = Options(argv=stand_in.argv, env=stand_in.environment())
+    display = EndsTheOther(io.StringIO())
+    assert run_sweep(folder, sweep, GridSource([one]), ROOMY, options, display) == 0
+    assert RunFolder(tmp_path / "outputs" / one.folder_name).read_status()["attempt"] == 2
+
+
+LAUNCHER = """
+import sys
+import types
+from pathlib import Path
+
+# As pytest does it: an installed package may be called tests too.
+sys.modules["tests"] = types.ModuleType("tests")
+sys.modules["tests"].__path__ = [sys.argv[2]]
+from tests import stand_in
+from tests.unit.test_pool import run
+
+root = Path(sys.argv[1])
+trials = [stand_in.trial(root, number, "wait") for number in range(3)]
+from rlagent.sweep.shares import Resources
+code, sweep, text = run(root, trials, Resources((), 4, 1e6, most=2))
+sys.exit(code)
+"""
+
+
+@pytest.fixture
+def launcher(tmp_path):
+    """A sweep of three trials that never end, two of them running."""
+    script = tmp_path / "launcher.py"
+    script.write_text(textwrap.dedent(LAUNCHER))
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path), str(REPOSITORY / "tests")],
+        env=stand_in.environment(),
+        start_new_session=True,
+    )
+    folders = [
+        RunFolder(tmp_path / "outputs" / stand_in.trial(tmp_path, n, "wait").folder_name)
+        for n in range(2)
+    ]
+    _until(lambda: all(folder.metrics_jsonl.exists() for folder in folders))
+    yield process, folders
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_waits_for_its_trials_to_end_by_themselves(
+    sent: signal.Signals, launcher, tmp_path
+) -> None:
+    process, folders = launcher
+    process.send_signal(sent)
+    assert process.wait(60) == 130
+    word = "interrupted" if sent == signal.SIGINT else "stopped"
+    assert [folder.read_status()["state"] for folder in folders] == [word, word]
+    sweep = SweepFolder(tmp_path / "outputs" / "sweep-x").read()
+    assert sweep.state == "interrupted"
+    assert states(sweep) == ["interrupted", "interrupted", "waiting"]
+
+
+def test_after_kill_9_of_the_launcher_its_trials_end_cleanly_by_themselves(launcher) -> None:
+    process, folders = launcher
+    pids = [folder.read_status()["pid"] for folder in folders]
+    process.kill()
+    process.wait()
+    _until(lambda: all(start_ticks(pid) is None for pid in pids))
+    assert [folder.read_status()["state"] for folder in folders] == ["stopped", "stopped"]
+
+
+def test_a_finished_run_is_done_until_more_is_asked(tmp_path) -> None:
+    from rlagent.trinity.record import make_record, write_record
+
+    one = stand_in.trial(tmp_path, 0)
+    folder = RunFolder(tmp_path / "outputs" / one.folder_name)
+    assert not is_done(one, folder)
+    folder.write_status(state="finished", steps_trained=2)
+    write_record(folder, make_record(one.resolved, None))
+    assert is_done(one, folder)
+    one.resolved.config.algorithm.total_steps = 3
+    assert not is_done(one, folder)
+
+
+def _until(condition) -> None:
+    """Wait for what another process does; the test's own time limit ends it otherwise."""
+    import time
+
+    while not condition():
+        time.sleep(0.02)
+
+
+def test_the_environment_of_tests_holds_no_leash() -> None:
+    assert "RLAGENT_LEASH" not in os.environ

@@ -1,0 +1,231 @@
+"""The report of a sweep shows what its folders hold, whatever is missing, and none of it acts."""
+
+import csv
+import io
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from rlagent.report import main
+from rlagent.report.importance import FEWEST, importance
+from rlagent.report.parallel import parallel
+from rlagent.report.sweep import PNG, sweep_text, write_sweep_report
+from rlagent.report.sweep_data import load_sweep, over_seeds
+from rlagent.report.sweep_names import shared_words
+from rlagent.report.sweep_page import sweep_page
+from rlagent.run.folder import RunFolder
+from rlagent.run.stats import Series
+from rlagent.sweep import main as sweep_main
+from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
+from tests.fabricated import HOSTILE
+from tests.fabricated_sweep import fabricate_sweep
+from tests.unit.test_report import Tags
+
+
+def row(number, objective, state="finished", **params):
+    overrides = [f"{key}={value}" for key, value in params.items()]
+    return TrialRow(
+        number, overrides, params, f"t{number}", f"../t{number}", state=state, objective=objective
+    )
+
+
+def test_the_page_of_a_sweep_holds_every_part(tmp_path):
+    text = sweep_page(load_sweep(fabricate_sweep(tmp_path, trials=20)))
+    for part in ("Learning curves", "least to most of the seeds", "Parallel coordinates",
+                 "PED-ANOVA over 18", "out of memory: 1", "workflow error: 1", "18 finished",
+                 "To train the best trial again", "algorithm.lr=3e-4"):  # fmt: skip
+        assert part in text, part
+
+
+def test_each_trial_links_to_its_own_page_by_a_relative_address(tmp_path):
+    folder = fabricate_sweep(tmp_path, trials=6)
+    links = [a["href"] for t, a in Tags(sweep_page(load_sweep(folder))).found if t == "a"]
+    # One of the two failed trials has written nothing at all.
+    assert len(links) == 5
+    assert all((folder.path / link).is_file() for link in links)
+
+
+def test_the_page_asks_nothing_of_the_network(tmp_path):
+    text = sweep_page(load_sweep(fabricate_sweep(tmp_path)))
+    tags = Tags(text).found
+    assert not [t for t, _ in tags if t in ("link", "img", "iframe", "object", "base")]
+    assert not [a for _, a in tags if "src" in a or ":" in a.get("href", "")]
+    assert "url(" not in text
+    assert "@import" not in text
+
+
+def test_markup_in_overrides_and_causes_stays_text(tmp_path):
+    text = sweep_page(load_sweep(fabricate_sweep(tmp_path, hostile=True, failed=3)))
+    tags = Tags(text).found
+    assert HOSTILE not in text
+    assert [tag for tag, _ in tags].count("script") == 1
+    assert not [a for _, a in tags if any(key.startswith("on") for key in a)]
+
+
+def test_secrets_on_the_command_line_are_hidden_in_every_format(tmp_path):
+    folder = fabricate_sweep(tmp_path, trials=3, failed=0)
+    sweep = folder.read()
+    sweep.argv += ["+judge.api_key=sesame", "+judge={token: sesame}"]
+    for trial in sweep.trials:
+        trial.overrides.append("judge.key=sesame")
+        trial.params["judge.key"] = "sesame"
+    folder.write(sweep)
+    assert "judge.api_key=(hidden)" in sweep_page(load_sweep(folder))
+    for text in (
+        sweep_page(load_sweep(folder)),
+        *(sweep_text(folder, f) for f in ("markdown", "csv")),
+    ):
+        assert "sesame" not in text
+
+
+def test_hostile_text_cannot_leave_its_cell_in_markdown(tmp_path):
+    folder = fabricate_sweep(tmp_path, hostile=True)
+    sweep = folder.read()
+    sweep.trials[0].overrides = ["a=x|y\n# title"]
+    folder.write(sweep)
+    text = sweep_text(folder, "markdown")
+    assert "a=x\\|y # title" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert all(line.replace("\\|", "").count("|") == 10 for line in rows)
+
+
+@pytest.mark.parametrize("trials", [0, 1, 500])
+def test_a_sweep_of_any_size_has_a_page_of_reasonable_size(tmp_path, trials):
+    folder = fabricate_sweep(tmp_path, trials=trials, failed=0, steps=10)
+    write_sweep_report(folder)
+    text = folder.report_html.read_text()
+    assert text.count("<tr") == trials + 1
+    assert len(text) < 1_000_000
+
+
+def test_trials_without_any_folder_or_measurement_are_still_shown(tmp_path):
+    folder = SweepFolder(tmp_path / "sweep-s-1")
+    trials = [row(0, None, "waiting", seed=1), row(1, None, "failed", seed=2)]
+    folder.write(Sweep("sweep-s-1", "1", ["-m", "seed=1,2"], trials=trials, state="failed"))
+    text = sweep_page(load_sweep(folder))
+    assert "No trial has recorded eval/success" in text
+    assert "No finished trial has an objective yet" in text
+    assert "unknown: 1" in text
+    assert "seed=2" in sweep_text(folder, "markdown")
+
+
+def test_layouts_are_ranked_beside_the_estimate_and_stamped_when_logical(tmp_path):
+    folder = fabricate_sweep(tmp_path, trials=8, layouts=True, failed=0)
+    data = load_sweep(folder)
+    assert [entry.layout for entry in data.layouts] == ["4x1+4", "2x2+4", "6x1+2", "2x1+6s2"]
+    first = data.layouts[0]
+    assert first.gpus == 8
+    assert first.tokens_s_gpu == pytest.approx(first.tokens_s / 8, rel=0.01)
+    assert first.estimate_s == pytest.approx(2.6)
+    assert "logical: timings say nothing about GPUs" in sweep_page(data)
+
+
+def test_a_layout_on_a_machine_without_gpus_takes_none(tmp_path):
+    trials = load_sweep(fabricate_sweep(tmp_path, trials=2, failed=0)).trials
+    assert [(trial.gpus, trial.tokens_s_gpu) for trial in trials] == [(0, None), (0, None)]
+
+
+def test_without_different_layouts_there_is_no_ranking_of_them(tmp_path):
+    assert load_sweep(fabricate_sweep(tmp_path)).layouts == []
+
+
+def test_curves_are_joined_over_seeds_at_the_steps_that_all_measured():
+    one, other = Series("m", (0, 5, 10), (0.0, 0.2, 0.4)), Series("m", (0, 10), (0.2, 0.8))
+    mean, band = over_seeds([("finished", one), ("finished", other)])
+    assert mean.steps == (0, 10)
+    assert mean.values == pytest.approx((0.1, 0.6))
+    assert band == ((0.0, 0.2), (0.4, 0.8))
+    short = Series("m", (0,), (0.9,))
+    mean, band = over_seeds([("finished", one), ("failed", short)])
+    assert (mean.steps, band) == ((0, 5, 10), ())
+
+
+def test_the_command_of_the_best_trial_leaves_out_what_was_swept():
+    argv = ["-m", "+experiment=e", "algorithm.lr=1e-4,3e-4", "+sweep=layouts", "sweep.retries=1",
+            "hydra.sweeper.params={}", "--config-dir", "mine", "model=tiny"]  # fmt: skip
+    sweep = Sweep("s", "i", argv, parameters=["algorithm.lr"])
+    assert shared_words(sweep) == ["+experiment=e", "--config-dir", "mine", "model=tiny"]
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_the_parameter_that_decides_is_the_important_one(direction):
+    sign = 1 if direction == "maximize" else -1
+    rows = [
+        row(9 * i + j, sign * (10.0 * i + 0.01 * ((i * 7 + j * 5) % 9)), a=i, b=j)
+        for i in range(9) for j in range(9)
+    ]  # fmt: skip
+    found = importance(rows, ["b", "a"], direction)
+    assert found.shares[0][0] == "a"
+    assert sum(share for _, share in found.shares) == pytest.approx(1)
+
+
+def test_too_few_trials_say_so_instead_of_showing_chance():
+    few = [row(i, float(i), a=i) for i in range(FEWEST - 1)]
+    assert "too few" in importance(few, ["a"]).note
+    same = [row(i, 1.0, a=i) for i in range(FEWEST)]
+    assert "same objective" in importance(same, ["a"]).note
+    alike = [row(i, float(i), a=1) for i in range(FEWEST)]
+    assert "No parameter differs" in importance(alike, ["a"]).note
+
+
+def test_parallel_coordinates_stand_one_value_of_any_kind():
+    rows = [row(0, 0.5, a="x", b=1), row(1, 0.5, a=True, b=1)]
+    assert parallel(rows, ["a", "b"], "m").count("<polyline") == 2
+    assert parallel(rows[:1], ["a"], "m") == ""
+    assert parallel(rows, ["b"], "m") == ""
+
+
+def test_csv_has_a_row_per_trial_and_a_column_per_parameter(tmp_path):
+    rows = list(csv.DictReader(io.StringIO(sweep_text(fabricate_sweep(tmp_path), "csv"))))
+    assert len(rows) == 12
+    assert float(rows[0]["algorithm.lr"]) == 1e-5
+    assert rows[-2]["failure"] == "out of memory"
+
+
+def test_a_launcher_that_is_gone_makes_a_sweep_died(tmp_path):
+    folder = fabricate_sweep(tmp_path, state="running")
+    sweep = json.loads(folder.sweep_json.read_text())
+    assert load_sweep(folder).state == "died"
+    sweep["host"] = "elsewhere"
+    folder.sweep_json.write_text(json.dumps(sweep))
+    assert load_sweep(folder).state == "running"
+
+
+def test_report_takes_the_name_or_id_of_a_sweep_and_every_format(tmp_path, capsys):
+    folder = fabricate_sweep(tmp_path)
+    assert main([folder.name, "--root", str(tmp_path)]) == 0
+    assert folder.report_html.is_file()
+    assert (folder.path / PNG).read_bytes().startswith(b"\x89PNG")
+    capsys.readouterr()
+    assert main(["0a1b2c3d", "--root", str(tmp_path), "--format", "csv"]) == 0
+    assert capsys.readouterr().out.startswith("trial,trial_id")
+    out = tmp_path / "out.md"
+    assert main([str(folder.path), "--format", "markdown", "--out", str(out)]) == 0
+    assert out.read_text().startswith("# sweep-gsm8k_react")
+
+
+def test_a_trial_is_still_found_by_its_own_id(tmp_path, capsys):
+    fabricate_sweep(tmp_path)
+    assert main(["00000003", "--root", str(tmp_path), "--format", "markdown"]) == 0
+    assert capsys.readouterr().out.startswith("# gsm8k_react-00000003")
+
+
+def test_what_is_not_there_names_runs_and_sweeps(tmp_path, capsys):
+    folder = fabricate_sweep(tmp_path)
+    assert main(["nothing", "--root", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert folder.name in said
+    assert RunFolder(tmp_path / "gsm8k_react-00000003").name.split("-")[0] in said
+
+
+def test_a_sweep_writes_its_page_at_its_end_and_survives_that_it_cannot(tmp_path):
+    said = []
+    display = SimpleNamespace(message=said.append)
+    folder = fabricate_sweep(tmp_path)
+    sweep_main._write_report(folder, display)
+    assert folder.report_html.is_file()
+    assert said == []
+    folder.sweep_json.write_text("{")
+    sweep_main._write_report(folder, display)
+    assert "could not be written" in said[0]
