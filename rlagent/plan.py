@@ -35,6 +35,9 @@ HELP = """rlagent plan: what would run, without starting anything
   rlagent plan -m +experiment=gsm8k_react seed=1,2
       each trial of a sweep, without Trinity's configuration
 
+  rlagent plan -m +experiment=gsm8k_react +sweep=optuna_lr
+      the space of a search and its corners
+
 Overrides and --config-dir are as for rlagent train. Exit status: 0, or 2 when the configuration
 is wrong."""
 
@@ -61,6 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _plan_trials(command: Command) -> int:
+    from rlagent.sweep.search.start import is_search, plan_search
+
+    base = command.draft(multirun=True)
+    if not base.problems and is_search(base):
+        sys.stdout.write(plan_search(command, detect(), base))
+        return 0
     from rlagent.sweep.grid import expand
 
     trials, machine, problems, text = expand(command), detect(), [], ""

@@ -30,10 +30,11 @@ KEPT = (
     "algorithm.train_batch_size",
     "sweep.max_parallel",
     "sweep.memory_gib",
+    "sweep.n_trials",
 )
 """Settings that stay `auto`: the first three follow cluster, key and terminal at launch; an
 `auto` train_batch_size means every experience of the step, which the embedded trainer takes;
-the last two are shared out among trials by the sweep."""
+of the sweep's, two are shared out among trials, and of trials a search knows the number."""
 
 _RECIPE_KEYS = (
     ("model", "max_model_len"),

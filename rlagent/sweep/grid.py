@@ -27,6 +27,7 @@ from rlagent.sweep.source import Trial
 from rlagent.sweep.store import TrialRow
 
 LAYOUT = "hardware.layout"
+REMEDY = "write choice(...) or range(...), or search it with sweep.sampler=tpe"
 
 
 @dataclass(frozen=True)
@@ -169,9 +170,7 @@ def product(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> list[l
         try:
             choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
         except HydraException as error:
-            raise ConfigError(
-                [Problem(key, None, "cannot be enumerated", "write choice(...) or range(...)")]
-            ) from error
+            raise ConfigError([Problem(key, None, "cannot be enumerated", REMEDY)]) from error
     return [list(trial) for trial in itertools.product(*choices)]
 
 

@@ -23,7 +23,8 @@ from rlagent.run.words import short_path
 from rlagent.sweep import grid
 from rlagent.sweep.display import SweepDisplay, make_display
 from rlagent.sweep.pool import EXIT_FAILED, Options, row_of, run_sweep
-from rlagent.sweep.shares import Resources, gpu_ids, never
+from rlagent.sweep.search.start import is_search, run_search
+from rlagent.sweep.shares import Resources, gpu_ids, least_of, never
 from rlagent.sweep.source import Source, Trial
 from rlagent.sweep.store import INTERRUPTED, RUNNING, Sweep, SweepFolder
 from rlagent.sweep.words import closing_words
@@ -60,6 +61,8 @@ def run(command: Command) -> int:
     base = command.draft(multirun=True)
     raise_if_any(base.problems)
     machine = detect()
+    if is_search(base):
+        return run_search(command, machine, base)
     planned = grid.plan(command, machine, base)
     setup = Setup(command, base.config, machine, "grid", planned.parameters)
     source = grid.GridSource(planned.trials)
@@ -90,7 +93,7 @@ def run_source(
     )
     raise_if_any(impossible(known, resources, shared))
     config = setup.config
-    folder = SweepFolder(Path(config.run.dir) / f"sweep-{config.run.name}-{sweep_id_of(setup)}")
+    folder = folder_of(setup)
     with _locked(folder) as lock:
         if lock is None:
             holder = folder.read().pid if folder.exists() else None
@@ -103,6 +106,7 @@ def run_source(
             retries=config.sweep.retries,
             stop_on_failure=config.sweep.on_failure == "stop",
             lookahead=len(known) if is_grid else 1,
+            least=None if is_grid else least_of([trial.need for trial in known]),
             own_gpus=not shared,
             is_done=is_done,
         )
@@ -153,6 +157,12 @@ def flags_of(command: Command) -> list[str]:
         if value:
             line += [flag, value]
     return line
+
+
+def folder_of(setup: Setup) -> SweepFolder:
+    """Return the folder of a sweep: {run.dir}/sweep-{run.name}-{sweep id}."""
+    run = setup.config.run
+    return SweepFolder(Path(run.dir) / f"sweep-{run.name}-{sweep_id_of(setup)}")
 
 
 def sweep_id_of(setup: Setup) -> str:
