@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from rlagent.config.algorithms import AGGREGATIONS, GROUPED, UNSUPPORTED
 from rlagent.config.contradictions import number_contradictions, request_contradictions
 from rlagent.config.errors import Problem, raise_if_any
 from rlagent.config.functions import (
@@ -24,26 +25,7 @@ from rlagent.config.spec import Spec, spec_of, validate
 from rlagent.config.trinity_schema import algorithm_types, check_trinity
 from rlagent.layout.layout import Layout, refusals
 
-# Algorithms that compare the rollouts of one task with each other.
-GROUPED = ("grpo", "multi_step_grpo", "dapo", "rloo", "cispo", "gspo", "sapo", "rec", "gigpo")
-# Algorithms of Trinity that do not learn from rollouts of a workflow alone.
-UNSUPPORTED = {
-    "sft": "learns from given answers, not from rollouts",
-    "cpt": "learns from given text, not from rollouts",
-    "dpo": "learns from given preferences, not from rollouts",
-    "mix": "mixes rollouts with given answers",
-    "mix_chord": "mixes rollouts with given answers",
-    "on_policy_distill": "needs a teacher model inside the workflow",
-    "jsd": "needs a teacher model inside the workflow",
-    "ppo": "needs a critic model",
-}
 LAYOUT_PARTS = ("engines", "tensor_parallel", "trainer_gpus", "sequence_parallel")
-AGGREGATIONS = (
-    "token-mean",
-    "seq-mean-token-sum",
-    "seq-mean-token-mean",
-    "seq-mean-token-sum-norm",
-)
 
 _Test = Callable[[Any], bool]
 

@@ -1,9 +1,10 @@
-"""Which tokens a grammar allowed at each position of a response, from the engine to the trainer.
+"""Which tokens could be drawn at each position of a response, from the engine to the trainer.
 
-A constrained response is drawn from the model's distribution after the grammar's mask. Training on
-the log-probabilities before the mask follows no policy that was ever sampled: what is never
-allowed is never drawn, so nothing holds its probability down, and after some dozens of steps it
-takes over. With the masks the trainer computes the log-probabilities of the policy that acted.
+A constrained response is drawn from the model's distribution after the grammar's mask, one with
+top_p or top_k from what these leave of it, renormalised. Training on the log-probabilities before
+the mask follows no policy that was ever sampled: what is never allowed is never drawn, so nothing
+holds its probability down, and after some dozens of steps it takes over. With the masks the trainer
+computes the log-probabilities of the policy that acted.
 
 Masks are packed as xgrammar packs them: 32 tokens to an int32 word, token 0 in the lowest bit.
 """
@@ -25,6 +26,18 @@ def encode(masks: Sequence[np.ndarray]) -> str:
     """The masks of a response as text; equal neighbours, which are common, cost next to nothing."""
     packed = np.stack(masks).astype("<i4")
     return base64.b64encode(zlib.compress(packed.tobytes(), 1)).decode()
+
+
+def pack(distribution: torch.Tensor) -> np.ndarray:
+    """The mask of one token.
+
+    Args:
+        distribution: Log-probabilities of all tokens, -inf for those that cannot be drawn.
+    """
+    finite = np.isfinite(distribution.numpy())
+    bits = np.zeros(-(-len(finite) // 32) * 32, dtype=bool)
+    bits[: len(finite)] = finite
+    return np.packbits(bits, bitorder="little").view("<i4")
 
 
 def decode(text: str, length: int) -> np.ndarray:

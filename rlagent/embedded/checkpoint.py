@@ -20,7 +20,8 @@ import torch
 from safetensors.torch import load_file
 from trinity.utils.stream_saver import save_safetensors_streaming
 
-LATEST = "latest_checkpointed_iteration.txt"
+from rlagent.run.folder import LATEST_CHECKPOINT
+
 LATEST_WEIGHTS = "latest_state_dict_iteration.txt"
 MANIFEST = "manifest.json"
 # Trinity's synchronizer deletes folders without this flag once newer weights exist.
@@ -88,7 +89,7 @@ def write_checkpoint(
             export(scratch)
             _sync_files(scratch)
             os.rename(scratch, folder / EXPORT)
-    _write_text(root / LATEST, str(checkpoint.step))
+    _write_text(root / LATEST_CHECKPOINT, str(checkpoint.step))
     # On disk before what it replaces is gone, also when the power fails.
     _sync_folder(root)
     if keep > 0:
@@ -120,7 +121,7 @@ def read_latest(root: Path, warn: Callable[[str], None]) -> Optional[Checkpoint]
         checkpoint = Checkpoint(
             step, load_file(folder / WEIGHTS), load_file(folder / OPTIMIZER), state
         )
-        _write_text(root / LATEST, str(step))
+        _write_text(root / LATEST_CHECKPOINT, str(step))
         if (root / LATEST_WEIGHTS).exists():
             _write_text(root / LATEST_WEIGHTS, str(step))
         return checkpoint

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlagent.embedded import allowed
 from rlagent.embedded.batch import common_prefix
 from rlagent.embedded.forward import Decode, Part, Prefill
 from rlagent.embedded.kv import Lane, PrefixStore, RecentPrompts, longest_match
@@ -38,6 +39,8 @@ class Request:
         logprobs: Their log-probabilities, of equal length.
         alternatives: For each token, the likeliest (token, logprob) pairs that were asked for.
         finish_reason: `stop`, `length` or `abort`.
+        allowed: For each token, which could have been drawn, as allowed.py packs it; empty for a
+            request that any token could follow.
         text_end: Characters of the text kept before a stop text; None: all.
     """
 
@@ -48,6 +51,7 @@ class Request:
     tokens: List[int] = field(default_factory=list)
     logprobs: List[float] = field(default_factory=list)
     alternatives: List[List[Tuple[int, float]]] = field(default_factory=list)
+    allowed: List[np.ndarray] = field(default_factory=list)
     finish_reason: Optional[str] = None
     text_end: Optional[int] = None
     cancelled: bool = False
@@ -341,6 +345,10 @@ class Generator:
             if request.params.top_logprobs:
                 values, ids = drawn.distribution[i].topk(request.params.top_logprobs)
                 request.alternatives.append(list(zip(ids.tolist(), values.tolist(), strict=True)))
+            if request.params.restricts:
+                request.allowed.append(allowed.pack(drawn.distribution[i]))
+            elif request.constraint is not None:
+                request.allowed.append(request.constraint.allowed)
             if request.constraint is not None:
                 request.constraint.accept(token)
             request.finish_reason = self._reason(request, token)

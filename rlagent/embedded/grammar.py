@@ -188,8 +188,8 @@ class Constraint:
         self.matcher = matcher
         self.reserve = reserve
         self._grammars = grammars
-        # What was allowed at each token drawn so far, as allowed.py packs it.
-        self.allowed: List[np.ndarray] = []
+        # What was allowed at the last token drawn, as allowed.py packs it.
+        self.allowed = np.zeros(0, dtype=np.int32)
         self._drawn: List[int] = []
         self._way: List[int] = []
         # At the start closing takes `reserve` at most; see allow().
@@ -339,7 +339,7 @@ class Masker:
         bitmask = xgrammar.allocate_token_bitmask(logits.shape[0], self.vocab_size)
         for row, constraint, tokens_left in zip(rows, constraints, left, strict=True):
             constraint.allow(bitmask, row, tokens_left)
-            constraint.allowed.append(bitmask[row].numpy().copy())
+            constraint.allowed = bitmask[row].numpy().copy()
         xgrammar.apply_token_bitmask_inplace(logits, bitmask, indices=list(rows))
 
 

@@ -13,23 +13,7 @@ from trinity.algorithm import ALGORITHM_TYPE, ENTROPY_LOSS_FN, KL_FN, POLICY_LOS
 from trinity.algorithm.entropy_loss_fn.entropy_loss_fn import DummyEntropyLossFn
 from trinity.algorithm.kl_fn.kl_fn import DummyKLFn
 
-AGGREGATIONS = (
-    "token-mean",
-    "seq-mean-token-sum",
-    "seq-mean-token-mean",
-    "seq-mean-token-sum-norm",
-)
-
-REFUSED = {
-    "ppo": "it trains a critic, which the embedded trainer does not have; take `grpo` or "
-    "`reinforceplusplus`, or the verl trainer on GPUs",
-    "dpo": "it trains on pairs of responses, not on rollouts; take the verl trainer on GPUs",
-    "mix": "it mixes expert data into the batch, and its loss is not a sum over tokens; take "
-    "the verl trainer on GPUs",
-    "mix_chord": "it mixes expert data into the batch, and its loss is not a sum over tokens; "
-    "take the verl trainer on GPUs",
-}
-"""Trinity's algorithm types that the embedded trainer does not run, and why."""
+from rlagent.config.algorithms import AGGREGATIONS, UNSUPPORTED
 
 
 @dataclass(frozen=True)
@@ -76,11 +60,13 @@ class Objective:
 
     def __init__(self, algorithm: Any):
         kind = algorithm.algorithm_type
-        if kind in REFUSED:
-            raise ValueError(f"algorithm.algorithm_type={kind}: {REFUSED[kind]}")
         self.type = ALGORITHM_TYPE.get(kind)
-        if self.type.use_critic:
-            raise ValueError(f"algorithm.algorithm_type={kind}: {REFUSED['ppo']}")
+        reason = UNSUPPORTED["ppo"] if self.type.use_critic else UNSUPPORTED.get(kind)
+        if reason:
+            raise ValueError(
+                f"algorithm.algorithm_type={kind}: it {reason}, which the embedded trainer does "
+                "not do; take `grpo` or another algorithm that learns from rollouts"
+            )
         # The backend whose names for tensors are Trinity's own.
         self.policy_loss = POLICY_LOSS_FN.get(algorithm.policy_loss_fn)(
             backend="tinker", **(algorithm.policy_loss_fn_args or {})

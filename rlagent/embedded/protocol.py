@@ -47,6 +47,11 @@ class SamplingParams:
     seed: Optional[int] = None
     top_logprobs: int = 0
 
+    @property
+    def restricts(self) -> bool:
+        """Whether some tokens of the model's distribution cannot be drawn."""
+        return self.top_p < 1.0 or self.top_k > 0 or self.min_tokens > 0
+
 
 @dataclass(frozen=True)
 class Defaults:
@@ -74,6 +79,9 @@ class ChatRequest:
         json_output: Whether the response must be JSON of `schema`.
         schema: JSON schema of the response; None: any JSON.
         max_tokens: None: what the model's length leaves.
+        return_token_logprobs: Whether to report the drawn tokens' log-probabilities as a plain
+            list, `token_logprobs`: a tenth of the size of OpenAI's form, which describes each
+            token.
         params: How to draw; its max_tokens is not final, see `max_tokens`.
     """
 
@@ -89,6 +97,7 @@ class ChatRequest:
     n: int = 1
     logprobs: bool = False
     return_token_ids: bool = False
+    return_token_logprobs: bool = False
     template_arguments: Dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -155,6 +164,7 @@ def parse_chat_request(body: Any, defaults: Defaults) -> ChatRequest:
         n=_integer(body, "n", 1, 1, 1024),
         logprobs=logprobs,
         return_token_ids=_boolean(body, "return_token_ids", False),
+        return_token_logprobs=_boolean(body, "return_token_logprobs", False),
         template_arguments=arguments,
         params=SamplingParams(
             max_tokens=max_tokens or 1,

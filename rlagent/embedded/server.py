@@ -203,8 +203,10 @@ class ChatServer:
         }
         if chat.return_token_ids:
             choice["token_ids"] = request.tokens
-            if request.constraint is not None and request.tokens:
-                choice["allowed_tokens"] = allowed.encode(request.constraint.allowed)
+            if request.allowed:
+                choice["allowed_tokens"] = allowed.encode(request.allowed)
+        if chat.return_token_logprobs:
+            choice["token_logprobs"] = request.logprobs
         return choice
 
     def _logprobs(self, request: Request) -> List[Dict[str, Any]]:

@@ -63,6 +63,8 @@ def header(data: ReportData) -> str:
         f'<h1>{escape(data.title)}<span class="state {style}">{escape(state)}</span></h1>',
         f"<p>{escape(' · '.join(about))}</p>" if about else "",
     ]
+    if status.get("stamp"):
+        lines.append(f"<p><strong>{escape(str(status['stamp']))}</strong></p>")
     if status.get("cause") and state != "finished":
         lines.append(f'<p class="cause">{escape(str(status["cause"]))}</p>')
     return f"<header>{''.join(lines)}</header>"

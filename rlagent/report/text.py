@@ -28,7 +28,12 @@ def markdown(data: ReportData) -> str:
     """Headline, evaluations and metrics as Markdown."""
     status = data.status
     lines = [f"# {data.title}", "", how_it_ended(status), ""]
-    for label, key in (("Model", "model"), ("Data", "dataset"), ("Layout", "layout")):
+    for label, key in (
+        ("Model", "model"),
+        ("Data", "dataset"),
+        ("Layout", "layout"),
+        ("Note", "stamp"),
+    ):
         if status.get(key):
             lines.append(f"- {label}: {status[key]}")
     if data.change:

@@ -10,7 +10,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from rlagent.run.folder import RunFolder
 from rlagent.run.progress import Progress
@@ -20,8 +20,9 @@ from rlagent.run.words import duration
 MODES = ("auto", "live", "plain", "none")
 
 
-class Display(Protocol):
-    """What the driver tells a person. Every method may be called from any thread."""
+class Display:
+    """What the driver tells a person, and nothing of it said: the kinds of display say what they
+    say. Every method may be called from any thread."""
 
     def start(self, choices: Sequence[str], total_steps: int, first_step: int = 0) -> None:
         """Say what was chosen, then show progress from `first_step` to `total_steps`."""
@@ -66,32 +67,11 @@ def make_display(mode: str = "auto", stream: TextIO | None = None) -> Display:
     return PlainDisplay(stream)
 
 
-class SilentDisplay:
+class SilentDisplay(Display):
     """Says nothing; the run folder has it all."""
 
-    def start(self, choices: Sequence[str], total_steps: int, first_step: int = 0) -> None:
-        """Nothing."""
 
-    def phase(self, text: str) -> None:
-        """Nothing."""
-
-    def update(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Nothing."""
-
-    def message(self, line: str) -> None:
-        """Nothing."""
-
-    def finish(
-        self,
-        status: dict[str, Any],
-        folder: RunFolder,
-        command: str | None = None,
-        mirror: str | None = None,
-    ) -> None:
-        """Nothing."""
-
-
-class PlainDisplay:
+class PlainDisplay(Display):
     """One line per step, evaluation and phase; for log files, pipes and CI."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -136,7 +116,7 @@ class PlainDisplay:
         self.message("\n".join(["", *summary_lines(status, folder, command, mirror)]))
 
 
-class LiveDisplay:
+class LiveDisplay(Display):
     """A few lines that are redrawn in place; what is said for good scrolls above them."""
 
     def __init__(self, stream: TextIO) -> None:

@@ -18,6 +18,9 @@ from rlagent.run import process
 ENDED = ("finished", "failed", "stopped", "interrupted")
 """States of status.json that a run does not leave without a new attempt."""
 
+LATEST_CHECKPOINT = "latest_checkpointed_iteration.txt"
+"""File in the folder of checkpoints in which trainers, verl's too, note the step of the newest."""
+
 
 class RunNotFoundError(Exception):
     """No run, or more than one, answers to the given name; the message says which there are."""

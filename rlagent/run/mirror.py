@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from rlagent.config.schema import MonitorConfig
 from rlagent.run.folder import RunFolder
@@ -45,10 +45,12 @@ class RunInfo:
     resumed_from: int | None = None
     # Whether W&B samples CPU, memory and GPUs; costs a little of a small CPU.
     system_stats: bool = False
+    # The metric that trials are compared by; its value becomes `objective` in W&B's summary.
+    metric: str = ""
 
 
-class Mirror(Protocol):
-    """Where metrics go beside the run folder."""
+class Mirror:
+    """Where metrics go beside the run folder; by itself nowhere."""
 
     def start(self, info: RunInfo) -> None:
         """Begin; returns at once."""
@@ -59,20 +61,11 @@ class Mirror(Protocol):
     def finish(self, status: dict[str, Any]) -> str | None:
         """The run ended with this status, written to status.json before; returns where the
         mirror is (an address, a folder or a command), or None."""
-
-
-class NoMirror:
-    """monitor=local: the run folder is all there is."""
-
-    def start(self, info: RunInfo) -> None:
-        """Nothing to begin."""
-
-    def log(self, rows: Sequence[dict[str, Any]]) -> None:
-        """The rows are in the run folder already."""
-
-    def finish(self, status: dict[str, Any]) -> str | None:
-        """Nowhere else."""
         return None
+
+
+class NoMirror(Mirror):
+    """monitor=local: the run folder is all there is."""
 
 
 def make_mirror(
@@ -103,7 +96,7 @@ def make_mirror(
     return ProcessMirror(monitor, folder, notify, finish_timeout, init_timeout)
 
 
-class ProcessMirror:
+class ProcessMirror(Mirror):
     """The driver's side of a mirror process."""
 
     def __init__(

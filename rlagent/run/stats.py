@@ -145,3 +145,19 @@ def smooth(values: Sequence[float], weight: float = 0.6) -> list[float]:
 def mean(values: Sequence[float]) -> float | None:
     """The mean; None of nothing."""
     return sum(values) / len(values) if values else None
+
+
+def success_fields(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Fields of status.json about held-out success: `success_before`, `valid_after` and so on.
+
+    Args:
+        rows: Metric rows of the explorer, by step; those of step 0 are from before training.
+    """
+    fields: dict[str, Any] = {}
+    for row in rows:
+        metrics = row["metrics"]
+        if "eval/success" in metrics:
+            edge = "before" if row["step"] == 0 else "after"
+            fields[f"success_{edge}"] = metrics["eval/success"]
+            fields[f"valid_{edge}"] = metrics.get("eval/valid")
+    return fields

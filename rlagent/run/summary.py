@@ -11,6 +11,9 @@ from rlagent.run.progress import Evaluation, evaluation
 from rlagent.run.stats import difference
 from rlagent.run.words import duration, percent, python_command, short_path
 
+LOGICAL = "logical: timings say nothing about GPUs"
+"""The stamp of a run on logical GPUs."""
+
 
 def how_it_ended(status: dict[str, Any]) -> str:
     """One sentence: the state, the steps, and the cause where there is one."""
@@ -115,8 +118,10 @@ def summary_lines(
     mirror: str | None = None,
 ) -> list[str]:
     """All of the above, for the end of a run."""
+    stamp = status.get("stamp")
     return [
         how_it_ended(status),
+        *([stamp] if stamp else []),
         "",
         *success_lines(evaluations(folder.read_metrics("explorer"))),
         "",

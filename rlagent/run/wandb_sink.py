@@ -16,6 +16,8 @@ import wandb
 from rlagent.run.folder import RunFolder, write_atomically
 from rlagent.run.wandb_access import key_source
 from rlagent.run.words import python_command, short_path
+from rlagent.sweep.failures import classify
+from rlagent.sweep.metric import objective
 
 SUMMARY = (
     "state",
@@ -57,7 +59,7 @@ def open_wandb(
         # wandb's service still holds the id of the run that failed.
         wandb.teardown()
         run = _init(spec, folder, mode)
-    return WandbSink(run, folder, mode, sent), sent
+    return WandbSink(run, folder, mode, sent, spec.get("metric") or ""), sent
 
 
 def _init(spec: dict[str, Any], folder: RunFolder, mode: str) -> Any:
@@ -91,11 +93,12 @@ def _init(spec: dict[str, Any], folder: RunFolder, mode: str) -> Any:
 class WandbSink:
     """One open W&B run. Each role's metrics are drawn over that role's own steps."""
 
-    def __init__(self, run: Any, folder: RunFolder, mode: str, sent: int) -> None:
+    def __init__(self, run: Any, folder: RunFolder, mode: str, sent: int, metric: str = "") -> None:
         self.run = run
         self.folder = folder
         self.mode = mode
         self.sent = sent
+        self.metric = metric
         self.place = run.url if mode == "online" else sync_command(Path(run.dir).parent)
         self._defined: set[str] = set()
 
@@ -117,8 +120,21 @@ class WandbSink:
 
     def finish(self, status: dict[str, Any]) -> None:
         """Write the summary and close the run."""
-        self.run.summary.update({k: status[k] for k in SUMMARY if status.get(k) is not None})
+        summary = {k: status[k] for k in SUMMARY if status.get(k) is not None}
+        self.run.summary.update(summary | trial_summary(self.folder, self.metric, status))
         self.run.finish(exit_code=int(status.get("exit_code") or 0))
+
+
+def trial_summary(folder: RunFolder, metric: str, status: dict[str, Any]) -> dict[str, Any]:
+    """What trials of a sweep are compared by in W&B's table: objective, status, failure class."""
+    found: dict[str, Any] = {"status": status.get("state")}
+    value = objective(folder, metric) if metric else None
+    if value is not None:
+        found["objective"] = value
+    if status.get("state") == "failed":
+        cause = str(status.get("cause") or "")
+        found["failure_class"] = classify(cause, int(status.get("exit_code") or 1))
+    return found
 
 
 def sync_command(directory: Path) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from rlagent.config.command import Command
@@ -55,11 +56,13 @@ class Grid:
         trials: Those that run, each once.
         parameters: Keys that differ, in the order typed.
         notes: What is worth saying: duplicates, trials left out.
+        ids: Id of the trial of each combination, duplicates included.
     """
 
     trials: list[Trial]
     parameters: list[str]
     notes: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
 
 
 class GridSource:
@@ -96,7 +99,27 @@ def plan(command: Command, machine: Machine, base: Draft, plan_only: bool = Fals
     Raises:
         ConfigError: With every mistake of every trial, each named with its trials.
     """
-    choices = choices_of(command, base)
+    grid = plan_choices(command, machine, choices_of(command, base), plan_only)
+    most = base.config.sweep.max_trials
+    if most and len(grid.trials) > most:
+        note = f"sweep.max_trials={most}: the first {most} of {len(grid.trials)} trials run"
+        return dataclasses.replace(grid, trials=grid.trials[:most], notes=[*grid.notes, note])
+    return grid
+
+
+def plan_choices(
+    command: Command,
+    machine: Machine,
+    choices: Sequence[Choice],
+    plan_only: bool = False,
+    first: int = 0,
+) -> Grid:
+    """Compose, check and resolve given combinations; arguments and errors as for `plan`.
+
+    Args:
+        choices: The combinations.
+        first: Number of the first trial.
+    """
     found: list[tuple[Choice, Resolved]] = []
     mistakes = _Mistakes(len(choices))
     for number, choice in enumerate(choices, start=1):
@@ -107,11 +130,7 @@ def plan(command: Command, machine: Machine, base: Draft, plan_only: bool = Fals
         except ConfigError as error:
             mistakes.add(number, choice, error.problems)
     mistakes.raise_if_any()
-    most = base.config.sweep.max_trials
     kept, notes = _once(found)
-    if most and len(kept) > most:
-        notes.append(f"sweep.max_trials={most}: the first {most} of {len(kept)} trials run")
-        kept = kept[:most]
     trials = [
         Trial(
             number=number,
@@ -121,10 +140,11 @@ def plan(command: Command, machine: Machine, base: Draft, plan_only: bool = Fals
             resolved=resolved,
             need=need_of(resolved.config, resolved.layout),
         )
-        for number, (choice, resolved) in enumerate(kept)
+        for number, (choice, resolved) in enumerate(kept, start=first)
     ]
     keys = [key_of(text) for choice, _ in found for text in choice.differing]
-    return Grid(trials, list(dict.fromkeys(keys)), notes)
+    ids = [resolved.trial_id for _, resolved in found]
+    return Grid(trials, list(dict.fromkeys(keys)), notes, ids)
 
 
 def expand(command: Command) -> list[list[str]]:
@@ -140,15 +160,24 @@ def expand(command: Command) -> list[list[str]]:
 
 def choices_of(command: Command, base: Draft) -> list[Choice]:
     """Return the combinations of the values typed and of those that presets of a sweep bring."""
-    typed = {key_of(text) for text in command.overrides}
-    params = base.sweeper.get("params") or {}
-    brought = [f"{key}={value}" for key, value in params.items() if key not in typed]
-    words = [*command.overrides, *brought]
+    words = [*command.overrides, *brought(base, command.overrides)]
     swept = {index for index, text in enumerate(words) if is_sweep(text)}
     return [
         Choice(line, [line[index] for index in sorted(swept)])
         for line in product(words, command.config_dirs)
     ]
+
+
+def brought(base: Draft, typed: Sequence[str]) -> list[str]:
+    """Return what `hydra.sweeper.params` varies, as overrides; a value typed for a key wins."""
+    keys = {key_of(text) for text in typed}
+    found = []
+    for key, value in (base.sweeper.get("params") or {}).items():
+        if key_of(key) not in keys:
+            # A list in YAML means several values, not one value that is a list.
+            text = ",".join(map(str, value)) if isinstance(value, list) else value
+            found.append(f"{key}={text}")
+    return found
 
 
 def product(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> list[list[str]]:
@@ -168,7 +197,8 @@ def product(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> list[l
             continue
         key = override.get_key_element()
         try:
-            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+            values = list(override.sweep_string_iterator())
+            choices.append([f"{key}={value}" for value in _as_typed(override, values)])
         except HydraException as error:
             raise ConfigError([Problem(key, None, "cannot be enumerated", REMEDY)]) from error
     return [list(trial) for trial in itertools.product(*choices)]
@@ -281,6 +311,14 @@ class _Mistakes:
         if problem.remedy:
             return dataclasses.replace(problem, remedy=problem.remedy + name)
         return dataclasses.replace(problem, message=problem.message + name)
+
+
+def _as_typed(override: Override, values: list[str]) -> list[str]:
+    """Return the values as they were typed where that is a plain list: Hydra writes 1e-4 anew."""
+    text = str(override.input_line).split("=", 1)[1]
+    typed = [value.strip() for value in text.split(",")]
+    plain = not any(sign in text for sign in "()[]{}'\"\\")
+    return typed if plain and len(typed) == len(values) else values
 
 
 class _Presets:

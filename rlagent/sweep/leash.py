@@ -12,8 +12,9 @@ from collections.abc import Callable
 VARIABLE = "RLAGENT_LEASH"
 """Holds the number of the reading end in the environment of a trial."""
 
-GRACE = 90.0
-"""Seconds that a trial may take to save its checkpoint and end, before its group is killed."""
+GRACE = 1800.0
+"""Seconds after which a trial that has not ended by itself is killed. A stop has limits of its own
+(session.py), of minutes for a large model; this one is for a driver that hangs."""
 
 
 def hold() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlagent.config.command import Command
+from rlagent.config.command import Command, run_hydra
 from rlagent.config.errors import Problem, raise_if_any
 from rlagent.config.identity import LEFT_OUT
 from rlagent.config.machine import Machine, detect
@@ -31,6 +31,8 @@ from rlagent.sweep.words import closing_words
 
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 """Hydra's own sweeper: a grid."""
+OURS = "hydra_plugins.rlagent_sweeper.RlagentSweeper"
+"""The default: a grid, or a search when sweep.sampler names one."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,9 @@ def run(command: Command) -> int:
     """
     base = command.draft(multirun=True)
     raise_if_any(base.problems)
+    if base.sweeper.get("_target_") not in (BASIC, OURS):
+        # A sweeper that is not ours hands its jobs to our launcher, see hydra_jobs.py.
+        return run_hydra(command)
     machine = detect()
     if is_search(base):
         return run_search(command, machine, base)
@@ -81,6 +86,9 @@ def run_source(
             what it may suggest, of which none is shown. They tell what the trials share.
         notes: Lines to say first.
 
+    Returns:
+        The exit status.
+
     Raises:
         ConfigError: A trial can never run here.
     """
@@ -92,14 +100,13 @@ def run_source(
         os.environ.get("CUDA_VISIBLE_DEVICES"),
     )
     raise_if_any(impossible(known, resources, shared))
-    config = setup.config
-    folder = folder_of(setup)
+    config, folder = setup.config, folder_of(setup)
     with _locked(folder) as lock:
         if lock is None:
             holder = folder.read().pid if folder.exists() else None
             print(f"{short_path(folder.path)} is run by process {holder}", file=sys.stderr)
             return EXIT_FAILED
-        is_grid = setup.sweeper == "grid"
+        is_grid = isinstance(source, grid.GridSource)
         sweep = _sweep(setup, folder, known if is_grid else ())
         options = Options(
             argv=lambda trial: command_line(trial, setup.command, folder.name, shared),
@@ -160,17 +167,13 @@ def flags_of(command: Command) -> list[str]:
 
 
 def folder_of(setup: Setup) -> SweepFolder:
-    """Return the folder of a sweep: {run.dir}/sweep-{run.name}-{sweep id}."""
-    run = setup.config.run
-    return SweepFolder(Path(run.dir) / f"sweep-{run.name}-{sweep_id_of(setup)}")
-
-
-def sweep_id_of(setup: Setup) -> str:
-    """Return the id of a sweep: 8 hexadecimal digits.
+    """Return the folder of a sweep: {run.dir}/sweep-{run.name}-{sweep id}.
 
     Swept values do not count: a sweep to which values are added goes on in its folder.
     """
-    return sweep_id(setup.command.overrides, setup.parameters, setup.sweeper)
+    run = setup.config.run
+    name = sweep_id(setup.command.overrides, setup.parameters, setup.sweeper)
+    return SweepFolder(Path(run.dir) / f"sweep-{run.name}-{name}")
 
 
 def sweep_id(overrides: Sequence[str], parameters: Sequence[str], sweeper: str) -> str:
@@ -289,12 +292,16 @@ def _sweep(setup: Setup, folder: SweepFolder, known: Sequence[Trial]) -> Sweep:
         row.number, row.overrides = trial.number, list(trial.differing)
         row.estimated_step_s = trial.estimated_step_s
         sweep.trials.append(row)
+    taken = {row.number for row in sweep.trials}
     for row in rows.values():
-        row.number = len(sweep.trials) if known else row.number
+        if row.number in taken:
+            row.number = max(taken) + 1
+        taken.add(row.number)
         if row.state == RUNNING:
             # Its launcher was killed.
             row.state = INTERRUPTED
         sweep.trials.append(row)
+    sweep.trials.sort(key=lambda row: row.number)
     return sweep
 
 

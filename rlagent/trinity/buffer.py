@@ -15,6 +15,10 @@ from trinity.common.config import BufferConfig, Config, StorageConfig
 from trinity.common.experience import Experience
 from trinity.utils.timer import Timer
 
+from rlagent.trinity import payloads
+
+payloads.install()
+
 
 class WholeStepQueue(QueueStorage):
     """Trinity's queue, which can also be read one explore step at a time.
@@ -25,15 +29,16 @@ class WholeStepQueue(QueueStorage):
     def __init__(self, config: StorageConfig) -> None:
         super().__init__(config)
         self.writer = None
-        self._steps: asyncio.Queue[list[Experience]] = asyncio.Queue()
+        self._steps: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def put_batch(self, exp_bytes: bytes) -> None:
         """Take what one explore step produced; nothing is a step too."""
-        self._steps.put_nowait(Experience.deserialize_many(exp_bytes) if exp_bytes else [])
+        # As it came: nothing here looks inside.
+        self._steps.put_nowait(exp_bytes or Experience.serialize_many([]))
 
     async def get_step(self) -> bytes:
         """The experiences of the oldest step not read yet; waits for one."""
-        return Experience.serialize_many(await self._steps.get())
+        return await self._steps.get()
 
     def length(self) -> int:
         """Steps waiting to be trained on."""

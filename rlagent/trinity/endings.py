@@ -1,5 +1,9 @@
 """How a run ends other than well, and how an exception reads in one line. Imports nothing heavy."""
 
+EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_INTERRUPTED = 0, 1, 2, 130
+"""Exit status of a run: what was asked is trained and saved; failed or stopped; wrong
+configuration; Ctrl+C."""
+
 
 class RunError(RuntimeError):
     """The run failed; the message is the cause in one line, the traceback is chained."""

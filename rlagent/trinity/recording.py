@@ -5,7 +5,13 @@ short rollout; each rollout has its own record. Turning calls into experiences i
 """
 
 import copy
+import json
 from typing import Any
+
+import aiohttp
+import httpx
+import openai
+import torch
 
 from rlagent.trinity import vllm_stub
 
@@ -19,6 +25,10 @@ from trinity.common.models.experience_extraction import (  # noqa: E402
     convert_api_output_to_experience,
 )
 from trinity.common.models.model import ModelWrapper  # noqa: E402
+
+from rlagent.trinity import EMBEDDED, tool_schemas  # noqa: E402
+
+tool_schemas.install()
 
 _ABSENT = (NotGiven, Omit)
 
@@ -44,6 +54,9 @@ class Recorder:
             allowed = getattr(choice, "allowed_tokens", None)
             if allowed is not None:
                 experience.info = {**(experience.info or {}), "allowed_tokens": allowed}
+            logprobs = getattr(choice, "token_logprobs", None)
+            if logprobs is not None:
+                experience.logprobs = torch.tensor(logprobs, dtype=torch.float32)
         self.experiences.extend(experiences)
         message = response.choices[0].message
         reply: dict[str, Any] = {"role": "assistant", "content": message.content}
@@ -53,9 +66,59 @@ class Recorder:
         self.tools = request.get("tools")
 
 
+class PlainClient:
+    """Calls that go well, without the layers of openai and httpx, which cost as much as the rest
+    of an agent's code. What goes wrong is left to them: they repeat it, and raise what is raised.
+
+    Args:
+        address: Of the engine, without /v1.
+        api_key: Sent as a bearer token.
+    """
+
+    def __init__(self, address: str, api_key: str) -> None:
+        self._url = f"{address}/v1/chat/completions"
+        self._headers = {
+            "Authorization": f"Bearer {api_key}",
+            "Content-Type": "application/json",
+        }
+        self._session: aiohttp.ClientSession | None = None
+
+    async def complete(self, body: dict[str, Any]) -> ChatCompletion | None:
+        """The completion; None when the engine could not be reached or did not answer with one.
+
+        Raises:
+            openai.APITimeoutError: After `TIMEOUT` seconds.
+        """
+        if self._session is None:
+            # Bound to the event loop that runs now, the process's only one.
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                timeout=aiohttp.ClientTimeout(total=TIMEOUT),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        data = json.dumps(body).encode()
+        try:
+            async with self._session.post(self._url, data=data, headers=self._headers) as answer:
+                if answer.status != 200:
+                    return None
+                found = json.loads(await answer.read())
+        except TimeoutError:
+            raise openai.APITimeoutError(request=httpx.Request("POST", self._url)) from None
+        except (aiohttp.ClientError, ValueError):
+            return None
+        return ChatCompletion.construct(**found)
+
+    async def close(self) -> None:
+        """Close its connections; a process that ends need not."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
 class _Completions:
     def __init__(self, client: Any, recorder: Recorder, extra_body: dict[str, Any]) -> None:
         self._client = client
+        self._plain: PlainClient | None = client.plain
         self._recorder = recorder
         self._extra_body = extra_body
 
@@ -70,11 +133,16 @@ class _Completions:
         }
         if template:
             extra["chat_template_kwargs"] = template
-        request.setdefault("logprobs", True)
-        # The same call as `chat.completions.create`, without its walk over every message for
-        # renamed keys, of which there are none: a quarter of an agent's time.
+        if "return_token_logprobs" not in extra:
+            request.setdefault("logprobs", True)
         body = {k: v for k, v in {**request, **extra}.items() if not isinstance(v, _ABSENT)}
-        response = await self._client.post("/chat/completions", cast_to=ChatCompletion, body=body)
+        response = await self._plain.complete(body) if self._plain is not None else None
+        if response is None:
+            # The same call as `chat.completions.create`, without its walk over every message for
+            # renamed keys, of which there are none: a quarter of an agent's time.
+            response = await self._client.post(
+                "/chat/completions", cast_to=ChatCompletion, body=body
+            )
         self._recorder.record(request, response)
         return response
 
@@ -105,9 +173,6 @@ _prototypes: dict[str, TrinityChatModel] = {}
 
 
 def _new_client(model: ModelWrapper, shared: bool) -> Any:
-    import httpx
-    import openai
-
     if not model.api_address:
         raise RuntimeError("the rollout engine has no address; was the runner prepared?")
     if shared:
@@ -126,6 +191,7 @@ def _new_client(model: ModelWrapper, shared: bool) -> Any:
         http_client=http_client,
     )
     client.model_path = model.config.model_path
+    client.plain = PlainClient(model.api_address, model.api_key) if shared else None
     return client
 
 
@@ -145,6 +211,8 @@ def recorded_model(
         _clients[address] = _new_client(model, shared=True)
     client = _clients[address] if shared else _new_client(model, shared=False)
     extra_body: dict[str, Any] = {"return_token_ids": True}
+    if model.config.engine_type == EMBEDDED:
+        extra_body["return_token_logprobs"] = True
     if model.config.enable_thinking is not None:
         extra_body["chat_template_kwargs"] = {"enable_thinking": model.config.enable_thinking}
     if model.config.top_k is not None and model.config.top_k > 0:

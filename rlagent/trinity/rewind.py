@@ -9,13 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rlagent.run.folder import append_row, read_rows, write_atomically
+from rlagent.run.folder import LATEST_CHECKPOINT, append_row, read_rows, write_atomically
 
 HISTORY = "explorer_history.jsonl"
 """Every state that the explorer saved, one per line, in the checkpoint folder."""
-
-ITERATION_FILE = "latest_checkpointed_iteration.txt"
-"""Where trainers note the step of their newest checkpoint."""
 
 
 def remember(checkpoint_dir: str | Path, state: dict[str, Any]) -> None:
@@ -29,7 +26,7 @@ def checkpoint_step(checkpoint_dir: str | Path) -> int:
     Raises:
         RuntimeError: The note of it is damaged.
     """
-    note = Path(checkpoint_dir) / ITERATION_FILE
+    note = Path(checkpoint_dir) / LATEST_CHECKPOINT
     try:
         return int(note.read_text().strip())
     except FileNotFoundError:

@@ -5,14 +5,17 @@ here the scheduler's runners are slots that share a few processes: starting one 
 some 400 MB. Results also say which rollouts failed, and why.
 """
 
+import asyncio
+import contextlib
 import gc
 import math
+import time
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError
 
-from rlagent.trinity import vllm_stub
+from rlagent.trinity import payloads, vllm_stub
 
 vllm_stub.install()
 
@@ -21,8 +24,16 @@ from trinity.explorer.rollout_coordinator import BatchState, RolloutCoordinator 
 from trinity.explorer.scheduler import RunnerWrapper, Scheduler  # noqa: E402
 from trinity.explorer.workflow_runner import Status, WorkflowRunner  # noqa: E402
 
+from rlagent.trinity import workflow  # noqa: E402
+
+payloads.install()
+
 CONCURRENCY = 1000
 """Tasks that one runner process may interleave; the number of slots is the real limit."""
+
+
+LATEST_LOOK = 1.0
+"""Seconds after which the scheduler looks for work even if nobody told it of any."""
 
 
 class AgentRunner(WorkflowRunner):
@@ -30,6 +41,12 @@ class AgentRunner(WorkflowRunner):
 
     A class of ours also so that its module can be imported without vLLM.
     """
+
+    def __init__(
+        self, config: Config, model_id: int, auxiliary_ids: list[int], index: int, processes: int
+    ) -> None:
+        super().__init__(config, model_id, auxiliary_ids, index)
+        workflow.share_kept_rollouts(index, processes)
 
     async def prepare(self) -> None:
         """Reach the engine, and spare the garbage collector what was imported."""
@@ -62,7 +79,7 @@ class SharedProcesses:
                     scheduling_strategy="SPREAD",
                     max_concurrency=CONCURRENCY,
                 )
-                .remote(self.config, model_id, auxiliary_ids, index)
+                .remote(self.config, model_id, auxiliary_ids, index, self.number)
             )
             self._prepared[index] = self._handles[index].prepare.remote()
         return self._handles[index]
@@ -104,7 +121,8 @@ class SlotScheduler(Scheduler):
     """Trinity's scheduler over slots.
 
     A task keeps its successful rollouts when another one of it fails. Trinity offers that only
-    together with over-rollout, and else cancels and repeats the whole task.
+    together with over-rollout, and else cancels and repeats the whole task. What there is to do is
+    done when it comes, where Trinity looks for it every 10 ms, and for a batch's end every 100 ms.
     """
 
     def __init__(self, config: Config, processes: int) -> None:
@@ -114,6 +132,49 @@ class SlotScheduler(Scheduler):
         # A step fills one slot per task; an evaluation, whose tasks run once each, then still
         # gives the engines as many rollouts at once as a step does.
         self.runner_num = config.buffer.batch_size * config.algorithm.repeat_times
+        self._changed = asyncio.Event()
+        # A new one for each end, so that no waiter misses one.
+        self._task_ended = asyncio.Event()
+
+    def schedule(self, tasks: list[Any], batch_id: Any) -> None:
+        """Schedule tasks of a batch."""
+        super().schedule(tasks, batch_id)
+        self._changed.set()
+
+    def task_done_callback(self, async_task: Any) -> None:
+        """Take the result of a task, whose slot is free again."""
+        super().task_done_callback(async_task)
+        self._changed.set()
+        ended, self._task_ended = self._task_ended, asyncio.Event()
+        ended.set()
+
+    async def _scheduler_loop(self) -> None:
+        while self.running:
+            await _set_or_late(self._changed, LATEST_LOOK)
+            self._changed.clear()
+            await self._schedule_pending_tasks()
+
+    async def _wait_for_batch_results(
+        self, batch_id: Any, min_num: int, scheduled_num: int, timeout: float, **options: Any
+    ) -> bool:
+        deadline = time.monotonic() + timeout
+        while (
+            len(self.completed_tasks.get(batch_id, {})) < min_num
+            and (left := deadline - time.monotonic()) > 0
+        ):
+            await _set_or_late(self._task_ended, min(left, LATEST_LOOK))
+        # Done, or else what Trinity does with a batch that is late.
+        return await super()._wait_for_batch_results(
+            batch_id=batch_id,
+            min_num=min_num,
+            scheduled_num=scheduled_num,
+            timeout=max(0.1, deadline - time.monotonic()),
+            **options,
+        )
+
+    async def _restart_runner(self, runner_id: int) -> None:
+        await super()._restart_runner(runner_id)
+        self._changed.set()
 
     async def _create_runner(self, runner_id: int) -> None:
         explorer = self.config.explorer
@@ -130,6 +191,11 @@ class SlotScheduler(Scheduler):
         slot.run_with_retry = _keeping_partial_results(slot)
         self.runners[runner_id] = slot
         self.idle_runners.add(runner_id)
+
+
+async def _set_or_late(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
 
 
 def _keeping_partial_results(slot: Slot) -> Any:

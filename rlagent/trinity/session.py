@@ -1,7 +1,7 @@
 """One attempt at a run on Ray: explorer and trainer actors from the first to the last step.
 
 It drives the actors and raises as soon as one of them fails; what the run folder and the screen
-get is left to launch.py. Trinity's launcher is not used: it takes a failed actor for a finished
+get is left to driver.py. Trinity's launcher is not used: it takes a failed actor for a finished
 one.
 """
 
@@ -23,7 +23,22 @@ TICK = 0.25
 """Seconds between two looks at the run folder while the actors work."""
 
 GRACE = 45.0
-"""Seconds that a stop waits for the step under way and its checkpoint."""
+"""Seconds that a stop waits at least for the step under way and its checkpoint."""
+
+SAVING_SPEED = 100e6
+"""Bytes per second at which a checkpoint is written at least, as on a shared network disk."""
+
+CHECKPOINT_BYTES = 12
+"""Per parameter: float32 weights and Adam's two moments."""
+
+
+def stop_grace(longest_step: float, parameters: int) -> float:
+    """Seconds that a stop waits: twice the longest step so far, and what saving takes.
+
+    >>> stop_grace(3.0, 1_000_000), stop_grace(100.0, 8_000_000_000)
+    (45.0, 1160.0)
+    """
+    return max(GRACE, 2 * longest_step + parameters * CHECKPOINT_BYTES / SAVING_SPEED)
 
 
 class Session:
@@ -35,6 +50,7 @@ class Session:
         on_tick: Called every `TICK` s while waiting; returns whether anything has happened since
             its last call. May raise Stopped.
         on_phase: Told in a few words what begins.
+        grace: Says how many seconds a stop waits for the step under way and its checkpoint.
         stall_timeout: Seconds without anything happening after which the run fails.
     """
 
@@ -44,12 +60,14 @@ class Session:
         runner_processes: int,
         on_tick: Callable[[], bool],
         on_phase: Callable[[str], None],
+        grace: Callable[[], float],
         stall_timeout: float,
     ) -> None:
         self.config = config
         self.runner_processes = runner_processes
         self.on_tick = on_tick
         self.on_phase = on_phase
+        self.grace = grace
         self.stall_timeout = stall_timeout
         self.explorer: Any = None
         self.trainer: Any = None
@@ -128,11 +146,15 @@ class Session:
 
     def _stop_training(self, training: Any) -> str:
         """Let the step under way end with a checkpoint; returns why there is none, or ''."""
-        self.on_phase("stopping: the step under way ends, then its checkpoint is written")
+        seconds = self.grace()
+        self.on_phase(
+            "stopping: the step under way ends, then its checkpoint is written "
+            f"({seconds:.0f} s at most)"
+        )
         self.trainer.request_stop.remote()
-        done, _ = ray.wait([training], timeout=GRACE)
+        done, _ = ray.wait([training], timeout=seconds)
         if not done:
-            return f"the step under way took longer than {GRACE:g} s and was not saved"
+            return f"the step under way took longer than {seconds:.0f} s and was not saved"
         try:
             _result("trainer", training)
         except RunError as error:

@@ -1,4 +1,4 @@
-"""Ctrl+C and SIGTERM while a run is under way; what they lead to is left to launch.py."""
+"""Ctrl+C and SIGTERM while a run is under way; what they lead to is left to driver.py."""
 
 import signal
 import threading

@@ -35,7 +35,25 @@ if TYPE_CHECKING:
 warnings.filterwarnings("ignore", message=".*TrinityChatModel is deprecated.*")
 
 _kept: Counter[str] = Counter()
-"""Training conversations kept so far, by step; per process."""
+"""Training conversations kept so far by this process, by step."""
+
+_share = (0, 1)
+"""Which of how many runner processes this one is."""
+
+
+def share_kept_rollouts(index: int, processes: int) -> None:
+    """Tell this process that it is one of several, which together keep what a step may keep."""
+    global _share
+    _share = (index, processes)
+
+
+def kept_by(index: int, processes: int, total: int) -> int:
+    """How many of `total` conversations of a step one of the processes keeps.
+
+    >>> [kept_by(index, 3, 8) for index in range(3)]
+    [2, 3, 3]
+    """
+    return total * (index + 1) // processes - total * index // processes
 
 
 _threads = ThreadPoolExecutor(max_workers=1000, thread_name_prefix="workflow")
@@ -169,7 +187,7 @@ class AgentWorkflow(Workflow):
         batch = str(self.task.batch_id)
         step = int(batch.split("/")[0])
         if not self.task.is_eval:
-            if _kept[batch] >= self.options.get("trajectories_per_step", 0):
+            if _kept[batch] >= kept_by(*_share, self.options.get("trajectories_per_step", 0)):
                 return
             _kept[batch] += 1
         RunFolder(self.options["run_folder"]).append_trajectory(

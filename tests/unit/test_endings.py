@@ -11,8 +11,8 @@ from rlagent.run.display import SilentDisplay
 from rlagent.run.folder import RunFolder
 from rlagent.run.mirror_process import current_rows
 from rlagent.run.summary import how_it_ended
+from rlagent.trinity.driver import Driver
 from rlagent.trinity.endings import Stopped
-from rlagent.trinity.launch import _Driver
 from rlagent.trinity.signals import Signals
 from tests.configured import configured
 
@@ -22,7 +22,7 @@ def driver(tmp_path):
     config = configured("hardware=cpu", "monitor=local")
     resolved = prepare(Draft(config, []), Machine((), 2, 8.0))
     folder = RunFolder(tmp_path / "demo-0123abcd")
-    return _Driver(resolved, folder, SilentDisplay(), None, None, None)
+    return Driver(resolved, folder, SilentDisplay(), None, None, None)
 
 
 def test_a_stop_that_could_not_save_says_so(driver, monkeypatch):
@@ -57,7 +57,7 @@ def test_speed_is_told_from_when_steps_ended_not_from_when_they_were_seen(driver
         driver.folder.append_metrics("trainer", step, {"tokens/trained": 100.0})
     rows = driver.folder.read_metrics("trainer")
     for row, at in zip(rows, (5.0, 7.0, 12.0), strict=True):
-        driver._step_trained({**row, "time": driver._started + at})
+        driver.watch.step_trained({**row, "time": driver.watch.started + at})
     ours = [row["metrics"] for row in driver.folder.read_metrics("driver")]
     assert ours[0]["time/start_to_first_step"] == pytest.approx(5.0)
     assert [round(row["time/step"], 3) for row in ours[1:]] == [2.0, 5.0]

@@ -11,6 +11,7 @@ from rlagent.report.conversation import read_turns, split_opening
 from rlagent.report.data import Pair, choose, load
 from rlagent.report.page import page
 from rlagent.report.svg import MAX_POINTS, nice_ticks, thin
+from rlagent.report.text import markdown
 from rlagent.run.folder import RunFolder
 from rlagent.run.stats import Series
 from tests.fabricated import HOSTILE, fabricate
@@ -163,3 +164,10 @@ def test_ticks_cover_the_range_and_stay_few(low, high):
     assert ticks[0] <= low
     assert ticks[-1] >= high
     assert 2 <= len(ticks) <= 9
+
+
+def test_a_run_on_logical_gpus_is_stamped(tmp_path):
+    run = RunFolder(tmp_path / "r")
+    run.write_status(state="failed", cause="x", stamp="logical: timings say nothing about GPUs")
+    assert "timings say nothing about GPUs" in page(load(run))
+    assert "timings say nothing about GPUs" in markdown(load(run))

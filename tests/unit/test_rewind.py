@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from rlagent.trinity.rewind import ITERATION_FILE, remember, rewind_explorer
+from rlagent.run.folder import LATEST_CHECKPOINT
+from rlagent.trinity.rewind import remember, rewind_explorer
 
 
 def _checkpoint(folder, step):
-    (folder / ITERATION_FILE).write_text(str(step))
+    (folder / LATEST_CHECKPOINT).write_text(str(step))
 
 
 def _state(step):
@@ -41,7 +42,7 @@ def test_without_a_checkpoint_both_start_from_the_beginning(tmp_path):
 
 
 def test_a_damaged_note_of_the_newest_checkpoint_is_an_error_with_the_remedy(tmp_path):
-    (tmp_path / ITERATION_FILE).write_text("")
+    (tmp_path / LATEST_CHECKPOINT).write_text("")
     with pytest.raises(RuntimeError, match=r"holds no step number.*run\.fresh=true"):
         rewind_explorer(tmp_path, "explorer")
 

@@ -185,9 +185,7 @@ def space_of(command: Command, base: Draft) -> Space:
     Raises:
         ConfigError: With everything that is wrong with it.
     """
-    typed = {grid.key_of(text) for text in command.overrides}
-    params = base.sweeper.get("params") or {}
-    brought = [f"{key}={value}" for key, value in params.items() if grid.key_of(key) not in typed]
+    brought = grid.brought(base, command.overrides)
     return parse_space([*command.overrides, *brought], command.config_dirs)
 
 

@@ -24,3 +24,10 @@ async def returns_text(task, model):
 async def never_calls_the_model(task, model):
     """Earns a reward that nothing can be learnt from."""
     return 1.0
+
+
+async def fails_for_some(task, model, number):
+    """Answers, except in the trials numbered 4 and 9, which a sweep tells by an argument."""
+    if number in (4, 9):
+        raise ValueError(f"trial {number} is made to fail")
+    return await react_agent(task, model)

@@ -1,0 +1,24 @@
+"""What is known of Trinity's algorithms without importing it: kinds, and which do not run here."""
+
+GROUPED = ("grpo", "multi_step_grpo", "dapo", "rloo", "cispo", "gspo", "sapo", "rec", "gigpo")
+"""Algorithms that compare the rollouts of one task with each other."""
+
+UNSUPPORTED = {
+    "sft": "learns from given answers, not from rollouts",
+    "cpt": "learns from given text, not from rollouts",
+    "dpo": "learns from pairs of given answers, not from rollouts",
+    "mix": "mixes rollouts with given answers",
+    "mix_chord": "mixes rollouts with given answers",
+    "on_policy_distill": "needs a teacher model inside the workflow",
+    "jsd": "needs a teacher model inside the workflow",
+    "ppo": "needs a critic model",
+}
+"""Algorithms of Trinity that do not learn from rollouts of a workflow alone, and why."""
+
+AGGREGATIONS = (
+    "token-mean",
+    "seq-mean-token-sum",
+    "seq-mean-token-mean",
+    "seq-mean-token-sum-norm",
+)
+"""How a loss over tokens becomes one number."""

@@ -1,0 +1,112 @@
+"""Jobs of a Hydra sweeper that is not ours (Ax, Nevergrad, ...): one batch becomes one grid.
+
+Such a sweeper asks for a batch and waits for all of it; our own searches drive the pool themselves.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
+from omegaconf import DictConfig, OmegaConf
+
+from rlagent.config.command import Command, parse_command, print_problems
+from rlagent.config.errors import ConfigError
+from rlagent.config.machine import detect
+from rlagent.sweep import grid
+from rlagent.sweep.store import FINISHED, TrialRow
+
+
+class TrialFailedError(RuntimeError):
+    """A trial did not finish; the message is its cause."""
+
+
+def launch(
+    config: DictConfig, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+) -> list[JobReturn]:
+    """Run one batch of jobs and return their objectives, in order.
+
+    Args:
+        config: As Hydra composed it, with its own node.
+        job_overrides: All overrides of each job.
+        initial_job_idx: Jobs of earlier batches.
+
+    Raises:
+        SystemExit: With 2 when a job is wrongly configured, 130 when interrupted.
+    """
+    # Hydra composes for one application at a time, and ours composes each trial.
+    theirs = get_gh_backup()
+    GlobalHydra.instance().clear()
+    try:
+        return _launch(config, job_overrides, initial_job_idx)
+    finally:
+        restore_gh_from_backup(theirs)
+
+
+def sweep(config: DictConfig) -> int:
+    """Run the sweep that Hydra was asked for as `python -m rlagent.train -m` does.
+
+    Args:
+        config: As Hydra composed it, with its own node.
+
+    Returns:
+        The exit status; 2 when anything is wrongly configured.
+    """
+    from rlagent.sweep.main import run
+
+    theirs = get_gh_backup()
+    GlobalHydra.instance().clear()
+    try:
+        return run(_command(config))
+    except ConfigError as error:
+        return print_problems(error.problems)
+    finally:
+        restore_gh_from_backup(theirs)
+
+
+def _launch(
+    config: DictConfig, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+) -> list[JobReturn]:
+    from rlagent.sweep.main import Setup, folder_of, run_source
+    from rlagent.sweep.pool import EXIT_INTERRUPTED
+
+    typed = set(config.hydra.overrides.task)
+    command = _command(config)
+    choices = [
+        grid.Choice(list(line), [text for text in line if text not in typed])
+        for line in job_overrides
+    ]
+    try:
+        machine = detect()
+        planned = grid.plan_choices(command, machine, choices, first=initial_job_idx)
+        shared = command.draft(multirun=True).config
+        sweeper = str(config.hydra.sweeper.get("_target_", "hydra")).rsplit(".", 1)[-1]
+        setup = Setup(command, shared, machine, sweeper, planned.parameters)
+        source = grid.GridSource(planned.trials)
+        code = run_source(setup, source, planned.trials, planned.notes)
+    except ConfigError as error:
+        raise SystemExit(print_problems(error.problems)) from error
+    if code == EXIT_INTERRUPTED:
+        raise SystemExit(code)
+    rows = {row.trial_id: row for row in folder_of(setup).read().trials}
+    return [
+        _returned(line, rows[name]) for line, name in zip(job_overrides, planned.ids, strict=True)
+    ]
+
+
+def _returned(line: Sequence[str], row: TrialRow) -> JobReturn:
+    if row.state == FINISHED:
+        return JobReturn(list(line), status=JobStatus.COMPLETED, _return_value=row.objective)
+    error = TrialFailedError(f"{row.failure or row.state}: {row.cause}")
+    return JobReturn(list(line), status=JobStatus.FAILED, _return_value=error)
+
+
+def _command(config: DictConfig) -> Command:
+    """The command as it was typed, flags included."""
+    words = ["-m", *config.hydra.overrides.task]
+    for source in OmegaConf.to_container(config.hydra.runtime.config_sources) or []:
+        data: Any = source
+        if data["provider"] == "command-line":
+            words += ["--config-dir", data["path"]]
+    return parse_command(words)

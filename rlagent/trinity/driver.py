@@ -1,0 +1,301 @@
+"""One attempt at a run, from its first status to its report.
+
+Feeds run folder, screen and mirror around the attempt on Ray, which is in session.py; whether
+there is anything to do is decided in launch.py.
+"""
+
+import contextlib
+import logging
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlagent.config.compose import to_yaml
+from rlagent.config.errors import ConfigError
+from rlagent.config.resolve import Resolved
+from rlagent.layout.fit import parameters
+from rlagent.run.display import Display
+from rlagent.run.folder import RunFolder, write_atomically
+from rlagent.run.mirror import Mirror
+from rlagent.run.stats import success_fields
+from rlagent.run.summary import LOGICAL
+from rlagent.trinity import rewind
+from rlagent.trinity.endings import (
+    EXIT_CONFIG,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    OutOfStepError,
+    RunError,
+    Stopped,
+    one_line,
+)
+from rlagent.trinity.record import read_record
+from rlagent.trinity.signals import Signals
+from rlagent.trinity.watch import Watch, start_mirror
+
+if TYPE_CHECKING:
+    from rlagent.trinity.session import Session
+
+RESERVE_BYTES = 256 << 10
+"""Kept back in the run folder, so that status and metrics can be written when the disk is full."""
+
+
+class Driver:
+    """One attempt, with everything that it writes and shows."""
+
+    def __init__(
+        self,
+        resolved: Resolved,
+        folder: RunFolder,
+        display: Display,
+        workflow_func: Callable[..., Any] | None,
+        judge_func: Callable[..., Any] | None,
+        command: Callable[[dict[str, object]], str] | None,
+    ) -> None:
+        self.resolved = resolved
+        self.config = resolved.config
+        self.folder = folder
+        self.display = display
+        self.workflow_func = workflow_func
+        self.judge_func = judge_func
+        self.command = command
+        self.total_steps = int(self.config.algorithm.total_steps)
+        self.attempt = folder.new_attempt()
+        self.signals = Signals()
+        self.watch = Watch(folder, self.attempt, display, self.signals)
+        self._reserve = folder.path / ".reserve"
+        self.first_step = 0
+        # The same once the actors agree on it; None: what earlier attempts did still counts.
+        self.resumed_from: int | None = None
+
+    def run(self) -> None:
+        """Run the attempt and write down how it ended."""
+        log = _driver_log(self.attempt.driver_log)
+        try:
+            # Also while the last words are written: the first Ctrl+C then changes nothing.
+            with self.signals:
+                self._first_status()
+                self._conclude(*self._guarded())
+        finally:
+            logging.getLogger().removeHandler(log)
+            log.close()
+
+    def _conclude(self, state: str, exit_code: int, cause: str) -> None:
+        """Write status, report and mirror, and say how it ended."""
+        # On a full disk this is the room for the last words.
+        self._reserve.unlink(missing_ok=True)
+        success = success_fields(self.folder.read_metrics("explorer"))
+        status = self.folder.write_status(
+            state=state, exit_code=exit_code, cause=cause, pid=None, **success
+        )
+        self._write_report()
+        # A dashboard also shows the run that failed before its first step.
+        where = (self.watch.mirror or self._start_mirror()).finish(status)
+        self.display.finish(status, self.folder, self._next_command(state), where)
+
+    def _guarded(self) -> tuple[str, int, str]:
+        """Run, and turn every way to end into state, exit code and cause."""
+        try:
+            self._attempt()
+        except Stopped as stopped:
+            lost = f"; {stopped}" if str(stopped) else ""
+            if self.signals.interrupted:
+                return "interrupted", EXIT_INTERRUPTED, f"interrupted (Ctrl+C){lost}"
+            return "stopped", EXIT_FAILED, f"stopped on request{lost}"
+        except KeyboardInterrupt:
+            cause = "interrupted twice; the step under way was not saved"
+            return "interrupted", EXIT_INTERRUPTED, cause
+        except ConfigError as error:
+            logging.getLogger("rlagent").error(traceback.format_exc())
+            return "failed", EXIT_CONFIG, "; ".join(str(problem) for problem in error.problems)
+        except RunError as error:
+            logging.getLogger("rlagent").error(traceback.format_exc())
+            return "failed", EXIT_FAILED, str(error)
+        # Whatever else goes wrong in the driver ends the run too, with its cause in status.json.
+        except Exception as error:
+            logging.getLogger("rlagent").error(traceback.format_exc())
+            return "failed", EXIT_FAILED, f"driver: {one_line(error)}"
+        return "finished", EXIT_OK, ""
+
+    def _first_status(self) -> dict[str, Any]:
+        self.folder.point_latest()
+        self._reserve.write_bytes(bytes(RESERVE_BYTES))
+        write_atomically(self.folder.config_yaml, to_yaml(self.config))
+        resolved = self.resolved
+        return self.folder.write_status(
+            state="starting",
+            exit_code=None,
+            cause="",
+            steps_asked=self.total_steps,
+            attempt=self.attempt.number,
+            trial_id=resolved.trial_id,
+            pid=os.getpid(),
+            started=self.watch.started,
+            experiment=self.config.run.name,
+            model=self.config.model.name,
+            dataset=self.config.dataset.name,
+            layout=str(resolved.layout),
+            stamp=LOGICAL if self.config.hardware.logical_gpus else None,
+            versions=(read_record(self.folder) or {}).get("versions"),
+        )
+
+    def _attempt(self) -> None:
+        from rlagent.trinity import build, translate
+        from rlagent.trinity.data import prepare_data
+
+        choices = [*self.resolved.choices, *self.resolved.warnings]
+        prepare_data(self.config.dataset, self.folder.path)
+        tree = translate.to_trinity(self.resolved, self.folder.path, self.attempt.number)
+        build.save_yaml(tree, self.folder.trinity_yaml)
+        checkpoints = self.folder.checkpoints
+        self.first_step = rewind.rewind_explorer(checkpoints, "explorer")
+        if self.first_step:
+            choices.append(f"resuming from the checkpoint of step {self.first_step}")
+        self.display.start(choices, self.total_steps, self.first_step)
+        if self.first_step >= self.total_steps:
+            self.display.message(f"all {self.total_steps} steps are trained already")
+        self.display.phase("starting Ray")
+        with self._ray(tree["ray_namespace"]):
+            config = self._build(tree)
+            build.attach_workflow(
+                config,
+                translate.workflow_args(self.config, self.folder.path, self.attempt.number),
+                self.workflow_func,
+                self.judge_func,
+            )
+            self._drive(config)
+
+    def _build(self, tree: dict[str, Any]) -> Any:
+        """Trinity's Config; what its validators print goes to the log."""
+        from rlagent.trinity import build
+
+        with (
+            self.attempt.driver_log.open("a", encoding="utf-8") as log,
+            contextlib.redirect_stdout(log),
+        ):
+            return build.build(tree)
+
+    def _drive(self, config: Any) -> None:
+        session = self._session(config)
+        try:
+            try:
+                started_at = session.start()
+            except OutOfStepError as error:
+                # The newest checkpoint is damaged, and the trainer fell back to an older one.
+                session.close()
+                rewind.rewind_explorer(
+                    config.checkpoint_job_dir, config.explorer.name, error.trainer_step
+                )
+                session = self._session(config)
+                started_at = session.start()
+            ready = {"time/startup": time.time() - self.watch.started}
+            self.folder.append_metrics("driver", started_at, ready, attempt=self.attempt.number)
+            self.resumed_from = started_at
+            if started_at != self.first_step:
+                self.display.message(f"resuming from the checkpoint of step {started_at}")
+                self.first_step = started_at
+            self.folder.write_status(state="running", steps_trained=started_at)
+            # Not before: its process would take a core from those that start up.
+            self.watch.mirror = self._start_mirror()
+            evaluates = bool(config.buffer.explorer_input.eval_tasksets)
+            if evaluates and started_at == 0:
+                session.evaluate(0)
+            trained = session.train() if started_at < self.total_steps else started_at
+            self.watch.tick()
+            if trained < self.total_steps:
+                raise RunError(
+                    f"{trained} of the {self.total_steps} asked steps were trained; "
+                    "the tasks ended before"
+                )
+            self.folder.write_status(steps_trained=trained)
+            if evaluates:
+                session.evaluate(trained)
+        finally:
+            session.close()
+            # A step may have ended while a stop waited for it.
+            self.watch.look()
+
+    def _session(self, config: Any) -> "Session":
+        from rlagent.trinity.session import Session, stop_grace
+
+        size = parameters(self.config.model.shape)
+        return Session(
+            config,
+            int(self.config.hardware.runners),
+            on_tick=self.watch.tick,
+            on_phase=self.display.phase,
+            grace=lambda: stop_grace(self.watch.longest_step, size),
+            stall_timeout=self.config.run.stall_timeout,
+        )
+
+    @contextlib.contextmanager
+    def _ray(self, namespace: str) -> Iterator[None]:
+        import ray
+
+        from rlagent.trinity import ray_cluster
+
+        threads = str(self.config.hardware.threads)
+        # Ray's processes start while this one imports torch and Trinity.
+        importing = threading.Thread(target=_import_session, daemon=True)
+        importing.start()
+        cluster = ray_cluster.connect(
+            self.config.hardware,
+            namespace=namespace,
+            env={
+                "RLAGENT_THREADS": threads,
+                "PYTHONPATH": ray_cluster.python_path(),
+                "TRINITY_LOG_DIR": str(self.attempt.logs),
+                **ray_cluster.colocated_env(self.resolved.layout, self.config.hardware.engine),
+            },
+            gpus=ray_cluster.gpus_to_offer(self.resolved.layout, self.config.hardware.engine),
+            cpus=max(4, self.resolved.machine.cores),
+        )
+        # transformers' lazy imports do not bear two threads.
+        importing.join()
+        # ray.init puts a handler of its own in the place of ours.
+        self.signals.install()
+        self.display.message(cluster.words())
+        try:
+            yield
+        finally:
+            if not cluster.found:
+                ray.shutdown()
+
+    def _start_mirror(self) -> Mirror:
+        return start_mirror(self.resolved, self.folder, self.display, self.resumed_from)
+
+    def _write_report(self) -> None:
+        """Write report and picture; that this fails must not fail a finished training."""
+        from rlagent.report import write_report
+
+        try:
+            write_report(self.folder)
+        except Exception as error:
+            line = f"the report could not be written: {type(error).__name__}: {error}"
+            self.display.message(line)
+            with self.attempt.driver_log.open("a", encoding="utf-8") as log:
+                log.write(traceback.format_exc())
+
+    def _next_command(self, state: str) -> str | None:
+        if self.command is None:
+            return None
+        if state != "finished":
+            return self.command({})
+        return self.command({"algorithm.total_steps": self.total_steps * 2})
+
+
+def _import_session() -> None:
+    import rlagent.trinity.session  # noqa: F401
+
+
+def _driver_log(path: Path) -> logging.Handler:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+    return handler

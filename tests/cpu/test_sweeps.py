@@ -1,0 +1,169 @@
+"""Sweeps of real trials: side by side, failing, interrupted, killed, continued; none is lost."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from rlagent.run.process import start_ticks
+from rlagent.sweep.store import Sweep, SweepFolder
+from tests.cpu.runs import REPOSITORY, command, environment, ray_processes
+from tests.cpu.wandb_reader import OfflineRun
+
+SHORT = ("algorithm.total_steps=1", "dataset.eval_tasks=4", "algorithm.batch_size=2")
+
+MEASURED = {"explorer/step", "eval/success"}
+
+
+def start(directory: Path, *overrides: str) -> subprocess.Popen:
+    """Start a sweep, in a session of its own as a shell would."""
+    line = command(directory, "-m", *SHORT, *overrides)
+    return subprocess.Popen(
+        line,
+        cwd=REPOSITORY,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def sweep_in(directory: Path) -> tuple[SweepFolder, Sweep]:
+    """The one sweep below a directory."""
+    (path,) = (directory / "outputs").glob("sweep-*")
+    folder = SweepFolder(path)
+    return folder, folder.read()
+
+
+def states(sweep: Sweep) -> list[str]:
+    return [row.state for row in sweep.trials]
+
+
+def wait_for(condition) -> None:
+    """Wait for what other processes do; the limit of the test ends it otherwise."""
+    while not condition():
+        time.sleep(0.1)
+
+
+def rows(directory: Path, state: str) -> int:
+    """How many trials are in a state; 0 before there is a sweep."""
+    if not list((directory / "outputs").glob("sweep-*/sweep.json")):
+        return 0
+    return states(sweep_in(directory)[1]).count(state)
+
+
+def test_two_trials_train_at_the_same_time_and_are_ranked(tmp_path) -> None:
+    process = start(tmp_path, "monitor=local", "seed=1,2", "sweep.max_parallel=2")
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    folder, sweep = sweep_in(tmp_path)
+    assert states(sweep) == ["finished", "finished"]
+    one, two = sweep.trials
+    assert one.started < two.ended
+    assert two.started < one.ended
+    for row in sweep.trials:
+        run = folder.run_folder(row)
+        assert run.read_status()["steps_trained"] == 1
+        assert row.objective == run.read_metrics("explorer")[-1]["metrics"]["eval/success"]
+    assert f"best trial: {folder.run_folder(sweep.best()).path}" in output
+    assert not ray_processes()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_twelve_trials_of_which_two_fail_survive_kill_9_of_the_launcher(tmp_path) -> None:
+    overrides = (
+        "workflow.function=faulty_agents:fails_for_some",
+        "workflow.args.number=range(1,13)",
+        "sweep.max_parallel=2",
+        "monitor=wandb",
+        "monitor.mode=offline",
+    )
+    process = start(tmp_path, *overrides)
+    wait_for(lambda: rows(tmp_path, "finished") >= 4 and rows(tmp_path, "running") == 2)
+    folder, before = sweep_in(tmp_path)
+    running = [folder.run_folder(row) for row in before.trials if row.state == "running"]
+    pids = [status["pid"] for run in running if (status := run.read_status()).get("pid")]
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    wait_for(lambda: all(start_ticks(pid) is None for pid in pids) and not ray_processes())
+
+    process = start(tmp_path, *overrides)
+    output, _ = process.communicate()
+    assert process.returncode == 1, output
+    _, after = sweep_in(tmp_path)
+    failed = [row for row in after.trials if row.state == "failed"]
+    assert [row.params["workflow.args.number"] for row in failed] == [4, 9]
+    assert {row.failure for row in failed} == {"workflow error"}
+    assert states(after).count("finished") == 10
+    # What was finished before was not run again.
+    done = {row.trial_id for row in before.trials if row.state == "finished"}
+    assert all(row.tries == 1 for row in after.trials if row.trial_id in done)
+    assert "failed, workflow error: 2" in output
+    assert not ray_processes()
+    for row in after.trials:
+        run = folder.run_folder(row)
+        if row.state != "finished":
+            continue
+        (directory,) = run.wandb_dir.glob("offline-run-*")
+        recorded = OfflineRun(directory)
+        assert recorded.run.run_group == folder.name
+        assert recorded.run.display_name == " ".join(row.overrides)
+        assert recorded.summary["objective"] == row.objective
+        assert recorded.summary["status"] == "finished"
+        sent = {
+            r["explorer/step"]: r["eval/success"] for r in recorded.history if set(r) >= MEASURED
+        }
+        kept = run.read_metrics("explorer")
+        assert sent == {
+            r["step"]: r["metrics"]["eval/success"] for r in kept if "eval/success" in r["metrics"]
+        }
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_all_trials_and_the_same_command_goes_on(tmp_path) -> None:
+    overrides = ("monitor=local", "seed=1,2", "sweep.max_parallel=2", "algorithm.total_steps=3")
+    process = start(tmp_path, *overrides)
+    outputs = tmp_path / "outputs"
+    wait_for(lambda: len(list(outputs.glob("gsm8k*/metrics.jsonl"))) == 2)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate()
+    assert process.returncode == 130, output
+    folder, sweep = sweep_in(tmp_path)
+    assert sweep.state == "interrupted"
+    assert set(states(sweep)) <= {"interrupted", "finished"}
+    assert not ray_processes()
+    process = start(tmp_path, *overrides)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert states(sweep_in(tmp_path)[1]) == ["finished", "finished"]
+    attempts = [folder.run_folder(row).read_status()["attempt"] for row in sweep.trials]
+    assert attempts == [2, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_layouts_are_compared_on_eight_logical_gpus(tmp_path) -> None:
+    process = start(
+        tmp_path,
+        "monitor=local",
+        "hardware.logical_gpus=8",
+        "+sweep=layouts",
+        "algorithm.batch_size=4",
+        "algorithm.total_steps=2",
+        "sweep.max_trials=2",
+    )
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    folder, sweep = sweep_in(tmp_path)
+    assert states(sweep) == ["finished", "finished"]
+    assert "logical GPUs: timings say nothing about GPUs" in output
+    for row in sweep.trials:
+        run = folder.run_folder(row)
+        assert row.layout == row.params["hardware.layout"]
+        assert row.objective > 0
+        assert "timings say nothing about GPUs" in run.report_html.read_text()

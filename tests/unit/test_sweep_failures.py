@@ -1,0 +1,65 @@
+"""Which class a failed trial belongs to, from what it left behind."""
+
+import pytest
+
+from rlagent.sweep.failures import CLASSES, Ending, classify, ending, is_retried
+
+LOST = "trainer: its process died (killed, crashed or out of memory): RayActorError: ..."
+ROLLOUTS = "explorer: all 16 rollouts of step 2 failed: "
+
+
+@pytest.mark.parametrize(
+    ("cause", "exit_code", "tail", "failure"),
+    [
+        (
+            "trainer: OutOfMemoryError: CUDA out of memory. Tried to allocate",
+            1,
+            "",
+            "out of memory",
+        ),
+        ("driver: MemoryError", 1, "", "out of memory"),
+        (LOST, 1, "", "lost actor"),
+        (LOST, 1, "ray.exceptions.OutOfMemoryError: Task was killed due to", "out of memory"),
+        (f"{ROLLOUTS}KeyError: 'question'", 1, "", "workflow error"),
+        (f"{ROLLOUTS}MemoryError: no room for the table", 1, "", "out of memory"),
+        (f"{ROLLOUTS}TimeoutError: the rollout took longer than 600 s", 1, "", "timeout"),
+        ("explorer: GetTimeoutError: Get timed out", 1, "", "timeout"),
+        ("nothing has happened for run.stall_timeout=60 s while waiting", 1, "", "stalled"),
+        ("driver: OSError: [Errno 28] No space left on device", 1, "", "disk full"),
+        ("dataset.path=x: there is no such file", 2, "", "configuration"),
+        ("its process was killed by SIGKILL", -9, "", "killed"),
+        ("its process was killed by SIGKILL", -9, "node ran low on memory", "out of memory"),
+        ("something new", 1, "", "unknown"),
+    ],
+)
+def test_causes_have_classes(cause: str, exit_code: int, tail: str, failure: str) -> None:
+    assert classify(cause, exit_code, tail) == failure
+    assert failure in CLASSES
+
+
+def test_a_wrong_configuration_is_not_tried_again_everything_else_is() -> None:
+    assert [name for name in CLASSES if not is_retried(name)] == ["configuration"]
+    assert not is_retried(None)
+
+
+def test_status_says_how_a_try_ended() -> None:
+    assert ending({"state": "finished"}, 0, "") == Ending("finished", 0)
+    stopped = ending({"state": "stopped", "cause": "stopped on request"}, 1, "")
+    assert stopped == Ending("stopped", 1, "stopped on request")
+    assert ending({"state": "interrupted", "cause": "x"}, 130, "").state == "interrupted"
+    failed = ending({"state": "failed", "cause": f"{ROLLOUTS}KeyError: 'a'"}, 1, "")
+    assert (failed.state, failed.failure) == ("failed", "workflow error")
+
+
+def test_a_try_without_a_status_of_its_own_is_judged_by_its_process() -> None:
+    # Done before it began.
+    assert ending({}, 0, "done on 2026-11-25").state == "finished"
+    wrong = ending({}, 2, "algorithm.lr=0: must be above 0\n")
+    assert (wrong.cause, wrong.failure) == ("algorithm.lr=0: must be above 0", "configuration")
+    killed = ending({"state": "running"}, -9, "step 3/10")
+    assert killed.cause == "its process was killed by SIGKILL"
+    assert ending({}, 1, "").cause == "its process ended with exit status 1 and no word"
+
+
+def test_a_process_that_says_it_succeeded_while_its_status_does_not_has_failed() -> None:
+    assert ending({"state": "running"}, 0, "").state == "failed"

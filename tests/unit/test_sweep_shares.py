@@ -1,0 +1,80 @@
+"""Sharing a machine's GPUs, cores and memory among trials."""
+
+from rlagent.config.machine import GPU, Machine
+from rlagent.config.resolve import resolve
+from rlagent.sweep.shares import CPU_GIB, Ledger, Resources, Share, gpu_ids, need_of, never
+from rlagent.sweep.source import Need
+from tests.configured import configured
+
+EIGHT = Resources(tuple("01234567"), 64, 512.0)
+
+
+def test_gpus_are_given_to_one_trial_at_a_time_and_come_back() -> None:
+    ledger = Ledger(EIGHT)
+    assert ledger.take("a", Need(gpus=4)).gpus == ("0", "1", "2", "3")
+    assert ledger.take("b", Need(gpus=3)).gpus == ("4", "5", "6")
+    assert ledger.take("c", Need(gpus=2)) is None
+    assert ledger.waits_for(Need(gpus=2)) == "2 GPUs (1 free)"
+    ledger.give_back("a")
+    assert ledger.take("c", Need(gpus=2)).gpus == ("0", "1")
+    assert ledger.free_gpus == ("2", "3", "7")
+
+
+def test_as_many_cpu_trials_run_as_cores_and_memory_hold() -> None:
+    ledger = Ledger(Resources((), 8, 10.0))
+    need = Need(cores=2, memory_gib=4.0)
+    assert ledger.take("a", need) == Share((), 2)
+    assert ledger.take("b", need) == Share((), 2)
+    assert ledger.waits_for(need) == "4.0 GiB of memory (1.0 free)"
+    assert ledger.waits_for(Need(cores=6, memory_gib=0.5)) == "6 CPU cores (4 free)"
+
+
+def test_one_trial_runs_even_where_cores_are_few() -> None:
+    ledger = Ledger(Resources((), 1, 10.0))
+    assert ledger.take("a", Need(cores=2, memory_gib=4.0)) == Share((), 1)
+    assert ledger.take("b", Need(cores=2, memory_gib=4.0)) is None
+
+
+def test_max_parallel_shares_the_cores_but_never_memory_or_gpus() -> None:
+    ledger = Ledger(Resources((), 2, 10.0, most=3))
+    need = Need(cores=2, memory_gib=4.0)
+    assert ledger.take("a", need) == Share((), 1)
+    assert ledger.take("b", need) == Share((), 1)
+    assert ledger.take("c", need) is None
+    assert ledger.take("c", Need(cores=2, memory_gib=0.5)) == Share((), 1)
+    assert ledger.waits_for(need) == "one of 3 trials to end (sweep.max_parallel)"
+
+
+def test_what_can_never_fit_is_told_from_what_has_to_wait() -> None:
+    assert never(Need(gpus=8), EIGHT) is None
+    assert never(Need(gpus=9), EIGHT) == "needs 9 GPUs, there are 8"
+    assert never(Need(gpus=1), Resources((), 2, 8.0)) == "needs 1 GPU, there are 0"
+    assert "GiB" in str(never(Need(memory_gib=600.0), EIGHT))
+    assert never(Need(cores=500), EIGHT) is None
+
+
+def test_gpus_are_named_as_the_launcher_sees_them() -> None:
+    assert gpu_ids(3, None) == ("0", "1", "2")
+    assert gpu_ids(2, "6,7") == ("6", "7")
+    assert gpu_ids(1, "GPU-1234") == ("GPU-1234",)
+    assert gpu_ids(0, "") == ()
+
+
+def needs(machine: Machine, *words: str) -> Need:
+    resolved = resolve(configured(*words), machine)
+    return need_of(resolved.config, resolved.layout)
+
+
+def test_a_trial_needs_what_its_layout_says() -> None:
+    h100s = Machine((GPU("H100", 80.0),) * 8, 64, 512.0)
+    qwen = "model=qwen3_0_6b"
+    assert needs(h100s, qwen, "hardware.layout=2x1+2").gpus == 4
+    assert needs(h100s, qwen, "hardware.layout=1x1*1").gpus == 1
+    assert needs(h100s, qwen).gpus == 8
+    assert needs(h100s, qwen, "hardware=2x8gpu").nodes == 2
+    cpu = Machine((), 8, 64.0)
+    assert needs(cpu, "hardware=cpu") == Need(0, 2, CPU_GIB)
+    assert needs(cpu, "hardware=cpu", "sweep.memory_gib=2").memory_gib == 2.0
+    logical = needs(cpu, "hardware=cpu", "hardware.logical_gpus=4", "hardware.layout=2x1+2")
+    assert logical.gpus == 4
+    assert logical.memory_gib > CPU_GIB

@@ -1,0 +1,114 @@
+"""What a sweep shows and says."""
+
+import io
+import time
+
+from rlagent.sweep.display import cells, make_display, started_words, table
+from rlagent.sweep.metric import value_of
+from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
+from rlagent.sweep.words import closing_words, failure_lines, ranked
+
+
+def row(number: int, state: str = "finished", **fields) -> TrialRow:
+    return TrialRow(
+        number,
+        [f"seed={number}"],
+        {"seed": number},
+        f"t{number}",
+        f"../run-t{number}",
+        state,
+        **fields,
+    )
+
+
+SWEEP = Sweep(
+    "sweep-x-1",
+    "1",
+    ["-m", "+experiment=x", "seed=1,2,3,4,5"],
+    state="failed",
+    trials=[
+        row(1, objective=0.5),
+        row(2, objective=0.75),
+        row(3, "failed", failure="out of memory", cause="no room", exit_code=1),
+        row(4, "failed", failure="timeout", cause="too slow", exit_code=1),
+        row(5, "pruned", objective=0.9),
+    ],
+)
+
+
+def test_the_end_names_the_best_the_failures_and_how_to_go_on(tmp_path) -> None:
+    text = "\n".join(closing_words(SWEEP, SweepFolder(tmp_path / "s"), ["+experiment=x"]))
+    assert "sweep-x-1 failed: 2 finished, 2 failed, 1 pruned" in text
+    assert "1. 0.75     seed=2" in text
+    assert "3. 0.9      seed=5 (pruned)" in text
+    assert "-m rlagent.train +experiment=x seed=2\n" in text
+    assert "failed, out of memory: 1\n  trial 4 (seed=3): no room" in text
+    assert text.endswith("-m rlagent.train -m +experiment=x seed=1,2,3,4,5")
+
+
+def test_pruned_trials_stand_below_finished_ones_and_minimizing_turns_the_order() -> None:
+    assert [one.number for one in ranked(SWEEP)] == [2, 1, 5]
+    lowest = Sweep("s", "1", [], direction="minimize", trials=SWEEP.trials)
+    assert [one.number for one in ranked(lowest)] == [1, 2, 5]
+
+
+def test_failures_come_by_class_with_their_causes() -> None:
+    assert failure_lines(SWEEP)[2] == "failed, timeout: 1"
+    assert failure_lines(Sweep("s", "1", [])) == []
+
+
+def test_a_metric_that_nothing_measured_is_said(tmp_path) -> None:
+    sweep = Sweep("s", "1", [], metric="eval/acc", state="finished", trials=[row(1)])
+    text = "\n".join(closing_words(sweep, SweepFolder(tmp_path / "s")))
+    assert "eval/acc was not measured by any trial; measured were nothing" in text
+
+
+def test_the_last_step_counts_and_of_durations_the_median() -> None:
+    rows = [
+        {"role": "explorer", "step": step, "metrics": {"eval/success": value, "time/step": value}}
+        for step, value in ((3, 9.0), (1, 1.0), (2, 2.0))
+    ]
+    assert value_of(rows, "eval/success") == 9.0
+    assert value_of(rows, "time/step") == 2.0
+    assert value_of(rows, "eval/reward") is None
+    nan = [{"role": "explorer", "step": 1, "metrics": {"eval/success": float("nan")}}]
+    assert value_of(nan, "eval/success") is None
+
+
+def test_the_table_shows_what_waits_runs_and_failed() -> None:
+    from rich.console import Console
+
+    waiting = row(7, "waiting", waits_for="2 GPUs (1 free)")
+    running = row(8, "running", gpus=[0, 3])
+    sweep = Sweep("sweep-x", "1", [], trials=[*SWEEP.trials, waiting, running])
+    console = Console(file=io.StringIO(), width=140)
+    console.print(table(sweep, {}, time.time()))
+    text = console.file.getvalue()
+    assert "sweep-x: 5 of 7 trials ended, 2 failed" in text
+    assert "waits for 2 GPUs (1 free)" in text
+    assert "failed: out of memory" in text
+    assert cells(running, None, 0.0)[-1] == "0,3"
+    assert started_words(running, resumed=True) == "trial 9 (seed=8) resumes on GPUs 0, 3"
+
+
+def test_a_sweep_longer_than_the_screen_shows_what_matters() -> None:
+    from rich.console import Console
+
+    rows = [row(n) for n in range(100)] + [
+        row(100, "running"),
+        row(101, "failed", failure="killed"),
+    ]
+    console = Console(file=io.StringIO(), width=120)
+    console.print(table(Sweep("s", "1", [], trials=rows), {}, 0.0))
+    text = console.file.getvalue()
+    assert "seed=100" in text
+    assert "seed=101" in text
+    assert "and 62 more" in text
+
+
+def test_without_a_terminal_lines_are_plain_and_none_is_silent() -> None:
+    text = io.StringIO()
+    make_display("none", text).message("nothing")
+    assert text.getvalue() == ""
+    make_display("auto", text).ended(SWEEP.trials[2])
+    assert text.getvalue() == "trial 4 (seed=3) failed: out of memory: no room\n"
