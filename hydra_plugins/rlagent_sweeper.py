@@ -8,7 +8,7 @@ from typing import Any, Dict
 from hydra.core.config_store import ConfigStore
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 @dataclass
@@ -21,8 +21,15 @@ class RlagentSweeperConf:
     params: Dict[str, Any] = field(default_factory=dict)
 
 
+def _node() -> DictConfig:
+    node = OmegaConf.structured(RlagentSweeperConf)
+    # Its keys are not ours to name.
+    OmegaConf.set_struct(node.params, False)
+    return node
+
+
 ConfigStore.instance().store(
-    group="hydra/sweeper", name="rlagent", node=RlagentSweeperConf, provider="rlagent"
+    group="hydra/sweeper", name="rlagent", node=_node(), provider="rlagent"
 )
 
 

@@ -55,9 +55,20 @@ def make_trial(
 
 
 def check_corners(
-    command: Command, machine: Machine, space: Space, plan_only: bool = False
+    command: Command,
+    machine: Machine,
+    space: Space,
+    settings: SweepConfig,
+    plan_only: bool = False,
 ) -> list[Trial]:
     """Return the corners of the space as trials, of which none is meant to run.
+
+    Args:
+        command: The sweep's command.
+        machine: What there is.
+        space: What differs.
+        settings: The sweep's.
+        plan_only: Do not ask whether this machine has the GPUs.
 
     Raises:
         ConfigError: With every mistake of every corner and of the search itself.
@@ -72,8 +83,8 @@ def check_corners(
                 where = mistakes.setdefault(str(problem), (problem, []))[1]
                 where.append(" ".join(space.overrides(values)))
     problems = [_placed(*entry, len(corners)) for entry in mistakes.values()]
+    problems += search_problems(settings, space)
     if found:
-        problems += search_problems(found[0].resolved.composed.sweep, space)
         problems += measuring_problems([trial.resolved.config for trial in found])
     raise_if_any(problems)
     return found

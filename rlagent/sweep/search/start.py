@@ -32,7 +32,7 @@ def run_search(command: Command, machine: Machine, base: Draft) -> int:
 
     raise_if_any(base.problems)
     space = space_of(command, base)
-    corners = check_corners(command, machine, space)
+    corners = check_corners(command, machine, space, base.config.sweep)
     settings, config = base.config.sweep, corners[0].resolved.config
     setup = Setup(command, base.config, machine, f"optuna-{settings.sampler}", space.names)
 
@@ -58,7 +58,7 @@ def plan_search(command: Command, machine: Machine, base: Draft) -> str:
         ConfigError: With every mistake of the space, its corners and the search.
     """
     space = space_of(command, base)
-    corners = check_corners(command, machine, space, plan_only=True)
+    corners = check_corners(command, machine, space, base.config.sweep, plan_only=True)
     lines = describe(space, base.config.sweep, len(corners))
     for trial in corners:
         layout = trial.resolved.layout
