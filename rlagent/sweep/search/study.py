@@ -152,8 +152,7 @@ class OptunaSource:
 
     def _open(self) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        storage = optuna.storages.RDBStorage(f"sqlite:///{self._folder / DATABASE}")
+        storage = open_storage(self._folder)
         settings, space = self._settings, self._space
         # Values of another metric, length or space would mislead the sampler.
         name = f"{settings.metric} {settings.direction}, {self._steps} steps, {space.fingerprint()}"
@@ -260,6 +259,16 @@ class OptunaSource:
 
     def _complete(self, trial: FrozenTrial) -> bool:
         return set(self._space.names) <= set(trial.params)
+
+
+def open_storage(folder: Path) -> optuna.storages.BaseStorage:
+    """Return the database of a sweep's folder, made at the first time.
+
+    SQLite, since a launcher killed in the middle of a write leaves it whole and unlocked, which
+    Optuna's journal file is not.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    return optuna.storages.RDBStorage(f"sqlite:///{folder / DATABASE}")
 
 
 def _point(trial: FrozenTrial) -> frozenset[tuple[str, float | str]]:
