@@ -46,13 +46,13 @@ class RlagentSweeper(Sweeper):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Take what Hydra composed; each trial composes its own."""
-        self.config = config
+        self.composed = config
 
     def sweep(self, arguments: list[str]) -> Sequence[Any] | None:
         """Run the sweep; ends the process with its exit status unless that is 0."""
         from rlagent.sweep.hydra_jobs import sweep
 
-        code = sweep(self.config)
+        code = sweep(self.composed)
         if code:
             sys.exit(code)
         return None

@@ -3,8 +3,6 @@
 Optuna is imported only when a search really starts.
 """
 
-from collections.abc import Sequence
-
 from rlagent.config.command import Command
 from rlagent.config.compose import Draft
 from rlagent.config.errors import raise_if_any
@@ -66,7 +64,7 @@ def plan_search(command: Command, machine: Machine, base: Draft) -> str:
     return "".join(f"# {line}\n" for line in lines)
 
 
-def describe(space: Space, settings: SweepConfig, corners: int) -> Sequence[str]:
+def describe(space: Space, settings: SweepConfig, corners: int) -> list[str]:
     """Return what is searched, how and by what, one line each."""
     count = settings.n_trials
     if count == AUTO:
