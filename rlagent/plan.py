@@ -64,23 +64,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _plan_trials(command: Command) -> int:
+    from rlagent.sweep.grid import plan
     from rlagent.sweep.search.start import is_search, plan_search
 
     base = command.draft(multirun=True)
-    if not base.problems and is_search(base):
+    raise_if_any(base.problems)
+    if is_search(base):
         sys.stdout.write(plan_search(command, detect(), base))
         return 0
-    from rlagent.sweep.grid import expand
-
-    trials, machine, problems, text = expand(command), detect(), [], ""
-    for number, overrides in enumerate(trials, start=1):
-        text += f"\n# trial {number} of {len(trials)}: {' '.join(overrides)}\n"
-        try:
-            made = command.draft(overrides)
-            text += describe(prepare(made, machine, command.config_dirs, plan_only=True))
-        except ConfigError as error:
-            problems += error.problems
-    raise_if_any(problems)
+    planned = plan(command, detect(), base, plan_only=True)
+    text = "".join(f"# {note}\n" for note in planned.notes)
+    for number, trial in enumerate(planned.trials, start=1):
+        text += f"\n# trial {number} of {len(planned.trials)}: {' '.join(trial.overrides)}\n"
+        text += describe(trial.resolved)
     sys.stdout.write(text.lstrip("\n"))
     return 0
 

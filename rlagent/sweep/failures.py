@@ -42,6 +42,8 @@ _LOST = re.compile(r"its process died|ActorDied|ActorUnavailable|WorkerCrashed|T
 _DISK = re.compile(r"No space left on device|Errno 28|Disk quota exceeded|only \d+ of \d+ bytes")
 _STALL = re.compile(r"run\.stall_timeout")
 _TIMEOUT = re.compile(r"Timeout|timed out", re.IGNORECASE)
+# What decide.py says to a run that cannot be resumed as asked.
+_REFUSED = re.compile(r"this run began with the layout")
 _ROLLOUTS = re.compile(r"all \d+ rollouts of .* failed")
 
 
@@ -89,7 +91,7 @@ def classify(cause: str, exit_code: int, log_tail: str = "") -> str:
         exit_code: Of its process; negative for a signal.
         log_tail: Asked where the cause alone does not tell.
     """
-    if exit_code == EXIT_CONFIG:
+    if exit_code == EXIT_CONFIG or _REFUSED.search(cause):
         return CONFIGURATION
     if _STALL.search(cause):
         return STALLED

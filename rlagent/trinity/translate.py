@@ -169,6 +169,10 @@ def cluster(resolved: Resolved) -> dict[str, Any]:
         return {"node_num": 1, "gpu_per_node": layout.engines * layout.tensor_parallel + 1}
     if layout.colocated:
         return {"node_num": 1, "gpu_per_node": 1}
+    if hardware.nodes == 1 and not resolved.config.workflow.auxiliary_models:
+        # Trinity gives the trainer every GPU that no engine has, also those that the layout
+        # leaves free, for other trials.
+        return {"node_num": 1, "gpu_per_node": layout.total_gpus}
     return {"node_num": hardware.nodes, "gpu_per_node": hardware.gpus}
 
 

@@ -72,9 +72,25 @@ def test_a_trial_needs_what_its_layout_says() -> None:
     assert needs(h100s, qwen, "hardware.layout=1x1*1").gpus == 1
     assert needs(h100s, qwen).gpus == 8
     assert needs(h100s, qwen, "hardware=2x8gpu").nodes == 2
+    auxiliary = "workflow.auxiliary_models=[{name: judge, path: Qwen/Qwen3-8B}]"
+    assert needs(h100s, qwen, "hardware.layout=1x1+1", auxiliary).gpus == 8
     cpu = Machine((), 8, 64.0)
     assert needs(cpu, "hardware=cpu") == Need(0, 2, CPU_GIB)
     assert needs(cpu, "hardware=cpu", "sweep.memory_gib=2").memory_gib == 2.0
     logical = needs(cpu, "hardware=cpu", "hardware.logical_gpus=4", "hardware.layout=2x1+2")
     assert logical.gpus == 4
     assert logical.memory_gib > CPU_GIB
+
+
+def test_trinity_is_told_of_the_gpus_of_the_layout_alone() -> None:
+    from rlagent.trinity.translate import cluster
+
+    h100s = Machine((GPU("H100", 80.0),) * 8, 64, 512.0)
+    resolved = resolve(configured("model=qwen3_0_6b", "hardware.layout=1x1+1"), h100s)
+    assert cluster(resolved) == {"node_num": 1, "gpu_per_node": 2}
+
+
+def test_trials_on_gpus_share_the_cores_as_they_share_the_gpus() -> None:
+    ledger = Ledger(EIGHT)
+    assert ledger.take("a", Need(gpus=2, cores=0)).cores == 16
+    assert ledger.take("b", Need(gpus=4, cores=0)).cores == 32
