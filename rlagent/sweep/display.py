@@ -58,7 +58,7 @@ class PlainLines:
     def __init__(self, stream: TextIO, silent: bool = False) -> None:
         self._stream, self._silent = stream, silent
         self._tenths: dict[str, int] = {}
-        self._waits: dict[str, str] = {}
+        self._waits: set[str] = set()
 
     def message(self, line: str) -> None:
         """Print a line."""
@@ -77,12 +77,13 @@ class PlainLines:
             if progress.step and tenth > self._tenths.get(name, 0):
                 self._tenths[name] = tenth
                 self.message(f"{label(child.row)}: {progress.line(time.time())}")
-        for row in sweep.trials:
-            if row.state == WAITING and row.waits_for != self._waits.get(row.trial_id, ""):
-                # The first is enough: the number that is free changes all the time.
-                if row.waits_for and row.trial_id not in self._waits:
-                    self.message(f"{label(row)} waits for {row.waits_for}")
-                self._waits[row.trial_id] = row.waits_for
+        # Said once: how much is free changes all the time.
+        waiting = [row for row in sweep.trials if row.state == WAITING and row.waits_for]
+        new = [row for row in waiting if row.trial_id not in self._waits]
+        self._waits.update(row.trial_id for row in new)
+        if new:
+            others = f", and {len(new) - 1} more wait" if len(new) > 1 else ""
+            self.message(f"{label(new[0])} waits for {new[0].waits_for}{others}")
 
     def ended(self, row: TrialRow, again: bool = False) -> None:
         """Print how it ended."""
