@@ -17,6 +17,7 @@ from rlagent.sweep.source import Trial
 from rlagent.sweep.store import SweepFolder
 
 HEAVY = ("torch", "ray", "trinity", "agentscope", "vllm", "wandb", "numpy", "pandas")
+HEAVY += ("optuna", "sqlalchemy")
 WATCHED = f"""
 import sys
 from rlagent import cli
@@ -38,6 +39,7 @@ def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProces
     [
         ["train", "+experiment=gsm8k_react", "--cfg", "job"],
         ["plan", "+experiment=gsm8k_react", "hardware=8gpu", "trinity.trainer.save_interval=5"],
+        ["plan", "-m", "+experiment=gsm8k_react", "+sweep=optuna_lr"],
         ["train", "--help"],
     ],
 )
