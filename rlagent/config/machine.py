@@ -8,6 +8,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlagent.gpu.flash_attention import flash_attention_version
+
 _GIB = 1024**3
 
 TOLD = "RLAGENT_MACHINE"
@@ -37,12 +39,15 @@ class Machine:
         cores: CPU cores that this process may use.
         memory_gib: Memory that this process may use, GiB.
         nodes: Nodes of the Ray cluster that would be joined; 1 when none is known.
+        flash_attention: Version of the flash-attn that is installed; None: none is. A machine
+            that is only planned for is taken to have it.
     """
 
     gpus: tuple[GPU, ...]
     cores: int
     memory_gib: float
     nodes: int = 1
+    flash_attention: str | None = "2"
 
     def words(self) -> str:
         """Return the machine in a few words."""
@@ -58,7 +63,12 @@ def detect() -> Machine:
     told = os.environ.get(TOLD)
     if told:
         return read_machine(told)
-    return Machine(gpus=_gpus(), cores=_cores(), memory_gib=_memory_gib())
+    return Machine(
+        gpus=_gpus(),
+        cores=_cores(),
+        memory_gib=_memory_gib(),
+        flash_attention=flash_attention_version(),
+    )
 
 
 def write_machine(machine: Machine) -> str:

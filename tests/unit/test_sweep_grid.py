@@ -120,7 +120,8 @@ def test_every_legal_layout_of_the_hardware_is_tried_the_planners_choice_first()
 
 
 def test_layouts_that_the_batch_does_not_divide_by_are_left_out_and_named() -> None:
-    grid = planned("model=qwen3_0_6b", "algorithm.batch_size=4", "+sweep=layouts", machine=H100S)
+    fixed = ("algorithm.train_batch_size=16", "algorithm.batch_size=4", "model=qwen3_0_6b")
+    grid = planned(*fixed, "+sweep=layouts", machine=H100S)
     layouts = [trial.params["hardware.layout"] for trial in grid.trials]
     assert "2x1+2" in layouts
     assert "1x1+3" not in layouts
