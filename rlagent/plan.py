@@ -35,6 +35,9 @@ HELP = """rlagent plan: what would run, without starting anything
   rlagent plan -m +experiment=gsm8k_react seed=1,2
       each trial of a sweep, without Trinity's configuration
 
+  rlagent plan -m +experiment=gsm8k_react +sweep=optuna_lr
+      the space of a search and its corners
+
 Overrides and --config-dir are as for rlagent train. Exit status: 0, or 2 when the configuration
 is wrong."""
 
@@ -62,9 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _plan_trials(command: Command) -> int:
     from rlagent.sweep.grid import plan
+    from rlagent.sweep.search.start import is_search, plan_search
 
     base = command.draft(multirun=True)
     raise_if_any(base.problems)
+    if is_search(base):
+        sys.stdout.write(plan_search(command, detect(), base))
+        return 0
     planned = plan(command, detect(), base, plan_only=True)
     text = "".join(f"# {note}\n" for note in planned.notes)
     for number, trial in enumerate(planned.trials, start=1):

@@ -83,6 +83,11 @@ _RANGES: list[tuple[str, _Test, str]] = [
     ("sweep.max_trials", _not_negative, "must be at least 0 (0: all)"),
     ("sweep.retries", _not_negative, "must be at least 0"),
     ("sweep.memory_gib", _positive, "must be above 0 GiB"),
+    ("sweep.n_trials", _positive, "must be at least 1"),
+    ("sweep.seed", _not_negative, "must be at least 0"),
+    ("sweep.startup_trials", _not_negative, "must be at least 0"),
+    ("sweep.prune_after", _not_negative, "must be at least 0 steps (0: algorithm.eval_interval)"),
+    ("sweep.reduction_factor", lambda value: value >= 2, "must be at least 2"),
 ]
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -98,6 +103,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "run.display": (AUTO, "live", "plain", "none"),
     "sweep.direction": ("maximize", "minimize"),
     "sweep.on_failure": ("continue", "stop"),
+    "sweep.sampler": ("none", "tpe", "random", "grid", "cmaes"),
+    "sweep.pruner": ("none", "asha", "hyperband", "median"),
 }
 
 _NOT_EMPTY = {
@@ -126,6 +133,7 @@ _AUTO_KEYS = (
     "hardware.runners",
     "hardware.gpu_memory_utilization",
     "sweep.max_parallel",
+    "sweep.n_trials",
     "sweep.memory_gib",
 )
 

@@ -356,7 +356,26 @@ class SweepConfig:
     # Further tries of a failed trial; a wrong configuration is not tried again.
     retries: int = 0
 
+    # ---- core, of a search ----
+    # none: a grid of all values. Otherwise Optuna suggests the trials: tpe (learns from those
+    # that ended), random, grid (every combination once), cmaes (two numbers or more).
+    sampler: str = "none"
+    # Trials of a search, those of an earlier launch included; raise it to go on. `auto`: 20, of a
+    # grid every combination.
+    n_trials: Union[int, str] = AUTO
+    # Ends hopeless trials early, by sweep.metric at algorithm.eval_interval: none, asha
+    # (successive halving), hyperband, median.
+    pruner: str = "none"
+
     # ---- advanced ----
+    # Seed of the sampler.
+    seed: int = 0
+    # Trials that tpe draws at random, and that median lets finish, before they learn.
+    startup_trials: int = 5
+    # Training steps that every trial gets before it may be pruned; 0: algorithm.eval_interval.
+    prune_after: int = 0
+    # asha and hyperband: one trial of so many goes on at each rung.
+    reduction_factor: int = 3
     # Try every legal layout of the hardware, the one with the best estimate first.
     layouts: bool = False
     # Host memory of one trial in GiB. `auto`: by engine and layout.

@@ -28,6 +28,7 @@ from rlagent.sweep.source import Trial
 from rlagent.sweep.store import TrialRow
 
 LAYOUT = "hardware.layout"
+REMEDY = "write choice(...) or range(...), or search it with sweep.sampler=tpe"
 
 
 @dataclass(frozen=True)
@@ -151,15 +152,24 @@ def plan_choices(
 
 def choices_of(command: Command, base: Draft) -> list[Choice]:
     """Return the combinations of the values typed and of those that presets of a sweep bring."""
-    typed = {key_of(text) for text in command.overrides}
-    params = base.sweeper.get("params") or {}
-    brought = [f"{key}={value}" for key, value in params.items() if key not in typed]
-    words = [*command.overrides, *brought]
+    words = [*command.overrides, *brought(base, command.overrides)]
     swept = {index for index, text in enumerate(words) if is_sweep(text)}
     return [
         Choice(line, [line[index] for index in sorted(swept)])
         for line in product(words, command.config_dirs)
     ]
+
+
+def brought(base: Draft, typed: Sequence[str]) -> list[str]:
+    """Return what `hydra.sweeper.params` varies, as overrides; a value typed for a key wins."""
+    keys = {key_of(text) for text in typed}
+    found = []
+    for key, value in (base.sweeper.get("params") or {}).items():
+        if key_of(key) not in keys:
+            # A list in YAML means several values, not one value that is a list.
+            text = ",".join(map(str, value)) if isinstance(value, list) else value
+            found.append(f"{key}={text}")
+    return found
 
 
 def product(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> list[list[str]]:
@@ -182,9 +192,7 @@ def product(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> list[l
             values = list(override.sweep_string_iterator())
             choices.append([f"{key}={value}" for value in _as_typed(override, values)])
         except HydraException as error:
-            raise ConfigError(
-                [Problem(key, None, "cannot be enumerated", "write choice(...) or range(...)")]
-            ) from error
+            raise ConfigError([Problem(key, None, "cannot be enumerated", REMEDY)]) from error
     return [list(trial) for trial in itertools.product(*choices)]
 
 

@@ -44,6 +44,27 @@ def launch(
         restore_gh_from_backup(theirs)
 
 
+def sweep(config: DictConfig) -> int:
+    """Run the sweep that Hydra was asked for as `python -m rlagent.train -m` does.
+
+    Args:
+        config: As Hydra composed it, with its own node.
+
+    Returns:
+        The exit status; 2 when anything is wrongly configured.
+    """
+    from rlagent.sweep.main import run
+
+    theirs = get_gh_backup()
+    GlobalHydra.instance().clear()
+    try:
+        return run(_command(config))
+    except ConfigError as error:
+        return print_problems(error.problems)
+    finally:
+        restore_gh_from_backup(theirs)
+
+
 def _launch(
     config: DictConfig, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
 ) -> list[JobReturn]:

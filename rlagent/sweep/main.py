@@ -28,13 +28,16 @@ from rlagent.sweep.common import (
 )
 from rlagent.sweep.display import SweepDisplay, make_display
 from rlagent.sweep.pool import EXIT_FAILED, Options, run_sweep
-from rlagent.sweep.shares import Resources
+from rlagent.sweep.search.start import is_search, run_search
+from rlagent.sweep.shares import Resources, least_of
 from rlagent.sweep.source import Source, Trial, row_of
 from rlagent.sweep.store import INTERRUPTED, RUNNING, Sweep, SweepFolder
 from rlagent.sweep.words import closing_words
 
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 """Hydra's own sweeper: a grid."""
+OURS = "hydra_plugins.rlagent_sweeper.RlagentSweeper"
+"""The default: a grid, or a search when sweep.sampler names one."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,12 @@ def run(command: Command) -> int:
     """
     base = command.draft(multirun=True)
     raise_if_any(base.problems)
-    if base.sweeper.get("_target_") != BASIC:
+    if base.sweeper.get("_target_") not in (BASIC, OURS):
         # A sweeper that is not ours hands its jobs to our launcher, see hydra_jobs.py.
         return run_hydra(command)
     machine = detect()
+    if is_search(base):
+        return run_search(command, machine, base)
     planned = grid.plan(command, machine, base)
     setup = Setup(command, base.config, machine, "grid", planned.parameters)
     source = grid.GridSource(planned.trials)
@@ -113,6 +118,7 @@ def run_source(
             retries=config.sweep.retries,
             stop_on_failure=config.sweep.on_failure == "stop",
             lookahead=len(known) if is_grid else 1,
+            least=None if is_grid else least_of([trial.need for trial in known]),
             own_gpus=not shared,
             is_done=is_done,
         )

@@ -21,7 +21,7 @@ from rlagent.sweep.failures import is_retried
 from rlagent.sweep.metric import intermediate, objective
 from rlagent.sweep.shares import Ledger, Resources, Share, indices
 from rlagent.sweep.signals import SignalQueue
-from rlagent.sweep.source import Source, Trial, row_of
+from rlagent.sweep.source import Need, Source, Trial, row_of
 from rlagent.sweep.store import (
     FAILED,
     FINISHED,
@@ -58,6 +58,8 @@ class Options:
         retries: Further tries of a failed trial.
         stop_on_failure: Whether a failed trial ends the others.
         lookahead: Trials taken from the source that may wait for room at once.
+        least: What any trial takes at least. The source is asked only when that much is free, so
+            that a search knows by then how as many trials as possible ended; None: asked at once.
         own_gpus: Whether each trial has a Ray of its own that sees its share of the GPUs.
         env: The environment that trials inherit.
         is_done: Whether a trial needs no process, since its run folder holds all that is asked.
@@ -67,6 +69,7 @@ class Options:
     retries: int = 0
     stop_on_failure: bool = False
     lookahead: int = 1
+    least: Need | None = None
     own_gpus: bool = True
     env: Mapping[str, str] | None = None
     is_done: Callable[[Trial, RunFolder], bool] = lambda trial, folder: False
@@ -163,6 +166,8 @@ class _Pool:
         for trial in list(self.waiting):
             self._start_if_it_fits(trial)
         while len(self.waiting) < self.options.lookahead and not self.stopping:
+            if self.options.least and self.ledger.waits_for(self.options.least):
+                break
             new = self.source.next()
             if new is None:
                 break

@@ -44,6 +44,16 @@ def need_of(config: LearnConfig, layout: Layout) -> Need:
     return Need(gpus, 0, memory if given == AUTO else float(given), nodes)
 
 
+def least_of(needs: Sequence[Need]) -> Need:
+    """Return the least of each resource that any of some trials takes."""
+    return Need(
+        min(need.gpus for need in needs),
+        min(need.cores for need in needs),
+        min(need.memory_gib for need in needs),
+        min(need.nodes for need in needs),
+    )
+
+
 @dataclass(frozen=True)
 class Resources:
     """What the trials of a sweep may use together.

@@ -16,7 +16,8 @@ from rlagent.config.resolve import Resolved
 from rlagent.sweep.source import Trial
 from rlagent.sweep.store import SweepFolder
 
-HEAVY = ("torch", "ray", "trinity", "agentscope", "vllm", "wandb", "numpy", "pandas", "optuna")
+HEAVY = ("torch", "ray", "trinity", "agentscope", "vllm", "wandb", "numpy", "pandas")
+HEAVY += ("optuna", "sqlalchemy")
 WATCHED = f"""
 import sys
 from rlagent import cli
@@ -38,6 +39,7 @@ def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProces
     [
         ["train", "+experiment=gsm8k_react", "--cfg", "job"],
         ["plan", "+experiment=gsm8k_react", "hardware=8gpu", "trinity.trainer.save_interval=5"],
+        ["plan", "-m", "+experiment=gsm8k_react", "+sweep=optuna_lr"],
         ["train", "--help"],
         ["runs", "--root", "."],
         ["sync", "--root", ".", "--dry-run"],

@@ -1,0 +1,77 @@
+"""From a command to a search in the pool; `rlagent plan -m` prints what it would do.
+
+Optuna is imported only when a search really starts.
+"""
+
+from rlagent.config.command import Command
+from rlagent.config.compose import Draft
+from rlagent.config.errors import raise_if_any
+from rlagent.config.machine import Machine
+from rlagent.config.schema import AUTO, SweepConfig
+from rlagent.sweep.search.corners import check_corners, make_trial
+from rlagent.sweep.search.space import TRIALS, Space, space_of
+
+NO_SEARCH = "none"
+"""sweep.sampler of a grid, which the pool plans itself."""
+
+
+def is_search(base: Draft) -> bool:
+    """Whether a command asks for a search rather than a grid of all values."""
+    return base.config.sweep.sampler != NO_SEARCH
+
+
+def run_search(command: Command, machine: Machine, base: Draft) -> int:
+    """Search; returns the exit status.
+
+    Raises:
+        ConfigError: With every mistake of the space, its corners and the search; nothing ran.
+    """
+    from rlagent.sweep.main import Setup, folder_of, run_source
+
+    raise_if_any(base.problems)
+    space = space_of(command, base)
+    corners = check_corners(command, machine, space, base.config.sweep)
+    settings, config = base.config.sweep, corners[0].resolved.config
+    setup = Setup(command, base.config, machine, f"optuna-{settings.sampler}", space.names)
+
+    from rlagent.sweep.search.study import OptunaSource
+
+    silent = base.config.run.display == "none"
+    source = OptunaSource(
+        folder_of(setup).path,
+        space,
+        settings,
+        int(config.algorithm.total_steps),
+        config.algorithm.eval_interval,
+        make=lambda number, values: make_trial(command, machine, space, number, values),
+        say=(lambda line: None) if silent else print,
+    )
+    return run_source(setup, source, corners, describe(space, settings, len(corners)))
+
+
+def plan_search(command: Command, machine: Machine, base: Draft) -> str:
+    """Return the space and its corners in words, each corner composed, checked and resolved.
+
+    Raises:
+        ConfigError: With every mistake of the space, its corners and the search.
+    """
+    space = space_of(command, base)
+    corners = check_corners(command, machine, space, base.config.sweep, plan_only=True)
+    lines = describe(space, base.config.sweep, len(corners))
+    for trial in corners:
+        layout = trial.resolved.layout
+        lines.append(f"corner {' '.join(trial.differing)}: legal, layout {layout}")
+    return "".join(f"# {line}\n" for line in lines)
+
+
+def describe(space: Space, settings: SweepConfig, corners: int) -> list[str]:
+    """Return what is searched, how and by what, one line each."""
+    count = settings.n_trials
+    if count == AUTO:
+        every = sum(1 for _ in space.combinations()) if settings.sampler == "grid" else 0
+        count = every or TRIALS
+    pruned = "" if settings.pruner == "none" else f", pruned by {settings.pruner}"
+    lines = [f"search: {settings.direction} {settings.metric} in {count} trials"]
+    lines[0] += f" ({settings.sampler}{pruned})"
+    lines += [f"space: {each.name} in {each.words()}" for each in space.dimensions]
+    return [*lines, f"checked: {corners} corner{'' if corners == 1 else 's'} of the space"]
