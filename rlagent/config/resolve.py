@@ -21,6 +21,7 @@ from rlagent.config.resolve_model import resolve_model_and_layout
 from rlagent.config.resolved_checks import resolved_problems
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.layout.fit import fits
+from rlagent.layout.gpus import ASSUMED, find_gpu, nearest
 from rlagent.layout.layout import Layout
 
 KEPT = (
@@ -137,12 +138,29 @@ def _hardware(resolution: Resolution) -> None:
             "hardware.nodes", hardware.nodes, "the embedded engine runs on one node", "leave it out"
         )
     if hardware.gpu == AUTO:
-        names = sorted({gpu.name for gpu in machine.gpus}) or ["80g"]
-        hardware.gpu = "none" if embedded else names[0]
+        names = sorted({gpu.name for gpu in machine.gpus})
+        if not names and not embedded:
+            resolution.chose("GPU", find_gpu(AUTO, machine).assumed, "hardware.gpu=h200-141g")
+        hardware.gpu = "none" if embedded else (names or [ASSUMED.name])[0]
+    elif not (embedded and hardware.gpu == "none"):
+        _gpu_is_known(resolution)
     if hardware.name == AUTO:
         hardware.name = "cpu" if embedded else f"{hardware.gpus}gpu"
     if hardware.threads == AUTO:
         hardware.threads = machine.cores
+
+
+def _gpu_is_known(resolution: Resolution) -> None:
+    name = resolution.config.hardware.gpu
+    try:
+        found = find_gpu(name, resolution.machine)
+    except ValueError as error:
+        resolution.refuse("hardware.gpu", name, str(error), nearest(name))
+        # What is planned further is for a kind that is known: one mistake, one line.
+        resolution.config.hardware.gpu = ASSUMED.name
+        return
+    if found.assumed:
+        resolution.chose("GPU", found.assumed, f"hardware.gpu={ASSUMED.name}")
 
 
 def _gpus_are_here(resolution: Resolution) -> None:

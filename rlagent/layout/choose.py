@@ -3,32 +3,26 @@
 A first ranking by memory and balance; it knows nothing about measured speed.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 
 from rlagent.config.machine import Machine
 from rlagent.config.schema import ModelShape
 from rlagent.layout.fit import fits
+from rlagent.layout.gpus import find_gpu, named_size
 from rlagent.layout.layout import Layout, refusals
 
 _LONG_SEQUENCE = 16384
 """From this length on two trainer GPUs share a sequence, as in AgentScope's example."""
-_ASSUMED_GIB = 80.0
 
 
 def gpu_memory_gib(gpu: str, machine: Machine) -> float:
-    """Return the memory of one GPU in GiB.
+    """Return the memory of one GPU in GiB, as its name says it.
 
     Args:
         gpu: A name with its size, such as h100-80g, or the name of one that is there.
         machine: The machine; its smallest GPU counts when the name carries no size.
     """
-    size = re.search(r"(\d+)\s*g(?:i?b)?$", gpu.lower())
-    if size:
-        return float(size.group(1))
-    if machine.gpus:
-        return min(item.memory_gib for item in machine.gpus)
-    return _ASSUMED_GIB
+    return named_size(gpu) or find_gpu(gpu, machine).kind.memory_gib
 
 
 def legal_layouts(gpus_per_node: int, nodes: int, shape: ModelShape | None) -> list[Layout]:
