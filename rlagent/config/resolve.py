@@ -233,7 +233,7 @@ def _engine_settings(resolution: Resolution, layout: Layout) -> None:
     hardware, embedded = resolution.config.hardware, resolution.embedded
     if hardware.offload == AUTO:
         shape, memory = resolution.config.model.shape, resolution.gpu_gib
-        hardware.offload = not embedded and not fits(shape, layout, memory, resolution.longest)
+        hardware.offload = not embedded and not fits(shape, layout, memory, resolution.workload)
     if hardware.runners == AUTO:
         hardware.runners = 1 if embedded else 4 * layout.engines
     if hardware.gpu_memory_utilization == AUTO:

@@ -10,6 +10,7 @@ from rlagent.config.schema import ModelShape
 from rlagent.layout.fit import fits
 from rlagent.layout.gpus import find_gpu, named_size
 from rlagent.layout.layout import Layout, refusals
+from rlagent.layout.workload import Workload
 
 _LONG_SEQUENCE = 16384
 """From this length on two trainer GPUs share a sequence, as in AgentScope's example."""
@@ -49,6 +50,7 @@ def best_layout(
     max_model_len: int,
     offloads: Sequence[bool] = (False,),
     parts: Mapping[str, int] | None = None,
+    work: Workload | None = None,
 ) -> Layout | None:
     """Return the first choice among the legal layouts that fit, None when none does.
 
@@ -63,7 +65,9 @@ def best_layout(
         max_model_len: Longest sequence in tokens.
         offloads: Whether the trainer keeps its state in host memory, in the order to try.
         parts: Fields of the layout that are given, such as engines.
+        work: What a step asks for; None: a usual one of that length.
     """
+    work = work or Workload(max_model_len)
     total = gpus_per_node * nodes
     if total < 1:
         return None
@@ -83,7 +87,7 @@ def best_layout(
     ranked = sorted(matching, key=rank)
     for offload in offloads:
         for layout in ranked:
-            if gpu_gib is None or fits(shape, layout, gpu_gib, max_model_len, offload):
+            if gpu_gib is None or fits(shape, layout, gpu_gib, work, offload):
                 return layout
     return None
 

@@ -2,8 +2,10 @@
 
 from rlagent.config.check import requested_parts
 from rlagent.config.resolve import Resolved
+from rlagent.config.workload import workload_of
 from rlagent.layout.choose import legal_layouts
 from rlagent.layout.fit import fits
+from rlagent.layout.gpus import find_gpu
 from rlagent.layout.layout import Layout
 
 
@@ -38,10 +40,8 @@ def layouts_to_try(resolved: Resolved) -> list[Layout]:
 
 
 def _fits(resolved: Resolved, layout: Layout) -> bool:
-    from rlagent.layout.choose import gpu_memory_gib
-
     config = resolved.config
-    memory = gpu_memory_gib(config.hardware.gpu, resolved.machine)
-    longest = int(config.model.max_model_len)
+    memory = find_gpu(config.hardware.gpu, resolved.machine).kind.memory_gib
+    work = workload_of(config)
     shape = config.model.shape
-    return any(fits(shape, layout, memory, longest, offload) for offload in (False, True))
+    return any(fits(shape, layout, memory, work, offload) for offload in (False, True))
