@@ -65,6 +65,65 @@ VOCAB_PADDING = 64
 
 # ---- what may be planned with ----
 
-# Left free on every GPU, share: the driver's part, and what an estimate may be off by on the
-# safe side of 15 %.
-HEADROOM = 0.08
+# Left free on every GPU, share: the driver's part, and what an estimate may be off by. Until the
+# estimates are calibrated nearly the 15 % that they are allowed.
+HEADROOM = 0.12
+
+# ---- seconds of a rollout ----
+
+# Share of a GPU's memory bandwidth that decoding reaches. To be calibrated; 0.6-0.8 is usual.
+DECODE_BANDWIDTH = 0.65
+# Share of its dense FLOP/s that prefill reaches in large batches. To be calibrated.
+PREFILL_FLOPS = 0.5
+# vLLM's own time of one decoding step, seconds: scheduling, sampling, replies; with and without
+# CUDA graphs. To be calibrated.
+DECODE_SECONDS = 0.004
+DECODE_SECONDS_EAGER = 0.020
+# Telling the other processes of an engine of several GPUs what comes next, per decoding step.
+TENSOR_PARALLEL_SECONDS = 0.002
+# Latency of one sum over the GPUs of an engine (two per block), seconds.
+ALL_REDUCE_SECONDS = 20e-6
+# The longest rollouts of a step against a usual one: the engines wait for them half empty.
+LONGEST_ROLLOUT = 2.0
+# Share of a prompt that prefix caching finds: system prompt, tools, and what was said before.
+CACHED_PROMPT = 0.6
+# Agent code, HTTP and queues per rollout, seconds; one explorer does them one after another.
+# 6-8 s were seen for 256 rollouts of a 135M model on an H200, whose decoding takes about 2.
+AGENT_SECONDS = 0.02
+
+# ---- seconds of the trainer ----
+
+# Share of the dense FLOP/s that training reaches: most of it, and the width at which it is half of
+# that, since narrow matrices do not fill a GPU. To be calibrated; 0.4 of an H100 is usual at 8B.
+MOST_MFU = 0.5
+HALF_MFU_WIDTH = 1024
+# Forward passes that one training pass costs: forward, recomputed forward, backward twice.
+TRAINING_PASSES = 4
+# Kernel launches and Python per block of one pass, seconds. To be calibrated.
+BLOCK_SECONDS = 0.002
+# verl's and Trinity's own time of a training step, seconds: reading, padding, metrics, Ray. To be
+# calibrated.
+TRAIN_STEP_SECONDS = 2.0
+# Bytes per second between host and GPU (pinned, PCIe 4 x16), and of a GPU's share of the host's
+# memory when the optimizer steps there.
+HOST_LINK = 25e9
+HOST_MEMORY = 15e9
+# Share of a link that collectives reach, and bytes per second of one GPU to another node (a
+# 400 Gbit/s port per GPU).
+LINK_SHARE = 0.7
+NODE_LINK = 50e9
+# Bytes that a step of Adam reads and writes per parameter: weights, gradients, moments.
+ADAM_BYTES = 28
+
+# ---- seconds of a weight sync ----
+
+# Stopping and starting generation, and one call per tensor. To be calibrated.
+SYNC_SECONDS = 1.0
+# Bytes per second of sync through host memory and Ray's objects (colocated).
+MEMORY_SYNC = 1.5e9
+
+# ---- choosing ----
+
+# What estimates of seconds are trusted to tell apart. Closer ones are ranked by what is known to
+# work: see choose.py.
+TELLS_APART = 0.15

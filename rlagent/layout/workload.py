@@ -4,7 +4,16 @@ Numbers only; rlagent.config.workload reads them from a configuration.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
+TYPICAL_SHARE = 0.3
+"""Tokens of a usual response as a share of the longest one allowed..."""
+TYPICAL_TOKENS = 1000
+"""... and at most this many: few answers use a long allowance up."""
+CALLS = 2.5
+"""Model calls of one agent rollout."""
+INSTRUCTIONS = 400
+"""Tokens of the system prompt, the tools and the task."""
 LOGITS_BYTES = 4 << 30
 MOST_TOKENS = 1 << 16
 
@@ -58,6 +67,25 @@ class Workload:
     utilization: float | None = None
     graphs: bool = True
     prefix_caching: bool = True
+
+    @classmethod
+    def usual(cls, max_model_len: int, max_response_tokens: int, **others: Any) -> "Workload":
+        """Return a workload whose usual prompts and responses follow from the longest ones.
+
+        >>> Workload.usual(24576, 16384).response_tokens
+        1000
+        """
+        response = max(1.0, min(TYPICAL_SHARE * max_response_tokens, TYPICAL_TOKENS))
+        # A prompt holds what was said before: half of the rollout's responses on average.
+        prompt = INSTRUCTIONS + response * (CALLS - 1) / 2
+        return cls(
+            max_model_len,
+            max_response_tokens,
+            calls=CALLS,
+            prompt_tokens=min(prompt, max(1.0, max_model_len - response)),
+            response_tokens=response,
+            **others,
+        )
 
     def share(self, colocated: bool) -> float:
         """Return the share of a GPU's memory that vLLM takes."""
