@@ -10,6 +10,7 @@ from rlagent.config.schema import AUTO, ModelShape
 from rlagent.config.shapes import read_shape, shape_problems
 from rlagent.layout.choose import best_layout
 from rlagent.layout.fit import fits, parameters
+from rlagent.layout.gpus import find_gpu
 from rlagent.layout.layout import Layout, refusals
 from rlagent.layout.memory import engine_memory, trainer_memory
 
@@ -169,6 +170,7 @@ def _best(resolution: Resolution) -> Layout | None:
         resolution.offloads,
         requested_parts(resolution.config),
         resolution.workload,
+        find_gpu(hardware.gpu, resolution.machine).kind,
     )
 
 

@@ -137,34 +137,28 @@ class _Trainer:
 
     def train(self) -> float:
         """Return the seconds of forward and backward passes and the optimizer's step."""
-        # Twice the bf16 weights, once the fp32 gradients.
-        passes = self._passes(const.TRAINING_PASSES, gathered=2 * 2 + 4)
+        # Twice the bf16 weights, once the fp32 gradients; from and to the host the fp32 shards.
+        host = 3 if self.offload else 0
+        passes = self._passes(const.TRAINING_PASSES, gathered=2 * 2 + 4, host=host)
         optimizer = const.ADAM_BYTES * self.shard_bytes / const.WEIGHT_BYTES
-        if self.offload:
-            # Weights to the GPU for both passes, gradients back, once per micro-batch.
-            passes += 3 * self.micro_batches * self.shard_bytes / const.HOST_LINK
-            return passes + optimizer / const.HOST_MEMORY + const.TRAIN_STEP_SECONDS
-        return passes + optimizer / self.gpu.memory_bandwidth + const.TRAIN_STEP_SECONDS
+        speed = const.HOST_MEMORY if self.offload else self.gpu.memory_bandwidth
+        return passes + optimizer / speed + const.TRAIN_STEP_SECONDS
 
     def forward(self, from_host: bool) -> float:
-        """Return the seconds of a pass without gradients."""
-        seconds = self._passes(1, gathered=2)
-        if from_host:
-            # Weights that wait in host memory come once per micro-batch.
-            seconds += self.micro_batches * self.shard_bytes / const.HOST_LINK
-        return seconds
+        """Return the seconds of a pass without gradients, with weights that wait in host memory."""
+        return self._passes(1, gathered=2, host=int(from_host))
 
-    def _passes(self, forwards: int, gathered: int) -> float:
+    def _passes(self, forwards: int, gathered: int, host: int) -> float:
         shape, layout = self.shape, self.layout
         mfu = const.MOST_MFU * shape.hidden / (shape.hidden + const.HALF_MFU_WIDTH)
         flops = forwards * self.tokens * forward_flops(shape, self.work.usual_tokens / 2)
-        compute = flops / (self.gpu.flops * mfu)
-        compute += self._shared_sequences(forwards)
+        compute = flops / (self.gpu.flops * mfu) + self._shared_sequences(forwards)
         others = (layout.trainer_gpus - 1) / layout.trainer_gpus
-        moved = self.micro_batches * gathered * parameters(shape) * others
-        # Gathering the next block overlaps with computing this one.
+        moved = gathered * parameters(shape) * others / self._link
+        moved += host * self.shard_bytes / const.HOST_LINK
         launches = self.micro_batches * forwards * shape.layers * const.BLOCK_SECONDS
-        return max(compute, moved / self._link) + launches
+        # FSDP2 brings the next block while this one is computed.
+        return max(compute, self.micro_batches * moved) + launches
 
     def _shared_sequences(self, forwards: int) -> float:
         """Return the seconds in which GPUs exchange heads for parts of a sequence (Ulysses)."""
