@@ -122,7 +122,8 @@ def _hardware(resolution: Resolution) -> None:
         wanted = hardware.gpus if isinstance(hardware.gpus, int) else found
         hardware.engine = "vllm" if wanted and not hardware.logical_gpus else "embedded"
         if hardware.engine == "vllm":
-            resolution.chose("hardware", f"vLLM and verl on {machine.words()}", "hardware=cpu")
+            where = machine.words() if found else f"{wanted} GPUs a node, none of them here"
+            resolution.chose("hardware", f"vLLM and verl on {where}", "hardware=cpu")
         else:
             why = "no GPU was found" if not found else "no GPU was asked for"
             resolution.chose("hardware", f"the CPU engine (embedded): {why}", "hardware=1gpu")
