@@ -8,6 +8,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlagent.trinity.ray_cluster import cluster_is_running
+
 _GIB = 1024**3
 
 TOLD = "RLAGENT_MACHINE"
@@ -37,12 +39,14 @@ class Machine:
         cores: CPU cores that this process may use.
         memory_gib: Memory that this process may use, GiB.
         nodes: Nodes of the Ray cluster that would be joined; 1 when none is known.
+        cluster: Whether there is a Ray cluster that `hardware.ray=auto` would join.
     """
 
     gpus: tuple[GPU, ...]
     cores: int
     memory_gib: float
     nodes: int = 1
+    cluster: bool = False
 
     def words(self) -> str:
         """Return the machine in a few words."""
@@ -58,7 +62,9 @@ def detect() -> Machine:
     told = os.environ.get(TOLD)
     if told:
         return read_machine(told)
-    return Machine(gpus=_gpus(), cores=_cores(), memory_gib=_memory_gib())
+    return Machine(
+        gpus=_gpus(), cores=_cores(), memory_gib=_memory_gib(), cluster=cluster_is_running()
+    )
 
 
 def write_machine(machine: Machine) -> str:

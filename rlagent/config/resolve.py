@@ -5,7 +5,6 @@ Pure: the machine is an argument, so invented ones can be tested. `KEPT` names t
 """
 
 import copy
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -170,8 +169,19 @@ def _gpus_are_here(resolution: Resolution) -> None:
         resolution.refuse("hardware.engine", "vllm", "no GPU was found", "use hardware=cpu")
         return
     joins = hardware.ray not in (AUTO, "start")
-    joins = joins or (hardware.ray == AUTO and bool(os.environ.get("RAY_ADDRESS")))
-    if resolution.plan_only or joins or int(hardware.nodes) > 1 or int(hardware.gpus) <= found:
+    joins = joins or (hardware.ray == AUTO and resolution.machine.cluster)
+    if resolution.plan_only or joins:
+        return
+    if int(hardware.nodes) > 1:
+        resolution.refuse(
+            "hardware.nodes",
+            hardware.nodes,
+            "no Ray cluster is running here that machines could have joined",
+            "run `ray start --head` here and `ray start --address=...` on the others, or set "
+            "hardware.ray=ADDRESS; `rlagent plan` plans without one",
+        )
+        return
+    if int(hardware.gpus) <= found:
         return
     resolution.refuse(
         "hardware.gpus",
