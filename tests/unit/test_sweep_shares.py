@@ -1,5 +1,7 @@
 """Sharing a machine's GPUs, cores and memory among trials."""
 
+import dataclasses
+
 from rlagent.config.machine import GPU, Machine
 from rlagent.config.resolve import resolve
 from rlagent.sweep.shares import CPU_GIB, Ledger, Resources, Share, gpu_ids, need_of, never
@@ -71,7 +73,8 @@ def test_a_trial_needs_what_its_layout_says() -> None:
     assert needs(h100s, qwen, "hardware.layout=2x1+2").gpus == 4
     assert needs(h100s, qwen, "hardware.layout=1x1*1").gpus == 1
     assert needs(h100s, qwen).gpus == 8
-    assert needs(h100s, qwen, "hardware=2x8gpu").nodes == 2
+    two_nodes = dataclasses.replace(h100s, cluster=True)
+    assert needs(two_nodes, qwen, "hardware=2x8gpu").nodes == 2
     auxiliary = "workflow.auxiliary_models=[{name: judge, path: Qwen/Qwen3-8B}]"
     assert needs(h100s, qwen, "hardware.layout=1x1+1", auxiliary).gpus == 8
     cpu = Machine((), 8, 64.0)
