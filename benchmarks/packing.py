@@ -23,9 +23,9 @@ from rlagent.config.resolve import resolve
 from rlagent.run.words import duration
 from rlagent.sweep.display import PlainLines
 from rlagent.sweep.grid import GridSource
-from rlagent.sweep.pool import Options, row_of, run_sweep
+from rlagent.sweep.pool import Options, run_sweep
 from rlagent.sweep.shares import Resources
-from rlagent.sweep.source import Need, Trial
+from rlagent.sweep.source import Need, Trial, row_of
 from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
 
 BOUND = 1.15

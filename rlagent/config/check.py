@@ -87,10 +87,12 @@ _RANGES: list[tuple[str, _Test, str]] = [
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "model.dtype": ("bfloat16", "float16", "float32"),
+    "model.tool_choice": (AUTO, "as_asked", "free"),
     "dataset.order": ("sequential", "shuffle", "random"),
     "algorithm.lr_schedule": ("constant", "cosine"),
     "algorithm.loss_agg_mode": AGGREGATIONS,
     "hardware.engine": (AUTO, "embedded", "vllm"),
+    "hardware.attention": (AUTO, "flash_attention_2", "packed", "sdpa"),
     "monitor.type": ("wandb", "tensorboard", "local"),
     "monitor.mode": (AUTO, "online", "offline"),
     "run.display": (AUTO, "live", "plain", "none"),

@@ -8,6 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlagent.gpu.flash_attention import flash_attention_version
 from rlagent.trinity.ray_cluster import cluster_is_running
 
 _GIB = 1024**3
@@ -40,6 +41,8 @@ class Machine:
         memory_gib: Memory that this process may use, GiB.
         nodes: Nodes of the Ray cluster that would be joined; 1 when none is known.
         cluster: Whether there is a Ray cluster that `hardware.ray=auto` would join.
+        flash_attention: Version of the flash-attn that is installed; None: none is. A machine
+            that is only planned for is taken to have it.
     """
 
     gpus: tuple[GPU, ...]
@@ -47,6 +50,7 @@ class Machine:
     memory_gib: float
     nodes: int = 1
     cluster: bool = False
+    flash_attention: str | None = "2"
 
     def words(self) -> str:
         """Return the machine in a few words."""
@@ -63,7 +67,11 @@ def detect() -> Machine:
     if told:
         return read_machine(told)
     return Machine(
-        gpus=_gpus(), cores=_cores(), memory_gib=_memory_gib(), cluster=cluster_is_running()
+        gpus=_gpus(),
+        cores=_cores(),
+        memory_gib=_memory_gib(),
+        cluster=cluster_is_running(),
+        flash_attention=flash_attention_version(),
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from rlagent.config.errors import Problem
 from rlagent.config.machine import Machine
-from rlagent.config.schema import LearnConfig
+from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.workload import workload_of
 from rlagent.layout.gpus import find_gpu
 from rlagent.layout.workload import Workload
@@ -50,6 +50,13 @@ class Resolution:
     def total_gpus(self) -> int:
         """GPUs of all nodes."""
         return int(self.config.hardware.gpus) * int(self.config.hardware.nodes)
+
+    @property
+    def shares_sequences(self) -> bool:
+        """Whether trainer GPUs can share a sequence: in verl this is flash-attn's doing."""
+        wanted = self.config.hardware.attention in (AUTO, "flash_attention_2")
+        there = self.machine.flash_attention is not None
+        return self.embedded or self.native or (wanted and (there or self.plan_only))
 
     @property
     def gpu_gib(self) -> float:

@@ -6,7 +6,7 @@ Pure: the machine is an argument, so invented ones can be tested. `KEPT` names t
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rlagent.config.batch import KNOWN_ROWS, Batch, arithmetic
 from rlagent.config.errors import raise_if_any
@@ -32,8 +32,11 @@ KEPT = (
     "sweep.memory_gib",
 )
 """Settings that stay `auto`: the first three follow cluster, key and terminal at launch; an
-`auto` train_batch_size means every experience of the step, which the embedded trainer takes;
-the last two are shared out among trials by the sweep."""
+`auto` train_batch_size means every experience of the step; the last two are shared out among
+trials by the sweep."""
+
+WITH_CRITIC = ("ppo",)
+"""Trinity's algorithms that train a critic beside the model."""
 
 _RECIPE_KEYS = (
     ("model", "max_model_len"),
@@ -249,6 +252,66 @@ def _engine_settings(resolution: Resolution, layout: Layout) -> None:
         hardware.runners = 1 if embedded else 4 * layout.engines
     if hardware.gpu_memory_utilization == AUTO:
         hardware.gpu_memory_utilization = 0.25 if layout.colocated else 0.9
+    _tool_choice(resolution)
+    _attention(resolution, layout)
+
+
+def _tool_choice(resolution: Resolution) -> None:
+    model, embedded = resolution.config.model, resolution.embedded
+    parses = model.tool_call_parser is not None
+    if model.tool_choice == AUTO:
+        model.tool_choice = "free" if parses and not embedded else "as_asked"
+        if model.tool_choice == "free":
+            resolution.chose(
+                "tool calls",
+                "sampled freely and read from the text, so that all of it can be learnt",
+                "model.tool_choice=as_asked",
+            )
+    elif model.tool_choice == "free" and not parses and not embedded:
+        resolution.refuse(
+            "model.tool_choice",
+            "free",
+            "without model.tool_call_parser nothing reads the calls",
+            "name the model's parser, such as hermes",
+        )
+
+
+def _attention(resolution: Resolution, layout: Layout) -> None:
+    hardware, version = resolution.config.hardware, resolution.machine.flash_attention
+    there = version is not None or resolution.plan_only
+    if resolution.embedded:
+        hardware.attention = "sdpa"
+        return
+    name = resolution.config.algorithm.name
+    if name in WITH_CRITIC and not there:
+        # verl's critic asks for flash_attention_2 whatever is configured.
+        resolution.refuse(
+            "algorithm.name",
+            name,
+            "its critic needs flash-attn, which is not installed",
+            "install it, or take an algorithm without a critic, such as multi_step_grpo",
+        )
+    if layout.sequence_parallel > 1 and not resolution.shares_sequences:
+        resolution.refuse(
+            "hardware.layout",
+            str(layout),
+            "that trainer GPUs share a sequence needs flash-attn, which is not "
+            + ("used" if there else "installed"),
+            f"take {replace(layout, sequence_parallel=1)}",
+        )
+    if hardware.attention == AUTO:
+        hardware.attention = "flash_attention_2" if there else "packed"
+        chosen = "flash-attn"
+        if not there:
+            chosen = "torch's own kernel for packed sequences: flash-attn is not installed"
+        resolution.chose("trainer attention", chosen, "hardware.attention=sdpa")
+    elif hardware.attention == "flash_attention_2" and not there:
+        resolution.refuse(
+            "hardware.attention",
+            "flash_attention_2",
+            "flash-attn is not installed",
+            "install it, or take packed",
+        )
 
 
 def _rhythm(resolution: Resolution) -> None:
@@ -258,9 +321,6 @@ def _rhythm(resolution: Resolution) -> None:
         algorithm.save_interval = recipe.save_interval or min(100, tenth)
     if algorithm.kl_coef is None:
         algorithm.kl_coef = recipe.kl_coef
-    if algorithm.train_batch_size == AUTO and not resolution.embedded:
-        # verl takes batches of one fixed size only.
-        algorithm.train_batch_size = int(algorithm.batch_size) * int(algorithm.repeat_times)
     if algorithm.recompute_old_logprobs == AUTO:
         # A workflow may use tools or a grammar without saying so, and the engine's
         # log-probabilities are then those of the constrained distribution.

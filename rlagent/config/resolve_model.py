@@ -160,7 +160,9 @@ def _refuse_parts(resolution: Resolution, parts: dict[str, int], gpus: int) -> N
 
 
 def _best(resolution: Resolution) -> Layout | None:
-    hardware = resolution.config.hardware
+    hardware, parts = resolution.config.hardware, requested_parts(resolution.config)
+    if not resolution.shares_sequences:
+        parts.setdefault("sequence_parallel", 1)
     return best_layout(
         int(hardware.gpus),
         int(hardware.nodes),
@@ -168,7 +170,7 @@ def _best(resolution: Resolution) -> Layout | None:
         resolution.gpu_gib,
         resolution.longest,
         resolution.offloads,
-        requested_parts(resolution.config),
+        parts,
         resolution.workload,
         find_gpu(hardware.gpu, resolution.machine).kind,
     )

@@ -91,6 +91,12 @@ class ModelConfig:
     enable_thinking: Optional[bool] = None
     # Parser of tool calls for vLLM (`hermes` for Qwen); null: none.
     tool_call_parser: Optional[str] = "hermes"
+    # What the engine is told when an agent requires a tool call. `as_asked`: it can only decode
+    # calls; vLLM does that in a form that the model may not know, and what is forbidden is never
+    # learnt. `free`: it samples freely, and calls are read from the text. `auto`: free on vLLM
+    # with a tool_call_parser, else as asked: the embedded engine decodes the model's own form,
+    # and its trainer knows what was forbidden.
+    tool_choice: str = AUTO
     # Parser of reasoning text for vLLM (`deepseek_r1` for thinking Qwen3); null: none.
     reasoning_parser: Optional[str] = None
     # Weights and activations on GPUs: bfloat16, float16 or float32.
@@ -155,8 +161,8 @@ class AlgorithmConfig:
     # ---- advanced ----
     # Passes over the training tasks; sets total_steps when that is `auto`; null: no.
     total_epochs: Optional[int] = None
-    # Experiences per update. `auto`: embedded, all that the step produced, whatever their
-    # number; with verl batch_size x repeat_times, the fixed number that Trinity takes by default.
+    # Experiences per update. `auto`: all that the step produced, whatever their number; a number
+    # takes exactly as many, in the order in which they come, and leaves the rest for later.
     train_batch_size: Union[int, str] = AUTO
     # Steps that exploring may run ahead of training; 0 is on-policy.
     max_lag: int = 0
@@ -224,6 +230,9 @@ class HardwareConfig:
     trainer_gpus: Optional[int] = None
     # Trainer GPUs that share one sequence (Ulysses); null: the layout decides.
     sequence_parallel: Optional[int] = None
+    # Attention of the trainer on GPUs: flash_attention_2; packed = torch's own kernel, without
+    # padding as well; sdpa = padded. `auto`: flash_attention_2 when it is installed, else packed.
+    attention: str = AUTO
     # Move parameters and optimizer state to host memory between uses. `auto`: when they
     # would not fit otherwise.
     offload: Union[bool, str] = AUTO

@@ -76,7 +76,7 @@ class Objective:
             **(algorithm.entropy_loss_fn_args or {"entropy_coef": 0.0})
         )
         self.aggregation = algorithm.loss_agg_mode or "token-mean"
-        self.policy_aggregation = _policy_aggregation(self.policy_loss)
+        self.policy_aggregation = policy_aggregation(self.policy_loss)
         self.has_kl_loss = not isinstance(self.kl_loss, DummyKLFn) and self.kl_loss.kl_coef != 0
         self.has_entropy_loss = not isinstance(self.entropy_loss, DummyEntropyLossFn)
         for mode in (self.aggregation, self.policy_aggregation):
@@ -155,7 +155,7 @@ def _without(fields: Mapping[str, torch.Tensor], name: str) -> Dict[str, torch.T
     return {key: value for key, value in fields.items() if key != name}
 
 
-def _policy_aggregation(policy_loss: Any) -> str:
+def policy_aggregation(policy_loss: Any) -> str:
     """How a policy loss averages; REC has no such argument and averages by its clip mode."""
     mode: Optional[str] = getattr(policy_loss, "loss_agg_mode", None)
     if mode:

@@ -13,11 +13,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from rlagent.embedded import allowed
-from rlagent.embedded.chat import ChatError, ChatRenderer, assistant_message
+from rlagent.embedded.chat import ChatError, assistant_message
 from rlagent.embedded.generate import Request
 from rlagent.embedded.grammar import GrammarError, Grammars
 from rlagent.embedded.loop import EngineDiedError, GenerationLoop
 from rlagent.embedded.protocol import BadRequestError, ChatRequest, Defaults, parse_chat_request
+from rlagent.embedded.render import ChatRenderer
 
 _MAX_BODY = 64 << 20
 

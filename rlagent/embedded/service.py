@@ -12,12 +12,12 @@ from typing import Any, Coroutine, Dict, List, Optional, Tuple
 import torch
 from torch import Tensor
 
-from rlagent.embedded.chat import ChatRenderer
 from rlagent.embedded.fallback import choose_forward
 from rlagent.embedded.generate import Generator, Limits, Request
 from rlagent.embedded.grammar import Grammars, Masker
 from rlagent.embedded.loop import GenerationLoop
 from rlagent.embedded.protocol import Defaults, parse_chat_request
+from rlagent.embedded.render import ChatRenderer
 from rlagent.embedded.server import ChatServer
 
 

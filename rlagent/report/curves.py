@@ -75,26 +75,40 @@ def reward(data: ReportData) -> str:
     return chart("Training reward", [line], ZERO)
 
 
+PARTS = (
+    ("rollout", ("time/rollout",)),
+    ("agent code", ("time/agent",)),
+    ("training", ("time/train_step",)),
+    ("sync and saving", ("time/sync_weight", "time/save_checkpoint")),
+)
+"""Where the seconds of a step go, by metric; what is left of it is waiting."""
+
+
 def time_split(data: ReportData) -> str:
-    """Seconds of each step: exploring, training, and the rest where the whole is known."""
-    explore, train = data.series("time/explore_step"), data.series("time/train_step")
-    whole = data.series("time/step")
-    steps = [step for step in explore.steps if train.at(step) is not None]
+    """Seconds of each step by part, and the rest where the whole is known."""
+    train, whole = data.series("time/train_step"), data.series("time/step")
+    parts = list(PARTS)
+    if not data.series("time/rollout"):
+        # A run from before the rollouts' own seconds were measured.
+        parts[:2] = [("explore", ("time/explore_step",))]
+    found = {name: [data.series(metric) for metric in metrics] for name, metrics in parts}
+    explored = found[parts[0][0]][0]
+    steps = [step for step in explored.steps if train.at(step) is not None]
     if not steps:
         return ""
-    parts = {
-        "explore": [explore.at(step) or 0.0 for step in steps],
-        "train": [train.at(step) or 0.0 for step in steps],
+    values = {
+        name: [sum(one.at(step) or 0.0 for one in series) for step in steps]
+        for name, series in found.items()
     }
     if whole:
-        steps_whole = dict(zip(whole.steps, whole.values, strict=True))
-        parts["rest"] = [
-            max(0.0, steps_whole.get(step, 0.0) - parts["explore"][i] - parts["train"][i])
+        values["waiting"] = [
+            max(0.0, (whole.at(step) or 0.0) - sum(column[i] for column in values.values()))
             for i, step in enumerate(steps)
         ]
     lines = [
-        Line(name, Series(name, tuple(steps), tuple(values)), colour=index + 1)
-        for index, (name, values) in enumerate(parts.items())
+        Line(name, Series(name, tuple(steps), tuple(column)), colour=index + 1)
+        for index, (name, column) in enumerate(values.items())
+        if any(column)
     ]
     return stacked("Seconds per step", lines)
 

@@ -58,7 +58,7 @@ class PlainLines:
     def __init__(self, stream: TextIO, silent: bool = False) -> None:
         self._stream, self._silent = stream, silent
         self._tenths: dict[str, int] = {}
-        self._waits: dict[str, str] = {}
+        self._waits: set[str] = set()
 
     def message(self, line: str) -> None:
         """Print a line."""
@@ -77,12 +77,13 @@ class PlainLines:
             if progress.step and tenth > self._tenths.get(name, 0):
                 self._tenths[name] = tenth
                 self.message(f"{label(child.row)}: {progress.line(time.time())}")
-        for row in sweep.trials:
-            if row.state == WAITING and row.waits_for != self._waits.get(row.trial_id, ""):
-                # The first is enough: the number that is free changes all the time.
-                if row.waits_for and row.trial_id not in self._waits:
-                    self.message(f"{label(row)} waits for {row.waits_for}")
-                self._waits[row.trial_id] = row.waits_for
+        # Said once: how much is free changes all the time.
+        waiting = [row for row in sweep.trials if row.state == WAITING and row.waits_for]
+        new = [row for row in waiting if row.trial_id not in self._waits]
+        self._waits.update(row.trial_id for row in new)
+        if new:
+            others = f", and {len(new) - 1} more wait" if len(new) > 1 else ""
+            self.message(f"{label(new[0])} waits for {new[0].waits_for}{others}")
 
     def ended(self, row: TrialRow, again: bool = False) -> None:
         """Print how it ended."""
@@ -101,7 +102,7 @@ class LiveTable:
 
         self._console = Console(file=stream, highlight=False)
         self._sweep: Sweep | None = None
-        self._running: dict[str, Child] = {}
+        self._children: dict[str, Child] = {}
         self._live = Live(
             console=self._console, get_renderable=self._render, refresh_per_second=2, transient=True
         )
@@ -117,7 +118,8 @@ class LiveTable:
     def update(self, sweep: Sweep, running: Iterable[Child]) -> None:
         """Take what the next drawing shows."""
         self._sweep = sweep
-        self._running = {child.trial.trial_id: child for child in running}
+        # Those that ended stay, for the step and the reward that they came to.
+        self._children.update({child.trial.trial_id: child for child in running})
 
     def ended(self, row: TrialRow, again: bool = False) -> None:
         """Print a failure for good; the table shows the rest."""
@@ -133,15 +135,15 @@ class LiveTable:
 
         if self._sweep is None:
             return Text("planning")
-        return table(self._sweep, self._running, time.time())
+        return table(self._sweep, self._children, time.time())
 
 
-def table(sweep: Sweep, running: dict[str, Child], now: float) -> Any:
+def table(sweep: Sweep, children: dict[str, Child], now: float) -> Any:
     """The trials as a rich table.
 
     Args:
         sweep: The sweep.
-        running: Trials that run, by id.
+        children: Trials that run or have run, by id.
         now: Unix seconds.
     """
     from rich.table import Table
@@ -156,7 +158,7 @@ def table(sweep: Sweep, running: dict[str, Child], now: float) -> Any:
     order = sorted(sweep.trials, key=lambda row: (_rank(row), row.number))
     for row in sorted(order[:ROWS], key=lambda row: row.number):
         grid.add_row(
-            *(Text(cell) for cell in cells(row, running.get(row.trial_id), now)),
+            *(Text(cell) for cell in cells(row, children.get(row.trial_id), now)),
             style=_STYLES.get(row.state, ""),
         )
     if len(order) > ROWS:
@@ -172,12 +174,10 @@ def cells(row: TrialRow, child: Child | None, now: float) -> list[str]:
         progress = child.progress
         step = f"{progress.step}/{progress.total_steps}"
         reward = "" if progress.reward is None else f"{progress.reward:.3f}"
-        seconds = progress.seconds_left(now)
+        seconds = progress.seconds_left(now) if row.state == RUNNING else None
         left = "" if seconds is None else duration(seconds)
-    elif row.state == WAITING and row.waits_for:
+    if row.state == WAITING and row.waits_for:
         state = f"waits for {row.waits_for}"
-    elif row.objective is not None:
-        reward = number(row.objective)
     if row.failure:
         state = f"{row.state}: {row.failure}"
     gpus = ",".join(str(gpu) for gpu in row.gpus)

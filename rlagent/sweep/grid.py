@@ -121,16 +121,19 @@ def plan_choices(
         first: Number of the first trial.
     """
     found: list[tuple[Choice, Resolved]] = []
-    mistakes = _Mistakes(len(choices))
+    mistakes, notes = _Mistakes(len(choices)), []
     for number, choice in enumerate(choices, start=1):
         try:
             draft = command.draft(choice.overrides)
             resolved = prepare(draft, machine, command.config_dirs, plan_only)
-            found += _with_layouts(choice, resolved, command, machine, plan_only)
+            each, left_out = _with_layouts(choice, resolved, command, machine, plan_only)
+            found += each
+            notes += left_out
         except ConfigError as error:
             mistakes.add(number, choice, error.problems)
     mistakes.raise_if_any()
-    kept, notes = _once(found)
+    kept, twice = _once(found)
+    notes += twice
     trials = [
         Trial(
             number=number,
@@ -213,18 +216,25 @@ def params_of(differing: Sequence[str]) -> dict[str, Any]:
 
 def _with_layouts(
     choice: Choice, resolved: Resolved, command: Command, machine: Machine, plan_only: bool
-) -> list[tuple[Choice, Resolved]]:
-    """Return a combination once per legal layout where `sweep.layouts` asks for that."""
+) -> tuple[list[tuple[Choice, Resolved]], list[str]]:
+    """Return a combination once per legal layout where `sweep.layouts` asks for that.
+
+    Its mistakes were found before, so what is refused now is refused because of the layout; that
+    is the second thing returned.
+    """
     asked = resolved.composed
     if not asked.sweep.layouts or asked.hardware.layout != AUTO:
-        return [(choice, resolved)]
-    found = []
+        return [(choice, resolved)], []
+    found, left_out = [], []
     for layout in layouts_to_try(resolved):
         override = f"{LAYOUT}={layout}"
         each = Choice([*choice.overrides, override], [*choice.differing, override])
         draft = command.draft(each.overrides)
-        found.append((each, prepare(draft, machine, command.config_dirs, plan_only)))
-    return found
+        try:
+            found.append((each, prepare(draft, machine, command.config_dirs, plan_only)))
+        except ConfigError as error:
+            left_out.append(f"left out {layout}: {error.problems[0]}")
+    return found, left_out
 
 
 def _once(

@@ -4,10 +4,11 @@ The launcher holds the writing end of a pipe and never writes. A killed process 
 so the end of the pipe tells what a signal could miss; nothing is left running after `kill -9`.
 """
 
+import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 VARIABLE = "RLAGENT_LEASH"
 """Holds the number of the reading end in the environment of a trial."""
@@ -26,6 +27,17 @@ def hold() -> None:
     # A process that a trial starts and leaves behind must not hold the pipe.
     os.set_inheritable(descriptor, False)
     threading.Thread(target=_follow, args=(descriptor, _end), name="leash", daemon=True).start()
+
+
+@contextlib.contextmanager
+def pipe() -> Iterator[int]:
+    """The launcher's side: the reading end of a pipe whose writing end it alone holds."""
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def _follow(descriptor: int, end: Callable[[], None]) -> None:

@@ -2,8 +2,6 @@
 
 import contextlib
 import fcntl
-import hashlib
-import json
 import os
 import socket
 import sys
@@ -12,19 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlagent.config.command import Command, run_hydra
-from rlagent.config.errors import Problem, raise_if_any
-from rlagent.config.identity import LEFT_OUT
+from rlagent.config.errors import raise_if_any
 from rlagent.config.machine import Machine, detect
 from rlagent.config.overrides import is_sweep
-from rlagent.config.resolve import Resolved
-from rlagent.config.schema import AUTO, LearnConfig
-from rlagent.run.folder import RunFolder
+from rlagent.config.schema import LearnConfig
 from rlagent.run.words import short_path
 from rlagent.sweep import grid
+from rlagent.sweep.common import (
+    command_line,
+    flags_of,
+    impossible,
+    is_done,
+    resources_for,
+    sweep_id,
+    uses_cluster,
+)
 from rlagent.sweep.display import SweepDisplay, make_display
-from rlagent.sweep.pool import EXIT_FAILED, Options, row_of, run_sweep
-from rlagent.sweep.shares import Resources, gpu_ids, never
-from rlagent.sweep.source import Source, Trial
+from rlagent.sweep.pool import EXIT_FAILED, Options, run_sweep
+from rlagent.sweep.shares import Resources
+from rlagent.sweep.source import Source, Trial, row_of
 from rlagent.sweep.store import INTERRUPTED, RUNNING, Sweep, SweepFolder
 from rlagent.sweep.words import closing_words
 
@@ -124,42 +128,6 @@ def run_source(
         return code
 
 
-def command_line(trial: Trial, command: Command, group: str, shared: bool) -> list[str]:
-    """Return the command line of a trial's process.
-
-    What is added to the trial's own overrides is outside of its identity.
-
-    Args:
-        trial: The trial.
-        command: The sweep's, for its flags.
-        group: Name of the sweep.
-        shared: Whether it joins the user's cluster.
-    """
-    line = [sys.executable, "-m", "rlagent.train", *trial.overrides]
-    composed = trial.resolved.composed
-    if not shared:
-        line.append("hardware.ray=start")
-    if composed.monitor.type != "local":
-        if composed.monitor.group is None:
-            line.append(f"monitor.group={_quoted(group)}")
-        if composed.monitor.name is None:
-            line.append(f"monitor.name={_quoted(' '.join(trial.differing) or group)}")
-    return [*line, *flags_of(command)]
-
-
-def flags_of(command: Command) -> list[str]:
-    """Return the flags that a trial needs too."""
-    flags, line = command.flags, []
-    for flag, value in (
-        ("--config-dir", flags.config_dir),
-        ("--config-name", flags.config_name),
-        ("--config-path", flags.config_path),
-    ):
-        if value:
-            line += [flag, value]
-    return line
-
-
 def folder_of(setup: Setup) -> SweepFolder:
     """Return the folder of a sweep: {run.dir}/sweep-{run.name}-{sweep id}.
 
@@ -168,100 +136,6 @@ def folder_of(setup: Setup) -> SweepFolder:
     run = setup.config.run
     name = sweep_id(setup.command.overrides, setup.parameters, setup.sweeper)
     return SweepFolder(Path(run.dir) / f"sweep-{run.name}-{name}")
-
-
-def sweep_id(overrides: Sequence[str], parameters: Sequence[str], sweeper: str) -> str:
-    """Return the id of a sweep from its fixed overrides, its swept keys and its sweeper.
-
-    Overrides that leave a trial's identity alone are left out; order does not count.
-
-    >>> one = sweep_id(["model=tiny", "seed=1,2"], ["seed"], "grid")
-    >>> one == sweep_id(["seed=1,2,3", "run.dir=/tmp", "model=tiny"], ["seed"], "grid")
-    True
-    """
-    fixed = [text for text in overrides if not is_sweep(text) and _counts(grid.key_of(text))]
-    data = json.dumps([sorted(fixed), sorted(set(parameters)), sweeper])
-    return hashlib.sha256(data.encode()).hexdigest()[:8]
-
-
-def _counts(key: str) -> bool:
-    group, _, name = key.partition(".")
-    if key == "run.name":
-        return True
-    if group not in LEFT_OUT:
-        return group != "hydra" or name.startswith("sweeper")
-    fields = LEFT_OUT[group]
-    # A preset of a sweep counts, its single settings do not.
-    return (fields is None and key == "sweep") or (fields is not None and name not in fields)
-
-
-def uses_cluster(trials: Sequence[Resolved]) -> bool:
-    """Whether trials join a cluster that the user has, rather than start a Ray of their own."""
-    hardware = [resolved.config.hardware for resolved in trials]
-    return any(int(h.nodes) > 1 or h.ray not in (AUTO, "start") for h in hardware)
-
-
-def resources_for(
-    machine: Machine,
-    trials: Sequence[Resolved],
-    max_parallel: int | str,
-    visible: str | None,
-) -> Resources:
-    """Return what the trials share.
-
-    Args:
-        machine: What there is.
-        trials: Those that are known.
-        max_parallel: sweep.max_parallel.
-        visible: CUDA_VISIBLE_DEVICES of the launcher.
-    """
-    most = max_parallel if isinstance(max_parallel, int) else None
-    hardware = [resolved.config.hardware for resolved in trials]
-    logical = max((h.logical_gpus for h in hardware), default=0)
-    if logical:
-        gpus = tuple(str(index) for index in range(logical))
-        return Resources(gpus, machine.cores, machine.memory_gib, most, "logical GPU")
-    if uses_cluster(trials):
-        count = max(int(h.nodes) * int(h.gpus) for h in hardware)
-        # Of the other nodes' cores and memory nothing is known here; GPUs are what is scarce.
-        gpus = tuple(str(index) for index in range(count))
-        return Resources(gpus, sys.maxsize, float("inf"), most)
-    gpus = gpu_ids(len(machine.gpus), visible)
-    return Resources(gpus, machine.cores, machine.memory_gib, most)
-
-
-def impossible(trials: Sequence[Trial], resources: Resources, shared: bool) -> list[Problem]:
-    """Return a problem for each trial that can never run."""
-    problems = []
-    for trial in trials:
-        layout, words = trial.resolved.layout, " ".join(trial.differing)
-        reason = never(trial.need, resources)
-        embedded = trial.resolved.config.hardware.engine == "embedded"
-        if reason is None and shared and layout.colocated and not embedded:
-            reason = "engine and trainer on one GPU need a Ray of their own, not a shared cluster"
-        if reason is not None:
-            remedy = f"(trial {trial.number + 1}: {words})" if words else ""
-            problems.append(Problem("hardware.layout", str(layout), reason, remedy))
-    return problems
-
-
-def is_done(trial: Trial, folder: RunFolder) -> bool:
-    """Whether the run folder of a trial holds all that is asked, so that no process is needed."""
-    from rlagent.trinity import decide
-    from rlagent.trinity.record import make_record, read_record
-
-    status = folder.read_status()
-    config = trial.resolved.config
-    if status.get("state") != "finished" or config.run.fresh:
-        return False
-    decision = decide.decide(
-        status,
-        read_record(folder),
-        make_record(trial.resolved, None),
-        int(config.algorithm.total_steps),
-        fresh=False,
-    )
-    return decision.action is decide.Action.NOTHING
 
 
 def _sweep(setup: Setup, folder: SweepFolder, known: Sequence[Trial]) -> Sweep:
@@ -334,9 +208,3 @@ def _locked(folder: SweepFolder) -> Iterator[object | None]:
             yield None
             return
         yield file
-
-
-def _quoted(text: str) -> str:
-    """A text as Hydra's grammar reads it back, whatever it holds."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

@@ -4,24 +4,24 @@ One thread that waits on processes and signals; once per tick it also reads what
 have written. How a sweep is planned and what is said at its end is main.py's.
 """
 
-import contextlib
 import os
 import selectors
-import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlagent.run.folder import RunFolder
+from rlagent.sweep import leash
 from rlagent.sweep.child import Child, environment
 from rlagent.sweep.display import SweepDisplay
 from rlagent.sweep.failures import is_retried
 from rlagent.sweep.metric import intermediate, objective
 from rlagent.sweep.shares import Ledger, Resources, Share, indices
-from rlagent.sweep.source import Source, Trial
+from rlagent.sweep.signals import SignalQueue
+from rlagent.sweep.source import Source, Trial, row_of
 from rlagent.sweep.store import (
     FAILED,
     FINISHED,
@@ -119,17 +119,19 @@ class _Pool:
         self.tries: dict[str, int] = {}
         # Ids of the trials that the source has given; older rows of the sweep are left alone.
         self.asked: set[str] = set()
-        self.signals: list[int] = []
         self.interrupts = 0
         self.stopping = ""
         self.selector = selectors.DefaultSelector()
+        self.signals = SignalQueue()
+        self._changed = True
 
     def run(self) -> int:
         """Run them all."""
         self.sweep.state, self.sweep.pid = RUNNING, os.getpid()
         self.sweep.pid_ticks, self.sweep.host = _ticks(), socket.gethostname()
         self.sweep.started = self.sweep.started or time.time()
-        with self._signals(), self._leash() as self.reading_end:
+        with self.signals as waking, leash.pipe() as self.reading_end:
+            self.selector.register(waking, selectors.EVENT_READ, self.signals.woken)
             try:
                 self._loop()
             finally:
@@ -139,7 +141,6 @@ class _Pool:
         return self._conclude()
 
     def _loop(self) -> None:
-        self._write()
         while True:
             if not self.stopping:
                 self._start_trials()
@@ -147,6 +148,8 @@ class _Pool:
                 if not self.stopping and (self.waiting or not self.source.exhausted()):
                     raise RuntimeError("trials are left, but none of them can start")
                 return
+            if self._changed:
+                self._write()
             for key, _ in self.selector.select(TICK):
                 key.data(key.fd)
             self._pass_signals_on()
@@ -172,7 +175,11 @@ class _Pool:
     def _start_if_it_fits(self, trial: Trial) -> None:
         """Start a waiting trial, or say what it waits for."""
         row, run = self._row(trial), self._run_folder(trial)
-        if self.stopping or trial in self.foreign.values() or self._is_driven(trial, run):
+        if (
+            self.stopping
+            or any(trial is other for other in self.foreign.values())
+            or self._is_driven(trial, run)
+        ):
             return
         if self.options.is_done(trial, run):
             self.waiting.remove(trial)
@@ -185,7 +192,7 @@ class _Pool:
             waits_for = self.ledger.waits_for(trial.need)
             if waits_for != row.waits_for:
                 row.waits_for = waits_for
-                self._write()
+                self._changed = True
             return
         self.waiting.remove(trial)
         self._start(trial, row, run, share)
@@ -209,7 +216,7 @@ class _Pool:
         row.state, row.started, row.ended, row.exit_code = RUNNING, child.started, None, None
         row.cause, row.failure, row.waits_for, row.objective = "", None, "", None
         row.gpus = indices(self.ledger.resources.gpus, share)
-        self._write()
+        self._changed = True
         self.display.started(row, resumed=bool(child.progress.first_step), log=log)
         # A search that is continued hears again what the trial had measured before.
         self._tell(child, earlier)
@@ -229,7 +236,7 @@ class _Pool:
         self.foreign[descriptor] = trial
         self.selector.register(descriptor, selectors.EVENT_READ, self._foreign_ended)
         self._row(trial).waits_for = f"process {pid}, which runs it already, to end"
-        self._write()
+        self._changed = True
         self.display.message(f"trial {trial.number + 1} waits for {self._row(trial).waits_for}")
         return True
 
@@ -266,7 +273,7 @@ class _Pool:
         result = child.end()
         self.ledger.give_back(trial.trial_id)
         row.exit_code, row.cause, row.failure = result.exit_code, result.cause, result.failure
-        row.state, row.gpus = result.state, []
+        row.state, row.gpus, row.ended = result.state, [], time.time()
         if child.pruned and result.state == STOPPED:
             row.state, row.cause = PRUNED, "pruned: others did better at the same step"
         elif child.asked and result.state != FINISHED:
@@ -277,15 +284,14 @@ class _Pool:
             self.display.ended(row, again=True)
             row.state = WAITING
             self.waiting.insert(0, trial)
-            self._write()
+            self._changed = True
             return
         self._ended(trial, row)
 
     def _ended(self, trial: Trial, row: TrialRow) -> None:
-        row.ended = time.time() if row.started else None
         if row.state in (FINISHED, PRUNED):
             row.objective = objective(self._run_folder(trial), self.sweep.metric)
-        self._write()
+        self._changed = True
         self.display.ended(row)
         self.source.ended(trial, row)
         if row.state == FAILED and self.options.stop_on_failure and not self.stopping:
@@ -297,31 +303,8 @@ class _Pool:
 
     # ---- signals ----
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Take Ctrl+C and SIGTERM over, and wake up when one comes."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        theirs.setblocking(False)
-        self.selector.register(ours, selectors.EVENT_READ, lambda _: ours.recv(64))
-        wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-        before = {
-            number: signal.signal(number, lambda number, _: self.signals.append(number))
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            signal.set_wakeup_fd(wakeup)
-            self.selector.unregister(ours)
-            ours.close()
-            theirs.close()
-
     def _pass_signals_on(self) -> None:
-        while self.signals:
-            number = self.signals.pop(0)
+        for number in self.signals.take():
             self.interrupts += 1
             self.stopping = "interrupted"
             for child in self.running.values():
@@ -331,16 +314,6 @@ class _Pool:
                 else:
                     child.send(number)
             self.display.message(_SAID.get(self.interrupts, "killed"))
-
-    @contextlib.contextmanager
-    def _leash(self) -> Iterator[int]:
-        """The reading end of a pipe that ends when this process does."""
-        reading, writing = os.pipe()
-        try:
-            yield reading
-        finally:
-            os.close(reading)
-            os.close(writing)
 
     # ---- rows ----
 
@@ -356,6 +329,7 @@ class _Pool:
         return RunFolder(Path(trial.resolved.config.run.dir) / trial.folder_name)
 
     def _write(self) -> None:
+        self._changed = False
         self.folder.write(self.sweep)
 
     def _conclude(self) -> int:
@@ -372,20 +346,6 @@ class _Pool:
         self.sweep.pid = self.sweep.pid_ticks = None
         self._write()
         return code
-
-
-def row_of(trial: Trial, folder: SweepFolder) -> TrialRow:
-    """A new row for a trial."""
-    run = Path(trial.resolved.config.run.dir).absolute() / trial.folder_name
-    return TrialRow(
-        number=trial.number,
-        overrides=list(trial.differing),
-        params=dict(trial.params),
-        trial_id=trial.trial_id,
-        folder=os.path.relpath(run, folder.path),
-        layout=str(trial.resolved.layout),
-        estimated_step_s=trial.estimated_step_s,
-    )
 
 
 def _ticks() -> int | None:

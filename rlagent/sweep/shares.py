@@ -16,8 +16,8 @@ CPU_GIB = 3.0
 """Host memory of an embedded trial with one engine."""
 ENGINE_GIB = 0.8
 """Host memory of each further embedded engine."""
-GPU_CORES, GPU_GIB = 2, 16.0
-"""Cores and host memory that a trial takes per GPU."""
+GPU_GIB = 16.0
+"""Host memory that a trial takes per GPU."""
 KEPT_GIB = 1.0
 """Host memory left to the system and the launcher."""
 
@@ -41,7 +41,7 @@ def need_of(config: LearnConfig, layout: Layout) -> Need:
         # They are outside of the layout.
         gpus = int(config.hardware.gpus) * nodes
     memory = GPU_GIB * gpus / nodes
-    return Need(gpus, 1, memory if given == AUTO else float(given), nodes)
+    return Need(gpus, 0, memory if given == AUTO else float(given), nodes)
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,8 @@ class Ledger:
     def _cores(self, need: Need) -> int:
         """Cores for a trial: what it needs, less when more trials run than the cores hold."""
         resources = self.resources
+        if not need.cores:
+            return max(1, resources.cores * need.gpus // max(1, len(resources.gpus)))
         if resources.most is None:
             return max(1, min(need.cores, resources.cores))
         return max(1, min(need.cores, resources.cores // resources.most))

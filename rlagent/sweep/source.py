@@ -3,11 +3,13 @@
 Data and a contract only; running trials is pool.py's, inventing them a source's.
 """
 
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from rlagent.config.resolve import Resolved
-from rlagent.sweep.store import TrialRow
+from rlagent.sweep.store import SweepFolder, TrialRow
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class Need:
 
     Args:
         gpus: GPUs, logical ones with hardware.logical_gpus; a colocated layout's count once.
-        cores: CPU cores that it can keep busy.
+        cores: CPU cores that it keeps busy; 0: it takes the share that goes with its GPUs.
         memory_gib: Host memory, GiB.
         nodes: Nodes; a trial over several runs on the cluster that the user has.
     """
@@ -74,3 +76,17 @@ class Source(Protocol):
 
     def ended(self, trial: Trial, row: TrialRow) -> None:
         """Hear how a trial ended, also a failed or pruned one; retries are over by then."""
+
+
+def row_of(trial: Trial, folder: SweepFolder) -> TrialRow:
+    """A new row for a trial."""
+    run = Path(trial.resolved.config.run.dir).absolute() / trial.folder_name
+    return TrialRow(
+        number=trial.number,
+        overrides=list(trial.differing),
+        params=dict(trial.params),
+        trial_id=trial.trial_id,
+        folder=os.path.relpath(run, folder.path),
+        layout=str(trial.resolved.layout),
+        estimated_step_s=trial.estimated_step_s,
+    )

@@ -67,7 +67,7 @@ class Driver:
         self.total_steps = int(self.config.algorithm.total_steps)
         self.attempt = folder.new_attempt()
         self.signals = Signals()
-        self.watch = Watch(folder, self.attempt, display, self.signals)
+        self.watch = Watch(resolved, folder, self.attempt, display, self.signals)
         self._reserve = folder.path / ".reserve"
         self.first_step = 0
         # The same once the actors agree on it; None: what earlier attempts did still counts.

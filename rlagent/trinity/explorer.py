@@ -76,6 +76,8 @@ class AgentExplorer(Explorer):
         self.total_steps = config.buffer.total_steps
         self._runner_processes = runner_processes
         self._began: dict[int, float] = {}
+        # Seconds before a step in which weights were waited for and taken over.
+        self._synced: dict[int, float] = {}
         self._work_done = (0.0, 0.0)
 
     async def prepare(self) -> int:
@@ -116,8 +118,10 @@ class AgentExplorer(Explorer):
             if not going_on:
                 break
             self._remember()
+            waited = time.monotonic()
             if await self.need_sync():
                 await self.sync_weight()
+            self._synced[self.explore_step_num + 1] = time.monotonic() - waited
             interval = self.config.explorer.eval_interval
             last = self.explore_step_num == self.total_steps
             if interval and not last and self.explore_step_num % interval == 0:
@@ -201,6 +205,7 @@ class AgentExplorer(Explorer):
         count = result["metrics"].get("experience_pipeline/experience_count", 0.0)
         metrics["rollout/experiences"] = float(count)
         metrics["time/explore_step"] = time.monotonic() - self._began.pop(step)
+        metrics["time/explorer_sync"] = self._synced.pop(step, 0.0)
         metrics.update(await self._engine_work())
         self.monitor.log(metrics, step)
 

@@ -6,6 +6,7 @@ short rollout; each rollout has its own record. Turning calls into experiences i
 
 import copy
 import json
+import time
 from typing import Any
 
 import aiohttp
@@ -42,6 +43,8 @@ class Recorder:
     def __init__(self) -> None:
         self.experiences: list[Experience] = []
         self.calls = 0
+        # Spent waiting for the model, all calls together.
+        self.model_seconds = 0.0
         self.conversation: list[dict[str, Any]] = []
         self.tools: list[dict[str, Any]] | None = None
 
@@ -116,11 +119,14 @@ class PlainClient:
 
 
 class _Completions:
-    def __init__(self, client: Any, recorder: Recorder, extra_body: dict[str, Any]) -> None:
+    def __init__(
+        self, client: Any, recorder: Recorder, extra_body: dict[str, Any], free_tool_choice: bool
+    ) -> None:
         self._client = client
         self._plain: PlainClient | None = client.plain
         self._recorder = recorder
         self._extra_body = extra_body
+        self._free_tool_choice = free_tool_choice
 
     async def create(self, **request: Any) -> Any:
         """Call the engine and record the call."""
@@ -133,9 +139,13 @@ class _Completions:
         }
         if template:
             extra["chat_template_kwargs"] = template
+        if self._free_tool_choice and request.get("tool_choice") == "required":
+            # A tool that is named, and `none`, are left as they are.
+            request["tool_choice"] = "auto"
         if "return_token_logprobs" not in extra:
             request.setdefault("logprobs", True)
         body = {k: v for k, v in {**request, **extra}.items() if not isinstance(v, _ABSENT)}
+        began = time.monotonic()
         response = await self._plain.complete(body) if self._plain is not None else None
         if response is None:
             # The same call as `chat.completions.create`, without its walk over every message for
@@ -143,6 +153,7 @@ class _Completions:
             response = await self._client.post(
                 "/chat/completions", cast_to=ChatCompletion, body=body
             )
+        self._recorder.model_seconds += time.monotonic() - began
         self._recorder.record(request, response)
         return response
 
@@ -159,10 +170,16 @@ class _Chat:
 class RecordingClient:
     """Stands where AgentScope expects an `openai.AsyncOpenAI`."""
 
-    def __init__(self, client: Any, recorder: Recorder, extra_body: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        client: Any,
+        recorder: Recorder,
+        extra_body: dict[str, Any],
+        free_tool_choice: bool = False,
+    ) -> None:
         self._client = client
         self.model_path = client.model_path
-        self.chat = _Chat(_Completions(client, recorder, extra_body))
+        self.chat = _Chat(_Completions(client, recorder, extra_body, free_tool_choice))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -196,7 +213,10 @@ def _new_client(model: ModelWrapper, shared: bool) -> Any:
 
 
 def recorded_model(
-    model: ModelWrapper, generate_kwargs: dict[str, Any], shared: bool = True
+    model: ModelWrapper,
+    generate_kwargs: dict[str, Any],
+    shared: bool = True,
+    free_tool_choice: bool = False,
 ) -> tuple[TrinityChatModel, Recorder]:
     """A chat model of the engine behind `model`, and the record of its calls.
 
@@ -205,6 +225,8 @@ def recorded_model(
         generate_kwargs: Sampling arguments sent with every call.
         shared: Whether to use the process's HTTP client. One belongs to one event loop, so a
             workflow in a thread needs its own.
+        free_tool_choice: Whether a tool call that is required is only asked for, so that the
+            model samples freely; an agent that gets text instead has to ask again.
     """
     address = str(model.api_address)
     if shared and address not in _clients:
@@ -223,7 +245,7 @@ def recorded_model(
     recorder = Recorder()
     chat_model = copy.copy(_prototypes[address])
     chat_model.generate_kwargs = dict(generate_kwargs)
-    chat_model.client = RecordingClient(client, recorder, extra_body)
+    chat_model.client = RecordingClient(client, recorder, extra_body, free_tool_choice)
     return chat_model, recorder
 
 

@@ -1,6 +1,7 @@
 """The trainer actor: Trinity's Trainer with a loop that fails loudly and can be asked to stop."""
 
 import asyncio
+import time
 from typing import Any
 
 import ray
@@ -35,6 +36,10 @@ class AgentTrainer(trinity_trainer.Trainer):
             from rlagent.embedded.trainer import EmbeddedTrainer
 
             trinity_trainer.get_trainer_wrapper = EmbeddedTrainer
+        elif config.trainer.trainer_type == "verl":
+            from rlagent.gpu.trainer import StepTrainer
+
+            trinity_trainer.get_trainer_wrapper = StepTrainer
         try:
             super().__init__(config)
         finally:
@@ -68,6 +73,7 @@ class AgentTrainer(trinity_trainer.Trainer):
         Raises:
             Exception: Whatever went wrong while sampling, training, syncing or saving.
         """
+        began = time.monotonic()
         while self.train_step_num < self.total_steps and not self._stop.is_set():
             sampled = await self._next_sample()
             if sampled is None:
@@ -81,6 +87,8 @@ class AgentTrainer(trinity_trainer.Trainer):
                 metrics.update(await self.save_checkpoint())
             if self.config.trainer.enable_preview and previews:
                 self._log_experiences(previews)
+            now = time.monotonic()
+            metrics["time/trainer_step"], began = now - began, now
             self.monitor.log(metrics, self.train_step_num)
         if self.train_step_num > 0:
             await self.save_checkpoint(

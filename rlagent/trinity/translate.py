@@ -13,12 +13,16 @@ from typing import Any
 from rlagent.config.paths import local_path
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import LearnConfig
+from rlagent.gpu.flash_attention import PACKED
 from rlagent.trinity import EMBEDDED
 
 WORKFLOW_TYPE = "rlagent.trinity.workflow.AgentWorkflow"
 MONITOR_TYPE = "rlagent.trinity.monitor.RunFolderMonitor"
 WHOLE_STEPS = "rlagent.trinity.buffer.WholeStepSampling"
 HELD_OUT = "heldout"
+LOGITS_BYTES = 4 << 30
+MOST_TOKENS = 1 << 16
+MOST_VOCABULARY = 1 << 18
 CHECKPOINTS = "checkpoints"
 
 
@@ -76,7 +80,7 @@ def native_tree(
             "max_retry_times": 0,
             "rollout_model": {"enable_openai_api": True, "enable_history": True},
         },
-        "trainer": {"total_steps": total_steps},
+        "trainer": {"total_steps": total_steps, **attention(resolved.config)},
         "data_processor": {"experience_pipeline": {"save_input": False}},
         "monitor": {"monitor_type": MONITOR_TYPE},
     }
@@ -100,7 +104,7 @@ def embedded(config: LearnConfig) -> bool:
 
 def whole_steps(config: LearnConfig) -> bool:
     """Whether the trainer takes what each step produced, whatever its number."""
-    return embedded(config) and config.algorithm.train_batch_size == "auto"
+    return config.algorithm.train_batch_size == "auto"
 
 
 def algorithm(config: LearnConfig) -> dict[str, Any]:
@@ -187,6 +191,7 @@ def workflow_args(config: LearnConfig, run_dir: Path, attempt: int) -> dict[str,
         "run_folder": str(run_dir),
         "attempt": attempt,
         "trajectories_per_step": config.run.trajectories_per_step,
+        "free_tool_choice": config.model.tool_choice == "free",
     }
 
 
@@ -235,8 +240,10 @@ def buffer(config: LearnConfig, run_dir: Path, workflow: dict[str, Any]) -> dict
     }
     if ours.total_epochs:
         tree["total_epochs"] = ours.total_epochs
-    if ours.train_batch_size != "auto":
-        tree["train_batch_size"] = ours.train_batch_size
+    fixed = ours.train_batch_size
+    # Trinity's own default, which a reader of whole steps does not ask for.
+    rollouts = int(ours.batch_size) * int(ours.repeat_times)
+    tree["train_batch_size"] = rollouts if fixed == "auto" else fixed
     return tree
 
 
@@ -261,6 +268,8 @@ def explorer(resolved: Resolved) -> dict[str, Any]:
             "gpu_memory_utilization": hardware.gpu_memory_utilization,
             "enforce_eager": hardware.enforce_eager,
             "enable_prefix_caching": hardware.prefix_caching,
+            # What runs at once at most: CUDA graphs and buffers are made for no more.
+            "extra_engine_args": {"max_num_seqs": concurrency(resolved)},
         }
     return {
         # One slot per task of a step: the tasks of a step all run at once.
@@ -284,6 +293,12 @@ def explorer(resolved: Resolved) -> dict[str, Any]:
     }
 
 
+def concurrency(resolved: Resolved) -> int:
+    """Rollouts that one engine serves at once at most."""
+    ours = resolved.config.algorithm
+    return math.ceil(int(ours.batch_size) * int(ours.repeat_times) / resolved.layout.engines)
+
+
 def trainer(resolved: Resolved) -> dict[str, Any]:
     """Trinity's `trainer`."""
     config, layout = resolved.config, resolved.layout
@@ -301,12 +316,38 @@ def trainer(resolved: Resolved) -> dict[str, Any]:
     else:
         tree |= {
             "use_dynamic_bsz": True,
-            "max_token_len_per_gpu": config.model.max_model_len,
+            "max_token_len_per_gpu": tokens_per_gpu(config),
             "ulysses_sequence_parallel_size": layout.sequence_parallel,
             "param_offload": bool(config.hardware.offload),
             "optimizer_offload": bool(config.hardware.offload),
+            **attention(config),
         }
     return tree
+
+
+def tokens_per_gpu(config: LearnConfig) -> int:
+    """Tokens of one micro-batch of the trainer on one GPU.
+
+    verl packs sequences until it is reached: as many as make LOGITS_BYTES of bf16 logits, since
+    those of a large vocabulary outweigh everything else, but at least one whole sequence.
+    """
+    vocabulary = config.model.shape.vocab or MOST_VOCABULARY
+    fitting = min(MOST_TOKENS, LOGITS_BYTES // (2 * vocabulary))
+    return max(int(config.model.max_model_len), fitting)
+
+
+def attention(config: LearnConfig) -> dict[str, Any]:
+    """The part of Trinity's `trainer` that says how verl computes attention."""
+    chosen = config.hardware.attention
+    if embedded(config) or chosen == "flash_attention_2":
+        # As verl does by itself.
+        return {}
+    name = PACKED if chosen == "packed" else chosen
+    return {
+        # Packed sequences have no padding; sdpa knows padded ones only.
+        "use_remove_padding": chosen == "packed",
+        "trainer_config": {"model": {"override_config": {"attn_implementation": name}}},
+    }
 
 
 def synchronizer(resolved: Resolved) -> dict[str, Any]:

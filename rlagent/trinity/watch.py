@@ -15,6 +15,7 @@ from rlagent.run.display import Display
 from rlagent.run.folder import Attempt, RunFolder
 from rlagent.run.mirror import Mirror, RunInfo, make_mirror
 from rlagent.run.tail import Tail
+from rlagent.trinity import where
 from rlagent.trinity.endings import Stopped
 from rlagent.trinity.signals import Signals
 
@@ -23,6 +24,7 @@ class Watch:
     """Follows one attempt through its run folder.
 
     Args:
+        resolved: What runs.
         folder: The run.
         attempt: The attempt under way.
         display: Told of every new row.
@@ -30,8 +32,14 @@ class Watch:
     """
 
     def __init__(
-        self, folder: RunFolder, attempt: Attempt, display: Display, signals: Signals
+        self,
+        resolved: Resolved,
+        folder: RunFolder,
+        attempt: Attempt,
+        display: Display,
+        signals: Signals,
     ) -> None:
+        self.resolved = resolved
         self.folder = folder
         self.attempt = attempt
         self.display = display
@@ -67,6 +75,8 @@ class Watch:
         for row in rows:
             if row["role"] == "trainer":
                 self.step_trained(row)
+            elif row["role"] == "explorer":
+                self.step_explored(row)
         if rows:
             shown = [*rows, *self._tail.new_rows()]
             self.display.update(shown)
@@ -87,9 +97,16 @@ class Watch:
             tokens = metrics.get("tokens/trained")
             if tokens and seconds > 0:
                 ours["tokens/per_second"] = tokens / seconds
+        ours |= where.trainer_shares(metrics, self.resolved)
         self._last_step_at = now
         self.folder.append_metrics("driver", step, ours, attempt=self.attempt.number)
         self.folder.write_status(steps_trained=step)
+
+    def step_explored(self, row: dict[str, Any]) -> None:
+        """Note where the time of an explored step went."""
+        shares = where.rollout_shares(row["metrics"], self.resolved)
+        if shares:
+            self.folder.append_metrics("driver", row["step"], shares, attempt=self.attempt.number)
 
 
 def start_mirror(

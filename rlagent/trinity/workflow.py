@@ -12,6 +12,7 @@ import contextvars
 import functools
 import inspect
 import math
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -69,7 +70,8 @@ class AgentWorkflow(Workflow):
     """One rollout of the user's function.
 
     `workflow_args` holds: `function` (spec or callable), `judge` (likewise or None), `args`,
-    `success_reward`, `timeout` in s, `run_folder`, `attempt`, `trajectories_per_step`.
+    `success_reward`, `timeout` in s, `run_folder`, `attempt`, `trajectories_per_step`,
+    `free_tool_choice`.
     """
 
     is_async: bool = True
@@ -105,8 +107,14 @@ class AgentWorkflow(Workflow):
         generate = {"temperature": arguments.temperature, "top_p": arguments.top_p}
         if arguments.max_tokens is not None:
             generate["max_tokens"] = arguments.max_tokens
-        chat_model, recorder = recorded_model(self.model, generate, shared=not in_thread)
+        chat_model, recorder = recorded_model(
+            self.model,
+            generate,
+            shared=not in_thread,
+            free_tool_choice=self.options.get("free_tool_choice", False),
+        )
         timeout = self.options.get("timeout")
+        began = time.monotonic()
         try:
             reward, metrics = await asyncio.wait_for(
                 self._reward(function, chat_model, in_thread), timeout
@@ -120,6 +128,10 @@ class AgentWorkflow(Workflow):
         success = float(reward >= self.options.get("success_reward", 1.0))
         metrics = {**metrics, "reward": reward, "success": success}
         metrics["model_calls"] = float(recorder.calls)
+        metrics["model_seconds"] = recorder.model_seconds
+        # Tools, agent and judge; with calls side by side there may be no rest.
+        rest = time.monotonic() - began - recorder.model_seconds
+        metrics["agent_seconds"] = max(0.0, rest)
         metrics["response_tokens"] = float(
             sum(len(exp.tokens) - exp.prompt_length for exp in recorder.experiences)
         )

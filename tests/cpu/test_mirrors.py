@@ -13,6 +13,7 @@ from rlagent.config.schema import MonitorConfig
 from rlagent.run.folder import RunFolder
 from rlagent.run.mirror import NoMirror, RunInfo, make_mirror, wandb_id
 from rlagent.run.stats import series
+from rlagent.run.wandb_sink import trial_summary
 from tests.cpu.wandb_reader import OfflineRun
 
 INFO = {
@@ -223,3 +224,15 @@ def test_a_killed_driver_leaves_no_mirror_behind_and_no_row_out(folder):
         assert select.select([descriptor], [], [], 30)[0], "the mirror still runs"
     (run,) = offline_runs(folder)
     assert [row["loss"] for row in run.history] == [1.0]
+
+
+def test_the_summary_holds_what_trials_are_compared_by(folder):
+    folder.append_metrics("explorer", 2, {"eval/success": 0.5})
+    cause = "explorer: all 16 rollouts of step 2 failed: KeyError: 'x'"
+    status = {"state": "failed", "cause": cause, "exit_code": 1}
+    assert trial_summary(folder, "eval/success", status) == {
+        "status": "failed",
+        "objective": 0.5,
+        "failure_class": "workflow error",
+    }
+    assert trial_summary(folder, "", {"state": "finished"}) == {"status": "finished"}

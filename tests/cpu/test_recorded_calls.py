@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from trinity.common.experience import Experience
 
 from rlagent.embedded.batch import MicroBatch, Row
-from rlagent.embedded.chat import ChatRenderer, PieceEncoder
+from rlagent.embedded.render import ChatRenderer, PieceEncoder
 from rlagent.embedded.scoring import Scorer
 from rlagent.embedded.service import Service, ServiceOptions
 from rlagent.embedded.step_data import StepData

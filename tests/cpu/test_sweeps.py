@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,18 +19,29 @@ SHORT = ("algorithm.total_steps=1", "dataset.eval_tasks=4", "algorithm.batch_siz
 MEASURED = {"explorer/step", "eval/success"}
 
 
-def start(directory: Path, *overrides: str) -> subprocess.Popen:
-    """Start a sweep, in a session of its own as a shell would."""
-    line = command(directory, "-m", *SHORT, *overrides)
-    return subprocess.Popen(
-        line,
-        cwd=REPOSITORY,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen]]:
+    """Starts sweeps, each in a session of its own as a shell would; ends those that are left."""
+    started: list[subprocess.Popen] = []
+
+    def start(directory: Path, *overrides: str) -> subprocess.Popen:
+        process = subprocess.Popen(
+            command(directory, "-m", *SHORT, *overrides),
+            cwd=REPOSITORY,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        # Its trials follow it.
+        process.kill()
+        process.wait()
 
 
 def sweep_in(directory: Path) -> tuple[SweepFolder, Sweep]:
@@ -56,7 +68,7 @@ def rows(directory: Path, state: str) -> int:
     return states(sweep_in(directory)[1]).count(state)
 
 
-def test_two_trials_train_at_the_same_time_and_are_ranked(tmp_path) -> None:
+def test_two_trials_train_at_the_same_time_and_are_ranked(start, tmp_path) -> None:
     process = start(tmp_path, "monitor=local", "seed=1,2", "sweep.max_parallel=2")
     output, _ = process.communicate()
     assert process.returncode == 0, output
@@ -75,7 +87,7 @@ def test_two_trials_train_at_the_same_time_and_are_ranked(tmp_path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_twelve_trials_of_which_two_fail_survive_kill_9_of_the_launcher(tmp_path) -> None:
+def test_twelve_trials_of_which_two_fail_survive_kill_9_of_the_launcher(start, tmp_path) -> None:
     overrides = (
         "workflow.function=faulty_agents:fails_for_some",
         "workflow.args.number=range(1,13)",
@@ -125,7 +137,7 @@ def test_twelve_trials_of_which_two_fail_survive_kill_9_of_the_launcher(tmp_path
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_all_trials_and_the_same_command_goes_on(tmp_path) -> None:
+def test_ctrl_c_ends_all_trials_and_the_same_command_goes_on(start, tmp_path) -> None:
     overrides = ("monitor=local", "seed=1,2", "sweep.max_parallel=2", "algorithm.total_steps=3")
     process = start(tmp_path, *overrides)
     outputs = tmp_path / "outputs"
@@ -147,7 +159,7 @@ def test_ctrl_c_ends_all_trials_and_the_same_command_goes_on(tmp_path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_layouts_are_compared_on_eight_logical_gpus(tmp_path) -> None:
+def test_layouts_are_compared_on_eight_logical_gpus(start, tmp_path) -> None:
     process = start(
         tmp_path,
         "monitor=local",

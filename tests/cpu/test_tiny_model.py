@@ -50,6 +50,16 @@ def test_model_and_tokenizer_agree(tokenizer: PreTrainedTokenizerBase) -> None:
     assert tokenizer.eos_token == "<|im_end|>"
 
 
+def test_the_command_writes_the_data_that_is_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["build", "data", "--assets", str(tmp_path)])
+    build.main()
+    for name in ("train.jsonl", "test.jsonl"):
+        written = (tmp_path / "gsm8k_tiny" / name).read_bytes()
+        assert written == (FOLDER.parent / "gsm8k_tiny" / name).read_bytes()
+
+
 def test_a_small_build_runs_from_problems_to_a_model_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

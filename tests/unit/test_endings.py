@@ -63,6 +63,7 @@ def test_speed_is_told_from_when_steps_ended_not_from_when_they_were_seen(driver
     assert [round(row["time/step"], 3) for row in ours[1:]] == [2.0, 5.0]
     assert [round(row["tokens/per_second"], 3) for row in ours[1:]] == [50.0, 20.0]
     assert driver.folder.read_status()["steps_trained"] == 3
+    assert driver.watch.longest_step == pytest.approx(5.0)
 
 
 def test_a_dashboard_gets_what_still_counts_of_earlier_attempts():

@@ -11,7 +11,7 @@ MODULES = [
     "config.functions",
     "layout.layout",
     "sweep.grid",
-    "sweep.main",
+    "sweep.common",
     "sweep.shares",
 ]
 

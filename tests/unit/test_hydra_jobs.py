@@ -4,6 +4,9 @@ import sys
 import textwrap
 from pathlib import Path
 
+from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
+
 from rlagent import train
 from rlagent.sweep.source import Trial
 from rlagent.sweep.store import SweepFolder
@@ -37,6 +40,8 @@ def test_a_foreign_sweeper_gets_objectives_and_failures_of_its_batches(
     (tmp_path / "hydra_plugins").mkdir()
     (tmp_path / "hydra_plugins" / "two_batches.py").write_text(textwrap.dedent(SWEEPER))
     monkeypatch.syspath_prepend(str(tmp_path))
+    # Hydra looks for plug-ins once in a process.
+    monkeypatch.delitem(Singleton._instances, Plugins, raising=False)
 
     def stand_in(trial: Trial, *rest: object) -> list[str]:
         config = trial.resolved.config

@@ -13,12 +13,12 @@ import pytest
 
 from rlagent.run.folder import RunFolder
 from rlagent.run.process import start_ticks
+from rlagent.sweep.common import is_done
 from rlagent.sweep.display import PlainLines
 from rlagent.sweep.grid import GridSource
-from rlagent.sweep.main import is_done
-from rlagent.sweep.pool import Options, row_of, run_sweep
+from rlagent.sweep.pool import Options, run_sweep
 from rlagent.sweep.shares import Resources
-from rlagent.sweep.source import Need, Trial
+from rlagent.sweep.source import Need, Trial, row_of
 from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
 from tests import stand_in
 

@@ -5,8 +5,8 @@ import pytest
 from rlagent.config.command import parse_command
 from rlagent.config.errors import ConfigError
 from rlagent.config.machine import GPU, Machine
+from rlagent.sweep.common import command_line, impossible, resources_for, sweep_id, uses_cluster
 from rlagent.sweep.grid import GridSource, plan
-from rlagent.sweep.main import command_line, impossible, resources_for, sweep_id, uses_cluster
 
 CPU = Machine((), 8, 64.0)
 H100S = Machine((GPU("H100", 80.0),) * 4, 64, 512.0)
@@ -117,6 +117,16 @@ def test_every_legal_layout_of_the_hardware_is_tried_the_planners_choice_first()
     assert [str(trial.resolved.layout) for trial in grid.trials] == layouts
     assert grid.parameters == ["hardware.layout"]
     assert int(grid.trials[0].resolved.config.algorithm.total_steps) <= 10
+
+
+def test_layouts_that_the_batch_does_not_divide_by_are_left_out_and_named() -> None:
+    fixed = ("algorithm.train_batch_size=16", "algorithm.batch_size=4", "model=qwen3_0_6b")
+    grid = planned(*fixed, "+sweep=layouts", machine=H100S)
+    layouts = [trial.params["hardware.layout"] for trial in grid.trials]
+    assert "2x1+2" in layouts
+    assert "1x1+3" not in layouts
+    (note,) = [note for note in grid.notes if note.startswith("left out 1x1+3:")]
+    assert "3 data-parallel parts" in note
 
 
 def planned_alone(*words: str):

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from rlagent.config.machine import GPU, Machine
+from rlagent.config.machine import GPU, TOLD, Machine, detect, write_machine
 from rlagent.config.resolve import resolve
 from rlagent.sweep.shares import CPU_GIB, Ledger, Resources, Share, gpu_ids, need_of, never
 from rlagent.sweep.source import Need
@@ -91,3 +91,16 @@ def test_trinity_is_told_of_the_gpus_of_the_layout_alone() -> None:
     h100s = Machine((GPU("H100", 80.0),) * 8, 64, 512.0)
     resolved = resolve(configured("model=qwen3_0_6b", "hardware.layout=1x1+1"), h100s)
     assert cluster(resolved) == {"node_num": 1, "gpu_per_node": 2}
+
+
+def test_trials_on_gpus_share_the_cores_as_they_share_the_gpus() -> None:
+    ledger = Ledger(EIGHT)
+    assert ledger.take("a", Need(gpus=2, cores=0)).cores == 16
+    assert ledger.take("b", Need(gpus=4, cores=0)).cores == 32
+
+
+def test_a_trial_is_told_the_machine_that_it_was_planned_for(monkeypatch) -> None:
+    machine = Machine((GPU("H100", 80.0),) * 2, 16, 64.0)
+    monkeypatch.setenv(TOLD, write_machine(machine))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert detect() == machine

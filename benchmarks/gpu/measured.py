@@ -1,0 +1,103 @@
+"""What a run folder and vLLM's log say about a finished point, as plain numbers."""
+
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+from rlagent.run.folder import RunFolder
+
+WARM_UP = 3
+"""Steps left out of medians, when there are more."""
+
+WANTED = (
+    "time/step",
+    "time/explore_step",
+    "time/train_step",
+    "time/sync_weight",
+    "time/read_experience",
+    "time/update_actor",
+    "time/old_log_prob",
+    "time/ref",
+    "actor/ppo_kl",
+    "actor/rollout_kl",
+    "training/rollout_probs_diff_mean",
+    "training/rollout_probs_diff_max",
+    "sample/lag",
+    "sample/experiences",
+    "tokens/trained",
+    "tokens/per_second",
+    "rollout/reward/mean",
+    "rollout/valid/mean",
+    "rollout/failed_share",
+    "perf/mfu/actor",
+)
+
+_VLLM = {
+    "weights_gib": r"Model loading took ([\d.]+) GiB",
+    "kv_gib": r"Available KV cache memory: ([\d.]+) GiB",
+    "kv_tokens": r"GPU KV cache size: ([\d,]+) tokens",
+    "graphs_gib": r"Graph capturing finished in [\d.]+ secs, took ([\d.]+) GiB",
+    "graphs_s": r"Graph capturing finished in ([\d.]+) secs",
+    "compile_s": r"torch.compile takes ([\d.]+) s",
+    "init_s": r"init engine .*? took ([\d.]+) s",
+}
+
+
+def of_run(folder: Path) -> dict[str, Any]:
+    """Medians over the steps after the warm-up, peaks, and how the run began and ended."""
+    run = RunFolder(folder)
+    rows = run.read_metrics()
+    by_step: dict[int, dict[str, float]] = {}
+    for row in rows:
+        by_step.setdefault(row["step"], {}).update(row["metrics"])
+    steps = [values for step, values in sorted(by_step.items()) if "time/train_step" in values]
+    kept = steps[WARM_UP:] if len(steps) > WARM_UP else steps
+    medians = {}
+    for name in WANTED:
+        values = [step[name] for step in kept if name in step]
+        if values:
+            medians[name] = round(statistics.median(values), 5)
+    every = list(by_step.values())
+    peaks = [
+        value
+        for values in every
+        for name, value in values.items()
+        if name.endswith("perf/max_memory_reserved_gb")
+    ]
+    starts = [values["time/startup"] for values in every if "time/startup" in values]
+    firsts = [
+        values["time/start_to_first_step"]
+        for values in every
+        if "time/start_to_first_step" in values
+    ]
+    status = run.read_status()
+    return {
+        "steps": len(steps),
+        "medians": medians,
+        "trainer_reserved_gib": round(max(peaks), 2) if peaks else None,
+        "startup_s": round(starts[0], 1) if starts else None,
+        "to_first_step_s": round(firsts[0], 1) if firsts else None,
+        "success_before": status.get("success_before"),
+        "success_after": status.get("success_after"),
+        "valid_before": status.get("valid_before"),
+        "valid_after": status.get("valid_after"),
+        "versions": status.get("versions"),
+    }
+
+
+def of_vllm_logs(since: float) -> dict[str, float]:
+    """Memory and seconds as vLLM logged them, from Ray's worker logs written after `since`."""
+    import ray
+
+    logs = Path(ray._private.worker.global_worker.node.get_logs_dir_path())
+    found: dict[str, float] = {}
+    for file in logs.glob("worker-*"):
+        if file.stat().st_mtime < since:
+            continue
+        text = file.read_text(encoding="utf-8", errors="replace")
+        for name, pattern in _VLLM.items():
+            hits = re.findall(pattern, text)
+            if hits:
+                found[name] = float(hits[-1].replace(",", ""))
+    return found

@@ -1,0 +1,43 @@
+"""verl's worker with what rlagent puts into its process: log-probabilities and attention.
+
+One such process per trainer GPU; model, optimizer, sharding and checkpoints are verl's.
+"""
+
+from typing import Any
+
+from trinity.trainer.verl.workers import TrinityActorRolloutRefWorker
+from verl.single_controller.base.decorator import Dispatch, register
+
+from rlagent.gpu import flash_attention, logits, packed
+
+
+class StepWorker(TrinityActorRolloutRefWorker):
+    """Trinity's worker of actor and reference model."""
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def init_model(self) -> None:
+        """Load the models."""
+        if flash_attention.flash_attention_version() is None:
+            flash_attention.use_torch_padding()
+        packed.register()
+        super().init_model()
+        for model in (self.actor, self.ref):
+            if model is not None:
+                # verl's override of it would be exported with the model, and mean nothing there.
+                vars(model.engine.module.config).pop("attn_implementation", None)
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def set_loss_fn(self, loss_fn: Any) -> None:
+        """Take the loss over; what it needs of the logits is computed by rlagent.gpu.logits."""
+        super().set_loss_fn(loss_fn)
+        logits.use_in_verl(loss_fn.entropy_gradient)
+        for model in (self.actor, self.ref):
+            if model is not None:
+                # The engine bound verl's own function, compiled, when it was made.
+                model.engine.compute_entropy_from_logits = _entropy
+
+
+def _entropy(values: Any) -> Any:
+    from verl.utils import torch_functional
+
+    return torch_functional.entropy_from_logits(values)

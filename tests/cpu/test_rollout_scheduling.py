@@ -1,0 +1,76 @@
+"""Slots and runner processes: who keeps which rollouts, and when a batch counts as ended."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from rlagent.trinity import session
+from rlagent.trinity.rollout import SlotScheduler
+from rlagent.trinity.workflow import kept_by
+
+
+@pytest.mark.parametrize("total", [0, 1, 8, 9])
+@pytest.mark.parametrize("processes", [1, 2, 3, 16])
+def test_all_processes_together_keep_what_a_step_may_keep(total, processes):
+    kept = [kept_by(index, processes, total) for index in range(processes)]
+    assert sum(kept) == total
+    assert max(kept) - min(kept) <= 1
+
+
+def test_a_large_model_gets_the_time_that_saving_it_takes():
+    assert session.stop_grace(longest_step=3.0, parameters=900_000) == session.GRACE
+    assert session.stop_grace(longest_step=100.0, parameters=8_000_000_000) == 200 + 960
+
+
+def _scheduler() -> SlotScheduler:
+    """A scheduler that waits for a batch of two tasks, without its processes."""
+    scheduler = SlotScheduler.__new__(SlotScheduler)
+    scheduler.completed_tasks = {}
+    scheduler.config = SimpleNamespace(
+        explorer=SimpleNamespace(over_rollout=SimpleNamespace(wait_after_min=0.0))
+    )
+    scheduler._task_ended = asyncio.Event()
+    scheduler._changed = asyncio.Event()
+    return scheduler
+
+
+def _waiting(scheduler: SlotScheduler, timeout: float) -> "asyncio.Future[bool]":
+    return asyncio.ensure_future(
+        scheduler._wait_for_batch_results(
+            batch_id=1,
+            min_num=2,
+            scheduled_num=2,
+            timeout=timeout,
+            clear_timeout_tasks=False,
+            return_partial_tasks=False,
+        )
+    )
+
+
+def test_a_batch_has_ended_when_its_last_task_has(monkeypatch):
+    from trinity.explorer.scheduler import Scheduler
+
+    def take(self, task) -> None:
+        self.completed_tasks.setdefault(1, {})[task] = task
+
+    monkeypatch.setattr(Scheduler, "task_done_callback", take)
+
+    async def run() -> bool:
+        scheduler = _scheduler()
+        waiting = [_waiting(scheduler, 60.0) for _ in range(2)]
+        for task in (0, 1):
+            await asyncio.sleep(0)
+            assert not any(one.done() for one in waiting)
+            scheduler.task_done_callback(task)
+        return any(await asyncio.gather(*waiting))
+
+    timed_out = asyncio.run(run())
+    assert not timed_out
+
+
+def test_a_batch_that_does_not_end_is_late():
+    async def run() -> bool:
+        return await _waiting(_scheduler(), 0.0)
+
+    assert asyncio.run(run())

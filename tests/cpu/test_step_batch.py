@@ -1,0 +1,46 @@
+"""Filling a step up to a multiple, and getting its rows back."""
+
+import pytest
+import torch
+from verl_ranks import rows_of
+
+from rlagent.gpu.flash_attention import _pad_input, _unpad_input
+from rlagent.gpu.step_batch import StepBatch, fill_up
+
+
+@pytest.mark.parametrize(("count", "parts", "missing"), [(575, 2, 1), (575, 4, 1), (3, 4, 1)])
+def test_what_fills_up_has_two_tokens_and_no_action(count, parts, missing):
+    rows = rows_of(count)
+    filled = fill_up(rows, parts)
+    assert len(filled) == count + missing
+    extra = {name: column[count:] for name, column in filled.batch.items()}
+    assert extra["attention_mask"].sum(-1).tolist() == [2] * missing
+    assert not extra["response_mask"].any()
+    assert not extra["advantages"].any()
+    for name, column in rows.batch.items():
+        assert torch.equal(filled.batch[name][:count], column)
+
+
+def test_rows_come_back_in_their_order_with_what_was_computed():
+    rows = rows_of(7)
+    before = rows.batch["input_ids"].clone()
+    step = StepBatch(rows, 4)
+    step.spread.batch["computed"] = step.spread.batch["input_ids"].sum(-1)
+    found = step.take_back(step.spread)
+    assert torch.equal(found.batch["input_ids"], before)
+    assert torch.equal(found.batch["computed"], before.sum(-1))
+
+
+def test_each_part_gets_about_the_same_number_of_tokens():
+    spread = StepBatch(rows_of(575), 4).spread
+    tokens = spread.batch["attention_mask"].sum(-1).view(4, -1).sum(-1)
+    assert tokens.max() - tokens.min() < 0.02 * tokens.max()
+
+
+def test_packing_and_unpacking_are_inverse():
+    mask = torch.tensor([[0, 1, 1], [1, 1, 1], [1, 0, 0]])
+    values = torch.randn(3, 3, 2) * mask.unsqueeze(-1)
+    packed, indices, starts, longest, lengths = _unpad_input(values, mask)
+    assert starts.tolist() == [0, 2, 5, 6]
+    assert (longest, lengths.tolist()) == (3, [2, 3, 1])
+    assert torch.equal(_pad_input(packed, indices, 3, 3), values)

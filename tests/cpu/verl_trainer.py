@@ -1,0 +1,91 @@
+"""The verl trainer of GPUs with its workers' engine on a CPU, in one process."""
+
+import asyncio
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from verl_ranks import engine_on_cpu, experiences
+
+
+def step_trainer(*overrides: str) -> Any:
+    """A StepTrainer as VERLTrainer's constructor leaves it, with one worker that is no actor."""
+    from configured import configured
+    from trinity.algorithm import ALGORITHM_TYPE
+    from trinity.trainer.verl.config import build_verl_config
+    from verl.workers.engine_workers import TrainingWorker
+
+    from rlagent.config.machine import GPU, Machine
+    from rlagent.config.resolve import resolve
+    from rlagent.gpu.trainer import StepTrainer
+    from rlagent.trinity import build, translate
+
+    machine = Machine((GPU("NVIDIA H200", 141.0),) * 2, 16, 128, flash_attention=None)
+    config = configured("hardware=2gpu", "model=tiny", *overrides)
+    tree = translate.to_trinity(resolve(config, machine), "/tmp/never-written")
+    trinity = build.build(tree)
+
+    engine = engine_on_cpu(trinity.trainer.use_remove_padding)
+    engine.optimizer = torch.optim.AdamW(engine.module.parameters(), lr=1e-3)
+    engine.optimizer_config = SimpleNamespace(clip_grad=1.0)
+    engine.lr_scheduler = torch.optim.lr_scheduler.ConstantLR(engine.optimizer, factor=1.0)
+    engine._is_offload_param = engine._is_offload_optimizer = False
+    engine._qat_enabled = False
+    engine.ulysses_parallel_group = None
+    worker = TrainingWorker.__new__(TrainingWorker)
+    worker.engine = engine
+    worker.model_config = {"use_remove_padding": trinity.trainer.use_remove_padding}
+    worker.engine_config = engine.engine_config
+    worker.engine_config.max_token_len_per_gpu = 4000
+    worker.engine_config.infer_max_token_len_per_gpu = 4000
+    worker.flops_counter, worker.device_name = None, "cpu"
+
+    def called(method: Any) -> Any:
+        return lambda data: method.__wrapped__(worker, data)
+
+    trainer = StepTrainer.__new__(StepTrainer)
+    trainer.global_config = trinity
+    trainer.config = build_verl_config(trinity)
+    trainer.algorithm_config = trinity.algorithm
+    trainer.algorithm = ALGORITHM_TYPE.get(trinity.algorithm.algorithm_type)
+    trainer.use_critic = False
+    trainer.ref_in_actor = False
+    trainer.use_reference_policy = trainer.algorithm.use_reference
+    trainer._fresh = not trinity.algorithm.bypass_old_logprobs
+    trainer.global_steps = 0
+    trainer.logger = SimpleNamespace(warning=print, info=print)
+    trainer.tokenizer = SimpleNamespace(pad_token_id=0)
+    trainer.empty_model = object()
+    trainer.resource_pool_manager = SimpleNamespace(get_n_gpus=lambda: 1)
+    trainer.actor_rollout_wg = SimpleNamespace(
+        _dispatch_info={"actor": [0]},
+        update_actor=called(TrainingWorker.train_mini_batch),
+        compute_log_prob=called(TrainingWorker.infer_batch),
+        set_loss_fn=lambda loss: setattr(worker, "loss_fn", loss),
+    )
+    trainer.set_loss()
+    return trainer, engine
+
+
+def train_steps(rank: int, overrides: tuple[str, ...], counts: list[int], out: str) -> None:
+    """Train steps of so many experiences and save their metrics."""
+    import verl.workers.engine_workers as workers
+
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": os.environ["TEST_PORT"]}
+    dist.init_process_group("gloo", rank=rank, world_size=1)
+    # Memory is asked of a GPU.
+    none = SimpleNamespace(max_memory_allocated=lambda: 0, max_memory_reserved=lambda: 0)
+    workers.get_torch_device = lambda: none
+    trainer, engine = step_trainer(*overrides)
+    rows = []
+    for count in counts:
+        before = [p.detach().clone() for p in engine.module.parameters()]
+        metrics = asyncio.run(trainer.train_step(experiences(count)))
+        moved = any(
+            not torch.equal(a, b) for a, b in zip(before, engine.module.parameters(), strict=True)
+        )
+        rows.append({"metrics": metrics, "moved": moved, "step": trainer.train_step_num})
+    torch.save(rows, out)
+    dist.destroy_process_group()

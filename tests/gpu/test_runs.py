@@ -1,0 +1,62 @@
+"""Small real runs on GPUs: vLLM rollouts, verl training, weight sync, resume and export."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlagent.run.folder import RunFolder
+
+SMALL = [
+    "+experiment=gsm8k_react",
+    "model=tiny",
+    "monitor=local",
+    "hardware.ray=start",
+    "hardware.enforce_eager=true",
+    "algorithm.batch_size=5",
+    "algorithm.repeat_times=3",
+    "dataset.eval_tasks=32",
+]
+"""15 rollouts of two or three calls each: a number of experiences that nothing divides."""
+
+
+def _train(folder: Path, *overrides: str) -> RunFolder:
+    command = [sys.executable, "-m", "rlagent.train", *SMALL, f"run.dir={folder}", *overrides]
+    subprocess.run(command, check=True, timeout=580)
+    return RunFolder((folder / "latest").resolve())
+
+
+def _metrics(run: RunFolder, role: str) -> list[dict[str, float]]:
+    return [row["metrics"] for row in run.read_metrics(role)]
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_a_run_trains_on_whole_steps_and_on_policy(tmp_path, gpus):
+    run = _train(tmp_path, f"hardware={gpus}gpu", "algorithm.total_steps=3")
+    status = run.read_status()
+    assert (status["state"], status["steps_trained"]) == ("finished", 3)
+    assert status["valid_before"] > 0.9
+    explored = [m.get("rollout/experiences", 0) for m in _metrics(run, "explorer")]
+    trained = [m for m in _metrics(run, "trainer") if "sample/experiences" in m]
+    assert len(trained) == 3
+    assert sum(m["sample/experiences"] for m in trained) == sum(explored)
+    for metrics in trained:
+        assert metrics["sample/lag"] == 0
+        # bf16 on both sides, other kernels.
+        assert abs(metrics["actor/rollout_kl"]) < 0.01
+
+
+@pytest.mark.parametrize("gpus", [2])
+def test_a_run_goes_on_from_its_checkpoint_and_exports_what_vllm_loads(tmp_path, gpus):
+    keep = (f"hardware={gpus}gpu", "algorithm.save_interval=1")
+    _train(tmp_path, *keep, "algorithm.total_steps=1")
+    run = _train(tmp_path, *keep, "algorithm.total_steps=2")
+    assert run.read_status()["steps_trained"] == 2
+    steps = [row["step"] for row in run.read_metrics("trainer") if "actor/ppo_kl" in row["metrics"]]
+    assert steps == [1, 2]
+    export = next(run.path.glob("checkpoints/**/global_step_2/actor/huggingface"))
+    assert "attn_implementation" not in json.loads((export / "config.json").read_text())
+    again = _train(tmp_path / "again", *keep, f"model.path={export}", "algorithm.total_steps=1")
+    assert again.read_status()["state"] == "finished"

@@ -1,0 +1,103 @@
+"""What is chosen for GPUs by what is installed there, and what Trinity is told."""
+
+import pytest
+from configured import configured
+
+from rlagent.config.errors import ConfigError
+from rlagent.config.machine import GPU, Machine
+from rlagent.config.resolve import resolve
+from rlagent.gpu.flash_attention import PACKED
+from rlagent.trinity.translate import to_trinity, tokens_per_gpu
+
+
+def machine(flash_attention: str | None, count: int = 2) -> Machine:
+    gpus = (GPU("NVIDIA H200", 141.0),) * count
+    return Machine(gpus, 16, 128, flash_attention=flash_attention)
+
+
+def tree_of(flash_attention, *overrides):
+    resolved = resolve(configured("hardware=2gpu", *overrides), machine(flash_attention))
+    return to_trinity(resolved, "outputs/run")
+
+
+def test_with_flash_attention_verl_is_left_to_itself():
+    trainer = tree_of("2.8.3", "model=tiny")["trainer"]
+    assert not {"use_remove_padding", "trainer_config"} & set(trainer)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name", "packs"),
+    [([], PACKED, True), (["hardware.attention=sdpa"], "sdpa", False)],
+)
+def test_without_it_the_trainer_takes_torchs_kernels_and_says_so(overrides, name, packs):
+    resolved = resolve(configured("hardware=2gpu", "model=tiny", *overrides), machine(None))
+    trainer = to_trinity(resolved, "outputs/run")["trainer"]
+    assert trainer["use_remove_padding"] is packs
+    model = trainer["trainer_config"]["model"]
+    assert model["override_config"]["attn_implementation"] == name
+    said = [line for line in resolved.choices if line.startswith("trainer attention")]
+    assert len(said) == (not overrides)
+
+
+def test_without_it_no_sequence_is_shared_and_who_asks_is_refused():
+    long = configured("hardware=8gpu", "model=qwen3_8b", "model.max_model_len=24576")
+    assert "s2" in str(resolve(long, machine("2.8.3", 8)).layout)
+    assert "s" not in str(resolve(long, machine(None, 8)).layout)
+    asked = configured("hardware=8gpu", "model=qwen3_8b", "hardware.layout=4x1+4s2")
+    with pytest.raises(ConfigError, match=r"flash-attn, which is not installed; take 4x1\+4$"):
+        resolve(asked, machine(None, 8))
+
+
+def test_flash_attention_that_is_not_there_is_refused():
+    asked = configured("hardware=2gpu", "model=tiny", "hardware.attention=flash_attention_2")
+    with pytest.raises(ConfigError, match="flash-attn is not installed"):
+        resolve(asked, machine(None))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "free"),
+    [
+        (["hardware=2gpu"], True),
+        (["hardware=2gpu", "model.tool_call_parser=null"], False),
+        (["hardware=2gpu", "model.tool_choice=as_asked"], False),
+        (["hardware=cpu"], False),
+        (["hardware=cpu", "model.tool_choice=free"], True),
+    ],
+)
+def test_tool_calls_are_sampled_freely_where_vllm_would_force_another_form(overrides, free):
+    resolved = resolve(configured("model=tiny", *overrides), machine(None))
+    train = to_trinity(resolved, "outputs/run")["buffer"]["explorer_input"]["tasksets"][0]
+    assert train["workflow_args"]["free_tool_choice"] is free
+
+
+def test_free_tool_calls_that_nobody_reads_are_refused():
+    asked = ["hardware=2gpu", "model=tiny", "model.tool_call_parser=null", "model.tool_choice=free"]
+    with pytest.raises(ConfigError, match="tool_call_parser"):
+        resolve(configured(*asked), machine(None))
+
+
+def test_verl_trains_on_whole_steps_unless_a_number_is_given():
+    whole = tree_of(None, "model=tiny")
+    assert whole["algorithm"]["sample_strategy"].endswith("WholeStepSampling")
+    fixed = tree_of(None, "model=tiny", "algorithm.train_batch_size=64")
+    assert "sample_strategy" not in fixed["algorithm"]
+    assert fixed["buffer"]["train_batch_size"] == 64
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens"), [("tiny", 65536), ("qwen3_0_6b", 14134), ("smollm2_135m", 43690)]
+)
+def test_micro_batches_are_as_large_as_their_logits_allow(model, tokens):
+    config = resolve(configured("hardware=2gpu", f"model={model}"), machine(None)).config
+    assert tokens_per_gpu(config) == tokens
+
+
+def test_an_engine_is_made_for_the_rollouts_that_it_gets_at_once():
+    rollout = tree_of(None, "model=tiny")["explorer"]["rollout_model"]
+    assert rollout["extra_engine_args"]["max_num_seqs"] == 16 * 8
+
+
+def test_a_critic_without_flash_attention_is_refused():
+    asked = configured("hardware=2gpu", "model=tiny", "algorithm.name=ppo")
+    with pytest.raises(ConfigError, match="its critic needs flash-attn"):
+        resolve(asked, machine(None))

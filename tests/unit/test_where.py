@@ -1,0 +1,44 @@
+"""Where the time goes: shares from metrics of a step."""
+
+import pytest
+from configured import configured
+
+from rlagent.config.machine import GPU, Machine
+from rlagent.config.resolve import resolve
+from rlagent.layout.fit import parameters
+from rlagent.trinity import where
+
+MACHINE = Machine((GPU("NVIDIA H200", 141.0),) * 2, 16, 128)
+ON_GPUS = resolve(configured("hardware=2gpu", "model=tiny"), MACHINE)
+ON_CPU = resolve(configured("hardware=cpu"), MACHINE)
+EXPLORED = {
+    "time/explore_step": 8.0,
+    "time/explorer_sync": 2.0,
+    "rollout/model_seconds/mean": 3.0,
+    "rollout/agent_seconds/mean": 1.0,
+    "rollout/response_tokens/mean": 100.0,
+    "rollout/rollouts": 128.0,
+}
+
+
+def test_the_seconds_of_a_step_are_split_as_its_rollouts_spent_theirs():
+    found = where.rollout_shares(EXPLORED, ON_CPU)
+    assert found == {"time/rollout": 6.0, "time/agent": 2.0, "idle/rollout": pytest.approx(0.2)}
+
+
+def test_on_known_gpus_the_achieved_share_of_the_peak_is_added():
+    size = parameters(ON_GPUS.config.model.shape)
+    found = where.rollout_shares(EXPLORED, ON_GPUS)
+    assert found["perf/mfu/rollout"] == pytest.approx(2 * size * 12800 / 8 / 989e12)
+    trained = {"time/train_step": 2.0, "time/trainer_step": 8.0, "tokens/trained": 1e6}
+    found = where.trainer_shares(trained, ON_GPUS)
+    assert found == {
+        "idle/trainer": 0.75,
+        "perf/mfu/trainer": pytest.approx(6 * size * 1e6 / 2 / 989e12),
+    }
+    assert where.trainer_shares(trained, ON_CPU) == {"idle/trainer": 0.75}
+
+
+def test_rows_that_are_no_step_have_no_shares():
+    assert where.rollout_shares({"eval/success": 0.5}, ON_GPUS) == {}
+    assert where.trainer_shares({"time/step": 1.0}, ON_GPUS) == {}
