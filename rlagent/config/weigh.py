@@ -20,6 +20,10 @@ def weighed(resolved: Resolved) -> list[Candidate]:
     if hardware.engine == "embedded":
         return []
     work = workload_of(config)
+    parts = requested_parts(resolved.composed)
+    if hardware.attention != "flash_attention_2":
+        # That GPUs share a sequence is flash-attn's doing in verl.
+        parts.setdefault("sequence_parallel", 1)
     found = candidates(
         int(hardware.gpus),
         int(hardware.nodes),
@@ -27,7 +31,7 @@ def weighed(resolved: Resolved) -> list[Candidate]:
         find_gpu(hardware.gpu, resolved.machine).kind,
         work,
         _offloads(resolved),
-        requested_parts(resolved.composed),
+        parts,
     )
     first = ranked(found, work.max_model_len)
     return first + [item for item in found if item.reasons]

@@ -10,6 +10,7 @@ from rlagent.config.presets import model_preset
 from rlagent.config.resolve import Resolved, resolve
 from rlagent.config.schema import ModelShape
 from rlagent.config.weigh import weighed
+from rlagent.config.workload import workload_of
 from rlagent.layout.candidates import Candidate, candidates, weigh
 from rlagent.layout.choose import legal_layouts, ranked
 from rlagent.layout.gpus import KINDS
@@ -17,6 +18,7 @@ from rlagent.layout.layout import Layout, refusals
 from rlagent.layout.table import refused, table
 from rlagent.layout.time import overlapped, step_time
 from rlagent.layout.workload import Workload
+from rlagent.trinity.translate import tokens_per_gpu
 
 H100 = KINDS["h100-80g"]
 SHAPE_8B = model_preset("qwen3_8b").shape
@@ -76,6 +78,18 @@ def test_offloading_is_only_used_where_nothing_else_fits() -> None:
     found = by_layout(candidates(4, 1, SHAPE_8B, H100, WORK_8B))
     assert found["2x1+2"].offload
     assert not by_layout(candidates(8, 1, SHAPE_8B, H100, WORK_8B))["4x1+4"].offload
+
+
+def test_without_flash_attention_no_layout_shares_sequences() -> None:
+    found = weighed(planned("hardware=8gpu", "hardware.attention=packed"))
+    assert found
+    assert all(item.layout.sequence_parallel == 1 for item in found)
+
+
+@pytest.mark.parametrize("model", ["tiny", "smollm2_135m", "qwen3_0_6b", "qwen3_8b"])
+def test_the_micro_batch_that_is_planned_for_is_the_one_that_verl_is_told(model: str) -> None:
+    config = planned("hardware=8gpu", f"model={model}").config
+    assert workload_of(config).micro_batch(config.model.shape.vocab) == tokens_per_gpu(config)
 
 
 # ---- time ----
