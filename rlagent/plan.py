@@ -16,6 +16,9 @@ from rlagent.config.errors import ConfigError, raise_if_any
 from rlagent.config.machine import detect
 from rlagent.config.prepare import prepare
 from rlagent.config.resolve import Resolved
+from rlagent.config.weigh import weighed
+from rlagent.layout.gpus import find_gpu
+from rlagent.layout.table import refused, table
 
 HELP = """rlagent plan: what would run, without starting anything
 
@@ -24,7 +27,11 @@ HELP = """rlagent plan: what would run, without starting anything
       words, and the configuration that Trinity gets
 
   rlagent plan +experiment=gsm8k_react hardware=8gpu
-      plans for GPUs that this machine lacks (of 80 GiB; hardware.gpu=h200-141g for others)
+      plans for GPUs that this machine lacks (h100-80g; hardware.gpu=h200-141g for others): every
+      layout with memory per role, seconds per step by part, and why others are refused
+
+  rlagent plan +experiment=gsm8k_react hardware.gpu=h100-80g hardware.gpus=8 hardware.nodes=2
+      the same for two machines
 
   rlagent plan +experiment=gsm8k_react --yaml > my.yaml
       the configuration as LearnConfig.load_config("my.yaml") reads it back
@@ -57,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             config = resolved.config if command.flags.resolve else resolved.composed
             sys.stdout.write(to_yaml(config))
             return 0
-        sys.stdout.write(describe(resolved) + trinity_yaml(resolved))
+        sys.stdout.write(describe(resolved) + layouts(resolved) + trinity_yaml(resolved))
     except ConfigError as error:
         return print_problems(error.problems)
     return 0
@@ -93,10 +100,30 @@ def describe(resolved: Resolved) -> str:
         ("before it starts", resolved.warnings or ["nothing to download, under ten minutes"]),
         ("run folder", [run_folder(resolved)]),
     ]
+    return _sections(sections)
+
+
+def _sections(sections: list[tuple[str, list[str]]]) -> str:
     text = ""
     for title, lines in sections:
         text += f"# {title}\n" + "".join(f"#   {line}\n" for line in lines)
     return text
+
+
+def layouts(resolved: Resolved) -> str:
+    """Return every layout of the GPUs with its estimates, and why others are refused.
+
+    Empty without GPUs, and for a native YAML, of which nothing is second-guessed.
+    """
+    if resolved.config.hardware.engine == "embedded" or getattr(resolved.composed, "native", None):
+        return ""
+    found = weighed(resolved)
+    gpu = find_gpu(resolved.config.hardware.gpu, resolved.machine).kind
+    sections = [("layouts", table(found, resolved.layout, gpu.memory_gib))]
+    reasons = refused(found)
+    if reasons:
+        sections.append(("layouts refused", reasons))
+    return _sections(sections)
 
 
 def trinity_yaml(resolved: Resolved) -> str:

@@ -3,6 +3,9 @@
 GROUPED = ("grpo", "multi_step_grpo", "dapo", "rloo", "cispo", "gspo", "sapo", "rec", "gigpo")
 """Algorithms that compare the rollouts of one task with each other."""
 
+WITHOUT_REFERENCE = ("dapo", "asymre", "raft", "sppo")
+"""Algorithms whose own default is to keep no reference model (`use_reference` in Trinity)."""
+
 UNSUPPORTED = {
     "sft": "learns from given answers, not from rollouts",
     "cpt": "learns from given text, not from rollouts",

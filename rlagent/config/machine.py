@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlagent.gpu.flash_attention import flash_attention_version
+from rlagent.trinity.ray_cluster import cluster_is_running
 
 _GIB = 1024**3
 
@@ -39,6 +40,7 @@ class Machine:
         cores: CPU cores that this process may use.
         memory_gib: Memory that this process may use, GiB.
         nodes: Nodes of the Ray cluster that would be joined; 1 when none is known.
+        cluster: Whether there is a Ray cluster that `hardware.ray=auto` would join.
         flash_attention: Version of the flash-attn that is installed; None: none is. A machine
             that is only planned for is taken to have it.
     """
@@ -47,6 +49,7 @@ class Machine:
     cores: int
     memory_gib: float
     nodes: int = 1
+    cluster: bool = False
     flash_attention: str | None = "2"
 
     def words(self) -> str:
@@ -67,6 +70,7 @@ def detect() -> Machine:
         gpus=_gpus(),
         cores=_cores(),
         memory_gib=_memory_gib(),
+        cluster=cluster_is_running(),
         flash_attention=flash_attention_version(),
     )
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from rlagent.config.errors import Problem
 from rlagent.config.machine import Machine
 from rlagent.config.schema import AUTO, LearnConfig
-from rlagent.layout.choose import gpu_memory_gib
+from rlagent.config.workload import workload_of
+from rlagent.layout.gpus import find_gpu
+from rlagent.layout.workload import Workload
 
 
 @dataclass
@@ -58,8 +60,15 @@ class Resolution:
 
     @property
     def gpu_gib(self) -> float:
-        """Memory of one GPU in GiB."""
-        return gpu_memory_gib(self.config.hardware.gpu, self.machine)
+        """Memory of one GPU in GiB, 0 for the embedded engine."""
+        if self.embedded:
+            return 0.0
+        return find_gpu(self.config.hardware.gpu, self.machine).kind.memory_gib
+
+    @property
+    def workload(self) -> Workload:
+        """What a step asks of a layout."""
+        return workload_of(self.config)
 
     @property
     def longest(self) -> int:

@@ -5,7 +5,6 @@ Pure: the machine is an argument, so invented ones can be tested. `KEPT` names t
 """
 
 import copy
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -21,6 +20,7 @@ from rlagent.config.resolve_model import resolve_model_and_layout
 from rlagent.config.resolved_checks import resolved_problems
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.layout.fit import fits
+from rlagent.layout.gpus import ASSUMED, find_gpu, nearest
 from rlagent.layout.layout import Layout
 
 KEPT = (
@@ -125,7 +125,8 @@ def _hardware(resolution: Resolution) -> None:
         wanted = hardware.gpus if isinstance(hardware.gpus, int) else found
         hardware.engine = "vllm" if wanted and not hardware.logical_gpus else "embedded"
         if hardware.engine == "vllm":
-            resolution.chose("hardware", f"vLLM and verl on {machine.words()}", "hardware=cpu")
+            where = machine.words() if found else f"{wanted} GPUs a node, none of them here"
+            resolution.chose("hardware", f"vLLM and verl on {where}", "hardware=cpu")
         else:
             why = "no GPU was found" if not found else "no GPU was asked for"
             resolution.chose("hardware", f"the CPU engine (embedded): {why}", "hardware=1gpu")
@@ -141,12 +142,29 @@ def _hardware(resolution: Resolution) -> None:
             "hardware.nodes", hardware.nodes, "the embedded engine runs on one node", "leave it out"
         )
     if hardware.gpu == AUTO:
-        names = sorted({gpu.name for gpu in machine.gpus}) or ["80g"]
-        hardware.gpu = "none" if embedded else names[0]
+        names = sorted({gpu.name for gpu in machine.gpus})
+        if not names and not embedded:
+            resolution.chose("GPU", find_gpu(AUTO, machine).assumed, "hardware.gpu=h200-141g")
+        hardware.gpu = "none" if embedded else (names or [ASSUMED.name])[0]
+    elif not (embedded and hardware.gpu == "none"):
+        _gpu_is_known(resolution)
     if hardware.name == AUTO:
         hardware.name = "cpu" if embedded else f"{hardware.gpus}gpu"
     if hardware.threads == AUTO:
         hardware.threads = machine.cores
+
+
+def _gpu_is_known(resolution: Resolution) -> None:
+    name = resolution.config.hardware.gpu
+    try:
+        found = find_gpu(name, resolution.machine)
+    except ValueError as error:
+        resolution.refuse("hardware.gpu", name, str(error), nearest(name))
+        # What is planned further is for a kind that is known: one mistake, one line.
+        resolution.config.hardware.gpu = ASSUMED.name
+        return
+    if found.assumed:
+        resolution.chose("GPU", found.assumed, f"hardware.gpu={ASSUMED.name}")
 
 
 def _gpus_are_here(resolution: Resolution) -> None:
@@ -155,8 +173,19 @@ def _gpus_are_here(resolution: Resolution) -> None:
         resolution.refuse("hardware.engine", "vllm", "no GPU was found", "use hardware=cpu")
         return
     joins = hardware.ray not in (AUTO, "start")
-    joins = joins or (hardware.ray == AUTO and bool(os.environ.get("RAY_ADDRESS")))
-    if resolution.plan_only or joins or int(hardware.nodes) > 1 or int(hardware.gpus) <= found:
+    joins = joins or (hardware.ray == AUTO and resolution.machine.cluster)
+    if resolution.plan_only or joins:
+        return
+    if int(hardware.nodes) > 1:
+        resolution.refuse(
+            "hardware.nodes",
+            hardware.nodes,
+            "no Ray cluster is running here that machines could have joined",
+            "run `ray start --head` here and `ray start --address=...` on the others, or set "
+            "hardware.ray=ADDRESS; `rlagent plan` plans without one",
+        )
+        return
+    if int(hardware.gpus) <= found:
         return
     resolution.refuse(
         "hardware.gpus",
@@ -219,7 +248,7 @@ def _engine_settings(resolution: Resolution, layout: Layout) -> None:
     hardware, embedded = resolution.config.hardware, resolution.embedded
     if hardware.offload == AUTO:
         shape, memory = resolution.config.model.shape, resolution.gpu_gib
-        hardware.offload = not embedded and not fits(shape, layout, memory, resolution.longest)
+        hardware.offload = not embedded and not fits(shape, layout, memory, resolution.workload)
     if hardware.runners == AUTO:
         hardware.runners = 1 if embedded else 4 * layout.engines
     if hardware.gpu_memory_utilization == AUTO:

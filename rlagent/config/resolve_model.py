@@ -9,8 +9,10 @@ from rlagent.config.resolution import Resolution
 from rlagent.config.schema import AUTO, ModelShape
 from rlagent.config.shapes import read_shape, shape_problems
 from rlagent.layout.choose import best_layout
-from rlagent.layout.fit import engine_gib, fits, parameters, trainer_gib
+from rlagent.layout.fit import fits, parameters
+from rlagent.layout.gpus import find_gpu
 from rlagent.layout.layout import Layout, refusals
+from rlagent.layout.memory import engine_memory, trainer_memory
 
 PLAIN = Layout(1, 1, 1)
 """One engine and one trainer: what the embedded engine uses, and a stand-in after a mistake."""
@@ -169,6 +171,8 @@ def _best(resolution: Resolution) -> Layout | None:
         resolution.longest,
         resolution.offloads,
         parts,
+        resolution.workload,
+        find_gpu(hardware.gpu, resolution.machine).kind,
     )
 
 
@@ -183,7 +187,7 @@ def _some_layout_fits(resolution: Resolution) -> bool:
 def _fits(resolution: Resolution, layout: Layout) -> bool:
     shape, memory = resolution.config.model.shape, resolution.gpu_gib
     return any(
-        fits(shape, layout, memory, resolution.longest, offload) for offload in resolution.offloads
+        fits(shape, layout, memory, resolution.workload, offload) for offload in resolution.offloads
     )
 
 
@@ -209,8 +213,8 @@ def _check_asked(resolution: Resolution, layout: Layout) -> None:
         resolution.refuse("hardware.layout", str(layout), reason)
     if found or resolution.embedded or resolution.native or _fits(resolution, layout):
         return
-    engine = engine_gib(shape, layout, resolution.longest)
-    trainer = trainer_gib(shape, layout, resolution.longest, resolution.offloads[-1])
+    engine = engine_memory(shape, layout, resolution.workload).gib
+    trainer = trainer_memory(shape, layout, resolution.workload, resolution.offloads[-1]).gib
     resolution.refuse(
         "hardware.layout",
         str(layout),

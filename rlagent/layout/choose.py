@@ -1,50 +1,63 @@
-"""Which layout to take for a number of GPUs and a model.
+"""Which layout to take for a number of GPUs, a model and what a step asks for."""
 
-A first ranking by memory and balance; it knows nothing about measured speed.
-"""
-
-import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from rlagent.config.machine import Machine
 from rlagent.config.schema import ModelShape
-from rlagent.layout.fit import fits
+from rlagent.layout.candidates import Candidate, candidates, written_layouts
+from rlagent.layout.constants import TELLS_APART
+from rlagent.layout.gpus import ASSUMED, GPUKind, find_gpu, named_size
 from rlagent.layout.layout import Layout, refusals
+from rlagent.layout.workload import Workload
 
 _LONG_SEQUENCE = 16384
 """From this length on two trainer GPUs share a sequence, as in AgentScope's example."""
-_ASSUMED_GIB = 80.0
 
 
 def gpu_memory_gib(gpu: str, machine: Machine) -> float:
-    """Return the memory of one GPU in GiB.
+    """Return the memory of one GPU in GiB, as its name says it.
 
     Args:
         gpu: A name with its size, such as h100-80g, or the name of one that is there.
         machine: The machine; its smallest GPU counts when the name carries no size.
     """
-    size = re.search(r"(\d+)\s*g(?:i?b)?$", gpu.lower())
-    if size:
-        return float(size.group(1))
-    if machine.gpus:
-        return min(item.memory_gib for item in machine.gpus)
-    return _ASSUMED_GIB
+    return named_size(gpu) or find_gpu(gpu, machine).kind.memory_gib
 
 
 def legal_layouts(gpus_per_node: int, nodes: int, shape: ModelShape | None) -> list[Layout]:
     """Return every legal layout that uses all GPUs, in no particular order."""
     total = gpus_per_node * nodes
-    if total == 1:
-        return [Layout(1, 1, 1, colocated=True)]
-    found = []
-    for tensor in _powers_of_two(gpus_per_node):
-        for engines in range(1, total // tensor + 1):
-            trainer = total - engines * tensor
-            for sequence in _powers_of_two(trainer):
-                layout = Layout(engines, tensor, trainer, sequence)
-                if not refusals(layout, gpus_per_node, nodes, shape):
-                    found.append(layout)
-    return found
+    written = [item for item in written_layouts(gpus_per_node, nodes) if item.total_gpus == total]
+    return [item for item in written if not refusals(item, gpus_per_node, nodes, shape)]
+
+
+def ranked(found: Sequence[Candidate], max_model_len: int) -> list[Candidate]:
+    """Return the candidates that fit, the one to take first.
+
+    The fastest by the estimate; but those that it cannot tell apart from the fastest come
+    first, by what is known to work: half of the GPUs for the trainer, small tensor parallelism,
+    two GPUs per sequence for long sequences, else one, and no offloading.
+    """
+    fitting = [item for item in found if not item.reasons]
+    if not fitting:
+        return []
+    fastest = min(item.step_s for item in fitting)
+    sequence = 2 if max_model_len >= _LONG_SEQUENCE else 1
+
+    def rank(item: Candidate) -> tuple[float, ...]:
+        layout = item.layout
+        close = item.step_s <= fastest * (1 + TELLS_APART)
+        return (
+            0.0 if close else item.step_s,
+            abs(layout.trainer_gpus - layout.total_gpus / 2),
+            layout.tensor_parallel,
+            abs(layout.sequence_parallel - sequence),
+            layout.sequence_parallel,
+            item.offload,
+        )
+
+    return sorted(fitting, key=rank)
 
 
 def best_layout(
@@ -55,11 +68,10 @@ def best_layout(
     max_model_len: int,
     offloads: Sequence[bool] = (False,),
     parts: Mapping[str, int] | None = None,
+    work: Workload | None = None,
+    gpu: GPUKind | None = None,
 ) -> Layout | None:
     """Return the first choice among the legal layouts that fit, None when none does.
-
-    Preferred, in this order: no offloading, half of the GPUs for the trainer, small tensor
-    parallelism, and two GPUs per sequence for long sequences, else one.
 
     Args:
         gpus_per_node: GPUs of one node.
@@ -67,32 +79,13 @@ def best_layout(
         shape: The model's shape.
         gpu_gib: Memory of one GPU; None leaves memory out.
         max_model_len: Longest sequence in tokens.
-        offloads: Whether the trainer keeps its state in host memory, in the order to try.
+        offloads: Whether the trainer keeps its state in host memory, what may be tried.
         parts: Fields of the layout that are given, such as engines.
+        work: What a step asks for; None: a usual one of that length.
+        gpu: The kind of GPU; None: the usual one.
     """
-    total = gpus_per_node * nodes
-    if total < 1:
-        return None
-    sequence = 2 if max_model_len >= _LONG_SEQUENCE else 1
-
-    def rank(layout: Layout) -> tuple[float, ...]:
-        return (
-            abs(layout.trainer_gpus - total / 2),
-            layout.tensor_parallel,
-            abs(layout.sequence_parallel - sequence),
-            layout.sequence_parallel,
-        )
-
-    given = (parts or {}).items()
-    legal = legal_layouts(gpus_per_node, nodes, shape)
-    matching = [item for item in legal if all(getattr(item, k) == v for k, v in given)]
-    ranked = sorted(matching, key=rank)
-    for offload in offloads:
-        for layout in ranked:
-            if gpu_gib is None or fits(shape, layout, gpu_gib, max_model_len, offload):
-                return layout
-    return None
-
-
-def _powers_of_two(most: int) -> list[int]:
-    return [2**power for power in range(most.bit_length()) if 2**power <= most]
+    work = work or Workload.usual(max_model_len, max_model_len)
+    kind = replace(gpu or ASSUMED, memory_gib=float("inf") if gpu_gib is None else gpu_gib)
+    found = candidates(gpus_per_node, nodes, shape, kind, work, offloads, parts or {})
+    order = ranked(found, max_model_len)
+    return order[0].layout if order else None

@@ -169,11 +169,21 @@ def _shape_refusals(layout: Layout, shape: ModelShape) -> list[str]:
             f"tensor parallel {tensor} and the model's {shape.kv_heads} key/value heads do not "
             "divide each other"
         )
-    if shape.vocab and tensor > 1 and shape.vocab % tensor:
-        found.append(f"tensor parallel {tensor} does not divide the vocabulary of {shape.vocab}")
+    # vLLM pads the vocabulary, but splits the feed-forward layer evenly (its `divide`).
+    if shape.intermediate % tensor:
+        found.append(
+            f"tensor parallel {tensor} does not divide the feed-forward width of "
+            f"{shape.intermediate}"
+        )
+    # As verl asserts for Ulysses: verl/models/transformers/monkey_patch.py.
     if shape.heads % sequence:
         found.append(
             f"sequence parallel {sequence} does not divide the model's {shape.heads} heads"
+        )
+    elif shape.kv_heads and shape.kv_heads % sequence and sequence % shape.kv_heads:
+        found.append(
+            f"sequence parallel {sequence} and the model's {shape.kv_heads} key/value heads do "
+            "not divide each other"
         )
     return found
 

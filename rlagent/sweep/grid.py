@@ -23,6 +23,7 @@ from rlagent.config.prepare import prepare
 from rlagent.config.presets import preset_names
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import AUTO
+from rlagent.sweep.layouts import estimated_step_s, layouts_to_try
 from rlagent.sweep.shares import need_of
 from rlagent.sweep.source import Trial
 from rlagent.sweep.store import TrialRow
@@ -142,6 +143,7 @@ def plan_choices(
             params=params_of(choice.differing),
             resolved=resolved,
             need=need_of(resolved.config, resolved.layout),
+            estimated_step_s=estimated_step_s(resolved),
         )
         for number, (choice, resolved) in enumerate(kept, start=first)
     ]
@@ -231,8 +233,6 @@ def _with_layouts(
     asked = resolved.composed
     if not asked.sweep.layouts or asked.hardware.layout != AUTO:
         return [(choice, resolved)], []
-    from rlagent.sweep.layouts import layouts_to_try
-
     found, left_out = [], []
     for layout in layouts_to_try(resolved):
         override = f"{LAYOUT}={layout}"

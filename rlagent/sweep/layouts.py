@@ -1,34 +1,36 @@
-"""Which layouts `+sweep=layouts` tries, and in which order; what is legal is rlagent.layout's."""
+"""Which layouts `+sweep=layouts` tries, in which order, and what each is expected to take.
+
+What is legal and how fast it should be is rlagent.layout's.
+"""
 
 from rlagent.config.check import requested_parts
 from rlagent.config.resolve import Resolved
+from rlagent.config.weigh import weighed, weighed_layout
 from rlagent.layout.choose import legal_layouts
-from rlagent.layout.fit import fits
 from rlagent.layout.layout import Layout
 
 
 def layouts_to_try(resolved: Resolved) -> list[Layout]:
     """Return every legal layout of the hardware whose memory suffices, the resolved one first.
 
+    On GPUs in the order of the planner's estimate; logical ones have none, and what is most
+    like the planner's choice comes first.
+
     Args:
         resolved: Resolved with hardware.layout=auto, so that its layout is the planner's choice.
     """
-    config = resolved.config
-    hardware, shape = config.hardware, config.model.shape
-    logical = hardware.logical_gpus
-    gpus, nodes = (logical, 1) if logical else (int(hardware.gpus), int(hardware.nodes))
-    if gpus == 0:
+    hardware = resolved.config.hardware
+    if hardware.engine != "embedded":
+        fitting = [item.layout for item in weighed(resolved) if not item.reasons]
+        return sorted(fitting, key=lambda layout: layout != resolved.layout)
+    if not hardware.logical_gpus:
         return [resolved.layout]
     parts = requested_parts(resolved.composed)
-    found = []
-    for layout in legal_layouts(gpus, nodes, shape):
-        matching = all(getattr(layout, key) == value for key, value in parts.items())
-        if matching and (logical or _fits(resolved, layout)):
-            found.append(layout)
-    # The planner's first choice is tried first, then what is most like it.
+    legal = legal_layouts(hardware.logical_gpus, 1, resolved.config.model.shape)
+    matching = [item for item in legal if all(getattr(item, k) == v for k, v in parts.items())]
     chosen = resolved.layout
     return sorted(
-        found,
+        matching,
         key=lambda layout: (
             abs(layout.trainer_gpus - chosen.trainer_gpus),
             layout.tensor_parallel,
@@ -37,11 +39,10 @@ def layouts_to_try(resolved: Resolved) -> list[Layout]:
     )
 
 
-def _fits(resolved: Resolved, layout: Layout) -> bool:
-    from rlagent.layout.choose import gpu_memory_gib
-
-    config = resolved.config
-    memory = gpu_memory_gib(config.hardware.gpu, resolved.machine)
-    longest = int(config.model.max_model_len)
-    shape = config.model.shape
-    return any(fits(shape, layout, memory, longest, offload) for offload in (False, True))
+def estimated_step_s(resolved: Resolved) -> float | None:
+    """Return the planner's estimate of one step of a trial, s; None where it has none."""
+    native = bool(getattr(resolved.composed, "native", None))
+    if resolved.config.hardware.engine == "embedded" or native:
+        return None
+    time = weighed_layout(resolved, resolved.layout).time
+    return round(time.step, 3) if time else None

@@ -278,7 +278,7 @@ class _Pool:
         result = child.end()
         self.ledger.give_back(trial.trial_id)
         row.exit_code, row.cause, row.failure = result.exit_code, result.cause, result.failure
-        row.state, row.gpus = result.state, []
+        row.state, row.gpus, row.ended = result.state, [], time.time()
         if child.pruned and result.state == STOPPED:
             row.state, row.cause = PRUNED, "pruned: others did better at the same step"
         elif child.asked and result.state != FINISHED:
@@ -294,7 +294,6 @@ class _Pool:
         self._ended(trial, row)
 
     def _ended(self, trial: Trial, row: TrialRow) -> None:
-        row.ended = time.time() if row.started else None
         if row.state in (FINISHED, PRUNED):
             row.objective = objective(self._run_folder(trial), self.sweep.metric)
         self._changed = True

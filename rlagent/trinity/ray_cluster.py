@@ -89,6 +89,11 @@ def address_to_join(hardware: HardwareConfig) -> str | None:
     return os.environ.get("RAY_ADDRESS") or running_head()
 
 
+def cluster_is_running() -> bool:
+    """Whether `hardware.ray=auto` would join a cluster rather than start one."""
+    return bool(os.environ.get("RAY_ADDRESS")) or running_head() is not None
+
+
 def connect(
     hardware: HardwareConfig, namespace: str, env: dict[str, str], gpus: int, cpus: int
 ) -> Cluster:

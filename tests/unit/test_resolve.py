@@ -47,7 +47,8 @@ def test_without_a_gpu_the_tiny_model_its_data_and_the_embedded_engine_are_taken
         (with_gpus(8), "qwen3_8b", "4x1+4s2"),
         (with_gpus(4), "qwen3_8b", "2x1+2s2"),
         (with_gpus(2, 141), "qwen3_8b", "1x1+1"),
-        (with_gpus(2, 24), "qwen3_0_6b", "1x1+1"),
+        (with_gpus(2, 24), "qwen3_1_7b", "1x1+1"),
+        (with_gpus(2, 18), "qwen3_0_6b", "1x1+1"),
         (with_gpus(1, 24), "qwen3_0_6b", "1x1*1"),
     ],
 )

@@ -197,3 +197,20 @@ def test_a_source_of_a_grid_hands_out_each_trial_once() -> None:
     assert not source.exhausted()
     assert [source.next().number, source.next().number, source.next()] == [0, 1, None]
     assert source.exhausted()
+
+
+def test_layouts_of_gpus_are_tried_by_the_planners_estimate_which_each_trial_keeps() -> None:
+    asked = ["model=qwen3_1_7b", "hardware.trainer_gpus=2"]
+    grid = planned(*asked, "+sweep=layouts", machine=H100S)
+    alone = planned(*asked, machine=H100S).trials[0].resolved.layout
+    layouts = [str(trial.resolved.layout) for trial in grid.trials]
+    assert layouts[0] == str(alone)
+    assert len(layouts) > 3
+    estimates = [trial.estimated_step_s for trial in grid.trials]
+    assert all(estimates)
+    assert estimates[-1] == max(estimate or 0 for estimate in estimates)
+
+
+def test_on_a_cpu_no_seconds_are_estimated() -> None:
+    grid = planned("hardware=cpu", "seed=1,2")
+    assert [trial.estimated_step_s for trial in grid.trials] == [None, None]

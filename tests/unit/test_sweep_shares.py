@@ -1,6 +1,8 @@
 """Sharing a machine's GPUs, cores and memory among trials."""
 
-from rlagent.config.machine import GPU, Machine
+import dataclasses
+
+from rlagent.config.machine import GPU, TOLD, Machine, detect, write_machine
 from rlagent.config.resolve import resolve
 from rlagent.sweep.shares import CPU_GIB, Ledger, Resources, Share, gpu_ids, need_of, never
 from rlagent.sweep.source import Need
@@ -71,7 +73,8 @@ def test_a_trial_needs_what_its_layout_says() -> None:
     assert needs(h100s, qwen, "hardware.layout=2x1+2").gpus == 4
     assert needs(h100s, qwen, "hardware.layout=1x1*1").gpus == 1
     assert needs(h100s, qwen).gpus == 8
-    assert needs(h100s, qwen, "hardware=2x8gpu").nodes == 2
+    two_nodes = dataclasses.replace(h100s, cluster=True)
+    assert needs(two_nodes, qwen, "hardware=2x8gpu").nodes == 2
     auxiliary = "workflow.auxiliary_models=[{name: judge, path: Qwen/Qwen3-8B}]"
     assert needs(h100s, qwen, "hardware.layout=1x1+1", auxiliary).gpus == 8
     cpu = Machine((), 8, 64.0)
@@ -94,3 +97,10 @@ def test_trials_on_gpus_share_the_cores_as_they_share_the_gpus() -> None:
     ledger = Ledger(EIGHT)
     assert ledger.take("a", Need(gpus=2, cores=0)).cores == 16
     assert ledger.take("b", Need(gpus=4, cores=0)).cores == 32
+
+
+def test_a_trial_is_told_the_machine_that_it_was_planned_for(monkeypatch) -> None:
+    machine = Machine((GPU("H100", 80.0),) * 2, 16, 64.0)
+    monkeypatch.setenv(TOLD, write_machine(machine))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert detect() == machine

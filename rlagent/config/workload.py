@@ -1,0 +1,38 @@
+"""What a step of a configuration asks of a layout; rlagent.layout says what one makes of it."""
+
+from rlagent.config.algorithms import WITHOUT_REFERENCE
+from rlagent.config.schema import AUTO, LearnConfig
+from rlagent.layout.workload import Workload
+
+
+def workload_of(config: LearnConfig) -> Workload:
+    """Return the workload of a configuration; `auto` counts as the model's recipe has it."""
+    model, algorithm, hardware = config.model, config.algorithm, config.hardware
+    recipe = model.recipe
+    longest = _number(model.max_model_len, recipe.max_model_len)
+    response = min(longest, _number(model.max_response_tokens, recipe.max_response_tokens))
+    tasks = _number(algorithm.batch_size, recipe.batch_size)
+    coefficient = algorithm.kl_coef if algorithm.kl_coef is not None else recipe.kl_coef
+    reference = algorithm.name not in WITHOUT_REFERENCE
+    if coefficient is not None:
+        reference = coefficient > 0
+    share = hardware.gpu_memory_utilization
+    return Workload.usual(
+        longest,
+        response,
+        tasks=tasks,
+        rollouts=tasks * _number(algorithm.repeat_times, recipe.repeat_times),
+        reference=reference,
+        # The algorithms' own weight is 0 (trinity/algorithm/entropy_loss_fn): shown, not learnt.
+        entropy=bool(algorithm.entropy_coef),
+        old_logprobs=algorithm.recompute_old_logprobs is not False,
+        max_lag=algorithm.max_lag,
+        sync_interval=_number(algorithm.sync_interval, recipe.sync_interval),
+        utilization=None if isinstance(share, str) else share,
+        graphs=not hardware.enforce_eager,
+        prefix_caching=hardware.prefix_caching,
+    )
+
+
+def _number(value: object, otherwise: int) -> int:
+    return otherwise if value == AUTO else int(str(value))

@@ -1,0 +1,129 @@
+"""Every number of the estimates that does not follow from a shape, in one place to calibrate.
+
+Those marked 'to be calibrated' were set from the sources named, before any measurement of ours;
+tests/unit/data/measured_memory.json holds the measurements that they are held against.
+"""
+
+# ---- memory of the trainer ----
+
+# CUDA context, NCCL's and cuBLAS's workspaces, GiB. To be calibrated; about 0.5 for the context
+# of an H100 and 0.3-0.6 for NCCL's buffers.
+TRAINER_CONTEXT_GIB = 1.0
+
+# What torch's caching allocator reserves beyond what is in use, as a share of what comes and
+# goes (activations, logits, gathered blocks). To be calibrated.
+FRAGMENTATION = 0.10
+
+# Bytes per parameter that stay on the trainer, shared out among its GPUs. Trinity fixes verl's
+# model_dtype to fp32 (trinity/trainer/verl/config.py, _build_fsdp_engine_config), FSDP2 keeps the
+# shards in it: 4 weights, 4 gradients, 8 for both Adam moments (ZeRO, arXiv:1910.02054, 3.1).
+WEIGHT_BYTES = 4
+GRADIENT_BYTES = 4
+MOMENT_BYTES = 8
+
+# torch's foreach AdamW takes the square root of all second moments at once: one fp32 copy
+# (torch/optim/adam.py, _multi_tensor_adam). Activations are gone by then.
+ADAM_COPY_BYTES = 4
+
+# Whether hardware.offload lowers the trainer's peak: true of FSDP2's CPUOffloadPolicy (Trinity's
+# trainer.offload_policy), under which weights, gradients and moments live in host memory. verl's
+# param_offload and optimizer_offload bring everything back before the first micro-batch
+# (verl/workers/engine/base.py, BaseEngineCtx): they free memory between steps, not in them.
+OFFLOAD_LOWERS_PEAK = True
+
+# Copies of a micro-batch's bf16 logits: rlagent.gpu.logits writes the gradient over them, and the
+# division by the temperature (verl/workers/engine/fsdp/transformer_impl.py) makes one more on the
+# way back. With a gradient of the entropy the logits are kept and its own is added.
+LOGITS_COPIES = 2
+LOGITS_COPIES_ENTROPY = 4
+# fp32 pieces at once: the values, their exponential and a product (rlagent/gpu/logits.py,
+# PIECE_BYTES of 256 MiB each).
+LOGITS_PIECES_GIB = 3 * 0.25
+
+# One block whose activations are recomputed for its gradients (gradient checkpointing), bytes
+# per token and unit of width, in bf16 with fp32 inside the norms: residual stream and two norms
+# (in, fp32 copy, normalised fp32, out: 4 x 6), queries, keys and values before and after rotation
+# with their gradients, the gated feed-forward layer's four parts and two gradients. To be
+# calibrated (compare arXiv:2205.05198, 4.1).
+BLOCK_HIDDEN_BYTES = 28
+BLOCK_HEAD_BYTES = 12
+BLOCK_FEED_FORWARD_BYTES = 12
+
+# ---- memory of an engine ----
+
+# vLLM outside of torch: CUDA context, NCCL, FlashInfer workspaces, GiB. To be calibrated.
+ENGINE_CONTEXT_GIB = 1.2
+# Tokens of vLLM's profile run (max_num_batched_tokens of an H100's OpenAI server).
+ENGINE_BATCH_TOKENS = 8192
+# Largest batch with a CUDA graph by default.
+MOST_GRAPH_SEQUENCES = 512
+# CUDA graphs of an engine, GiB per block at the default capture sizes, beside vLLM's share. To be
+# calibrated; vLLM logs 'Graph capturing finished ... took 0.6 GiB' for 28 blocks.
+GRAPH_GIB_PER_BLOCK = 0.02
+# vLLM pads the vocabulary to a multiple of this (DEFAULT_VOCAB_PADDING_SIZE).
+VOCAB_PADDING = 64
+
+# ---- what may be planned with ----
+
+# Left free on every GPU, share: the driver's part, and what an estimate may be off by. Until the
+# estimates are calibrated nearly the 15 % that they are allowed.
+HEADROOM = 0.12
+
+# ---- seconds of a rollout ----
+
+# Share of a GPU's memory bandwidth that decoding reaches. To be calibrated; 0.6-0.8 is usual.
+DECODE_BANDWIDTH = 0.65
+# Share of its dense FLOP/s that prefill reaches in large batches. To be calibrated.
+PREFILL_FLOPS = 0.5
+# vLLM's own time of one decoding step, seconds: scheduling, sampling, replies; with and without
+# CUDA graphs. To be calibrated.
+DECODE_SECONDS = 0.004
+DECODE_SECONDS_EAGER = 0.020
+# Telling the other processes of an engine of several GPUs what comes next, per decoding step.
+TENSOR_PARALLEL_SECONDS = 0.002
+# Latency of one sum over the GPUs of an engine (two per block), seconds.
+ALL_REDUCE_SECONDS = 20e-6
+# The longest rollouts of a step against a usual one: the engines wait for them half empty.
+LONGEST_ROLLOUT = 2.0
+# Share of a prompt that prefix caching finds: system prompt, tools, and what was said before.
+CACHED_PROMPT = 0.6
+# Agent code, HTTP and queues per rollout, seconds; one explorer does them one after another.
+# 6-8 s were seen for 256 rollouts of a 135M model on an H200, whose decoding takes about 2.
+AGENT_SECONDS = 0.02
+
+# ---- seconds of the trainer ----
+
+# Share of the dense FLOP/s that training reaches: most of it, and the width at which it is half of
+# that, since narrow matrices do not fill a GPU. To be calibrated; 0.4 of an H100 is usual at 8B.
+MOST_MFU = 0.5
+HALF_MFU_WIDTH = 1024
+# Forward passes that one training pass costs: forward, recomputed forward, backward twice.
+TRAINING_PASSES = 4
+# Kernel launches and Python per block of one pass, seconds. To be calibrated.
+BLOCK_SECONDS = 0.002
+# verl's and Trinity's own time of a training step, seconds: reading, padding, metrics, Ray. To be
+# calibrated.
+TRAIN_STEP_SECONDS = 2.0
+# Bytes per second between host and GPU (pinned, PCIe 4 x16), and of a GPU's share of the host's
+# memory when the optimizer steps there.
+HOST_LINK = 25e9
+HOST_MEMORY = 15e9
+# Share of a link that collectives reach, and bytes per second of one GPU to another node (a
+# 400 Gbit/s port per GPU).
+LINK_SHARE = 0.7
+NODE_LINK = 50e9
+# Bytes that a step of Adam reads and writes per parameter: weights, gradients, moments.
+ADAM_BYTES = 28
+
+# ---- seconds of a weight sync ----
+
+# Stopping and starting generation, and one call per tensor. To be calibrated.
+SYNC_SECONDS = 1.0
+# Bytes per second of sync through host memory and Ray's objects (colocated).
+MEMORY_SYNC = 1.5e9
+
+# ---- choosing ----
+
+# What estimates of seconds are trusted to tell apart, as a share of the fastest. Closer ones are
+# ranked by what is known to work: see choose.py. To be narrowed once they are calibrated.
+TELLS_APART = 0.20

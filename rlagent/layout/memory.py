@@ -1,0 +1,222 @@
+"""How much memory each role of a layout needs per GPU, part by part, from the shape alone.
+
+Peaks, not averages. What the numbers are held against is tests/unit/data/measured_memory.json;
+what cannot be derived is in constants.py.
+"""
+
+import math
+from dataclasses import dataclass
+
+from rlagent.config.schema import ModelShape
+from rlagent.layout import constants as const
+from rlagent.layout.layout import Layout
+from rlagent.layout.shape import block_parameters, kv_bytes, parameters
+from rlagent.layout.workload import Workload
+
+GIB = 1024**3
+HALF = 2
+"""Bytes of a bf16 number."""
+FULL = 4
+"""Bytes of an fp32 number."""
+
+
+@dataclass(frozen=True)
+class RoleMemory:
+    """The peak of one role on one of its GPUs.
+
+    Args:
+        role: rollout or trainer.
+        parts: What it consists of, GiB; what is not there at the peak is left out.
+    """
+
+    role: str
+    parts: dict[str, float]
+
+    @property
+    def gib(self) -> float:
+        """All parts together, GiB."""
+        return sum(self.parts.values())
+
+    def words(self) -> str:
+        """Return the parts in words, the largest first."""
+        ranked = sorted(self.parts.items(), key=lambda item: -item[1])
+        return ", ".join(f"{name} {gib:.1f}" for name, gib in ranked if gib >= 0.05)
+
+
+def trainer_memory(
+    shape: ModelShape, layout: Layout, work: Workload, offload: bool = False
+) -> RoleMemory:
+    """Return the peak of one trainer GPU: verl 0.8 with FSDP2 as Trinity sets it.
+
+    The larger of two moments: the last block's gradients of a full micro-batch, and the
+    optimizer's step, when the activations are gone. The reference model waits in host memory
+    (FSDP2's CPUOffloadPolicy) and its pass keeps nothing for gradients: it is never the peak.
+    """
+    backward = _backward(shape, layout, work)
+    state = _state(shape, layout, offload)
+    copy = 0 if offload and const.OFFLOAD_LOWERS_PEAK else const.ADAM_COPY_BYTES
+    optimizer = state | {"optimizer step": copy * parameters(shape) / layout.trainer_gpus / GIB}
+    # The weights go to the engines one by one: gathered in fp32, cast, and packed for NCCL.
+    sync = state | {"weight sync": 2 * _largest_matrix(shape) * (FULL + HALF) / GIB}
+    peaks = (state | backward, optimizer, sync)
+    return RoleMemory("trainer", max(peaks, key=lambda parts: sum(parts.values())))
+
+
+def _state(shape: ModelShape, layout: Layout, offload: bool) -> dict[str, float]:
+    """Return what stays through a step: shards of weights, gradients and both moments, GiB."""
+    shard = parameters(shape) / layout.trainer_gpus / GIB
+    away = offload and const.OFFLOAD_LOWERS_PEAK
+    if away:
+        # The shards of the embeddings' group and of a block pass through, in fp32.
+        passing = shape.vocab * shape.hidden + block_parameters(shape)
+        return {
+            "context": const.TRAINER_CONTEXT_GIB,
+            "shards in passing": 2 * FULL * passing / layout.trainer_gpus / GIB,
+        }
+    return {
+        "context": const.TRAINER_CONTEXT_GIB,
+        "weights": const.WEIGHT_BYTES * shard,
+        "gradients": const.GRADIENT_BYTES * shard,
+        "optimizer": const.MOMENT_BYTES * shard,
+    }
+
+
+def _backward(shape: ModelShape, layout: Layout, work: Workload) -> dict[str, float]:
+    """Return what a micro-batch adds while its gradients are computed, GiB."""
+    tokens = _tokens_at_once(shape, layout, work)
+    kept = tokens * shape.hidden * shape.layers * HALF
+    # Embeddings and output layer are one group, whole while a micro-batch runs: bf16 weights,
+    # and at the end their gradients in bf16 and the fp32 copy that is summed over the GPUs.
+    embeddings = shape.vocab * shape.hidden
+    block = block_parameters(shape)
+    gathered = (embeddings * (1 if shape.tied else 2) + 2 * block) * HALF
+    reduced = max(embeddings, block) * (HALF + FULL)
+    copies = const.LOGITS_COPIES_ENTROPY if work.entropy else const.LOGITS_COPIES
+    logits = copies * tokens * shape.vocab * HALF + const.LOGITS_PIECES_GIB * GIB
+    width = shape.heads * shape.head_dim + 2 * shape.kv_heads * shape.head_dim
+    recomputed = tokens * (
+        const.BLOCK_HIDDEN_BYTES * shape.hidden
+        + const.BLOCK_HEAD_BYTES * width
+        + const.BLOCK_FEED_FORWARD_BYTES * shape.intermediate
+    )
+    # The logits are gone when the blocks' gradients are computed.
+    parts = {"activations": kept, "gathered blocks": gathered + reduced}
+    if logits > recomputed:
+        parts["logits"] = logits
+    else:
+        parts["activations"] += recomputed
+    total = sum(parts.values())
+    parts["fragmentation"] = const.FRAGMENTATION * total
+    return {name: value / GIB for name, value in parts.items()}
+
+
+def _tokens_at_once(shape: ModelShape, layout: Layout, work: Workload) -> float:
+    """Return the tokens of one micro-batch on one GPU; no more than a step can have."""
+    most = work.experiences * work.max_model_len / layout.trainer_gpus
+    share = max(most, work.max_model_len / layout.sequence_parallel)
+    return min(work.micro_batch(shape.vocab), math.ceil(share))
+
+
+def _largest_matrix(shape: ModelShape) -> int:
+    return shape.hidden * max(shape.vocab, shape.intermediate)
+
+
+def engine_memory(shape: ModelShape, layout: Layout, work: Workload) -> RoleMemory:
+    """Return the least that one GPU of an engine needs to serve one full sequence.
+
+    vLLM takes its share of the GPU (`takes`) whatever it needs, and refuses to start when the
+    share does not hold this.
+    """
+    tensor = layout.tensor_parallel
+    return RoleMemory(
+        "rollout",
+        {
+            "context": const.ENGINE_CONTEXT_GIB,
+            "weights": _served_bytes(shape) / tensor / GIB,
+            "KV cache": _kv_per_gpu(shape, tensor) * work.max_model_len / GIB,
+            "activations": _profile_bytes(shape, layout, work) / GIB,
+        },
+    )
+
+
+def takes_gib(shape: ModelShape, layout: Layout, work: Workload, gpu_gib: float) -> float:
+    """Return what vLLM takes of a GPU: its share and, beside it, graphs and a synced tensor."""
+    return work.share(layout.colocated) * gpu_gib + _beside_share(shape, work)
+
+
+def _beside_share(shape: ModelShape, work: Workload) -> float:
+    graphs = const.GRAPH_GIB_PER_BLOCK * shape.layers if work.graphs else 0.0
+    return graphs + _largest_matrix(shape) * HALF / GIB
+
+
+def kv_gib(shape: ModelShape, layout: Layout, work: Workload, gpu_gib: float) -> float:
+    """Return what is left for the KV cache of one engine's GPU, GiB; may be below 0."""
+    parts = engine_memory(shape, layout, work).parts
+    other = sum(gib for name, gib in parts.items() if name != "KV cache")
+    return work.share(layout.colocated) * gpu_gib - other
+
+
+def sequences_at_once(shape: ModelShape, layout: Layout, work: Workload, gpu_gib: float) -> float:
+    """Return how many usual sequences the KV cache of one engine holds."""
+    per_sequence = _kv_per_gpu(shape, layout.tensor_parallel) * work.usual_tokens / GIB
+    return kv_gib(shape, layout, work, gpu_gib) / per_sequence
+
+
+def _served_bytes(shape: ModelShape) -> float:
+    """Return the bf16 weights with the vocabulary padded as vLLM pads it."""
+    padded = math.ceil(shape.vocab / const.VOCAB_PADDING) * const.VOCAB_PADDING
+    extra = (padded - shape.vocab) * shape.hidden * (1 if shape.tied else 2)
+    return HALF * (parameters(shape) + extra)
+
+
+def _kv_per_gpu(shape: ModelShape, tensor: int) -> float:
+    """Return bytes of KV cache per token and GPU; a head is not split but repeated."""
+    return kv_bytes(shape) / min(tensor, shape.kv_heads)
+
+
+def _profile_bytes(shape: ModelShape, layout: Layout, work: Workload) -> float:
+    """Return the peak of vLLM's profile run: a full batch through a block, logits in fp32."""
+    tokens = max(const.ENGINE_BATCH_TOKENS, 1)
+    block = tokens * HALF * (4 * shape.hidden + 3 * shape.intermediate / layout.tensor_parallel)
+    sequences = min(const.MOST_GRAPH_SEQUENCES, math.ceil(work.rollouts / layout.engines))
+    # Logits, their fp32 copy and the sampler's probabilities.
+    return max(block, sequences * shape.vocab * (HALF + 2 * FULL))
+
+
+def room_gib(gpu_gib: float) -> float:
+    """Return the memory of a GPU that can be planned with, GiB."""
+    return gpu_gib * (1 - const.HEADROOM)
+
+
+def memory_refusals(
+    shape: ModelShape,
+    layout: Layout,
+    work: Workload,
+    gpu_gib: float,
+    offload: bool = False,
+) -> list[str]:
+    """Return why a layout does not fit GPUs of `gpu_gib` GiB; empty when it does.
+
+    An unknown shape fits.
+    """
+    if not shape.layers:
+        return []
+    found = []
+    share, total = work.share(layout.colocated), work.share(layout.colocated) * gpu_gib
+    engine = engine_memory(shape, layout, work)
+    if engine.gib > total:
+        found.append(
+            f"an engine needs {engine.gib:.0f} GiB of each GPU ({engine.words()}), "
+            f"its share of {share:g} is {total:.0f}"
+        )
+    trainer = trainer_memory(shape, layout, work, offload)
+    left = room_gib(gpu_gib)
+    where = f"there are {left:.0f} to plan with"
+    if layout.colocated:
+        left -= takes_gib(shape, layout, work, gpu_gib)
+        where = f"beside the engine there are {left:.0f}"
+    if trainer.gib > left:
+        found.append(
+            f"the trainer needs {trainer.gib:.0f} GiB of each GPU ({trainer.words()}), {where}"
+        )
+    return found

@@ -1,0 +1,101 @@
+"""Weighed layouts as lines for a person: one table, and the refusals grouped by reason."""
+
+import re
+from collections.abc import Sequence
+
+from rlagent.layout.candidates import Candidate
+from rlagent.layout.constants import TELLS_APART
+from rlagent.layout.layout import Layout
+
+SHOWN = 12
+"""Layouts of the table beside the one that is taken."""
+_NAMED = 8
+"""Refused layouts named per reason."""
+_HEAD = (
+    "layout",
+    "engine takes (needs)",
+    "trainer",
+    "rollout",
+    "agent",
+    "train",
+    "old lp",
+    "ref",
+    "sync",
+    "step",
+)
+
+
+def table(found: Sequence[Candidate], taken: Layout, gpu_gib: float) -> list[str]:
+    """Return the lines of a table of the layouts that fit, in their order.
+
+    Args:
+        found: Weighed layouts, the best first.
+        taken: The layout that is taken; marked.
+        gpu_gib: Memory of a GPU, GiB.
+    """
+    fitting = [item for item in found if not item.reasons and item.time]
+    if not fitting:
+        return ["no layout of a known model fits"]
+    shown = [item for place, item in enumerate(fitting) if place < SHOWN or item.layout == taken]
+    rows = [_HEAD, *(_row(item, taken) for item in shown)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    lines = [
+        f"estimates, per GPU of {gpu_gib:.0f} GiB and per step in seconds; > is taken; "
+        "(o): the trainer's state in host memory",
+        f"those within {TELLS_APART:.0%} of the fastest are not told apart: what is known to work "
+        "comes first",
+    ]
+    for row in rows:
+        first, *others = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join([first, *others]).rstrip())
+    if len(shown) < len(fitting):
+        lines.append(f"and {len(fitting) - len(shown)} more that fit")
+    chosen = next((item for item in fitting if item.layout == taken), None)
+    if chosen and chosen.trainer and chosen.needs:
+        lines.append(f"{taken} trainer, GiB: {chosen.trainer.words()}")
+        lines.append(
+            f"{taken} engine, GiB: {chosen.needs.words()}; "
+            f"its KV cache holds about {chosen.sequences:.0f} usual sequences"
+        )
+    return lines
+
+
+def _row(item: Candidate, taken: Layout) -> tuple[str, ...]:
+    time, trainer, needs = item.time, item.trainer, item.needs
+    assert time is not None
+    assert trainer is not None
+    assert needs is not None
+    mark = "> " if item.layout == taken else "  "
+    return (
+        mark + str(item.layout) + (" (o)" if item.offload else ""),
+        f"{item.takes_gib:.0f} ({needs.gib:.0f}) GiB",
+        f"{trainer.gib:.0f} GiB",
+        f"{time.rollout:.1f}",
+        f"{time.agent:.1f}",
+        f"{time.train:.1f}",
+        f"{time.old_logprobs:.1f}",
+        f"{time.reference:.1f}",
+        f"{time.sync:.1f}",
+        f"{time.step:.1f}",
+    )
+
+
+def refused(found: Sequence[Candidate]) -> list[str]:
+    """Return a line per reason with the layouts that it refuses; the first reason of each counts.
+
+    Reasons that differ in their numbers only are one: the numbers shown are of the first layout.
+    """
+    groups: dict[str, tuple[str, list[str]]] = {}
+    for item in found:
+        if item.reasons:
+            reason = item.reasons[0]
+            key = re.sub(r"[\d.]+", "#", re.sub(r"\(.*?\)", "", reason))
+            groups.setdefault(key, (reason, []))[1].append(str(item.layout))
+    lines = []
+    for reason, layouts in groups.values():
+        names = ", ".join(layouts[:_NAMED])
+        if len(layouts) > _NAMED:
+            names += f" and {len(layouts) - _NAMED} more"
+        example = f" ({layouts[0]})" if len(layouts) > 1 else ""
+        lines.append(f"{names}: {reason}{example}")
+    return lines

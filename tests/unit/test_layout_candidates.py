@@ -1,0 +1,182 @@
+"""Every layout is weighed: seconds by part, refusals with reasons, and which one is taken."""
+
+from dataclasses import replace
+
+import pytest
+
+from rlagent.config.compose import compose
+from rlagent.config.machine import Machine
+from rlagent.config.presets import model_preset
+from rlagent.config.resolve import Resolved, resolve
+from rlagent.config.schema import ModelShape
+from rlagent.config.weigh import weighed
+from rlagent.config.workload import workload_of
+from rlagent.layout.candidates import Candidate, candidates, weigh
+from rlagent.layout.choose import legal_layouts, ranked
+from rlagent.layout.gpus import KINDS
+from rlagent.layout.layout import Layout, refusals
+from rlagent.layout.table import refused, table
+from rlagent.layout.time import overlapped, step_time
+from rlagent.layout.workload import Workload
+from rlagent.trinity.translate import tokens_per_gpu
+
+H100 = KINDS["h100-80g"]
+SHAPE_8B = model_preset("qwen3_8b").shape
+WORK_8B = Workload.usual(24576, 16384, sync_interval=2)
+
+
+def planned(*overrides: str) -> Resolved:
+    config = compose(["+experiment=gsm8k_react", *overrides])
+    return resolve(config, Machine((), 4, 16), plan_only=True)
+
+
+def by_layout(found: list[Candidate]) -> dict[str, Candidate]:
+    return {str(item.layout): item for item in found}
+
+
+# ---- rules ----
+
+
+def test_the_vocabulary_need_not_divide_since_vllm_pads_it() -> None:
+    odd = replace(SHAPE_8B, vocab=151937)
+    assert not refusals(Layout.parse("2x2+4"), 8, 1, odd)
+
+
+def test_the_feed_forward_layer_is_split_evenly() -> None:
+    odd = replace(SHAPE_8B, intermediate=12290)
+    (line,) = refusals(Layout.parse("1x4+4"), 8, 1, odd)
+    assert "feed-forward width of 12290" in line
+
+
+def test_shared_sequences_split_key_value_heads_or_repeat_them() -> None:
+    shape = ModelShape(28, 1024, 3072, heads=24, kv_heads=4, head_dim=64, vocab=1000)
+    (line,) = refusals(Layout.parse("2x1+6s6"), 8, 1, shape)
+    assert "4 key/value heads" in line
+    assert not refusals(Layout.parse("4x1+4s4"), 8, 1, shape)
+    assert not refusals(Layout.parse("8x1+8s8"), 16, 1, shape)
+
+
+def test_every_layout_is_weighed_or_refused_with_a_reason() -> None:
+    found = candidates(8, 1, SHAPE_8B, H100, WORK_8B)
+    legal = {str(item) for item in legal_layouts(8, 1, SHAPE_8B)}
+    fitting = {str(item.layout) for item in found if not item.reasons}
+    assert fitting <= legal
+    for item in found:
+        assert item.reasons or (item.time and item.trainer and item.needs)
+    assert by_layout(found)["1x3+5"].reasons[0] == "engines of 3 GPUs do not divide a node of 8"
+
+
+def test_what_lacks_memory_is_refused_with_the_parts() -> None:
+    small = replace(H100, memory_gib=40.0)
+    item = weigh(Layout.parse("7x1+1"), 8, 1, SHAPE_8B, small, WORK_8B, [False])
+    (line,) = item.reasons
+    assert "the trainer needs" in line
+    assert "optimizer" in line
+
+
+def test_offloading_is_only_used_where_nothing_else_fits() -> None:
+    found = by_layout(candidates(4, 1, SHAPE_8B, H100, WORK_8B))
+    assert found["2x1+2"].offload
+    assert not by_layout(candidates(8, 1, SHAPE_8B, H100, WORK_8B))["4x1+4"].offload
+
+
+def test_without_flash_attention_no_layout_shares_sequences() -> None:
+    found = weighed(planned("hardware=8gpu", "hardware.attention=packed"))
+    assert found
+    assert all(item.layout.sequence_parallel == 1 for item in found)
+
+
+@pytest.mark.parametrize("model", ["tiny", "smollm2_135m", "qwen3_0_6b", "qwen3_8b"])
+def test_the_micro_batch_that_is_planned_for_is_the_one_that_verl_is_told(model: str) -> None:
+    config = planned("hardware=8gpu", f"model={model}").config
+    assert workload_of(config).micro_batch(config.model.shape.vocab) == tokens_per_gpu(config)
+
+
+# ---- time ----
+
+
+def test_more_trainer_gpus_train_faster_and_more_engines_roll_out_faster() -> None:
+    few = step_time(SHAPE_8B, Layout.parse("6x1+2"), WORK_8B, H100)
+    many = step_time(SHAPE_8B, Layout.parse("2x1+6"), WORK_8B, H100)
+    assert many.train < few.train
+    assert many.rollout > few.rollout
+
+
+def test_passes_that_are_not_made_take_no_time() -> None:
+    work = replace(WORK_8B, reference=False, old_logprobs=False)
+    time = step_time(SHAPE_8B, Layout.parse("4x1+4"), work, H100)
+    assert (time.reference, time.old_logprobs) == (0, 0)
+
+
+def test_a_gpu_with_more_bandwidth_rolls_out_faster() -> None:
+    layout = Layout.parse("4x1+4")
+    h200 = step_time(SHAPE_8B, layout, WORK_8B, KINDS["h200-141g"])
+    h100 = step_time(SHAPE_8B, layout, WORK_8B, H100)
+    assert h200.rollout < h100.rollout
+    assert h200.train == h100.train or h200.train == pytest.approx(h100.train, rel=0.05)
+
+
+def test_exploring_and_training_overlap_only_as_far_as_lag_and_sync_allow() -> None:
+    split, shared = Layout.parse("1x1+1"), Layout.parse("1x1*1")
+    on_policy = Workload(1024)
+    assert overlapped(10, 6, split, on_policy) == 16
+    assert overlapped(10, 6, split, replace(on_policy, max_lag=1)) == 10
+    assert overlapped(10, 6, split, replace(on_policy, sync_interval=2)) == 13
+    assert overlapped(10, 6, shared, replace(on_policy, max_lag=1)) == 16
+
+
+# ---- choice ----
+
+
+def test_the_fastest_is_taken_unless_others_cannot_be_told_from_it() -> None:
+    found = candidates(8, 1, SHAPE_8B, H100, WORK_8B)
+    order = ranked(found, 24576)
+    fastest = min(item.step_s for item in order)
+    assert order[0].step_s <= 1.2 * fastest
+    far = [item for item in order if item.step_s > 1.2 * fastest]
+    assert far == sorted(far, key=lambda item: item.step_s)
+    assert far
+    assert order[-len(far) :] == far
+
+
+def test_an_unknown_model_still_gets_a_layout() -> None:
+    order = ranked(candidates(4, 1, ModelShape(), H100, Workload(4096)), 4096)
+    assert str(order[0].layout) == "2x1+2"
+
+
+# ---- the plan's table ----
+
+
+def test_a_plan_shows_every_role_and_part_and_what_is_taken() -> None:
+    resolved = planned("hardware=8gpu")
+    found = weighed(resolved)
+    assert found[0].layout == resolved.layout
+    lines = table(found, resolved.layout, 79.6)
+    head = next(line for line in lines if line.startswith("layout "))
+    for part in ("trainer", "rollout", "agent", "train", "old lp", "ref", "sync", "step"):
+        assert part in head
+    (taken,) = (line for line in lines if line.startswith("> "))
+    assert taken.startswith("> 4x1+4s2")
+
+
+def test_refusals_are_grouped_by_reason() -> None:
+    lines = refused(weighed(planned("hardware=8gpu")))
+    assert len(lines) == len({line.split(": ", 1)[1] for line in lines})
+    assert any("1x3+5" in line and "do not divide a node of 8" in line for line in lines)
+
+
+def test_two_nodes_are_planned_from_their_numbers_alone() -> None:
+    resolved = planned("hardware.gpu=h100-80g", "hardware.gpus=8", "hardware.nodes=2")
+    assert resolved.layout.total_gpus == 16
+    assert resolved.layout.trainer_gpus % 8 == 0
+    assert any("must be whole nodes of 8" in line for line in refused(weighed(resolved)))
+
+
+def test_a_layout_that_was_asked_for_is_marked_wherever_it_ranks() -> None:
+    resolved = planned("hardware=8gpu", "hardware.layout=7x1+1", "model=qwen3_0_6b")
+    lines = table(weighed(resolved), resolved.layout, 79.6)
+    assert any(line.startswith("> 7x1+1") for line in lines)
+
+
+def test_without_gpus_there_is_nothing_to_weigh() -> None:
+    assert weighed(planned("hardware=cpu")) == []

@@ -1,0 +1,139 @@
+"""Memory of a layout from the model's shape alone, held against what was measured."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlagent.config.presets import model_preset
+from rlagent.config.schema import ModelShape
+from rlagent.layout.layout import Layout
+from rlagent.layout.memory import (
+    engine_memory,
+    memory_refusals,
+    sequences_at_once,
+    takes_gib,
+    trainer_memory,
+)
+from rlagent.layout.workload import Workload, micro_batch_tokens
+
+MEASURED = Path(__file__).parent / "data" / "measured_memory.json"
+"""Rows of model, shape, layout, lengths, tokens_per_gpu, role (rollout or trainer), peak_gib (null:
+ran out of memory), gpu, gpu_gib, commit and date; `utilization` and `graphs` where they are not
+the usual ones."""
+WITHIN = 0.15
+
+SHAPE = model_preset("qwen3_1_7b").shape
+WORK = Workload(12288, 8192)
+
+
+def measured() -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(MEASURED.read_text(encoding="utf-8"))
+    return rows
+
+
+def parts_of(row: dict[str, Any]) -> tuple[ModelShape, Layout, Workload]:
+    lengths = row["lengths"]
+    work = Workload(
+        lengths["max_model_len"],
+        lengths["max_response_tokens"],
+        rollouts=lengths.get("rollouts", 256),
+        tokens_per_gpu=row["tokens_per_gpu"],
+        utilization=row.get("utilization"),
+        graphs=row.get("graphs", True),
+    )
+    return ModelShape(**row["shape"]), Layout.parse(row["layout"]), work
+
+
+def test_estimates_are_near_the_measured_peaks() -> None:
+    rows = [row for row in measured() if row["peak_gib"] is not None]
+    if not rows:
+        pytest.skip("nothing was measured yet: tests/unit/data/measured_memory.json is empty")
+    far = []
+    for row in rows:
+        shape, layout, work = parts_of(row)
+        if row["role"] == "trainer":
+            estimate = trainer_memory(shape, layout, work).gib
+        else:
+            estimate = takes_gib(shape, layout, work, row["gpu_gib"])
+        off = estimate / row["peak_gib"] - 1
+        if abs(off) > WITHIN:
+            far.append(f"{row['model']} {layout} {row['role']}: {estimate:.1f} GiB, {off:+.0%}")
+    assert not far
+
+
+def test_what_ran_out_of_memory_is_not_said_to_fit() -> None:
+    rows = [row for row in measured() if row["peak_gib"] is None]
+    if not rows:
+        pytest.skip("nothing that ran out of memory was measured yet")
+    for row in rows:
+        shape, layout, work = parts_of(row)
+        assert memory_refusals(shape, layout, work, row["gpu_gib"]), row
+
+
+def test_the_state_of_training_is_shared_out_among_its_gpus() -> None:
+    one = trainer_memory(SHAPE, Layout.parse("1x1+1"), WORK).parts
+    four = trainer_memory(SHAPE, Layout.parse("1x1+4"), WORK).parts
+    for part in ("weights", "gradients", "optimizer"):
+        assert one[part] == pytest.approx(4 * four[part])
+    assert one["logits"] == four["logits"]
+
+
+def test_sixteen_bytes_a_parameter_stay_on_one_gpu() -> None:
+    parts = trainer_memory(SHAPE, Layout.parse("1x1+1"), WORK).parts
+    state = sum(parts[name] for name in ("weights", "gradients", "optimizer"))
+    assert state * 1024**3 == pytest.approx(16 * 1.7206e9, rel=0.01)
+
+
+def test_a_longer_micro_batch_needs_more() -> None:
+    layout = Layout.parse("1x1+2")
+    short = trainer_memory(SHAPE, layout, Workload(4096, tokens_per_gpu=8192))
+    long = trainer_memory(SHAPE, layout, Workload(4096, tokens_per_gpu=16384))
+    assert long.gib > short.gib + 2
+
+
+def test_a_step_of_few_tokens_fills_no_micro_batch() -> None:
+    layout = Layout.parse("1x1+1")
+    few = Workload(512, rollouts=2, calls=1, tokens_per_gpu=16384)
+    assert trainer_memory(SHAPE, layout, few).gib < trainer_memory(SHAPE, layout, WORK).gib - 5
+
+
+def test_a_gradient_of_the_entropy_keeps_the_logits() -> None:
+    layout = Layout.parse("1x1+1")
+    with_entropy = Workload(12288, 8192, entropy=True)
+    assert (
+        trainer_memory(SHAPE, layout, with_entropy).parts["logits"]
+        > 1.5 * (trainer_memory(SHAPE, layout, WORK).parts["logits"])
+    )
+
+
+def test_tensor_parallel_shares_an_engines_weights_and_leaves_more_for_the_cache() -> None:
+    one, two = Layout.parse("1x1+1"), Layout.parse("1x2+1")
+    weights = engine_memory(SHAPE, one, WORK).parts["weights"]
+    assert weights == pytest.approx(2 * engine_memory(SHAPE, two, WORK).parts["weights"])
+    assert sequences_at_once(SHAPE, two, WORK, 80) > 2 * sequences_at_once(SHAPE, one, WORK, 80)
+
+
+def test_a_share_too_small_for_one_sequence_is_refused_with_the_numbers() -> None:
+    work = Workload(12288, 8192, utilization=0.05)
+    (line,) = memory_refusals(SHAPE, Layout.parse("1x1+1"), work, 79.6)
+    assert "its share of 0.05 is 4" in line
+    assert "weights" in line
+
+
+def test_roles_that_share_a_gpu_share_its_memory() -> None:
+    shape, work = model_preset("qwen3_1_7b").shape, Workload(4096, 1024)
+    assert not memory_refusals(shape, Layout.parse("1x1*1"), work, 79.6)
+    (line,) = memory_refusals(shape, Layout.parse("1x1*1"), Workload(4096, utilization=0.6), 79.6)
+    assert "beside the engine" in line
+
+
+def test_micro_batches_hold_a_whole_sequence_and_four_gib_of_logits() -> None:
+    assert micro_batch_tokens(4096, 151936) == (4 << 30) // (2 * 151936)
+    assert micro_batch_tokens(24576, 151936) == 24576
+    assert micro_batch_tokens(1024, 804) == 65536
+
+
+def test_an_unknown_shape_is_not_refused() -> None:
+    assert not memory_refusals(ModelShape(), Layout.parse("1x1+1"), WORK, 1)
