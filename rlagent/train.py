@@ -120,12 +120,15 @@ def _show(command: Command) -> int:
 
 
 def _train(command: Command) -> int:
+    from rlagent.config.cluster import with_cluster
     from rlagent.config.machine import detect
     from rlagent.config.prepare import prepare
     from rlagent.sweep import leash
 
     leash.hold()
-    resolved = prepare(command.draft(), detect(), command.config_dirs)
+    draft = command.draft()
+    machine = with_cluster(detect(), draft.config.hardware)
+    resolved = prepare(draft, machine, command.config_dirs)
     from rlagent.run.words import same_command
     from rlagent.trinity.launch import launch
 

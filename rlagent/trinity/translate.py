@@ -318,8 +318,9 @@ def trainer(resolved: Resolved) -> dict[str, Any]:
             "use_dynamic_bsz": True,
             "max_token_len_per_gpu": tokens_per_gpu(config),
             "ulysses_sequence_parallel_size": layout.sequence_parallel,
-            "param_offload": bool(config.hardware.offload),
-            "optimizer_offload": bool(config.hardware.offload),
+            # FSDP2's own; verl's param_offload and optimizer_offload load all of it back for
+            # the update, and so lower no peak.
+            "offload_policy": bool(config.hardware.offload),
             **attention(config),
         }
     return tree

@@ -1,0 +1,54 @@
+"""What a running Ray cluster offers, asked in a process of its own: composing imports no Ray.
+
+Joining it for a run is rlagent.trinity.ray_cluster's.
+"""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+from rlagent.config.machine import Machine
+from rlagent.config.schema import AUTO, HardwareConfig
+
+_SECONDS = 60.0
+_ASK = """
+import json, sys
+import ray
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+nodes = [node["Resources"].get("GPU", 0) for node in ray.nodes() if node["Alive"]]
+print(json.dumps(nodes))
+"""
+
+
+def with_cluster(machine: Machine, hardware: HardwareConfig) -> Machine:
+    """Return the machine with the nodes of the Ray cluster that a run with GPUs would join.
+
+    Nodes without a GPU do not count. Where the nodes are given, or none would be joined, nothing
+    is asked; a run without GPUs uses one node.
+    """
+    embedded = hardware.engine == "embedded" or (not machine.gpus and hardware.gpus == AUTO)
+    if embedded or hardware.logical_gpus or hardware.nodes != AUTO:
+        return machine
+    from rlagent.trinity.ray_cluster import address_to_join
+
+    address = None if hardware.ray == "start" else address_to_join(hardware)
+    counts = _ask(address) if address else None
+    if counts is None:
+        return machine
+    return replace(machine, cluster=True, nodes=max(1, sum(count >= 1 for count in counts)))
+
+
+def _ask(address: str) -> list[float] | None:
+    """Return the GPUs of each node; None when the cluster does not say, which its joining tells."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _ASK, address],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    lines = done.stdout.strip().splitlines()
+    return json.loads(lines[-1]) if done.returncode == 0 and lines else None

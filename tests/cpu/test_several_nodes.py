@@ -1,0 +1,58 @@
+"""The same command on a Ray of several nodes, here all on one machine, with pretended GPUs."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import runs
+
+from rlagent.config.cluster import with_cluster
+from rlagent.config.machine import GPU, Machine
+from rlagent.config.schema import HardwareConfig
+
+pytestmark = pytest.mark.slow
+
+ACTORS = """
+import json, sys
+import ray
+from ray._private.state import actors
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+print(json.dumps(sorted({a["Address"]["NodeID"] for a in actors().values()} - {""})))
+"""
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Where the head of two nodes is, as after `ray start --head` and `ray start --address`."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 2, "num_gpus": 2, "object_store_memory": 256 << 20},
+    )
+    try:
+        cluster.add_node(num_cpus=2, num_gpus=2, object_store_memory=256 << 20)
+        cluster.wait_for_nodes()
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+def test_the_nodes_of_a_running_cluster_are_counted(address: str) -> None:
+    machine = Machine((GPU("NVIDIA H100 80GB HBM3", 80.0),) * 2, 2, 16)
+    assert with_cluster(machine, HardwareConfig(ray=address)).nodes == 2
+    assert with_cluster(machine, HardwareConfig(ray=address, engine="embedded")) == machine
+    assert with_cluster(machine, HardwareConfig(ray=address, nodes=1)) == machine
+
+
+def test_the_command_trains_on_several_nodes(address: str, tmp_path: Path) -> None:
+    run = runs.run(tmp_path, f"hardware.ray={address}", "algorithm.total_steps=2")
+    assert run.returncode == 0, run.output
+    assert run.status["steps_trained"] == 2
+    assert f"joined the cluster at {address}" in run.output
+    done = subprocess.run(
+        [sys.executable, "-c", ACTORS, address], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.count('"') == 2 * 2, "the actors were on two nodes"
