@@ -288,6 +288,9 @@ class WorkflowConfig:
     success_reward: float = 1.0
     # Seconds one rollout may take before it counts as failed.
     timeout: float = 600.0
+    # Reward of a rollout whose conversation outgrows model.max_model_len: its calls are trained
+    # on, so that going on for ever does not pay. null: it counts as failed, and is left out.
+    overlong_reward: Optional[float] = 0.0
     # Further models for workflow or judge.
     auxiliary_models: List[AuxiliaryModel] = field(default_factory=list)
 

@@ -17,7 +17,13 @@ from rlagent.embedded.chat import ChatError, assistant_message
 from rlagent.embedded.generate import Request
 from rlagent.embedded.grammar import GrammarError, Grammars
 from rlagent.embedded.loop import EngineDiedError, GenerationLoop
-from rlagent.embedded.protocol import BadRequestError, ChatRequest, Defaults, parse_chat_request
+from rlagent.embedded.protocol import (
+    TOO_LONG,
+    BadRequestError,
+    ChatRequest,
+    Defaults,
+    parse_chat_request,
+)
 from rlagent.embedded.render import ChatRenderer
 
 _MAX_BODY = 64 << 20
@@ -169,8 +175,8 @@ class ChatServer:
         room = self.max_model_len - len(prompt)
         if room < 1:
             raise BadRequestError(
-                f"the prompt has {len(prompt)} tokens; with at least one of response it must fit "
-                f"the model's {self.max_model_len}",
+                f"this model's {TOO_LONG} is {self.max_model_len} tokens; the prompt has "
+                f"{len(prompt)}, and at least one of response must fit too",
                 "messages",
             )
         params = chat.params

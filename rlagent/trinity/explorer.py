@@ -262,7 +262,7 @@ def evaluation_metrics(results: list[dict[str, Any]]) -> dict[str, float]:
         "eval/tasks": float(len(tasks)),
         "eval/failed": float(rollouts - completed),
     }
-    for name in ("reward", "valid", "accuracy"):
+    for name in ("reward", "valid", "accuracy", "overlong"):
         value = total(name)
         if value is not None:
             metrics[f"eval/{name}"] = value / rollouts

@@ -17,7 +17,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rlagent.trinity import vllm_stub
 
@@ -28,6 +28,7 @@ from trinity.common.models.model import ModelWrapper  # noqa: E402
 from trinity.common.workflows.workflow import Task, Workflow  # noqa: E402
 
 from rlagent.config.functions import import_function  # noqa: E402
+from rlagent.embedded.protocol import TOO_LONG  # noqa: E402
 from rlagent.run.folder import RunFolder  # noqa: E402
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class AgentWorkflow(Workflow):
 
     `workflow_args` holds: `function` (spec or callable), `judge` (likewise or None), `args`,
     `success_reward`, `timeout` in s, `run_folder`, `attempt`, `trajectories_per_step`,
-    `free_tool_choice`.
+    `free_tool_choice`, `overlong_reward`.
     """
 
     is_async: bool = True
@@ -120,11 +121,12 @@ class AgentWorkflow(Workflow):
                 self._reward(function, chat_model, in_thread), timeout
             )
             self._check(recorder)
+            metrics["overlong"] = 0.0
         except Exception as error:
-            if isinstance(error, TimeoutError) and not str(error):
-                error = TimeoutError(f"a rollout took longer than workflow.timeout={timeout} s")
-            self._keep(recorder, None, {}, error)
-            raise error
+            overlong = self.options.get("overlong_reward")
+            if overlong is None or not (recorder.experiences and is_overlong(error)):
+                self._fail(recorder, error, timeout)
+            reward, metrics = float(overlong), {"overlong": 1.0}
         success = float(reward >= self.options.get("success_reward", 1.0))
         metrics = {**metrics, "reward": reward, "success": success}
         metrics["model_calls"] = float(recorder.calls)
@@ -181,6 +183,12 @@ class AgentWorkflow(Workflow):
             verdict = verdict.reward
         return _number(verdict, f"judge {judge_name}"), metrics
 
+    def _fail(self, recorder: "Recorder", error: Exception, timeout: float | None) -> NoReturn:
+        if isinstance(error, TimeoutError) and not str(error):
+            error = TimeoutError(f"a rollout took longer than workflow.timeout={timeout} s")
+        self._keep(recorder, None, {}, error)
+        raise error
+
     def _check(self, recorder: "Recorder") -> None:
         if not recorder.experiences:
             raise WorkflowResultError(
@@ -218,6 +226,13 @@ class AgentWorkflow(Workflow):
                 "calls": recorder.calls,
             }
         )
+
+
+def is_overlong(error: Exception) -> bool:
+    """Whether an engine refused a conversation since it has grown too long for the model."""
+    from openai import BadRequestError
+
+    return isinstance(error, BadRequestError) and TOO_LONG in str(error)
 
 
 def _resolve(function: Any) -> Callable[..., Any] | None:

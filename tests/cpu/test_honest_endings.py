@@ -21,6 +21,7 @@ def test_a_workflow_that_always_raises_fails_the_run_with_its_cause(tmp_path):
     assert result.status["steps_trained"] == 0
 
 
+@pytest.mark.slow
 def test_a_workflow_that_raises_sometimes_is_counted_and_the_run_goes_on(tmp_path):
     result = run(
         tmp_path,
@@ -37,6 +38,16 @@ def test_a_workflow_that_raises_sometimes_is_counted_and_the_run_goes_on(tmp_pat
     errors = [row["error"] for row in result.folder.read_trajectories() if row["error"]]
     assert errors
     assert set(errors) == {"ValueError: an even question"}
+
+
+@pytest.mark.slow
+def test_a_conversation_that_outgrows_the_model_is_trained_on_without_a_reward(tmp_path):
+    result = run(tmp_path, "workflow.function=faulty_agents:talks_for_ever")
+    assert result.returncode == 0, result.output
+    for row in result.folder.read_trajectories():
+        assert row["error"] is None
+        assert (row["reward"], row["metrics"]["overlong"]) == (0.0, 1.0)
+    assert all(result.series("rollout/experiences", "explorer").values())
 
 
 @pytest.mark.slow

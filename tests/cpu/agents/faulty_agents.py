@@ -21,6 +21,14 @@ async def returns_text(task, model):
     return "not a number"
 
 
+async def talks_for_ever(task, model):
+    """Adds to its conversation until the model refuses it."""
+    messages = [{"role": "user", "content": task["question"]}]
+    while True:
+        await model(messages)
+        messages.append({"role": "user", "content": task["question"] * 3})
+
+
 async def never_calls_the_model(task, model):
     """Earns a reward that nothing can be learnt from."""
     return 1.0
