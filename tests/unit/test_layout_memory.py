@@ -21,7 +21,7 @@ from rlagent.layout.workload import Workload, micro_batch_tokens
 MEASURED = Path(__file__).parent / "data" / "measured_memory.json"
 """Rows of model, shape, layout, lengths, tokens_per_gpu, role (rollout or trainer), peak_gib (null:
 ran out of memory), gpu, gpu_gib, commit and date; `utilization` and `graphs` where they are not
-the usual ones."""
+the usual ones; `known_off`: why an estimate is further off than `WITHIN`, so far."""
 WITHIN = 0.15
 
 SHAPE = model_preset("qwen3_1_7b").shape
@@ -50,7 +50,7 @@ def test_estimates_are_near_the_measured_peaks() -> None:
     rows = [row for row in measured() if row["peak_gib"] is not None]
     if not rows:
         pytest.skip("nothing was measured yet: tests/unit/data/measured_memory.json is empty")
-    far = []
+    far, known = [], []
     for row in rows:
         shape, layout, work = parts_of(row)
         if row["role"] == "trainer":
@@ -58,9 +58,13 @@ def test_estimates_are_near_the_measured_peaks() -> None:
         else:
             estimate = takes_gib(shape, layout, work, row["gpu_gib"])
         off = estimate / row["peak_gib"] - 1
+        words = f"{row['model']} {layout} {row['role']}: {estimate:.1f} GiB, {off:+.0%}"
         if abs(off) > WITHIN:
-            far.append(f"{row['model']} {layout} {row['role']}: {estimate:.1f} GiB, {off:+.0%}")
-    assert not far
+            far.append(words)
+        if "known_off" in row:
+            known.append(words)
+    # A row that has come near loses its `known_off`.
+    assert far == known
 
 
 def test_what_ran_out_of_memory_is_not_said_to_fit() -> None:
