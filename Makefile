@@ -12,13 +12,13 @@ setup: $(VENV)/.ready
 setup-gpu: $(VENV_GPU)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints/cpu.txt
-	@echo "Setting up $(VENV) from constraints/cpu.txt; the README says how large and how long."
+	@echo "Setting up $(VENV): 3 GB with PyTorch's CPU build (see the README), 8 GB with the default one; about 5 minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints/cpu.txt --editable '.[dev]'
 	@touch $@
 
 $(VENV_GPU)/.ready: pyproject.toml constraints/gpu.txt
-	@echo "Setting up $(VENV_GPU) from constraints/gpu.txt; the README says how large and how long."
+	@echo "Setting up $(VENV_GPU): CUDA 13, vLLM and verl, about 11 GB; about 10 minutes."
 	$(PYTHON) -m venv $(VENV_GPU)
 	$(VENV_GPU)/bin/python -m pip install --quiet --no-deps --requirement constraints/gpu.txt
 	$(VENV_GPU)/bin/python -m pip install --quiet --no-deps --editable .
