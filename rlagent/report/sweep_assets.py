@@ -16,6 +16,7 @@ th[aria-sort=descending] button::after { content: "↓"; opacity: 1; color: var(
 td.n, th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 table.trials td.o { min-width: 250px; }
 .chart + .chart { margin-top: 12px; }
+.key { white-space: normal; overflow-wrap: anywhere; }
 td.o, code { font: 12.5px/1.5 ui-monospace, "SF Mono", Menlo, "Liberation Mono", monospace;
   overflow-wrap: anywhere; }
 td.o small { display: block; color: var(--soft); font: 13px/1.4 system-ui, sans-serif;

@@ -9,6 +9,7 @@ import yaml
 from rlagent.config.overrides import is_sweep
 from rlagent.layout.layout import Layout
 from rlagent.run.redact import HIDDEN, redact
+from rlagent.run.words import python_command
 from rlagent.sweep.grid import key_of
 from rlagent.sweep.store import Sweep
 
@@ -47,9 +48,10 @@ def is_share(metric: str) -> bool:
 def shared_words(sweep: Sweep) -> list[str]:
     """What all trials' commands share: the sweep's own, without what was swept and how.
 
-    Flags and their values stay, since a trial needs the configuration folder too.
+    Flags and their values stay, since a trial needs the configuration folder too. So does a preset
+    such as `+sweep=layouts`: it may set the steps and the evaluation of each trial.
     """
-    swept = {*sweep.parameters, "hydra"}
+    swept = set(sweep.parameters)
     kept, words = [], iter(sweep.argv)
     for word in words:
         if word in ("-m", "--multirun"):
@@ -60,7 +62,7 @@ def shared_words(sweep: Sweep) -> list[str]:
                 kept.append(value)
             continue
         key = key_of(word)
-        if key.split(".")[0] in ("hydra", "sweep") or key in swept or is_sweep(word):
+        if key.startswith(("hydra.", "hydra/", "sweep.")) or key in swept or is_sweep(word):
             continue
         kept.append(word)
     return kept
@@ -85,7 +87,7 @@ def shortened(override: str, short: dict[str, str]) -> str:
 
 def sweep_command(sweep: Sweep) -> str:
     """The command that made the sweep, and that finishes it."""
-    return shlex.join(["python", "-m", "rlagent.train", *sweep.argv])
+    return shlex.join([python_command(), "-m", "rlagent.train", *sweep.argv])
 
 
 def without_secret(override: str) -> str:

@@ -7,6 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from rlagent.config.command import parse_command
+from rlagent.config.machine import Machine
+from rlagent.config.prepare import prepare
 from rlagent.report import main
 from rlagent.report.importance import FEWEST, importance
 from rlagent.report.parallel import parallel
@@ -16,7 +19,11 @@ from rlagent.report.sweep_names import shared_words
 from rlagent.report.sweep_page import sweep_page
 from rlagent.run.folder import RunFolder
 from rlagent.run.stats import Series
+from rlagent.sweep import grid
 from rlagent.sweep import main as sweep_main
+from rlagent.sweep.search.corners import check_corners
+from rlagent.sweep.search.space import space_of
+from rlagent.sweep.search.start import is_search
 from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
 from tests.fabricated import HOSTILE
 from tests.fabricated_sweep import fabricate_sweep
@@ -143,9 +150,37 @@ def test_curves_are_joined_over_seeds_at_the_steps_that_all_measured():
 
 def test_the_command_of_the_best_trial_leaves_out_what_was_swept():
     argv = ["-m", "+experiment=e", "algorithm.lr=1e-4,3e-4", "+sweep=layouts", "sweep.retries=1",
-            "hydra.sweeper.params={}", "--config-dir", "mine", "model=tiny"]  # fmt: skip
+            "hydra.sweeper.params={}", "hydra/sweeper=basic", "--config-dir", "mine",
+            "model=tiny"]  # fmt: skip
     sweep = Sweep("s", "i", argv, parameters=["algorithm.lr"])
-    assert shared_words(sweep) == ["+experiment=e", "--config-dir", "mine", "model=tiny"]
+    kept = ["+experiment=e", "+sweep=layouts", "--config-dir", "mine", "model=tiny"]
+    assert shared_words(sweep) == kept
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("hardware.logical_gpus=2", "+sweep=layouts"),
+        ("+sweep=optuna_lr", "sweep.n_trials=3"),
+        ("+sweep=optuna", "algorithm.lr=tag(log,interval(1e-5,1e-3))"),
+        ("++algorithm.lr=1e-4,3e-4", "seed=1,2", "sweep.retries=1"),
+    ],
+)
+def test_the_command_of_the_best_trial_is_that_very_trial(words):
+    argv = ["-m", "+experiment=gsm8k_react", "hardware=cpu", *words]
+    command, machine = parse_command(argv), Machine((), cores=2, memory_gib=16.0)
+    base = command.draft(multirun=True)
+    if is_search(base):
+        space = space_of(command, base)
+        names, trial = space.names, check_corners(command, machine, space, base.config.sweep)[0]
+    else:
+        planned = grid.plan(command, machine, base)
+        names, trial = planned.parameters, planned.trials[-1]
+    shared = shared_words(Sweep("s", "i", argv, parameters=list(names)))
+    again = parse_command([*shared, *trial.differing])
+    alone = prepare(again.draft(), machine, again.config_dirs)
+    assert alone.trial_id == trial.trial_id
+    assert alone.config.algorithm.total_steps == trial.resolved.config.algorithm.total_steps
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
