@@ -13,13 +13,12 @@ from pathlib import Path
 from rlagent.config.command import Command, run_hydra
 from rlagent.config.errors import raise_if_any
 from rlagent.config.machine import Machine, detect
-from rlagent.config.overrides import is_sweep
 from rlagent.config.schema import LearnConfig
+from rlagent.report.sweep_names import shared_words
 from rlagent.run.words import short_path
 from rlagent.sweep import grid
 from rlagent.sweep.common import (
     command_line,
-    flags_of,
     impossible,
     is_done,
     resources_for,
@@ -130,7 +129,7 @@ def run_source(
         finally:
             display.close()
         _write_report(folder, display)
-        for line in closing_words(sweep, folder, reproduce=_reproduce(setup)):
+        for line in closing_words(sweep, folder, reproduce=shared_words(sweep)):
             display.message(line)
         return code
 
@@ -191,13 +190,6 @@ def _first_words(
         lines.append(f"{count} trial{'' if count == 1 else 's'} in {short_path(folder.path)}")
     warnings = dict.fromkeys(line for trial in known for line in trial.resolved.warnings)
     return [*lines, *(f"each: {line}" for line in warnings)]
-
-
-def _reproduce(setup: Setup) -> list[str]:
-    """What a trial's command needs beside what sets it apart."""
-    fixed = [text for text in setup.command.overrides if not is_sweep(text)]
-    fixed = [text for text in fixed if not grid.key_of(text).startswith("hydra.")]
-    return [*fixed, *flags_of(setup.command)]
 
 
 def _write_report(folder: SweepFolder, display: SweepDisplay) -> None:
