@@ -68,6 +68,7 @@ def rows(directory: Path, state: str) -> int:
     return states(sweep_in(directory)[1]).count(state)
 
 
+@pytest.mark.slow
 def test_two_trials_train_at_the_same_time_and_are_ranked(start, tmp_path) -> None:
     process = start(tmp_path, "monitor=local", "seed=1,2", "sweep.max_parallel=2")
     output, _ = process.communicate()
