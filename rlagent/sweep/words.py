@@ -35,7 +35,7 @@ def closing_words(sweep: Sweep, folder: SweepFolder, reproduce: Sequence[str] = 
         lines.append(f"best trial: {short_path(run.path)}")
         lines.append(f"  {trial_command(best, reproduce)}")
     if counts.keys() - {FINISHED, PRUNED}:
-        words = shlex.join([*python_command().split(), "-m", "rlagent.train", *shown(sweep.argv)])
+        words = shlex.join([python_command(), "-m", "rlagent.train", *shown(sweep.argv)])
         lines.append(f"to finish what is unfinished:\n  {words}")
     return lines
 
