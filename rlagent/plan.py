@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from rlagent.config.cluster import with_cluster
 from rlagent.config.command import Command, parse_command, print_problems
 from rlagent.config.compose import to_yaml
 from rlagent.config.errors import ConfigError, raise_if_any
@@ -59,7 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if command.flags.multirun:
             return _plan_trials(command)
-        resolved = prepare(command.draft(), detect(), command.config_dirs, plan_only=True)
+        draft = command.draft()
+        machine = with_cluster(detect(), draft.config.hardware)
+        resolved = prepare(draft, machine, command.config_dirs, plan_only=True)
         if command.flags.yaml:
             config = resolved.config if command.flags.resolve else resolved.composed
             sys.stdout.write(to_yaml(config))
@@ -76,10 +79,11 @@ def _plan_trials(command: Command) -> int:
 
     base = command.draft(multirun=True)
     raise_if_any(base.problems)
+    machine = with_cluster(detect(), base.config.hardware)
     if is_search(base):
-        sys.stdout.write(plan_search(command, detect(), base))
+        sys.stdout.write(plan_search(command, machine, base))
         return 0
-    planned = plan(command, detect(), base, plan_only=True)
+    planned = plan(command, machine, base, plan_only=True)
     text = "".join(f"# {note}\n" for note in planned.notes)
     for number, trial in enumerate(planned.trials, start=1):
         text += f"\n# trial {number} of {len(planned.trials)}: {' '.join(trial.overrides)}\n"

@@ -6,6 +6,7 @@ Selects and reports; the uploading is `wandb sync`, which marks what it has sent
 
 import argparse
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -46,12 +47,20 @@ def select(folders: Sequence[RunFolder]) -> Selection:
                 synced += 1
             elif any(path.glob("*.wandb")):
                 open_ones.append(path)
-        if open_ones and folder.read_status().get("state") not in ENDED and folder.driver_alive():
+        if open_ones and _may_write(folder):
             # A part would be uploaded, and the mark would then hide the rest.
             running.append(folder.name)
         else:
             wanted += open_ones
     return Selection(tuple(wanted), synced, tuple(running))
+
+
+def _may_write(folder: RunFolder) -> bool:
+    """Whether a run goes on; of one on another host only its status can tell."""
+    status, here = folder.read_status(), socket.gethostname()
+    if not status or status.get("state") in ENDED:
+        return False
+    return status.get("host", here) != here or folder.driver_alive()
 
 
 def is_synced(path: Path) -> bool:

@@ -80,7 +80,7 @@ def _hydras(command: Command) -> int:
     """Let Hydra answer, unless the overrides are wrong and matter for the answer."""
     flags = command.flags
     matter = flags.cfg or flags.info
-    problems = command.draft().problems if matter else command.problems
+    problems = command.draft(multirun=flags.multirun).problems if matter else command.problems
     return print_problems(problems) if problems else run_hydra(command)
 
 
@@ -102,7 +102,7 @@ def _help(command: Command) -> int:
 
 def _show(command: Command) -> int:
     """Print the composed configuration, as Hydra's --cfg job does, from one composition."""
-    draft = command.draft()
+    draft = command.draft(multirun=command.flags.multirun)
     if draft.problems or draft.node is None:
         return print_problems(draft.problems)
     node: object = draft.node

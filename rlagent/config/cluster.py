@@ -4,11 +4,12 @@ Joining it for a run is rlagent.trinity.ray_cluster's.
 """
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
 
-from rlagent.config.machine import Machine
+from rlagent.config.machine import TOLD, Machine
 from rlagent.config.schema import AUTO, HardwareConfig
 
 _SECONDS = 60.0
@@ -25,8 +26,11 @@ def with_cluster(machine: Machine, hardware: HardwareConfig) -> Machine:
     """Return the machine with the nodes of the Ray cluster that a run with GPUs would join.
 
     Nodes without a GPU do not count. Where the nodes are given, or none would be joined, nothing
-    is asked; a run without GPUs uses one node.
+    is asked; a run without GPUs uses one node. A trial neither: its sweep has asked, and says what
+    machine to plan for.
     """
+    if os.environ.get(TOLD):
+        return machine
     embedded = hardware.engine == "embedded" or (not machine.gpus and hardware.gpus == AUTO)
     if embedded or hardware.logical_gpus or hardware.nodes != AUTO:
         return machine

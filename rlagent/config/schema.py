@@ -344,8 +344,9 @@ class SweepConfig:
     """Several trials (`-m`): what they are compared by, how many at once, what a failure means."""
 
     # ---- core ----
-    # Metric that trials are compared by, as named in metrics.jsonl: eval/success, rollout/reward,
-    # time/step. The value of the last step counts; of time/ and per_second the median.
+    # Metric that trials are compared by, as named in metrics.jsonl: eval/success,
+    # rollout/reward/mean, time/step. The value of the last step counts; of time/ and per_second
+    # the median.
     metric: str = "eval/success"
     # Which way is better: maximize or minimize.
     direction: str = "maximize"

@@ -3,10 +3,12 @@
 import shlex
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import yaml
+from hydra.core.override_parser.types import ChoiceSweep
 
-from rlagent.config.overrides import is_sweep
+from rlagent.config.overrides import is_sweep, parse
 from rlagent.layout.layout import Layout
 from rlagent.run.redact import HIDDEN, redact
 from rlagent.run.words import python_command
@@ -95,13 +97,20 @@ def without_secret(override: str) -> str:
 
     >>> without_secret("judge.api_key=abc"), without_secret("seed=1")
     ('judge.api_key=(hidden)', 'seed=1')
+    >>> without_secret("workflow.args={api_key:abc}")
+    'workflow.args=(hidden)'
     """
     key, sign, value = override.partition("=")
     if not sign or override.startswith("-"):
         return override
+    readings: list[Any] = []
+    if (read := parse(override)) is not None:
+        found = read.value()
+        readings.append(found.list if isinstance(found, ChoiceSweep) else found)
     try:
-        parsed = yaml.safe_load(value)
+        # YAML reads some of what Hydra's grammar refuses, and `{a:b}` otherwise.
+        readings.append(yaml.safe_load(value))
     except yaml.YAMLError:
-        parsed = value
-    given = {key_of(override): parsed}
+        readings.append(value)
+    given = [{key_of(override): reading} for reading in readings]
     return override if redact(given) == given else f"{key}={HIDDEN}"

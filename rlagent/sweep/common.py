@@ -15,6 +15,7 @@ from rlagent.config.machine import Machine
 from rlagent.config.overrides import is_sweep
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import AUTO
+from rlagent.report.sweep_names import without_secret
 from rlagent.run.folder import RunFolder
 from rlagent.sweep.grid import key_of
 from rlagent.sweep.shares import Resources, gpu_ids, never
@@ -43,7 +44,9 @@ def command_line(trial: Trial, command: Command, group: str, shared: bool) -> li
         if composed.monitor.group is None:
             line.append(f"monitor.group={_quoted(group)}")
         if composed.monitor.name is None:
-            line.append(f"monitor.name={_quoted(' '.join(trial.differing) or group)}")
+            # W&B shows it to others; the overrides that the trial gets are as typed.
+            name = " ".join(without_secret(text) for text in trial.differing)
+            line.append(f"monitor.name={_quoted(name or group)}")
     return [*line, *flags_of(command)]
 
 

@@ -11,6 +11,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, OmegaConf
 
+from rlagent.config.cluster import with_cluster
 from rlagent.config.command import Command, parse_command, print_problems
 from rlagent.config.errors import ConfigError
 from rlagent.config.machine import detect
@@ -78,9 +79,9 @@ def _launch(
         for line in job_overrides
     ]
     try:
-        machine = detect()
-        planned = grid.plan_choices(command, machine, choices, first=initial_job_idx)
         shared = command.draft(multirun=True).config
+        machine = with_cluster(detect(), shared.hardware)
+        planned = grid.plan_choices(command, machine, choices, first=initial_job_idx)
         sweeper = str(config.hydra.sweeper.get("_target_", "hydra")).rsplit(".", 1)[-1]
         setup = Setup(command, shared, machine, sweeper, planned.parameters)
         source = grid.GridSource(planned.trials)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlagent.config.cluster import with_cluster
 from rlagent.config.command import Command, run_hydra
 from rlagent.config.errors import raise_if_any
 from rlagent.config.machine import Machine, detect
@@ -69,7 +70,7 @@ def run(command: Command) -> int:
     if base.sweeper.get("_target_") not in (BASIC, OURS):
         # A sweeper that is not ours hands its jobs to our launcher, see hydra_jobs.py.
         return run_hydra(command)
-    machine = detect()
+    machine = with_cluster(detect(), base.config.hardware)
     if is_search(base):
         return run_search(command, machine, base)
     planned = grid.plan(command, machine, base)

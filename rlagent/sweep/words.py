@@ -4,6 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 
+from rlagent.report.sweep_names import without_secret
 from rlagent.run.words import number, python_command, short_path
 from rlagent.sweep.metric import measured
 from rlagent.sweep.store import FAILED, FINISHED, PRUNED, Sweep, SweepFolder, TrialRow
@@ -34,15 +35,20 @@ def closing_words(sweep: Sweep, folder: SweepFolder, reproduce: Sequence[str] = 
         lines.append(f"best trial: {short_path(run.path)}")
         lines.append(f"  {trial_command(best, reproduce)}")
     if counts.keys() - {FINISHED, PRUNED}:
-        words = shlex.join([*python_command().split(), "-m", "rlagent.train", *sweep.argv])
+        words = shlex.join([python_command(), "-m", "rlagent.train", *shown(sweep.argv)])
         lines.append(f"to finish what is unfinished:\n  {words}")
     return lines
 
 
 def trial_command(row: TrialRow, reproduce: Sequence[str]) -> str:
-    """The command that runs one trial alone."""
+    """The command that runs one trial alone; secrets are hidden and have to be filled in."""
     words = [python_command(), "-m", "rlagent.train"]
-    return shlex.join([*words, *reproduce, *row.overrides])
+    return shlex.join([*words, *shown([*reproduce, *row.overrides])])
+
+
+def shown(words: Sequence[str]) -> list[str]:
+    """Words of a command as a terminal or a log may keep them, secrets hidden."""
+    return [without_secret(word) for word in words]
 
 
 def ranked(sweep: Sweep) -> list[TrialRow]:
@@ -62,7 +68,7 @@ def failure_lines(sweep: Sweep) -> list[str]:
         lines.append(f"failed, {name}: {count}")
         for row in failed:
             if (row.failure or "unknown") == name:
-                overrides = " ".join(row.overrides)
+                overrides = " ".join(shown(row.overrides))
                 lines.append(f"  trial {row.number + 1} ({overrides}): {row.cause}")
     return lines
 
@@ -77,7 +83,7 @@ def _ranking(sweep: Sweep, folder: SweepFolder) -> list[str]:
     for place, row in enumerate(rows[:SHOWN], start=1):
         note = " (pruned)" if row.state == PRUNED else ""
         value = number(row.objective)
-        lines.append(f"  {place:>2}. {value:<8} {' '.join(row.overrides)}{note}")
+        lines.append(f"  {place:>2}. {value:<8} {' '.join(shown(row.overrides))}{note}")
     if len(rows) > SHOWN:
         lines.append(f"  ... {len(rows) - SHOWN} more")
     return lines

@@ -27,6 +27,7 @@ from trinity.common.models.experience_extraction import (  # noqa: E402
 )
 from trinity.common.models.model import ModelWrapper  # noqa: E402
 
+from rlagent.embedded.protocol import TOO_LONG  # noqa: E402
 from rlagent.trinity import EMBEDDED, tool_schemas  # noqa: E402
 
 tool_schemas.install()
@@ -47,6 +48,12 @@ class Recorder:
         self.model_seconds = 0.0
         self.conversation: list[dict[str, Any]] = []
         self.tools: list[dict[str, Any]] | None = None
+        # The engine's refusal of this rollout's conversation for its length, the latest one.
+        self.refusal: openai.BadRequestError | None = None
+
+    def is_overlong(self, error: Exception) -> bool:
+        """Whether an error is that refusal; one of a judge's or auxiliary model is not."""
+        return self.refusal is not None and error is self.refusal
 
     def record(self, request: dict[str, Any], response: Any) -> None:
         """Keep one call; the conversation is that of the last one."""
@@ -150,15 +157,31 @@ class _Completions:
         if response is None:
             # The same call as `chat.completions.create`, without its walk over every message for
             # renamed keys, of which there are none: a quarter of an agent's time.
-            response = await self._client.post(
-                "/chat/completions", cast_to=ChatCompletion, body=body
-            )
+            try:
+                response = await self._client.post(
+                    "/chat/completions", cast_to=ChatCompletion, body=body
+                )
+            except openai.BadRequestError as error:
+                self._notice(error)
+                raise
         self._recorder.model_seconds += time.monotonic() - began
         self._recorder.record(request, response)
         return response
 
+    async def parse(self, **request: Any) -> Any:
+        """Call for a structured answer, unrecorded, as with Trinity's own client."""
+        try:
+            return await self._client.chat.completions.parse(**request)
+        except openai.BadRequestError as error:
+            self._notice(error)
+            raise
+
+    def _notice(self, error: openai.BadRequestError) -> None:
+        if TOO_LONG in str(error):
+            self._recorder.refusal = error
+
     def __getattr__(self, name: str) -> Any:
-        # parse() and the rest work, unrecorded, as with Trinity's own client.
+        # The rest works, unrecorded.
         return getattr(self._client.chat.completions, name)
 
 

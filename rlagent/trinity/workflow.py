@@ -28,7 +28,6 @@ from trinity.common.models.model import ModelWrapper  # noqa: E402
 from trinity.common.workflows.workflow import Task, Workflow  # noqa: E402
 
 from rlagent.config.functions import import_function  # noqa: E402
-from rlagent.embedded.protocol import TOO_LONG  # noqa: E402
 from rlagent.run.folder import RunFolder  # noqa: E402
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ class AgentWorkflow(Workflow):
             metrics["overlong"] = 0.0
         except Exception as error:
             overlong = self.options.get("overlong_reward")
-            if overlong is None or not (recorder.experiences and is_overlong(error)):
+            if overlong is None or not (recorder.experiences and recorder.is_overlong(error)):
                 self._fail(recorder, error, timeout)
             reward, metrics = float(overlong), {"overlong": 1.0}
         success = float(reward >= self.options.get("success_reward", 1.0))
@@ -226,13 +225,6 @@ class AgentWorkflow(Workflow):
                 "calls": recorder.calls,
             }
         )
-
-
-def is_overlong(error: Exception) -> bool:
-    """Whether an engine refused a conversation since it has grown too long for the model."""
-    from openai import BadRequestError
-
-    return isinstance(error, BadRequestError) and TOO_LONG in str(error)
 
 
 def _resolve(function: Any) -> Callable[..., Any] | None:

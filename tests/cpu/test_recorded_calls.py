@@ -2,7 +2,9 @@
 
 import asyncio
 from types import SimpleNamespace
+from unittest.mock import AsyncMock
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -14,6 +16,7 @@ from pydantic import BaseModel, Field
 from trinity.common.experience import Experience
 
 from rlagent.embedded.batch import MicroBatch, Row
+from rlagent.embedded.protocol import TOO_LONG
 from rlagent.embedded.render import ChatRenderer, PieceEncoder
 from rlagent.embedded.scoring import Scorer
 from rlagent.embedded.service import Service, ServiceOptions
@@ -95,6 +98,32 @@ def test_free_sampling_needs_no_masks(service):
 def test_a_refused_call_raises_what_openai_raises(service):
     with pytest.raises(openai.BadRequestError, match="min_p"):
         recorded(service, extra_body={"min_p": 0.5})
+
+
+@pytest.mark.parametrize("asked", ["create", "parse"])
+def test_a_rollout_is_overlong_by_its_own_models_refusal_only(asked):
+    response = httpx.Response(400, request=httpx.Request("POST", "http://engine"))
+    text = f"this model's {TOO_LONG} is 512 tokens"
+    own, judges, other = (
+        openai.BadRequestError(message, response=response, body=None)
+        for message in (text, text, "min_p is not supported")
+    )
+    refuse = AsyncMock(side_effect=own)
+    completions = SimpleNamespace(parse=refuse)
+    client = SimpleNamespace(
+        plain=None, model_path="m", post=refuse, chat=SimpleNamespace(completions=completions)
+    )
+    recorder = recording.Recorder()
+    model = recording.RecordingClient(client, recorder, {})
+    assert not recorder.is_overlong(own)
+    with pytest.raises(openai.BadRequestError):
+        asyncio.run(getattr(model.chat.completions, asked)(model="m", messages=HELLO))
+    assert recorder.is_overlong(own)
+    assert not recorder.is_overlong(judges)
+    refuse.side_effect, recorder.refusal = other, None
+    with pytest.raises(openai.BadRequestError):
+        asyncio.run(getattr(model.chat.completions, asked)(model="m", messages=HELLO))
+    assert not recorder.is_overlong(other)
 
 
 def test_who_asks_for_logprobs_gets_them_in_openais_form(service):

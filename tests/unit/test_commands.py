@@ -82,6 +82,7 @@ def test_train_shows_the_composed_configuration(capsys) -> None:
     assert yaml.safe_load(capsys.readouterr().out)["seed"] == 3
     assert train.main(["--cfg", "job", "-p", "algorithm"]) == 0
     assert capsys.readouterr().out.startswith("# @package algorithm\nname:")
+    assert train.main(["-m", "--cfg", "job", "seed=1,2"]) == 0
 
 
 @pytest.mark.parametrize(

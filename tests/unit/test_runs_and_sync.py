@@ -94,6 +94,15 @@ def test_only_what_was_not_uploaded_and_has_ended_is_selected(tmp_path):
     assert (found.wanted, found.synced, found.running) == ((wanted,), 1, ("b-1",))
 
 
+def test_a_run_that_goes_on_elsewhere_is_not_uploaded_half(tmp_path):
+    far = run_of(tmp_path, "far-1", "running", pid=1, host="elsewhere")
+    ended = run_of(tmp_path, "far-2", "finished", pid=1, host="elsewhere")
+    offline(far, "1")
+    wanted = offline(ended, "2")
+    found = sync.select([far, ended])
+    assert (found.wanted, found.running) == ((wanted,), ("far-1",))
+
+
 def test_the_trials_of_a_sweep_are_meant_by_its_name(tmp_path):
     fabricate_sweep(tmp_path, trials=3, failed=0, name="sweep-s-9")
     run_of(tmp_path, "other-1")

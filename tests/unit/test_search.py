@@ -17,8 +17,8 @@ from rlagent.config.schema import SweepConfig
 from rlagent.sweep.search import study
 from rlagent.sweep.search.corners import check_corners, make_trial
 from rlagent.sweep.search.samplers import distributions
-from rlagent.sweep.search.space import Dimension, parse_space
-from rlagent.sweep.search.start import plan_search
+from rlagent.sweep.search.space import Dimension, parse_space, space_of
+from rlagent.sweep.search.start import content_of, plan_search
 from rlagent.sweep.search.study import OptunaSource
 from rlagent.sweep.source import Need, Trial
 from rlagent.sweep.store import FAILED, FINISHED, INTERRUPTED, PRUNED, TrialRow
@@ -203,6 +203,31 @@ def test_a_search_that_could_not_learn_is_refused(settings, said) -> None:
     command = parse_command(["-m", "+experiment=gsm8k_react", "hardware=cpu", LR, *settings])
     with pytest.raises(ConfigError, match=said):
         plan_search(command, LAPTOP, command.draft(multirun=True))
+
+
+def test_another_workflow_is_another_search(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["-m", "+experiment=gsm8k_react", "hardware=cpu", LR, "workflow.function=mine:run"]
+    text = "async def run(task, model):\n    return 0.0\n"
+    found = []
+    for source in (text, text, f"{text}# changed\n"):
+        (tmp_path / "mine.py").write_text(source)
+        command = parse_command(words)
+        space = space_of(command, command.draft(multirun=True))
+        found.append(content_of(check_corners(command, LAPTOP, space, SweepConfig(sampler="tpe"))))
+    assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [({"content": "b"}, 6), ({"fresh": True}, 6), ({}, 0)]
+)
+def test_changed_content_and_fresh_begin_a_new_study(tmp_path, settings, said) -> None:
+    assert len(Search(tmp_path, LR).all()) == 6
+    again = Search(tmp_path, LR)
+    again.source = OptunaSource(
+        tmp_path, again.space, again.source._settings, 10, 1, again.make, **settings
+    )
+    assert len(again.all()) == said
 
 
 def test_a_point_of_the_space_is_the_trial_that_the_same_overrides_make_alone() -> None:

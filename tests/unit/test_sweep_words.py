@@ -46,6 +46,24 @@ def test_the_end_names_the_best_the_failures_and_how_to_go_on(tmp_path) -> None:
     assert text.endswith("-m rlagent.train -m +experiment=x seed=1,2,3,4,5")
 
 
+def test_a_python_in_a_folder_with_a_space_stays_one_word(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("rlagent.sweep.words.python_command", lambda: "my env/bin/python")
+    text = "\n".join(closing_words(SWEEP, SweepFolder(tmp_path / "s")))
+    assert text.count("'my env/bin/python' -m rlagent.train") == 2
+
+
+def test_no_secret_is_said_at_the_end(tmp_path) -> None:
+    secrets = ["workflow.args={api_key:sk-1}", "a={token:sk-1},{token:sk-2}", "+b.api_key='sk-3'"]
+    trials = [row(1, objective=0.5), row(2, "failed", failure="killed", cause="x")]
+    for trial in trials:
+        trial.overrides += secrets
+    sweep = Sweep("s", "1", ["-m", "seed=1,2", *secrets], state="failed", trials=trials)
+    text = "\n".join(closing_words(sweep, SweepFolder(tmp_path / "s"), secrets))
+    assert "sk-" not in text
+    assert "workflow.args=(hidden)" in text
+    assert "seed=1,2" in text
+
+
 def test_pruned_trials_stand_below_finished_ones_and_minimizing_turns_the_order() -> None:
     assert [one.number for one in ranked(SWEEP)] == [2, 1, 5]
     lowest = Sweep("s", "1", [], direction="minimize", trials=SWEEP.trials)

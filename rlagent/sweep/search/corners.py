@@ -131,7 +131,7 @@ def measuring_problems(configs: Sequence[LearnConfig]) -> list[Problem]:
                 "sweep.metric",
                 sweep.metric,
                 "is not measured, since dataset.eval_split is null",
-                "set dataset.eval_split, or another sweep.metric such as rollout/reward",
+                "set dataset.eval_split, or another sweep.metric such as rollout/reward/mean",
             )
         elif sweep.pruner != "none" and not config.algorithm.eval_interval:
             problems["pruner"] = Problem(

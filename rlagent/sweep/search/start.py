@@ -3,6 +3,9 @@
 Optuna is imported only when a search really starts.
 """
 
+import hashlib
+from collections.abc import Sequence
+
 from rlagent.config.command import Command
 from rlagent.config.compose import Draft
 from rlagent.config.errors import raise_if_any
@@ -10,6 +13,7 @@ from rlagent.config.machine import Machine
 from rlagent.config.schema import AUTO, SweepConfig
 from rlagent.sweep.search.corners import check_corners, make_trial
 from rlagent.sweep.search.space import TRIALS, Space, space_of
+from rlagent.sweep.source import Trial
 
 NO_SEARCH = "none"
 """sweep.sampler of a grid, which the pool plans itself."""
@@ -45,8 +49,21 @@ def run_search(command: Command, machine: Machine, base: Draft) -> int:
         config.algorithm.eval_interval,
         make=lambda number, values: make_trial(command, machine, space, number, values),
         say=(lambda line: None) if silent else print,
+        content=content_of(corners),
+        fresh=base.config.run.fresh,
     )
     return run_source(setup, source, corners, describe(space, settings, len(corners)))
+
+
+def content_of(corners: Sequence[Trial]) -> str:
+    """Return a fingerprint of the workflow's source and of the data of all corners."""
+    from rlagent.trinity.record import make_record
+
+    found = set()
+    for trial in corners:
+        record = make_record(trial.resolved, None)
+        found.add(f"{record['workflow']} {record['dataset']}")
+    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()[:8]
 
 
 def plan_search(command: Command, machine: Machine, base: Draft) -> str:

@@ -54,6 +54,8 @@ class OptunaSource:
         interval: Steps between two held-out measurements.
         make: Makes a trial of its number and one value per dimension, or raises ConfigError.
         say: Told what is worth knowing.
+        content: Fingerprint of what trials run and learn from.
+        fresh: Whether to begin a new study rather than go on with the newest.
     """
 
     def __init__(
@@ -65,10 +67,13 @@ class OptunaSource:
         interval: int,
         make: Callable[[int, Sequence[str]], Trial],
         say: Callable[[str], None] = print,
+        content: str = "",
+        fresh: bool = False,
     ) -> None:
         self._folder, self._space, self._settings = folder, space, settings
         self._steps, self._interval = steps, interval
         self._make, self._say = make, say
+        self._content, self._fresh = content, fresh
         self._distributions = distributions(space)
         self._opened: optuna.Study | None = None
         # What the study holds of trials that did not end, and of those to be tried again.
@@ -154,8 +159,11 @@ class OptunaSource:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = open_storage(self._folder)
         settings, space = self._settings, self._space
-        # Values of another metric, length or space would mislead the sampler.
+        # Values of another metric, length, space, workflow or dataset would mislead the sampler.
         name = f"{settings.metric} {settings.direction}, {self._steps} steps, {space.fingerprint()}"
+        if self._content:
+            name += f", {self._content}"
+        name = newest(name, optuna.get_all_study_names(storage), self._fresh)
         study = optuna.create_study(
             storage=storage, study_name=name, direction=settings.direction, load_if_exists=True
         )
@@ -259,6 +267,19 @@ class OptunaSource:
 
     def _complete(self, trial: FrozenTrial) -> bool:
         return set(self._space.names) <= set(trial.params)
+
+
+def newest(name: str, known: Sequence[str], fresh: bool) -> str:
+    """Return the name of the newest study of its kind, or of the next one.
+
+    >>> newest("a", [], False), newest("a", ["a"], False), newest("a", ["a"], True)
+    ('a', 'a', 'a, again 1')
+    >>> newest("a", ["a", "a, again 1"], False), newest("a", ["a", "a, again 1"], True)
+    ('a, again 1', 'a, again 2')
+    """
+    count = sum(other == name or other.startswith(f"{name}, again ") for other in known)
+    index = count if fresh else max(0, count - 1)
+    return f"{name}, again {index}" if index else name
 
 
 def open_storage(folder: Path) -> optuna.storages.BaseStorage:
