@@ -73,9 +73,10 @@ def ending(status: dict[str, Any], exit_code: int, log_tail: str) -> Ending:
         log_tail: The last lines that it printed.
     """
     state, cause = status.get("state"), str(status.get("cause") or "")
-    if exit_code == 0 and state in (FINISHED, None):
-        # Without a status it was done before it began.
-        return Ending(FINISHED, 0)
+    if state == FINISHED or (exit_code == 0 and state is None):
+        # All is saved by then: a process that dies while it cleans up loses nothing. Without a
+        # status it was done before it began.
+        return Ending(FINISHED, exit_code)
     if state in (STOPPED, INTERRUPTED):
         return Ending(state, exit_code, cause)
     if state not in ENDED:

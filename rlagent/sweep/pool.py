@@ -6,6 +6,7 @@ have written. How a sweep is planned and what is said at its end is main.py's.
 
 import os
 import selectors
+import signal
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -122,7 +123,8 @@ class _Pool:
         self.tries: dict[str, int] = {}
         # Ids of the trials that the source has given; older rows of the sweep are left alone.
         self.asked: set[str] = set()
-        self.interrupts = 0
+        # Ctrl+C so far, and whether a SIGTERM came.
+        self.interrupts, self.terminated = 0, False
         self.stopping = ""
         self.selector = selectors.DefaultSelector()
         self.signals = SignalQueue()
@@ -310,15 +312,18 @@ class _Pool:
 
     def _pass_signals_on(self) -> None:
         for number in self.signals.take():
-            self.interrupts += 1
             self.stopping = "interrupted"
+            again = number == signal.SIGTERM and self.terminated
+            # Each `rlagent stop` sends a SIGTERM: asking twice is no wish to lose a checkpoint.
+            self.terminated = self.terminated or number == signal.SIGTERM
+            self.interrupts += number == signal.SIGINT
             for child in self.running.values():
                 child.asked = True
                 if self.interrupts >= FORCE:
                     child.kill()
-                else:
+                elif not again:
                     child.send(number)
-            self.display.message(_SAID.get(self.interrupts, "killed"))
+            self.display.message(_SAID.get(max(1, self.interrupts), "killed"))
 
     # ---- rows ----
 
@@ -346,7 +351,7 @@ class _Pool:
             states.add(WAITING)
         code = EXIT_OK if states <= {FINISHED, PRUNED} else EXIT_FAILED
         self.sweep.state = FINISHED if code == EXIT_OK else FAILED
-        if self.interrupts:
+        if self.interrupts or self.terminated:
             self.sweep.state, code = INTERRUPTED, EXIT_INTERRUPTED
         self.sweep.pid = self.sweep.pid_ticks = None
         self._write()

@@ -16,7 +16,7 @@ from rlagent.run.process import start_ticks
 from rlagent.sweep.common import is_done
 from rlagent.sweep.display import PlainLines
 from rlagent.sweep.grid import GridSource
-from rlagent.sweep.pool import Options, run_sweep
+from rlagent.sweep.pool import Options, _Pool, run_sweep
 from rlagent.sweep.shares import Resources
 from rlagent.sweep.source import Need, Trial, row_of
 from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
@@ -228,6 +228,46 @@ def test_after_kill_9_of_the_launcher_its_trials_end_cleanly_by_themselves(launc
     process.wait()
     _until(lambda: all(start_ticks(pid) is None for pid in pids))
     assert [folder.read_status()["state"] for folder in folders] == ["stopped", "stopped"]
+
+
+class FakeChild:
+    """Remembers what it was sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[int] = []
+        self.asked = self.killed = False
+
+    def send(self, number: int) -> None:
+        self.sent.append(number)
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+@pytest.mark.parametrize(
+    ("number", "sent", "killed"),
+    [(signal.SIGTERM, [signal.SIGTERM], False), (signal.SIGINT, [signal.SIGINT] * 2, True)],
+)
+def test_only_the_third_ctrl_c_kills_however_often_a_stop_is_asked_for(
+    number: signal.Signals, sent: list[int], killed: bool, tmp_path
+) -> None:
+    pool, text = _pool(tmp_path)
+    child = FakeChild()
+    pool.running[-1] = child  # type: ignore[assignment]
+    for _ in range(3):
+        pool.signals._received.append(number)
+        pool._pass_signals_on()
+    assert (child.sent, child.killed) == (sent, killed)
+    assert ("killed" in text.getvalue()) == killed
+
+
+def _pool(root: Path, *trials: Trial, resources=ROOMY, **settings) -> tuple[_Pool, io.StringIO]:
+    """A pool that does not run yet, and where it prints."""
+    text = io.StringIO()
+    options = Options(argv=stand_in.argv, env=stand_in.environment(), **settings)
+    folder = SweepFolder(root / "outputs" / "sweep-x")
+    sweep, source = Sweep("sweep-x", "x", []), GridSource(list(trials))
+    return _Pool(folder, sweep, source, resources, options, PlainLines(text)), text
 
 
 def test_a_finished_run_is_done_until_more_is_asked(tmp_path) -> None:

@@ -44,6 +44,7 @@ def test_a_wrong_configuration_is_not_tried_again_everything_else_is() -> None:
 
 def test_status_says_how_a_try_ended() -> None:
     assert ending({"state": "finished"}, 0, "") == Ending("finished", 0)
+    assert ending({"state": "finished"}, -11, "") == Ending("finished", -11)
     stopped = ending({"state": "stopped", "cause": "stopped on request"}, 1, "")
     assert stopped == Ending("stopped", 1, "stopped on request")
     assert ending({"state": "interrupted", "cause": "x"}, 130, "").state == "interrupted"
