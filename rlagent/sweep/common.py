@@ -128,7 +128,8 @@ def impossible(trials: Sequence[Trial], resources: Resources, shared: bool) -> l
     problems = []
     for trial in trials:
         layout, words = trial.resolved.layout, " ".join(trial.differing)
-        reason = never(trial.need, resources)
+        given = trial.resolved.config.sweep.memory_gib != AUTO
+        reason = never(trial.need, resources, given)
         embedded = trial.resolved.config.hardware.engine == "embedded"
         if reason is None and shared and layout.colocated and not embedded:
             reason = "engine and trainer on one GPU need a Ray of their own, not a shared cluster"

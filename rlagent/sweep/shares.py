@@ -86,17 +86,26 @@ class Share:
     cores: int
 
 
-def never(need: Need, resources: Resources) -> str | None:
+def never(need: Need, resources: Resources, memory_given: bool = True) -> str | None:
     """Return why a trial can never run, None when it can.
 
     Cores are shared rather than owned, so a trial that could use more runs all the same.
+
+    Args:
+        need: What it needs.
+        resources: What there is.
+        memory_given: Whether its memory was given by sweep.memory_gib; one that is only estimated
+            refuses no trial, which may run alone as it would without a sweep.
     """
     if need.gpus > len(resources.gpus):
         there = len(resources.gpus)
         return f"needs {_count(need.gpus, resources.kind)}, there {_are(there)} {there}"
     room = resources.memory_gib - KEPT_GIB
-    if need.memory_gib > room:
-        return f"needs {need.memory_gib:.1f} GiB of host memory, there are {room:.1f}"
+    if memory_given and need.memory_gib > room:
+        return (
+            f"needs {need.memory_gib:.1f} GiB of host memory, there are {room:.1f} "
+            "(sweep.memory_gib)"
+        )
     return None
 
 
