@@ -52,7 +52,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
-def main(path: str, behaviour: str, seed: str) -> int:
+def main(path: str, behaviour: str, seed: str, *added: str) -> int:
     """Behave."""
     leash.hold()
     folder = RunFolder(path)
@@ -70,7 +70,7 @@ def main(path: str, behaviour: str, seed: str) -> int:
     folder.write_status(
         state="running", pid=os.getpid(), attempt=attempt, cores=os.environ.get("RLAGENT_MACHINE")
     )
-    print("started", os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+    print("started", os.environ.get("CUDA_VISIBLE_DEVICES"), *added, flush=True)
     if kind == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if kind == "config":

@@ -70,6 +70,8 @@ class Child:
         self.pruned = False
         # Whether the launcher asked it to end, other than by pruning.
         self.asked = False
+        # Whether it got as far as its run folder; known once it has ended.
+        self.began = False
         self.process: subprocess.Popen[bytes] | None = None
         steps = trial.resolved.config.algorithm.total_steps
         first = folder.read_status().get("steps_trained") or 0
@@ -125,10 +127,9 @@ class Child:
         assert self.process is not None
         code = self.process.wait()
         status = self.folder.read_status()
-        if float(status.get("updated") or 0.0) < self.started:
-            # Left by an earlier try.
-            status = {}
-        return ending(status, code, tail_of(self.log))
+        # Else left by an earlier try.
+        self.began = float(status.get("updated") or 0.0) >= self.started
+        return ending(status if self.began else {}, code, tail_of(self.log))
 
 
 def tail_of(path: Path) -> str:

@@ -121,6 +121,8 @@ class _Pool:
         self.rows = {row.trial_id: row for row in sweep.trials}
         # Tries of this launcher: what failed in an earlier one is tried afresh.
         self.tries: dict[str, int] = {}
+        # Trials that this launcher brought as far as their run folder: from then on resumed.
+        self.begun: set[str] = set()
         # Ids of the trials that the source has given; older rows of the sweep are left alone.
         self.asked: set[str] = set()
         # Ctrl+C so far, and whether a SIGTERM came.
@@ -217,7 +219,11 @@ class _Pool:
             self.options.own_gpus,
         )
         earlier = run.read_metrics()
-        descriptor = child.start(self.options.argv(trial), env, self.reading_end)
+        argv = [*self.options.argv(trial)]
+        if trial.resolved.config.run.fresh and trial.trial_id in self.begun:
+            # Else each try would discard what the one before has trained.
+            argv.append("run.fresh=false")
+        descriptor = child.start(argv, env, self.reading_end)
         self.running[descriptor] = child
         self.selector.register(descriptor, selectors.EVENT_READ, self._process_ended)
         row.state, row.started, row.ended, row.exit_code = RUNNING, child.started, None, None
@@ -278,6 +284,8 @@ class _Pool:
         trial, row = child.trial, child.row
         self._look(child)
         result = child.end()
+        if child.began:
+            self.begun.add(trial.trial_id)
         self.ledger.give_back(trial.trial_id)
         row.exit_code, row.cause, row.failure = result.exit_code, result.cause, result.failure
         row.state, row.gpus, row.ended = result.state, [], time.time()

@@ -111,6 +111,14 @@ def test_a_failure_is_tried_again_as_often_as_asked_a_wrong_configuration_is_not
     assert "it is tried again" in text
 
 
+def test_another_try_of_a_fresh_run_goes_on_from_the_first(tmp_path) -> None:
+    one = stand_in.trial(tmp_path, 0, "fail_once")
+    one.resolved.config.run.fresh = True
+    assert run(tmp_path, [one], retries=1)[0] == 0
+    logs = sorted((tmp_path / "outputs" / "sweep-x" / "logs").iterdir())
+    assert ["run.fresh=false" in path.read_text() for path in logs] == [False, True]
+
+
 def test_on_failure_stop_ends_the_others_cleanly(tmp_path) -> None:
     trials = [
         stand_in.trial(tmp_path, 0, "wait"),
