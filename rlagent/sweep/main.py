@@ -1,12 +1,10 @@
 """`-m`: from a command to a sweep that has run; planning is grid.py's, running trials pool.py's."""
 
-import contextlib
-import fcntl
 import os
 import socket
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from rlagent.config.errors import raise_if_any
 from rlagent.config.machine import Machine, detect
 from rlagent.config.schema import LearnConfig
 from rlagent.report.sweep_names import shared_words
+from rlagent.run.lock import locked
 from rlagent.run.words import short_path
 from rlagent.sweep import grid
 from rlagent.sweep.common import (
@@ -106,7 +105,8 @@ def run_source(
     )
     raise_if_any(impossible(known, resources, shared))
     config, folder = setup.config, folder_of(setup)
-    with _locked(folder) as lock:
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with locked(folder.path) as lock:
         if lock is None:
             holder = folder.read().pid if folder.exists() else None
             print(f"{short_path(folder.path)} is run by process {holder}", file=sys.stderr)
@@ -202,16 +202,3 @@ def _write_report(folder: SweepFolder, display: SweepDisplay) -> None:
     except Exception as error:
         display.message(f"the report could not be written: {type(error).__name__}: {error}")
         (folder.path / "report_error.log").write_text(traceback.format_exc(), encoding="utf-8")
-
-
-@contextlib.contextmanager
-def _locked(folder: SweepFolder) -> Iterator[object | None]:
-    """Hold the sweep folder for this process; None when another launcher does."""
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with (folder.path / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield None
-            return
-        yield file

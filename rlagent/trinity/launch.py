@@ -4,17 +4,16 @@ Here is what happens before and after the attempt: locking its folder, and wheth
 a resume or done; the attempt itself is in driver.py.
 """
 
-import contextlib
-import fcntl
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from rlagent.config.resolve import Resolved
 from rlagent.run.display import Display, make_display
 from rlagent.run.folder import RunFolder
+from rlagent.run.lock import locked
 from rlagent.trinity import decide
 from rlagent.trinity.driver import Driver
 from rlagent.trinity.endings import EXIT_FAILED
@@ -83,7 +82,7 @@ def _launch_in(
 ) -> Outcome:
     config = resolved.config
     folder.path.mkdir(parents=True, exist_ok=True)
-    with _locked(folder) as lock:
+    with locked(folder.path) as lock:
         if lock is None:
             cause = (
                 f"{folder.path} is in use by a running run; `rlagent stop {folder.name}` ends it"
@@ -124,18 +123,6 @@ def _outcome_of(folder: RunFolder) -> Outcome:
         success_before=status.get("success_before"),
         success_after=status.get("success_after"),
     )
-
-
-@contextlib.contextmanager
-def _locked(folder: RunFolder) -> Iterator[IO[str] | None]:
-    """Hold the run folder for this process; None when another one does."""
-    with (folder.path / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield None
-            return
-        yield file
 
 
 def _set_aside(folder: RunFolder) -> None:
