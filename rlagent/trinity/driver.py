@@ -240,8 +240,8 @@ class Driver:
         from rlagent.trinity import ray_cluster
 
         threads = str(self.config.hardware.threads)
-        # Ray's processes start while this one imports torch and Trinity.
-        importing = threading.Thread(target=_import_session, daemon=True)
+        # Ray's processes start while this one imports what checks the configuration.
+        importing = threading.Thread(target=_import_validators, daemon=True)
         importing.start()
         cluster = ray_cluster.connect(
             self.config.hardware,
@@ -289,8 +289,9 @@ class Driver:
         return self.command({"algorithm.total_steps": self.total_steps * 2})
 
 
-def _import_session() -> None:
-    import rlagent.trinity.session  # noqa: F401
+def _import_validators() -> None:
+    import trinity.algorithm
+    import trinity.common.config_validator  # noqa: F401
 
 
 def _driver_log(path: Path) -> logging.Handler:

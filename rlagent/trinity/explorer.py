@@ -9,8 +9,6 @@ import math
 import time
 from typing import Any
 
-import ray
-
 from rlagent.trinity import vllm_stub
 
 vllm_stub.install()
@@ -28,7 +26,7 @@ from trinity.explorer.explorer import Explorer  # noqa: E402
 from rlagent.run.stats import wilson  # noqa: E402
 from rlagent.trinity import EMBEDDED, rewind  # noqa: E402
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
-from rlagent.trinity.rollout import AgentCoordinator  # noqa: E402
+from rlagent.trinity.rollout import AgentCoordinator, InProcess  # noqa: E402
 
 
 class RolloutFailedError(RuntimeError):
@@ -86,16 +84,13 @@ class AgentExplorer(Explorer):
         Returns:
             The step that exploring continues from; 0 for a new run.
         """
-        self.rollout_coordinator = AgentCoordinator.create(self.config, self._runner_processes)
-        engines = self.model_allocator.create_all_models()
-        # The coordinator's process starts up while the engines load.
-        (self.models, self.auxiliary_models), _ = await asyncio.gather(
-            engines, self.rollout_coordinator.__ray_ready__.remote()
-        )
+        self.models, self.auxiliary_models = await self.model_allocator.create_all_models()
         if not self.use_nccl_sync and self.model_type not in {EMBEDDED, "tinker", "external"}:
             address, port = await self.models[0].get_available_address_async(random_port=True)
             await self.setup_weight_sync_group(address, port)
-        await self.rollout_coordinator.prepare.remote()
+        coordinator = AgentCoordinator(self.config, self._runner_processes)
+        await coordinator.prepare()
+        self.rollout_coordinator = InProcess(coordinator)
         await self.synchronizer.set_explorer_status.remote(RunningStatus.RUNNING)
         return self.explore_step_num
 
@@ -208,21 +203,6 @@ class AgentExplorer(Explorer):
         metrics["time/explorer_sync"] = self._synced.pop(step, 0.0)
         metrics.update(await self._engine_work())
         self.monitor.log(metrics, step)
-
-    @classmethod
-    def create(cls, config: Config, runner_processes: int) -> Any:
-        """Create the explorer actor under Trinity's name for it."""
-        options: dict[str, Any] = {
-            "name": config.explorer.name,
-            "namespace": config.ray_namespace,
-            "num_cpus": 0,
-        }
-        if config.explorer.rollout_model.engine_type != EMBEDDED:
-            # vLLM's workers are no workers of Ray: to fetch weights they look for a Ray to join,
-            # and would start one of their own.
-            address = ray.get_runtime_context().gcs_address
-            options["runtime_env"] = {"env_vars": {"RAY_ADDRESS": address}}
-        return ray.remote(cls).options(**options).remote(config, runner_processes)
 
 
 def _raise_if_all_failed(result: dict[str, Any], where: str) -> None:

@@ -304,11 +304,25 @@ class AgentCoordinator(RolloutCoordinator):
             missing = batch_state.expected_task_count - len(statuses)
         return {**result, **task_results(statuses, missing)}
 
-    @classmethod
-    def create(cls, config: Config, processes: int) -> Any:
-        """Create the coordinator actor."""
-        return (
-            ray.remote(cls)
-            .options(namespace=config.ray_namespace, num_cpus=0)
-            .remote(config, processes)
-        )
+
+class InProcess:
+    """What Trinity's Explorer takes for the handle of an actor, for an object in its own process.
+
+    Trinity gives the coordinator a process, which would import all that the explorer's has
+    imported, to wait for the same rollouts.
+    """
+
+    def __init__(self, behind: Any) -> None:
+        self.behind = behind
+
+    def __getattr__(self, name: str) -> "_Method":
+        return _Method(getattr(self.behind, name))
+
+
+class _Method:
+    def __init__(self, method: Any) -> None:
+        self._method = method
+
+    def remote(self, *args: Any, **kwargs: Any) -> asyncio.Task:
+        """Begin the call; its result is awaited."""
+        return asyncio.ensure_future(self._method(*args, **kwargs))

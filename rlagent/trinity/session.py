@@ -13,10 +13,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from rlagent.trinity.buffer import create_queue
+from rlagent.trinity.actors import create_explorer, create_trainer
 from rlagent.trinity.endings import OutOfStepError, RunError, StallError, Stopped, one_line
-from rlagent.trinity.explorer import AgentExplorer
-from rlagent.trinity.trainer import AgentTrainer
 from rlagent.trinity.translate import WHOLE_STEPS
 
 TICK = 0.25
@@ -84,9 +82,11 @@ class Session:
         """
         self.on_phase("loading the model")
         if self.config.algorithm.sample_strategy == WHOLE_STEPS:
+            from rlagent.trinity.buffer import create_queue
+
             self._queue = create_queue(self.config)
-        self.trainer = AgentTrainer.get_actor(self.config)
-        self.explorer = AgentExplorer.create(self.config, self.runner_processes)
+        self.trainer = create_trainer(self.config)
+        self.explorer = create_explorer(self.config, self.runner_processes)
         trainer_step, explorer_step = self._wait(
             {"trainer": self.trainer.prepare.remote(), "explorer": self.explorer.prepare.remote()}
         )

@@ -4,8 +4,6 @@ import asyncio
 import time
 from typing import Any
 
-import ray
-
 from rlagent.trinity import EMBEDDED, vllm_stub
 
 vllm_stub.install()
@@ -58,10 +56,6 @@ class AgentTrainer(trinity_trainer.Trainer):
     async def request_stop(self) -> None:
         """End after the step under way, with a checkpoint."""
         self._stop.set()
-
-    async def trained(self) -> int:
-        """Steps trained so far."""
-        return self.train_step_num
 
     async def train(self) -> int:
         """Train up to `trainer.total_steps`.
@@ -121,12 +115,3 @@ class AgentTrainer(trinity_trainer.Trainer):
         finally:
             sample.cancel()
             stop.cancel()
-
-    @classmethod
-    def get_actor(cls, config: Config) -> Any:
-        """Create the trainer actor under Trinity's name for it."""
-        return (
-            ray.remote(cls)
-            .options(name=config.trainer.name, namespace=config.ray_namespace, num_cpus=0)
-            .remote(config)
-        )

@@ -26,39 +26,40 @@ def _seen(session: Any) -> dict[str, list[str]]:
     import ray
 
     def ask(handle: Any, question: Any) -> Any:
-        return ray.get(handle.__ray_call__.remote(question))
+        asked = lambda actor: question(getattr(actor, "behind", actor))  # noqa: E731
+        return ray.get(handle.__ray_call__.remote(asked))
+
+    def of_coordinator(question: Any) -> Any:
+        return ask(session.explorer, lambda actor: question(actor.rollout_coordinator.behind))
 
     namespace = session.config.ray_namespace
-    coordinator = ask(session.explorer, lambda actor: actor.rollout_coordinator)
-    runner = ask(coordinator, lambda actor: next(iter(actor.scheduler.runners.values())).runner)
+    runner = of_coordinator(lambda one: next(iter(one.scheduler.runners.values())).runner)
     engine = ask(session.explorer, lambda actor: actor.models[0].model)
     queue = ray.get_actor("queue-experience_buffer", namespace=namespace)
     synchronizer = ray.get_actor("synchronizer", namespace=namespace)
     handles = {
         "explorer": session.explorer,
         "trainer": session.trainer,
-        "coordinator": coordinator,
         "runner": runner,
         "engine": engine,
         "queue": queue,
         "synchronizer": synchronizer,
     }
     seen = {name: ask(handle, _ancestors) for name, handle in handles.items()}
-    scheduler = ask(coordinator, lambda actor: _ancestors(actor.scheduler))
     return {
         **seen,
-        "scheduler": scheduler,
+        "coordinator": of_coordinator(_ancestors),
+        "scheduler": of_coordinator(lambda one: _ancestors(one.scheduler)),
         "train engine": ask(session.trainer, lambda actor: _ancestors(actor.engine)),
         "policy loss": ask(
             session.trainer,
             lambda actor: [_name(actor.config.algorithm.policy_loss_fn)],
         ),
-        "advantage": ask(
-            coordinator,
-            lambda actor: [
-                type(getattr(one, "operator", one)).__module__
-                for one in actor.experience_pipeline.operators
-            ],
+        "advantage": of_coordinator(
+            lambda one: [
+                type(getattr(step, "operator", step)).__module__
+                for step in one.experience_pipeline.operators
+            ]
         ),
     }
 

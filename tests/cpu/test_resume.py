@@ -62,7 +62,7 @@ def _assert_resumes(directory: Path) -> None:
     assert sorted(result.series("rollout/reward/mean", "explorer")) == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("actor", ["ray::AgentTrainer"])
+@pytest.mark.parametrize("actor", ["ray::TrainerActor"])
 def test_a_killed_actor_fails_the_run_and_the_same_command_resumes_it(tmp_path, actor):
     process = _start(tmp_path)
     folder = _until_step(process, tmp_path, 2)
@@ -79,10 +79,9 @@ def test_a_killed_actor_fails_the_run_and_the_same_command_resumes_it(tmp_path, 
 @pytest.mark.parametrize(
     "actor",
     [
-        "ray::AgentExplorer",
+        "ray::ExplorerActor",
         "ray::EmbeddedModel",
         "ray::AgentRunner",
-        "ray::AgentCoordinator",
         "ray::WholeStepQueue",
         "ray::Synchronizer",
     ],

@@ -1,0 +1,93 @@
+"""The explorer's and the trainer's actor, without what they import.
+
+Who holds the handle of a Ray actor imports its class: with Trinity's classes the Synchronizer,
+whose work is to keep weights, and the driver would spend seconds on engines and agents. What is
+here imports none of it, and makes the object behind it in the actor's own process.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import ray
+
+from rlagent.trinity import EMBEDDED
+
+
+def _forwarding(*methods: str) -> Callable[[type], type]:
+    """Give a class methods of these names that call those of its `behind`."""
+
+    def add_to(cls: type) -> type:
+        for name in methods:
+            setattr(cls, name, _forward(name))
+        return cls
+
+    return add_to
+
+
+def _forward(name: str) -> Callable[..., Any]:
+    async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return await getattr(self.behind, name)(*args, **kwargs)
+
+    call.__name__ = name
+    return call
+
+
+_FROM_SYNCHRONIZER = ("is_alive", "setup_weight_sync_group", "teardown_weight_sync_group")
+"""What Trinity's Synchronizer calls of both."""
+
+
+@_forwarding(
+    *_FROM_SYNCHRONIZER,
+    "set_state_dict_meta",
+    "prepare",
+    "explore",
+    "evaluate",
+    "sync_weight",
+    "sync_from_trainer",
+)
+class ExplorerActor:
+    """The process of `rlagent.trinity.explorer.AgentExplorer`; arguments as there."""
+
+    def __init__(self, config: Any, runner_processes: int) -> None:
+        from rlagent.trinity.explorer import AgentExplorer
+
+        self.behind = AgentExplorer(config, runner_processes)
+
+
+@_forwarding(
+    *_FROM_SYNCHRONIZER,
+    "get_weight_sync_info",
+    "prepare",
+    "train",
+    "sync_weight",
+    "request_stop",
+)
+class TrainerActor:
+    """The process of `rlagent.trinity.trainer.AgentTrainer`; arguments as there."""
+
+    def __init__(self, config: Any) -> None:
+        from rlagent.trinity.trainer import AgentTrainer
+
+        self.behind = AgentTrainer(config)
+
+
+def create_explorer(config: Any, runner_processes: int) -> Any:
+    """Create the explorer actor under Trinity's name for it."""
+    options: dict[str, Any] = {}
+    if config.explorer.rollout_model.engine_type != EMBEDDED:
+        # vLLM's workers are no workers of Ray: to fetch weights they look for a Ray to join,
+        # and would start one of their own.
+        address = ray.get_runtime_context().gcs_address
+        options["runtime_env"] = {"env_vars": {"RAY_ADDRESS": address}}
+    actor = ray.remote(ExplorerActor).options(
+        name=config.explorer.name, namespace=config.ray_namespace, num_cpus=0, **options
+    )
+    return actor.remote(config, runner_processes)
+
+
+def create_trainer(config: Any) -> Any:
+    """Create the trainer actor under Trinity's name for it."""
+    actor = ray.remote(TrainerActor).options(
+        name=config.trainer.name, namespace=config.ray_namespace, num_cpus=0
+    )
+    return actor.remote(config)
