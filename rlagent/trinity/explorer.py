@@ -26,7 +26,11 @@ from trinity.explorer.explorer import Explorer  # noqa: E402
 from rlagent.run.stats import wilson  # noqa: E402
 from rlagent.trinity import EMBEDDED, rewind  # noqa: E402
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
-from rlagent.trinity.rollout import AgentCoordinator, InProcess  # noqa: E402
+from rlagent.trinity.rollout import (  # noqa: E402
+    AgentCoordinator,
+    InProcess,
+    SharedProcesses,
+)
 
 
 class RolloutFailedError(RuntimeError):
@@ -84,11 +88,14 @@ class AgentExplorer(Explorer):
         Returns:
             The step that exploring continues from; 0 for a new run.
         """
+        processes = SharedProcesses(self.config, self._runner_processes)
+        # They import while the engines load.
+        processes.start()
         self.models, self.auxiliary_models = await self.model_allocator.create_all_models()
         if not self.use_nccl_sync and self.model_type not in {EMBEDDED, "tinker", "external"}:
             address, port = await self.models[0].get_available_address_async(random_port=True)
             await self.setup_weight_sync_group(address, port)
-        coordinator = AgentCoordinator(self.config, self._runner_processes)
+        coordinator = AgentCoordinator(self.config, processes)
         await coordinator.prepare()
         self.rollout_coordinator = InProcess(coordinator)
         await self.synchronizer.set_explorer_status.remote(RunningStatus.RUNNING)

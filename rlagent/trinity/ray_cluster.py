@@ -15,6 +15,12 @@ LOOPBACK = "127.0.0.1"
 OBJECT_STORE_BYTES = 1 << 30
 """Largest object store of a Ray that is started here: weights and experiences of one step."""
 
+PRELOADED = "torch,transformers"
+"""What every process of a run imports sooner or later."""
+
+MOST_PRELOADED = 8
+"""Most processes that import it before they are asked to do anything; Ray starts one per core."""
+
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
@@ -130,6 +136,9 @@ def connect(
         return Cluster(ray.get_runtime_context().gcs_address, started=False)
     # Workers of a Ray that starts here inherit this environment: quicker than a runtime_env.
     os.environ.update(workers)
+    if cpus <= MOST_PRELOADED:
+        # Meanwhile the driver checks the configuration.
+        os.environ.setdefault("RAY_preload_python_modules", PRELOADED)
     _stay_on_loopback()
     ray.init(
         address="local",

@@ -42,14 +42,24 @@ class AgentRunner(WorkflowRunner):
     A class of ours also so that its module can be imported without vLLM.
     """
 
-    def __init__(
-        self, config: Config, model_id: int, auxiliary_ids: list[int], index: int, processes: int
-    ) -> None:
-        super().__init__(config, model_id, auxiliary_ids, index)
+    def __init__(self, config: Config, index: int, processes: int) -> None:
+        # Trinity's constructor looks for the engine, which loads while this process imports: that
+        # is left to prepare().
+        self._config, self._index = config, index
+        # With it comes AgentScope; else the first rollouts would wait for it.
+        import rlagent.trinity.recording  # noqa: F401
+
         workflow.share_kept_rollouts(index, processes)
 
     async def prepare(self) -> None:
         """Reach the engine, and spare the garbage collector what was imported."""
+        explorer = self._config.explorer
+        super().__init__(
+            self._config,
+            self._index % explorer.rollout_model.engine_num,
+            [self._index % model.engine_num for model in explorer.auxiliary_models],
+            self._index,
+        )
         await super().prepare()
         # A rollout makes thousands of small objects: with the default thresholds a fifth of
         # this process went into walking over all loaded modules again and again.
@@ -59,17 +69,42 @@ class AgentRunner(WorkflowRunner):
 
 
 class SharedProcesses:
-    """The runner processes behind the slots, made on first use and made again when one died."""
+    """The runner processes behind the slots; made again when one died."""
 
     def __init__(self, config: Config, number: int) -> None:
         self.config = config
-        self.number = max(1, number)
+        # Each engine is reached by one process at least.
+        self.number = max(1, number, config.explorer.rollout_model.engine_num)
         self._handles: dict[int, Any] = {}
         self._prepared: dict[int, Any] = {}
 
-    def handle(self, slot: int, model_id: int, auxiliary_ids: list[int]) -> Any:
-        """The process that serves a slot."""
+    def start(self) -> None:
+        """Start them all; none needs an engine before it is prepared."""
+        for index in range(self.number):
+            self._process(index)
+
+    def handle(self, slot: int) -> Any:
+        """The process that serves a slot; it is being prepared."""
         index = slot % self.number
+        process = self._process(index)
+        if index not in self._prepared:
+            self._prepared[index] = process.prepare.remote()
+        return process
+
+    async def prepare(self, slot: int) -> None:
+        """Wait until the process that serves a slot has reached its engine."""
+        self.handle(slot)
+        await self._prepared[slot % self.number]
+
+    def forget(self, handle: Any) -> None:
+        """Have a process made anew on its next use."""
+        for index, known in list(self._handles.items()):
+            if known == handle:
+                del self._handles[index]
+                self._prepared.pop(index, None)
+                ray.kill(known)
+
+    def _process(self, index: int) -> Any:
         if index not in self._handles:
             self._handles[index] = (
                 ray.remote(AgentRunner)
@@ -79,21 +114,9 @@ class SharedProcesses:
                     scheduling_strategy="SPREAD",
                     max_concurrency=CONCURRENCY,
                 )
-                .remote(self.config, model_id, auxiliary_ids, index, self.number)
+                .remote(self.config, index, self.number)
             )
-            self._prepared[index] = self._handles[index].prepare.remote()
         return self._handles[index]
-
-    async def prepare(self, slot: int) -> None:
-        """Wait until the process that serves a slot has reached its engine."""
-        await self._prepared[slot % self.number]
-
-    def forget(self, handle: Any) -> None:
-        """Have a process made anew on its next use."""
-        for index, known in list(self._handles.items()):
-            if known == handle:
-                del self._handles[index]
-                ray.kill(known)
 
 
 class Slot(RunnerWrapper):
@@ -106,15 +129,13 @@ class Slot(RunnerWrapper):
         super().__init__(**kwargs)
 
     def _create_runner(self) -> Any:
-        return self._processes.handle(
-            self.runner_id, self.rollout_model_id, self.auxiliary_model_ids
-        )
+        return self._processes.handle(self.runner_id)
 
     async def restart_runner(self) -> None:
         """Replace the process behind this slot; tasks of its other slots fail and say so."""
         self._processes.forget(self.runner)
         self.runner = self._create_runner()
-        await self.runner.prepare.remote()
+        await self._processes.prepare(self.runner_id)
 
 
 class SlotScheduler(Scheduler):
@@ -125,10 +146,9 @@ class SlotScheduler(Scheduler):
     done when it comes, where Trinity looks for it every 10 ms, and for a batch's end every 100 ms.
     """
 
-    def __init__(self, config: Config, processes: int) -> None:
+    def __init__(self, config: Config, processes: SharedProcesses) -> None:
         super().__init__(config)
-        engines = config.explorer.rollout_model.engine_num
-        self._processes = SharedProcesses(config, max(processes, engines))
+        self._processes = processes
         # A step fills one slot per task; an evaluation, whose tasks run once each, then still
         # gives the engines as many rollouts at once as a step does.
         self.runner_num = config.buffer.batch_size * config.algorithm.repeat_times
@@ -264,14 +284,14 @@ def task_results(statuses: list[Any], missing: int) -> dict[str, Any]:
 class AgentCoordinator(RolloutCoordinator):
     """Trinity's coordinator, whose results also count rollouts and keep their first errors."""
 
-    def __init__(self, config: Config, processes: int) -> None:
+    def __init__(self, config: Config, processes: SharedProcesses) -> None:
         super().__init__(config)
-        self._runner_processes = processes
+        self._processes = processes
 
     async def _init_scheduler(self) -> None:
         if self.config.mode == "serve":
             return
-        self.scheduler = SlotScheduler(self.config, self._runner_processes)
+        self.scheduler = SlotScheduler(self.config, self._processes)
         await self.scheduler.start()
 
     async def process_experiences(self, payloads: list[bytes]) -> dict:
