@@ -4,10 +4,9 @@ from rlagent.config.check import requested_parts
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import AUTO
 from rlagent.config.workload import workload_of
-from rlagent.layout.candidates import Candidate, Setting, candidates, weigh
+from rlagent.layout.candidates import Candidate, Setting, candidates
 from rlagent.layout.choose import ranked
 from rlagent.layout.gpus import find_gpu
-from rlagent.layout.layout import Layout
 
 
 def weighed(resolved: Resolved) -> list[Candidate]:
@@ -22,20 +21,8 @@ def weighed(resolved: Resolved) -> list[Candidate]:
     if hardware.attention != "flash_attention_2":
         # That GPUs share a sequence is flash-attn's doing in verl.
         parts.setdefault("sequence_parallel", 1)
-    setting = _setting(resolved)
-    found = candidates(setting, parts)
-    first = ranked(found, setting.work.max_model_len)
-    return first + [item for item in found if item.reasons]
-
-
-def weighed_layout(resolved: Resolved, layout: Layout) -> Candidate:
-    """Return one layout of a resolved configuration, weighed."""
-    return weigh(layout, _setting(resolved))
-
-
-def _setting(resolved: Resolved) -> Setting:
-    hardware, asked = resolved.config.hardware, resolved.composed.hardware.offload
-    return Setting(
+    asked = resolved.composed.hardware.offload
+    setting = Setting(
         int(hardware.gpus),
         int(hardware.nodes),
         resolved.config.model.shape,
@@ -43,3 +30,6 @@ def _setting(resolved: Resolved) -> Setting:
         workload_of(resolved.config),
         [False, True] if asked == AUTO else [bool(asked)],
     )
+    found = candidates(setting, parts)
+    first = ranked(found, setting.work.max_model_len)
+    return first + [item for item in found if item.reasons]
