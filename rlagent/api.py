@@ -38,6 +38,7 @@ def learn(
         ConfigError: The configuration is wrong; lists every mistake.
         LearnError: The run failed; nothing is left running.
     """
+    from rlagent.config.cluster import with_cluster
     from rlagent.config.compose import Draft
     from rlagent.config.machine import detect
     from rlagent.config.prepare import prepare
@@ -57,7 +58,8 @@ def learn(
     if not config.workflow.function:
         # Part of the run's identity: another function is another run.
         config.workflow.function = _name(workflow_func)
-    resolved = prepare(Draft(config, []), detect(), workflow_given=True)
+    machine = with_cluster(detect(), config.hardware)
+    resolved = prepare(Draft(config, []), machine, workflow_given=True)
     outcome = launch(resolved, workflow_func=workflow_func, judge_func=judge_func)
     if outcome.exit_code:
         raise LearnError(outcome.cause)

@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def configuration(arguments: Sequence[str]) -> tuple[list[Row], "Resolved | None"]:
     """Compose, check and resolve what train would run here."""
     try:
+        from rlagent.config.cluster import with_cluster
         from rlagent.config.command import parse_command
         from rlagent.config.errors import ConfigError
         from rlagent.config.machine import detect
@@ -68,7 +69,9 @@ def configuration(arguments: Sequence[str]) -> tuple[list[Row], "Resolved | None
         return [Row(FAIL, UNREADABLE, reason, remedy="see the versions below")], None
     try:
         command = parse_command(arguments)
-        resolved = prepare(command.draft(), detect(), command.config_dirs)
+        draft = command.draft()
+        machine = with_cluster(detect(), draft.config.hardware)
+        resolved = prepare(draft, machine, command.config_dirs)
     except ConfigError as error:
         lines = dict.fromkeys(
             (f"{problem.key}={problem.value}" if problem.key else "flag", problem.message,

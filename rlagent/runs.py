@@ -8,7 +8,6 @@ import csv
 import io
 import json
 import math
-import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -16,12 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rlagent.run.folder import ENDED, RunFolder, run_folders
+from rlagent.run.folder import DIED, RunFolder, run_folders
 from rlagent.run.words import number, percent, short_path
 from rlagent.sweep.find import sweep_folders
 from rlagent.sweep.store import FINISHED, RUNNING, SweepFolder
 
-DIED, UNREADABLE = "died", "unreadable"
+UNREADABLE = "unreadable"
 METRIC = "eval/success"
 
 
@@ -66,15 +65,11 @@ def _guarded(kind: str, path: Path, make: Any, folder: Any) -> Entry:
 
 def run_entry(folder: RunFolder) -> Entry:
     """How a run stands."""
-    status = folder.read_status()
-    state = str(status.get("state", "unknown"))
-    here = status.get("host", socket.gethostname()) == socket.gethostname()
-    if state not in ENDED and here and not folder.driver_alive():
-        state = DIED
+    status = folder.standing()
     return Entry(
         kind="run",
         name=folder.name,
-        state=state,
+        state=str(status.get("state", "unknown")),
         done=int(status.get("steps_trained") or 0),
         asked=status.get("steps_asked"),
         best=best_success(folder, status),

@@ -6,14 +6,13 @@ Selects and reports; the uploading is `wandb sync`, which marks what it has sent
 
 import argparse
 import shlex
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlagent.run.folder import ENDED, RunFolder, RunNotFoundError, run_folders
+from rlagent.run.folder import DIED, ENDED, RunFolder, RunNotFoundError, run_folders
 from rlagent.run.wandb_access import key_source
 from rlagent.run.words import short_path
 from rlagent.sweep.find import find_any
@@ -57,10 +56,7 @@ def select(folders: Sequence[RunFolder]) -> Selection:
 
 def _may_write(folder: RunFolder) -> bool:
     """Whether a run goes on; of one on another host only its status can tell."""
-    status, here = folder.read_status(), socket.gethostname()
-    if not status or status.get("state") in ENDED:
-        return False
-    return status.get("host", here) != here or folder.driver_alive()
+    return folder.standing().get("state") not in (None, DIED, *ENDED)
 
 
 def is_synced(path: Path) -> bool:

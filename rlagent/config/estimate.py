@@ -6,10 +6,14 @@ Right within a factor of about three; nothing is decided by them.
 import os
 from pathlib import Path
 
+from rlagent.config.machine import Machine
 from rlagent.config.paths import local_path
 from rlagent.config.schema import LearnConfig, ModelShape
+from rlagent.config.workload import workload_of
 from rlagent.layout.fit import parameters
+from rlagent.layout.gpus import find_gpu
 from rlagent.layout.layout import Layout
+from rlagent.layout.time import StepTime, step_time
 
 LONG_RUN_MINUTES = 10.0
 _TYPICAL_SHARE = 0.3
@@ -49,12 +53,51 @@ def download_gb(path: str, shape: ModelShape) -> float:
     return parameters(shape) * 2 / 1e9
 
 
-def run_minutes(config: LearnConfig, layout: Layout, cores: int) -> float:
-    """Return roughly how many minutes the resolved run takes, start and evaluation included."""
-    engine = config.hardware.engine
+def planned_step(config: LearnConfig, layout: Layout, machine: Machine) -> StepTime | None:
+    """Return the planner's estimate of a step of the resolved run; None where it has none.
+
+    It has none for the embedded engine, for a native YAML, of which nothing is second-guessed,
+    and for a model whose shape is not known.
+    """
+    hardware, shape = config.hardware, config.model.shape
+    native = bool(getattr(config, "native", None))
+    if hardware.engine == "embedded" or native or not shape.layers:
+        return None
+    kind = find_gpu(hardware.gpu, machine).kind
+    work = workload_of(config)
+    return step_time(shape, layout, work, kind, bool(hardware.offload), int(hardware.gpus))
+
+
+def run_minutes(
+    config: LearnConfig, layout: Layout, cores: int, planned: StepTime | None = None
+) -> float:
+    """Return roughly how many minutes the resolved run takes, start and evaluation included.
+
+    Args:
+        config: Without `auto`.
+        layout: The layout it runs on.
+        cores: CPU cores of the machine.
+        planned: The planner's estimate of a step; None: a rougher one is made here.
+    """
     algorithm = config.algorithm
-    size = max(parameters(config.model.shape), 1_000_000)
     rollouts = int(algorithm.batch_size) * int(algorithm.repeat_times)
+    if planned is None:
+        step = _step_seconds(config, layout, cores, rollouts)
+        explore = 0.4 * step
+    else:
+        step, explore = planned.step, planned.rollout + planned.agent
+    evaluations = 2.0
+    if algorithm.eval_interval:
+        evaluations += int(algorithm.total_steps) / algorithm.eval_interval
+    # An evaluation generates but does not train.
+    evaluation = explore * (config.dataset.eval_tasks or 1000) / rollouts
+    start = _START_SECONDS[config.hardware.engine]
+    return (start + step * int(algorithm.total_steps) + evaluation * evaluations) / 60
+
+
+def _step_seconds(config: LearnConfig, layout: Layout, cores: int, rollouts: int) -> float:
+    engine = config.hardware.engine
+    size = max(parameters(config.model.shape), 1_000_000)
     per_call = min(_TYPICAL_SHARE * int(config.model.max_response_tokens), _TYPICAL_TOKENS)
     per_rollout = _CALLS * per_call
     tokens = rollouts * per_rollout
@@ -67,11 +110,4 @@ def run_minutes(config: LearnConfig, layout: Layout, cores: int) -> float:
     else:
         decode = tokens * size / (_GPU_DECODE_TOKENS * layout.rollout_gpus)
         step = max(decode, per_rollout / 60) + training / (_GPU_FLOPS * layout.trainer_gpus)
-    step += _STEP_SECONDS[engine]
-    evaluations = 2.0
-    if algorithm.eval_interval:
-        evaluations += int(algorithm.total_steps) / algorithm.eval_interval
-    # An evaluation generates but does not train.
-    share = 0.4 * (config.dataset.eval_tasks or 1000) / rollouts
-    seconds = _START_SECONDS[engine] + step * (int(algorithm.total_steps) + evaluations * share)
-    return seconds / 60
+    return step + _STEP_SECONDS[engine]

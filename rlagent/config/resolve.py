@@ -10,7 +10,13 @@ from dataclasses import dataclass, field, replace
 
 from rlagent.config.batch import KNOWN_ROWS, Batch, arithmetic
 from rlagent.config.errors import raise_if_any
-from rlagent.config.estimate import LONG_RUN_MINUTES, download_gb, is_cached, run_minutes
+from rlagent.config.estimate import (
+    LONG_RUN_MINUTES,
+    download_gb,
+    is_cached,
+    planned_step,
+    run_minutes,
+)
 from rlagent.config.identity import trial_id
 from rlagent.config.machine import Machine
 from rlagent.config.paths import BUILTIN, local_path
@@ -339,7 +345,8 @@ def _warnings(config: LearnConfig, layout: Layout, machine: Machine) -> list[str
         known = any(path == dataset for path, _ in KNOWN_ROWS)
         amount = "below 0.1 GB" if known else "size unknown"
         found.append(f"downloads the dataset {dataset} from the Hugging Face hub: {amount}")
-    minutes = run_minutes(config, layout, machine.cores)
+    planned = planned_step(config, layout, machine)
+    minutes = run_minutes(config, layout, machine.cores, planned)
     if minutes > LONG_RUN_MINUTES:
         rough = f"{minutes / 60:.0f} hours" if minutes >= 120 else f"{minutes:.0f} minutes"
         found.append(f"takes roughly {rough} ({config.algorithm.total_steps} steps)")

@@ -4,10 +4,9 @@ from rlagent.config.check import requested_parts
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import AUTO
 from rlagent.config.workload import workload_of
-from rlagent.layout.candidates import Candidate, candidates, weigh
+from rlagent.layout.candidates import Candidate, Setting, candidates
 from rlagent.layout.choose import ranked
 from rlagent.layout.gpus import find_gpu
-from rlagent.layout.layout import Layout
 
 
 def weighed(resolved: Resolved) -> list[Candidate]:
@@ -15,42 +14,22 @@ def weighed(resolved: Resolved) -> list[Candidate]:
 
     Empty for the embedded engine, whose processes share the CPU.
     """
-    config = resolved.config
-    hardware = config.hardware
+    hardware = resolved.config.hardware
     if hardware.engine == "embedded":
         return []
-    work = workload_of(config)
     parts = requested_parts(resolved.composed)
     if hardware.attention != "flash_attention_2":
         # That GPUs share a sequence is flash-attn's doing in verl.
         parts.setdefault("sequence_parallel", 1)
-    found = candidates(
-        int(hardware.gpus),
-        int(hardware.nodes),
-        config.model.shape,
-        find_gpu(hardware.gpu, resolved.machine).kind,
-        work,
-        _offloads(resolved),
-        parts,
-    )
-    first = ranked(found, work.max_model_len)
-    return first + [item for item in found if item.reasons]
-
-
-def weighed_layout(resolved: Resolved, layout: Layout) -> Candidate:
-    """Return one layout of a resolved configuration, weighed."""
-    hardware = resolved.config.hardware
-    return weigh(
-        layout,
+    asked = resolved.composed.hardware.offload
+    setting = Setting(
         int(hardware.gpus),
         int(hardware.nodes),
         resolved.config.model.shape,
         find_gpu(hardware.gpu, resolved.machine).kind,
         workload_of(resolved.config),
-        _offloads(resolved),
+        [False, True] if asked == AUTO else [bool(asked)],
     )
-
-
-def _offloads(resolved: Resolved) -> list[bool]:
-    asked = resolved.composed.hardware.offload
-    return [False, True] if asked == AUTO else [bool(asked)]
+    found = candidates(setting, parts)
+    first = ranked(found, setting.work.max_model_len)
+    return first + [item for item in found if item.reasons]

@@ -48,6 +48,54 @@ def share_of(part: Extent, whole: Extent, aggregation: str) -> float:
     raise ValueError(f"algorithm.loss_agg_mode={aggregation}; allowed: {', '.join(AGGREGATIONS)}")
 
 
+Term = Tuple[torch.Tensor, Mapping[str, float]]
+"""A loss that averages over a micro-batch, and its metrics, as Trinity's losses return them."""
+
+
+def summand(
+    part: Extent,
+    whole: Extent,
+    policy_aggregation: str,
+    aggregation: str,
+    policy: Term,
+    bonus: Optional[Term],
+    penalty: Optional[Term],
+) -> Tuple[torch.Tensor, Dict[str, float]]:
+    """A micro-batch's summand of the update's loss: policy loss, minus entropy bonus, plus KL loss.
+
+    Args:
+        part: Extent of the micro-batch.
+        whole: Extent of the update.
+        policy_aggregation: How the policy loss averages, one of AGGREGATIONS.
+        aggregation: How the others do.
+        policy: The policy loss.
+        bonus: The entropy bonus; None without.
+        penalty: The KL loss; None without.
+
+    Returns:
+        The loss, and metrics that are to be summed over micro-batches.
+    """
+    policy_share = share_of(part, whole, policy_aggregation)
+    other_share = share_of(part, whole, aggregation)
+    token_share = part.tokens / whole.tokens
+    loss = policy[0] * policy_share
+    metrics = {
+        name: value * (policy_share if name.endswith("loss") else token_share)
+        for name, value in policy[1].items()
+    }
+    # cispo, topr, opmd, ... name the same quantity after themselves.
+    metrics["pg_loss"] = loss.item()
+    if bonus is not None:
+        loss = loss - bonus[0] * other_share
+        metrics.update({name: value * other_share for name, value in bonus[1].items()})
+    if penalty is not None:
+        loss = loss + penalty[0] * other_share
+        metrics["kl_loss"] = penalty[1]["kl_loss"] * other_share
+        metrics["kl_coef"] = penalty[1]["kl_coef"] * token_share
+    metrics["final_loss"] = loss.item()
+    return loss, metrics
+
+
 class Objective:
     """Policy loss, minus entropy bonus, plus KL loss, as `config.algorithm` describes them.
 
@@ -114,40 +162,34 @@ class Objective:
             The loss to call backward on, and metrics that are to be summed over micro-batches.
         """
         mask = fields["action_mask"]
-        policy_share = share_of(part, whole, self.policy_aggregation)
-        other_share = share_of(part, whole, self.aggregation)
-        token_share = part.tokens / whole.tokens
-        loss, raw = self.policy_loss(logprob=logprob, **fields)
-        loss = loss * policy_share
-        metrics = {
-            f"actor/{name}": value * (policy_share if name.endswith("loss") else token_share)
-            for name, value in raw.items()
-        }
-        # cispo, topr, opmd, ... name the same quantity after themselves.
-        metrics["actor/pg_loss"] = loss.item()
+        bonus = penalty = None
         if self.has_entropy_loss:
-            bonus, raw = self.entropy_loss(
+            bonus = self.entropy_loss(
                 entropy=entropy, loss_agg_mode=self.aggregation, **_without(fields, "entropy")
             )
-            loss = loss - bonus * other_share
-            metrics.update({f"actor/{name}": value * other_share for name, value in raw.items()})
         if self.has_kl_loss:
-            penalty, raw = self.kl_loss.calculate_kl_loss(
+            penalty = self.kl_loss.calculate_kl_loss(
                 logprob=logprob,
                 ref_logprob=fields["ref_logprob"],
                 response_mask=mask,
                 loss_agg_mode=self.aggregation,
                 old_logprob=fields.get("old_logprob"),
             )
-            loss = loss + penalty * other_share
-            metrics["actor/kl_loss"] = raw["kl_loss"] * other_share
-            metrics["actor/kl_coef"] = raw["kl_coef"] * token_share
+        loss, summands = summand(
+            part,
+            whole,
+            self.policy_aggregation,
+            self.aggregation,
+            self.policy_loss(logprob=logprob, **fields),
+            bonus,
+            penalty,
+        )
+        metrics = {f"actor/{name}": value for name, value in summands.items()}
         with torch.no_grad():
             metrics["actor/entropy"] = entropy.sum().item() / whole.tokens
             if "actor/ppo_kl" not in metrics and fields.get("old_logprob") is not None:
                 gap = (fields["old_logprob"] - logprob) * mask
                 metrics["actor/ppo_kl"] = gap.sum().item() / whole.tokens
-        metrics["actor/final_loss"] = loss.item()
         return loss, metrics
 
 

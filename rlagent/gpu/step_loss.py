@@ -13,7 +13,7 @@ from trinity.trainer.verl.losses import TrinityPolicyLoss
 from verl.utils.metric import AggregationType, Metric
 from verl.workers.utils.padding import no_padding_2_padding
 
-from rlagent.embedded.objective import Extent, policy_aggregation, share_of
+from rlagent.embedded.objective import Extent, policy_aggregation, summand
 
 
 class StepLoss(TrinityPolicyLoss):
@@ -58,35 +58,28 @@ class StepLoss(TrinityPolicyLoss):
         tokens = max(1, int(data["batch_num_tokens"]))
         whole = Extent(tokens, int(data["global_batch_size"]), mask.shape[1])
         parts = int(data["dp_size"])
-        policy_share = share_of(part, whole, self.policy_aggregation)
-        other_share = share_of(part, whole, self.aggregation)
-        token_share = part.tokens / whole.tokens
-
-        loss, raw = self.policy_loss_fn(logprob=log_prob, **inputs)
-        loss = loss * policy_share
-        metrics = {
-            name: value * (policy_share if name.endswith("loss") else token_share)
-            for name, value in raw.items()
-        }
-        metrics["pg_loss"] = loss.item()
+        bonus = penalty = None
         if self.calculate_entropy and entropy is not None:
-            bonus, raw = self.entropy_loss_fn(
+            bonus = self.entropy_loss_fn(
                 entropy=entropy, action_mask=mask, loss_agg_mode=self.aggregation, **inputs
             )
-            loss = loss - bonus * other_share
-            metrics.update({name: value * other_share for name, value in raw.items()})
         if self.use_kl_loss:
-            penalty, raw = self.kl_loss_fn.calculate_kl_loss(
+            penalty = self.kl_loss_fn.calculate_kl_loss(
                 logprob=log_prob,
                 ref_logprob=inputs["ref_log_prob"],
                 response_mask=mask,
                 loss_agg_mode=self.aggregation,
                 old_logprob=inputs.get("old_log_probs"),
             )
-            loss = loss + penalty * other_share
-            metrics["kl_loss"] = raw["kl_loss"] * other_share
-            metrics["kl_coef"] = raw["kl_coef"] * token_share
-        metrics["final_loss"] = loss.item()
+        loss, metrics = summand(
+            part,
+            whole,
+            self.policy_aggregation,
+            self.aggregation,
+            self.policy_loss_fn(logprob=log_prob, **inputs),
+            bonus,
+            penalty,
+        )
         if entropy is not None:
             metrics["entropy"] = (entropy.detach() * mask).sum().item() / whole.tokens
         named = {

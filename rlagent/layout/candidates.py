@@ -22,6 +22,27 @@ from rlagent.layout.workload import Workload
 
 
 @dataclass(frozen=True)
+class Setting:
+    """What layouts are weighed for.
+
+    Args:
+        gpus_per_node: GPUs of one node.
+        nodes: Nodes.
+        shape: The model's shape.
+        gpu: The kind of GPU; infinite memory leaves memory out.
+        work: What a step asks for.
+        offloads: Whether the trainer's state may wait in host memory, what may be tried.
+    """
+
+    gpus_per_node: int
+    nodes: int
+    shape: ModelShape
+    gpu: GPUKind
+    work: Workload
+    offloads: Sequence[bool] = (False, True)
+
+
+@dataclass(frozen=True)
 class Candidate:
     """One layout, weighed.
 
@@ -67,64 +88,37 @@ def written_layouts(gpus_per_node: int, nodes: int) -> Iterator[Layout]:
                     yield Layout(engines, tensor, trainer, sequence)
 
 
-def candidates(
-    gpus_per_node: int,
-    nodes: int,
-    shape: ModelShape,
-    gpu: GPUKind,
-    work: Workload,
-    offloads: Sequence[bool] = (False, True),
-    parts: Mapping[str, int] | None = None,
-) -> list[Candidate]:
+def candidates(setting: Setting, parts: Mapping[str, int] | None = None) -> list[Candidate]:
     """Return every layout with these parts, weighed.
 
     A layout that fits without offloading is not listed with it, which is slower.
 
     Args:
-        gpus_per_node: GPUs of one node.
-        nodes: Nodes.
-        shape: The model's shape.
-        gpu: The kind of GPU; infinite memory leaves memory out.
-        work: What a step asks for.
-        offloads: Whether the trainer's state may wait in host memory, what may be tried.
+        setting: What they are weighed for.
         parts: Fields of the layout that are given, such as engines.
     """
-    found = []
-    for layout in written_layouts(gpus_per_node, nodes):
-        if any(getattr(layout, key) != value for key, value in (parts or {}).items()):
-            continue
-        found.append(weigh(layout, gpus_per_node, nodes, shape, gpu, work, offloads))
-    return found
+    given = (parts or {}).items()
+    return [
+        weigh(layout, setting)
+        for layout in written_layouts(setting.gpus_per_node, setting.nodes)
+        if all(getattr(layout, key) == value for key, value in given)
+    ]
 
 
-def weigh(
-    layout: Layout,
-    gpus_per_node: int,
-    nodes: int,
-    shape: ModelShape,
-    gpu: GPUKind,
-    work: Workload,
-    offloads: Sequence[bool] = (False, True),
-) -> Candidate:
+def weigh(layout: Layout, setting: Setting) -> Candidate:
     """Return one layout, weighed, with the first way of offloading with which it fits."""
-    reasons = refusals(layout, gpus_per_node, nodes, shape)
-    total = gpus_per_node * nodes
+    reasons = refusals(layout, setting.gpus_per_node, setting.nodes, setting.shape)
+    total = setting.gpus_per_node * setting.nodes
     if layout.colocated and total > 1:
         reasons.append(f"colocated leaves {total - 1} of {total} GPUs idle")
     if reasons:
         return Candidate(layout, False, tuple(reasons))
-    tried = [_of(layout, shape, gpu, work, gpus_per_node, offload) for offload in offloads]
+    tried = [_of(layout, setting, offload) for offload in setting.offloads]
     return next((item for item in tried if not item.reasons), tried[-1])
 
 
-def _of(
-    layout: Layout,
-    shape: ModelShape,
-    gpu: GPUKind,
-    work: Workload,
-    gpus_per_node: int,
-    offload: bool,
-) -> Candidate:
+def _of(layout: Layout, setting: Setting, offload: bool) -> Candidate:
+    shape, gpu, work = setting.shape, setting.gpu, setting.work
     if not shape.layers:
         return Candidate(layout, offload, ())
     return Candidate(
@@ -135,5 +129,5 @@ def _of(
         takes_gib=takes_gib(shape, layout, work, gpu.memory_gib),
         sequences=sequences_at_once(shape, layout, work, gpu.memory_gib),
         trainer=trainer_memory(shape, layout, work, offload),
-        time=step_time(shape, layout, work, gpu, offload, gpus_per_node),
+        time=step_time(shape, layout, work, gpu, offload, setting.gpus_per_node),
     )

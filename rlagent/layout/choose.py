@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from rlagent.config.machine import Machine
 from rlagent.config.schema import ModelShape
-from rlagent.layout.candidates import Candidate, candidates, written_layouts
+from rlagent.layout.candidates import Candidate, Setting, candidates, written_layouts
 from rlagent.layout.constants import TELLS_APART
 from rlagent.layout.gpus import ASSUMED, GPUKind, find_gpu, named_size
 from rlagent.layout.layout import Layout, refusals
@@ -86,6 +86,6 @@ def best_layout(
     """
     work = work or Workload.usual(max_model_len, max_model_len)
     kind = replace(gpu or ASSUMED, memory_gib=float("inf") if gpu_gib is None else gpu_gib)
-    found = candidates(gpus_per_node, nodes, shape, kind, work, offloads, parts or {})
-    order = ranked(found, max_model_len)
+    setting = Setting(gpus_per_node, nodes, shape, kind, work, offloads)
+    order = ranked(candidates(setting, parts), max_model_len)
     return order[0].layout if order else None

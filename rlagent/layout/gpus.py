@@ -37,6 +37,9 @@ _KINDS = (
     GPUKind("h100-80g", 79.6, 989e12, 3.35e12, 450e9),
     # H200 SXM: 989 TFLOP/s, 4.8 TB/s, NVLink 900 GB/s; 143771 MiB.
     GPUKind("h200-141g", 140.4, 989e12, 4.8e12, 450e9),
+    # H20 (HGX): 148 TFLOP/s, 4.0 TB/s, NVLink 900 GB/s; 97871 MiB. NVIDIA publishes no sheet of
+    # it: figures of its launch as Tom's Hardware lists them ("H20, L20, and L2", February 2024).
+    GPUKind("h20-96g", 95.5, 148e12, 4.0e12, 450e9),
     # A100 SXM4 80 GB: 312 TFLOP/s, 2.039 TB/s, NVLink 600 GB/s; 81920 MiB.
     GPUKind("a100-80g", 80.0, 312e12, 2.039e12, 300e9),
     # A100 SXM4 40 GB: 312 TFLOP/s, 1.555 TB/s, NVLink 600 GB/s; 40960 MiB.

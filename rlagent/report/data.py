@@ -82,7 +82,7 @@ def load(folder: RunFolder, conversations: bool = True) -> ReportData:
         counts[pair.kind] += 1
     return ReportData(
         folder=folder,
-        status=redact(folder.read_status()),
+        status=redact(folder.standing()),
         rows=rows,
         evaluations=measured,
         pairs=choose(pairs),

@@ -15,6 +15,7 @@ from rlagent.report.assets import SCRIPT, STYLE
 from rlagent.report.conversation import Turn, content_text, read_turns, split_opening
 from rlagent.report.curves import all_charts
 from rlagent.report.data import Pair, ReportData
+from rlagent.run.folder import DIED
 from rlagent.run.stats import mean
 from rlagent.run.summary import how_it_ended, seconds_spent
 from rlagent.run.words import duration, interval, number, percent
@@ -22,7 +23,13 @@ from rlagent.run.words import duration, interval, number, percent
 LONGEST = 4000
 """Characters of one message that are shown; conversations can be arbitrarily long."""
 
-STATE_STYLE = {"finished": "good", "failed": "bad", "interrupted": "warn", "stopped": "warn"}
+STATE_STYLE = {
+    "finished": "good",
+    "failed": "bad",
+    DIED: "bad",
+    "interrupted": "warn",
+    "stopped": "warn",
+}
 KIND_WORDS = {
     "learnt": ("good", "learnt"),
     "lost": ("bad", "lost"),

@@ -1,4 +1,7 @@
-"""Draws reward.png: held-out success with its 95 % interval over the training curve."""
+"""Draws reward.png: held-out success with its 95 % interval over the training curve.
+
+Frame and title are a sweep's picture's too (sweep_text.py).
+"""
 
 from pathlib import Path
 from typing import Any
@@ -13,12 +16,10 @@ BLUE, ORANGE, INK, SOFT, GRID = "#2463c4", "#c4600f", "#1b1f24", "#59636e", "#e3
 
 def draw(data: ReportData, path: Path) -> None:
     """Write the picture, 1200 x 600 pixels; an empty frame when nothing was measured yet."""
-    # Without pyplot: no global state, and no display is looked for.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4), dpi=150, facecolor="white")
-    axes = figure.add_axes((0.075, 0.125, 0.735, 0.70))
-    _style(axes)
+    figure, axes = frame(left=0.075, width=0.735)
+    shares(axes)
+    axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    axes.xaxis.get_major_locator().set_params(integer=True)
     labels = [*_training(axes, data), *_held_out(axes, data)]
     last = max((row["step"] for row in data.rows), default=1)
     axes.set_xlim(0, max(last, 1))
@@ -27,11 +28,18 @@ def draw(data: ReportData, path: Path) -> None:
     figure.savefig(path, format="png")
 
 
-def _style(axes: Any) -> None:
-    axes.set_ylim(0, 1.02)
-    axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+def frame(left: float, width: float) -> tuple[Any, Any]:
+    """A figure of 1200 x 600 pixels and its axes over training steps.
+
+    Args:
+        left: Where the axes begin, as a share of the figure's width.
+        width: How wide they are, likewise.
+    """
+    # Without pyplot: no global state, and no display is looked for.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), dpi=150, facecolor="white")
+    axes = figure.add_axes((left, 0.125, width, 0.70))
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
@@ -39,6 +47,24 @@ def _style(axes: Any) -> None:
     axes.spines["bottom"].set_color(GRID)
     axes.tick_params(colors=SOFT, labelsize=9, length=0, pad=6)
     axes.set_xlabel("training step", color=SOFT, fontsize=9.5)
+    return figure, axes
+
+
+def shares(axes: Any) -> None:
+    """Make the vertical axis one of shares, in percent."""
+    axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+
+
+def title(figure: Any, name: str, about: str) -> None:
+    """Write the name and a line about it above the axes."""
+    figure.text(0.02, 0.935, plain(name), fontsize=14, weight="bold", color=INK)
+    figure.text(0.02, 0.88, plain(about), fontsize=9.5, color=SOFT)
+
+
+def plain(text: str) -> str:
+    """Text as it stands: matplotlib reads $ as the start of a formula."""
+    return text.replace("$", r"\$")
 
 
 def _training(axes: Any, data: ReportData) -> list[tuple[float, str, str]]:
@@ -119,10 +145,9 @@ def _title(figure: Any, data: ReportData) -> None:
     status = data.status
     experiment = str(status.get("experiment") or data.title)
     about = " · ".join(str(status[key]) for key in ("model", "dataset") if status.get(key))
-    figure.text(0.02, 0.935, experiment, fontsize=14, weight="bold", color=INK)
     line = about
     if len(data.evaluations) > 1:
         first, last = data.evaluations[0], data.evaluations[-1]
         line = f"{percent(first.success)} → {percent(last.success)} of {last.tasks} held-out tasks"
         line += f", 95 % intervals   ·   {about}" if about else ", 95 % intervals"
-    figure.text(0.02, 0.88, line, fontsize=9.5, color=SOFT)
+    title(figure, experiment, line)

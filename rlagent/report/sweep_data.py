@@ -19,6 +19,7 @@ from rlagent.report.sweep_names import (
     shortened,
     without_secret,
 )
+from rlagent.run.folder import DIED
 from rlagent.run.redact import redact
 from rlagent.run.stats import Series, series
 from rlagent.sweep.grid import LAYOUT, key_of
@@ -158,7 +159,7 @@ def load_sweep(folder: SweepFolder) -> SweepData:
     return SweepData(
         folder=folder,
         sweep=sweep,
-        state="died" if died else sweep.state,
+        state=DIED if died else sweep.state,
         trials=trials,
         groups=groups_of(trials, sweep),
         layouts=layouts_of(trials) if layouts_differ(trials) else [],

@@ -77,30 +77,19 @@ def sweep_csv(data: SweepData) -> str:
 
 def sweep_png(data: SweepData, path: Path) -> None:
     """Write the picture of the learning curves, 1200 x 600 pixels: the best four groups named."""
-    # Without pyplot: no global state, and no display is looked for.
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    from rlagent.report.picture import BLUE, GRID, INK, ORANGE, SOFT
+    from rlagent.report.picture import BLUE, INK, ORANGE, SOFT, frame, plain, shares, title
 
-    figure = Figure(figsize=(8, 4), dpi=150, facecolor="white")
-    axes = figure.add_axes((0.085, 0.125, 0.89, 0.70))
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(GRID)
-    axes.tick_params(colors=SOFT, labelsize=9, length=0, pad=6)
-    axes.set_xlabel("training step", color=SOFT, fontsize=9.5)
+    figure, axes = frame(left=0.085, width=0.89)
     if data.percent:
-        axes.set_ylim(0, 1.02)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+        shares(axes)
     shown = [group for group in data.groups if group.mean]
     for group in shown[4:]:
         axes.plot(group.mean.steps, group.mean.values, color=SOFT, alpha=0.2, linewidth=1)
     for group, colour in zip(shown[:4], (BLUE, ORANGE, "#23834d", "#7b4bbf"), strict=False):
-        # Matplotlib reads $ as the start of a formula and drops labels that begin with _.
-        label = " " + group.words[:70].replace("$", r"\$")
+        # Matplotlib drops labels that begin with _.
+        label = " " + plain(group.words[:70])
         single = len(group.mean.steps) == 1
         axes.plot(
             group.mean.steps, group.mean.values, color=colour, linewidth=2, label=label,
@@ -115,10 +104,5 @@ def sweep_png(data: SweepData, path: Path) -> None:
     bands = "; bands: least to most of the seeds" if any(g.band for g in shown) else ""
     about = f"{data.sweep.metric}, {len(data.trials)} trials{bands}"
     about += f"; {data.stamp}" if data.stamp else ""
-    figure.text(0.02, 0.935, _plain(data.sweep.name), fontsize=14, weight="bold", color=INK)
-    figure.text(0.02, 0.88, _plain(about), fontsize=9.5, color=SOFT)
+    title(figure, data.sweep.name, about)
     figure.savefig(path, format="png")
-
-
-def _plain(text: str) -> str:
-    return text.replace("$", r"\$")

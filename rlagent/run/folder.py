@@ -18,6 +18,10 @@ from rlagent.run import process
 ENDED = ("finished", "failed", "stopped", "interrupted")
 """States of status.json that a run does not leave without a new attempt."""
 
+DIED = "died"
+"""Instead of the state that status.json has, where its driver is gone without a last word: killed,
+or ended by Ray itself, which does so when its head is lost."""
+
 LATEST_CHECKPOINT = "latest_checkpointed_iteration.txt"
 """File in the folder of checkpoints in which trainers, verl's too, note the step of the newest."""
 
@@ -191,11 +195,19 @@ class RunFolder:
 
     def driver_alive(self) -> bool:
         """Whether the driver recorded in status.json still runs on this machine."""
+        return _is_driven(self.read_status())
+
+    def standing(self) -> dict[str, Any]:
+        """The status as it is: with the state `DIED` where the driver is gone without a last word.
+
+        Of a driver on another machine only its last word is known.
+        """
         status = self.read_status()
-        pid = status.get("pid")
-        if not pid or status.get("host", socket.gethostname()) != socket.gethostname():
-            return False
-        return process.is_same(pid, status.get("pid_ticks"))
+        if _has_ended(status) or _is_elsewhere(status) or _is_driven(status):
+            return status
+        # Between the two looks it may have had its last word.
+        status = self.read_status()
+        return status if _has_ended(status) else {**status, "state": DIED}
 
     # ---- stop requests ----
 
@@ -289,6 +301,22 @@ class RunFolder:
         fresh.symlink_to(self.path.name)
         os.replace(fresh, link)
         return link
+
+
+def _has_ended(status: dict[str, Any]) -> bool:
+    """Whether an attempt had its last word; so it is too before the first one began."""
+    return status.get("state") in (None, *ENDED)
+
+
+def _is_elsewhere(status: dict[str, Any]) -> bool:
+    return status.get("host", socket.gethostname()) != socket.gethostname()
+
+
+def _is_driven(status: dict[str, Any]) -> bool:
+    pid = status.get("pid")
+    if not pid or _is_elsewhere(status):
+        return False
+    return process.is_same(pid, status.get("pid_ticks"))
 
 
 def find_run(text: str, root: str | os.PathLike[str] = "outputs") -> RunFolder:

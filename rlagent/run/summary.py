@@ -6,7 +6,7 @@ Pure text from the run folder; display.py prints it, the report shows the same s
 from collections.abc import Sequence
 from typing import Any
 
-from rlagent.run.folder import RunFolder
+from rlagent.run.folder import DIED, RunFolder
 from rlagent.run.progress import Evaluation, evaluation
 from rlagent.run.stats import difference
 from rlagent.run.words import duration, percent, python_command, short_path
@@ -28,6 +28,8 @@ def how_it_ended(status: dict[str, Any]) -> str:
         "interrupted": f"Interrupted after {steps}",
         "running": f"Running: {steps} so far",
         "starting": "Starting",
+        DIED: f"Died after {steps}: its process is gone without a last word, and the same command "
+        "resumes it",
     }
     sentence = words.get(state, f"State {state}: {steps}")
     spent = seconds_spent(status)

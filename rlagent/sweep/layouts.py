@@ -4,8 +4,9 @@ What is legal and how fast it should be is rlagent.layout's.
 """
 
 from rlagent.config.check import requested_parts
+from rlagent.config.estimate import planned_step
 from rlagent.config.resolve import Resolved
-from rlagent.config.weigh import weighed, weighed_layout
+from rlagent.config.weigh import weighed
 from rlagent.layout.choose import legal_layouts
 from rlagent.layout.layout import Layout
 
@@ -41,8 +42,5 @@ def layouts_to_try(resolved: Resolved) -> list[Layout]:
 
 def estimated_step_s(resolved: Resolved) -> float | None:
     """Return the planner's estimate of one step of a trial, s; None where it has none."""
-    native = bool(getattr(resolved.composed, "native", None))
-    if resolved.config.hardware.engine == "embedded" or native:
-        return None
-    time = weighed_layout(resolved, resolved.layout).time
+    time = planned_step(resolved.config, resolved.layout, resolved.machine)
     return round(time.step, 3) if time else None

@@ -6,25 +6,19 @@ Pure: from a role's metrics of a step to a few numbers more. Seconds are measure
 from collections.abc import Mapping
 
 from rlagent.config.resolve import Resolved
+from rlagent.config.schema import AUTO
 from rlagent.layout.fit import parameters
-
-PEAK_FLOPS = {
-    "H200": 989e12,
-    "H100": 989e12,
-    "H20": 148e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-}
-"""Dense bfloat16 FLOP/s by part of the GPU's name (NVIDIA's data sheets, SXM variants)."""
+from rlagent.layout.gpus import find_gpu
 
 
 def peak_flops(resolved: Resolved) -> float | None:
-    """FLOP/s of one GPU of the run at most; None on a CPU and for an unknown GPU."""
+    """Dense bf16 FLOP/s of one GPU of the run at most; None on a CPU, and where it is assumed."""
     if resolved.config.hardware.engine != "vllm":
         return None
-    names = [gpu.name.upper() for gpu in resolved.machine.gpus]
-    names.append(resolved.config.hardware.gpu.upper())
-    return next((peak for name in names for part, peak in PEAK_FLOPS.items() if part in name), None)
+    # What is here counts, whatever kind was named to plan for.
+    name = AUTO if resolved.machine.gpus else resolved.config.hardware.gpu
+    found = find_gpu(name, resolved.machine)
+    return None if found.assumed else found.kind.flops
 
 
 def trainer_shares(metrics: Mapping[str, float], resolved: Resolved) -> dict[str, float]:

@@ -18,6 +18,8 @@ LAPTOP = Machine((), 4, 16)
         ("H200-141GB", "h200-141g"),
         ("h200", "h200-141g"),
         ("NVIDIA H100 80GB HBM3", "h100-80g"),
+        ("NVIDIA H20", "h20-96g"),
+        ("H20-96GB", "h20-96g"),
         ("NVIDIA A100-SXM4-40GB", "a100-40g"),
         ("NVIDIA A100 80GB PCIe", "a100-80g"),
         ("NVIDIA GeForce RTX 4090", "rtx4090-24g"),
@@ -62,7 +64,9 @@ def test_a_gpu_that_is_here_is_never_refused() -> None:
         assert "speed of h100-80g is assumed" in found.assumed
 
 
-@pytest.mark.parametrize(("text", "size"), [("mygpu-80g", 80), ("h100-94g", 94), ("H20-96GB", 96)])
+@pytest.mark.parametrize(
+    ("text", "size"), [("mygpu-80g", 80), ("h100-94g", 94), ("H20-141GB", 141)]
+)
 def test_another_size_is_taken_and_what_is_assumed_is_said(text: str, size: float) -> None:
     found = find_gpu(text, LAPTOP)
     assert found.kind.memory_gib == size

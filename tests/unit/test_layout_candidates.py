@@ -11,7 +11,7 @@ from rlagent.config.resolve import Resolved, resolve
 from rlagent.config.schema import ModelShape
 from rlagent.config.weigh import weighed
 from rlagent.config.workload import workload_of
-from rlagent.layout.candidates import Candidate, candidates, weigh
+from rlagent.layout.candidates import Candidate, Setting, candidates, weigh
 from rlagent.layout.choose import legal_layouts, ranked
 from rlagent.layout.gpus import KINDS
 from rlagent.layout.layout import Layout, refusals
@@ -57,7 +57,7 @@ def test_shared_sequences_split_key_value_heads_or_repeat_them() -> None:
 
 
 def test_every_layout_is_weighed_or_refused_with_a_reason() -> None:
-    found = candidates(8, 1, SHAPE_8B, H100, WORK_8B)
+    found = candidates(Setting(8, 1, SHAPE_8B, H100, WORK_8B))
     legal = {str(item) for item in legal_layouts(8, 1, SHAPE_8B)}
     fitting = {str(item.layout) for item in found if not item.reasons}
     assert fitting <= legal
@@ -68,16 +68,16 @@ def test_every_layout_is_weighed_or_refused_with_a_reason() -> None:
 
 def test_what_lacks_memory_is_refused_with_the_parts() -> None:
     small = replace(H100, memory_gib=40.0)
-    item = weigh(Layout.parse("7x1+1"), 8, 1, SHAPE_8B, small, WORK_8B, [False])
+    item = weigh(Layout.parse("7x1+1"), Setting(8, 1, SHAPE_8B, small, WORK_8B, [False]))
     (line,) = item.reasons
     assert "the trainer needs" in line
     assert "optimizer" in line
 
 
 def test_offloading_is_only_used_where_nothing_else_fits() -> None:
-    found = by_layout(candidates(4, 1, SHAPE_8B, H100, WORK_8B))
+    found = by_layout(candidates(Setting(4, 1, SHAPE_8B, H100, WORK_8B)))
     assert found["2x1+2"].offload
-    assert not by_layout(candidates(8, 1, SHAPE_8B, H100, WORK_8B))["4x1+4"].offload
+    assert not by_layout(candidates(Setting(8, 1, SHAPE_8B, H100, WORK_8B)))["4x1+4"].offload
 
 
 def test_without_flash_attention_no_layout_shares_sequences() -> None:
@@ -129,7 +129,7 @@ def test_exploring_and_training_overlap_only_as_far_as_lag_and_sync_allow() -> N
 
 
 def test_the_fastest_is_taken_unless_others_cannot_be_told_from_it() -> None:
-    found = candidates(8, 1, SHAPE_8B, H100, WORK_8B)
+    found = candidates(Setting(8, 1, SHAPE_8B, H100, WORK_8B))
     order = ranked(found, 24576)
     fastest = min(item.step_s for item in order)
     assert order[0].step_s <= 1.2 * fastest
@@ -140,7 +140,7 @@ def test_the_fastest_is_taken_unless_others_cannot_be_told_from_it() -> None:
 
 
 def test_an_unknown_model_still_gets_a_layout() -> None:
-    order = ranked(candidates(4, 1, ModelShape(), H100, Workload(4096)), 4096)
+    order = ranked(candidates(Setting(4, 1, ModelShape(), H100, Workload(4096))), 4096)
     assert str(order[0].layout) == "2x1+2"
 
 

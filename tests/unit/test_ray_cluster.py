@@ -1,13 +1,20 @@
 """What a Ray that is started for a run offers, and what one that is joined adds."""
 
-import pytest
+import subprocess
+import sys
+from types import SimpleNamespace
 
-from rlagent import plan
+import pytest
+from configured import configured
+
+from rlagent import doctor, learn, plan
 from rlagent.config import cluster
 from rlagent.config.machine import GPU, TOLD, Machine, detect, write_machine
 from rlagent.config.schema import HardwareConfig
 from rlagent.layout.layout import Layout
 from rlagent.trinity.ray_cluster import colocated_env, gpus_to_offer
+
+EIGHT = Machine((GPU("NVIDIA H100 80GB HBM3", 80.0),) * 8, 64, 500.0)
 
 
 def test_a_colocated_gpu_is_offered_to_engine_and_trainer(monkeypatch):
@@ -32,8 +39,7 @@ def test_the_cpu_is_offered_no_gpu():
 def test_the_nodes_of_a_cluster_are_asked_for_by_the_sweep_and_not_again_by_its_trials(monkeypatch):
     asked = []
     monkeypatch.setattr(cluster, "_ask", lambda address: asked.append(address) or [8, 0, 8])
-    machine = Machine((GPU("NVIDIA H100 80GB HBM3", 80.0),) * 8, 64, 500.0)
-    joined = cluster.with_cluster(machine, HardwareConfig(ray="head:6379"))
+    joined = cluster.with_cluster(EIGHT, HardwareConfig(ray="head:6379"))
     assert (joined.nodes, joined.cluster, asked) == (2, True, ["head:6379"])
     monkeypatch.setenv(TOLD, write_machine(joined))
     assert cluster.with_cluster(detect(), HardwareConfig(ray="head:6379")) == joined
@@ -42,9 +48,71 @@ def test_the_nodes_of_a_cluster_are_asked_for_by_the_sweep_and_not_again_by_its_
 
 @pytest.mark.parametrize("arguments", [[], ["-m", "seed=1"]])
 def test_what_is_planned_counts_the_nodes_that_a_run_would(monkeypatch, capsys, arguments):
-    machine = Machine((GPU("NVIDIA H100 80GB HBM3", 80.0),) * 8, 64, 500.0)
-    monkeypatch.setattr(plan, "detect", lambda: machine)
+    monkeypatch.setattr(plan, "detect", lambda: EIGHT)
     monkeypatch.setattr(cluster, "_ask", lambda address: [8, 8])
     given = ["+experiment=gsm8k_react", "hardware.ray=head:6379", "hardware.gpus=8"]
     assert plan.main([*given, *arguments]) == 0
     assert "8 rollout engines on 1 GPU each, trainer on 8 GPUs" in capsys.readouterr().out
+
+
+def test_the_doctor_counts_the_nodes_that_a_run_would(monkeypatch):
+    monkeypatch.setattr("rlagent.config.machine.detect", lambda: EIGHT)
+    monkeypatch.setattr(cluster, "_ask", lambda address: [8, 8])
+    asked = ["+experiment=gsm8k_react", "hardware.ray=head:6379", "hardware.gpus=8"]
+    rows, resolved = doctor.configuration(asked)
+    assert resolved is not None
+    assert (resolved.machine.nodes, resolved.layout.total_gpus) == (2, 16)
+    assert "trainer on 8 GPUs" in next(row.found for row in rows if row.name == "layout")
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """Stands in for the launch, which needs Ray; keeps what it was given."""
+    given = []
+
+    def launch(resolved, **functions):
+        given.append(resolved)
+        return SimpleNamespace(exit_code=0)
+
+    monkeypatch.setitem(sys.modules, "rlagent.trinity.launch", SimpleNamespace(launch=launch))
+    return given
+
+
+async def ask(task, model):
+    return 1.0
+
+
+def test_learn_counts_the_nodes_of_the_cluster_that_it_joins(monkeypatch, launched):
+    monkeypatch.setattr("rlagent.config.machine.detect", lambda: EIGHT)
+    monkeypatch.setattr(cluster, "_ask", lambda address: [8, 8])
+    learn(workflow_func=ask, config=configured("hardware.ray=head:6379", "hardware.gpus=8"))
+    (resolved,) = launched
+    assert (resolved.machine.nodes, resolved.layout.total_gpus) == (2, 16)
+
+
+def test_where_no_cluster_would_be_joined_doctor_and_learn_ask_none_and_import_no_ray(tmp_path):
+    code = """
+import sys
+from types import SimpleNamespace
+from rlagent import LearnConfig, doctor, learn
+from rlagent.config import cluster
+
+def refuse(address):
+    raise AssertionError(f"{address} was asked")
+
+cluster._ask = refuse
+machines = []
+launch = lambda resolved, **_: machines.append(resolved.machine) or SimpleNamespace(exit_code=0)
+sys.modules["rlagent.trinity.launch"] = SimpleNamespace(launch=launch)
+rows, resolved = doctor.configuration(["+experiment=gsm8k_react"])
+async def ask(task, model):
+    return 1.0
+learn(ask, LearnConfig())
+assert [m.nodes for m in (*machines, resolved.machine)] == [1, 1], rows
+assert "ray" not in sys.modules
+"""
+    environment = {"PATH": "", "RAY_TMPDIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -7,12 +7,15 @@ import pytest
 
 from rlagent.config.compose import compose, draft, to_mapping
 from rlagent.config.errors import ConfigError
+from rlagent.config.estimate import planned_step, run_minutes
 from rlagent.config.machine import GPU, Machine
 from rlagent.config.paths import local_path
 from rlagent.config.prepare import prepare
 from rlagent.config.presets import model_preset
 from rlagent.config.resolve import KEPT, Resolved, resolve
+from rlagent.config.schema import ModelShape
 from rlagent.config.shapes import read_shape
+from rlagent.config.weigh import weighed
 from tests.configured import configured, drafted
 
 CPU = Machine((), 2, 24)
@@ -226,6 +229,32 @@ def test_a_long_run_and_a_download_are_announced() -> None:
     warnings = " ".join(resolved("hardware=8gpu", plan_only=True).warnings)
     assert "roughly" in warnings
     assert "hours" in warnings
+
+
+def test_on_gpus_the_duration_follows_the_planners_seconds_per_step_of_the_layout_taken() -> None:
+    asked = ("hardware=4gpu", "model=qwen3_1_7b")
+    minutes = []
+    for layout in ("2x1+2", "3x1+1"):
+        result = resolved(*asked, f"hardware.layout={layout}", machine=with_gpus(4))
+        planned = planned_step(result.config, result.layout, result.machine)
+        (candidate,) = [item for item in weighed(result) if item.layout == result.layout]
+        assert planned == candidate.time
+        minutes.append(run_minutes(result.config, result.layout, 64, planned))
+        assert minutes[-1] > planned.step * int(result.config.algorithm.total_steps) / 60
+        said = next(line for line in result.warnings if "roughly" in line)
+        assert f"{minutes[-1] / 60:.0f} hours" in said
+    assert minutes[1] > minutes[0]
+
+
+def test_the_planner_has_no_seconds_for_a_cpu_nor_for_a_model_of_unknown_shape() -> None:
+    result = resolved()
+    assert planned_step(result.config, result.layout, result.machine) is None
+    on_gpus = resolved("model=qwen3_1_7b", machine=with_gpus(2))
+    config = dataclasses.replace(
+        on_gpus.config, model=dataclasses.replace(on_gpus.config.model, shape=ModelShape())
+    )
+    assert planned_step(config, on_gpus.layout, on_gpus.machine) is None
+    assert run_minutes(config, on_gpus.layout, 64) > 0
 
 
 def test_old_log_probabilities_are_recomputed_unless_told_otherwise() -> None:

@@ -47,7 +47,7 @@ sys.stdin.read()
 def driver(tmp_path, request, monkeypatch):
     """A process that stands for a driver in a long call; it ends with the test."""
     monkeypatch.setattr("rlagent.stop.PATIENCE", 0.1)
-    folder = RunFolder(tmp_path / "demo-0123abcd")
+    folder = RunFolder(tmp_path / "outputs" / "demo-0123abcd")
     code = textwrap.dedent(DRIVER.format(obeys=getattr(request, "param", True)))
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(folder.path)],
@@ -65,6 +65,45 @@ def test_a_run_is_asked_and_its_end_is_told(driver, capsys):
     assert process.wait() == 1
     assert folder.read_status()["cause"] == "stopped on request"
     assert "Stopped on request after 4 of 9 steps" in capsys.readouterr().out
+
+
+def test_latest_is_the_newest_run_of_the_outputs_where_one_stands(driver, monkeypatch, capsys):
+    folder, process = driver
+    older, elsewhere = (
+        RunFolder(folder.path.parent / "older-1"),
+        RunFolder(folder.path.parents[1] / "elsewhere" / "outputs" / "other-1"),
+    )
+    for other in (older, elsewhere):
+        # This very process, but recorded with another start: none may be signalled.
+        other.write_status(state="running", pid=os.getpid(), pid_ticks=1)
+    for pointed in (older, folder, elsewhere):
+        pointed.point_latest()
+    monkeypatch.chdir(elsewhere.path.parents[1])
+    assert main(["latest"]) == 1
+    assert "other-1 says running" in capsys.readouterr().err
+    assert process.poll() is None
+    monkeypatch.chdir(folder.path.parents[1])
+    assert main(["latest"]) == 0
+    assert process.wait() == 1
+    said = capsys.readouterr().out
+    assert "demo-0123abcd was asked to stop" in said
+    assert "Stopped on request after 4 of 9 steps" in said
+    assert not older.stop_requested()
+    assert not elsewhere.stop_requested()
+
+
+def test_where_nothing_has_run_there_is_no_latest(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["latest"]) == 2
+    assert "there are no runs in outputs/" in capsys.readouterr().err
+
+
+def test_a_latest_whose_run_was_removed_names_the_runs_there_are(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    RunFolder("outputs/kept-1").write_status(state="finished")
+    (tmp_path / "outputs" / "latest").symlink_to("removed-1")
+    assert main(["latest"]) == 2
+    assert "kept-1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("driver", [False], indirect=True)

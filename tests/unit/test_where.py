@@ -39,6 +39,28 @@ def test_on_known_gpus_the_achieved_share_of_the_peak_is_added():
     assert where.trainer_shares(trained, ON_CPU) == {"idle/trainer": 0.75}
 
 
+@pytest.mark.parametrize(
+    ("name", "gib", "flops"),
+    [
+        ("NVIDIA H20", 95.5, 148e12),
+        ("NVIDIA L40S", 45.0, 362e12),
+        ("NVIDIA B200", 179.0, 2250e12),
+        ("Some New Card", 64.0, None),
+        ("NVIDIA H100 NVL", 93.6, None),
+    ],
+)
+def test_the_peak_is_that_of_the_planners_table_and_none_where_it_would_be_assumed(
+    name, gib, flops
+):
+    machine = Machine((GPU(name, gib),) * 2, 16, 128)
+    assert where.peak_flops(resolve(configured("hardware=2gpu", "model=tiny"), machine)) == flops
+
+
+def test_what_is_here_counts_whatever_was_named_to_plan_for():
+    asked = configured("hardware=2gpu", "model=tiny", "hardware.gpu=a100-80g")
+    assert where.peak_flops(resolve(asked, MACHINE)) == 989e12
+
+
 def test_rows_that_are_no_step_have_no_shares():
     assert where.rollout_shares({"eval/success": 0.5}, ON_GPUS) == {}
     assert where.trainer_shares({"time/step": 1.0}, ON_GPUS) == {}
