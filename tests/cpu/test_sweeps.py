@@ -139,7 +139,7 @@ def test_twelve_trials_of_which_two_fail_survive_kill_9_of_the_launcher(start, t
 
 @pytest.mark.slow
 def test_ctrl_c_ends_all_trials_and_the_same_command_goes_on(start, tmp_path) -> None:
-    overrides = ("monitor=local", "seed=1,2", "sweep.max_parallel=2", "algorithm.total_steps=3")
+    overrides = ("monitor=local", "seed=1,2", "sweep.max_parallel=2", "algorithm.total_steps=8")
     process = start(tmp_path, *overrides)
     outputs = tmp_path / "outputs"
     wait_for(lambda: len(list(outputs.glob("gsm8k*/metrics.jsonl"))) == 2)
@@ -148,14 +148,17 @@ def test_ctrl_c_ends_all_trials_and_the_same_command_goes_on(start, tmp_path) ->
     assert process.returncode == 130, output
     folder, sweep = sweep_in(tmp_path)
     assert sweep.state == "interrupted"
+    # The one that started earlier may be through.
+    assert "interrupted" in states(sweep)
     assert set(states(sweep)) <= {"interrupted", "finished"}
     assert not ray_processes()
     process = start(tmp_path, *overrides)
     output, _ = process.communicate()
     assert process.returncode == 0, output
     assert states(sweep_in(tmp_path)[1]) == ["finished", "finished"]
-    attempts = [folder.run_folder(row).read_status()["attempt"] for row in sweep.trials]
-    assert attempts == [2, 2]
+    for row in sweep.trials:
+        attempts = 2 if row.state == "interrupted" else 1
+        assert folder.run_folder(row).read_status()["attempt"] == attempts
 
 
 @pytest.mark.slow
