@@ -27,6 +27,7 @@ from trinity.explorer.explorer import Explorer  # noqa: E402
 
 from rlagent.run.stats import wilson  # noqa: E402
 from rlagent.trinity import EMBEDDED, rewind  # noqa: E402
+from rlagent.trinity.lag import syncs_left  # noqa: E402
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
 from rlagent.trinity.rollout import AgentCoordinator  # noqa: E402
 
@@ -127,8 +128,25 @@ class AgentExplorer(Explorer):
             if interval and not last and self.explore_step_num % interval == 0:
                 await self.evaluate(self.explore_step_num)
         await self.finish_current_steps()
+        await self._meet_the_trainer()
         await self.save_checkpoint()
         return self.explore_step_num
+
+    async def _meet_the_trainer(self) -> None:
+        """Take part in the syncs that the trainer still has ahead when exploring has ended.
+
+        With lag it has some, and a sync by NCCL waits for both sides; the last of them also
+        brings the weights that the closing evaluation measures.
+        """
+        if not self.use_nccl_sync:
+            return
+        interval = self.config.synchronizer.trainer_sync_interval or self.sync_interval
+        for _ in range(syncs_left(self.model_version, self.explore_step_num, interval)):
+            before = self.model_version
+            await self._nccl_weights_update()
+            if self.model_version == before:
+                # The trainer was asked to stop.
+                return
 
     async def evaluate(self, step: int) -> dict[str, float]:
         """Measure held-out success with the current weights and log it under `step`.
