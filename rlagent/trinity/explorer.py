@@ -7,6 +7,7 @@ the new weights, and cannot evaluate after the last step.
 import asyncio
 import math
 import time
+from copy import deepcopy
 from typing import Any
 
 import ray
@@ -37,7 +38,7 @@ class RolloutFailedError(RuntimeError):
 
 
 class AgentAllocator(Allocator):
-    """Trinity's allocator, which also makes the embedded engine."""
+    """Trinity's allocator, with engines of ours."""
 
     def allocate_bundles(self) -> BundleResult:
         """What Trinity asks Ray for; the embedded engine asks for no GPU."""
@@ -51,18 +52,24 @@ class AgentAllocator(Allocator):
         self, config: InferenceModelConfig, role: str, engine_id: int
     ) -> ModelWrapper:
         """Create one engine and wait until it answers."""
-        if config.engine_type != EMBEDDED:
+        model: type
+        if config.engine_type == EMBEDDED:
+            from rlagent.embedded.engine import EmbeddedModel
+
+            model = EmbeddedModel
+        elif config.engine_type.startswith("vllm"):
+            from rlagent.gpu.engine import RolloutEngine
+
+            model = RolloutEngine
+        else:
             return await super().create_engine(config, role, engine_id)
-        from copy import deepcopy
-
-        from rlagent.embedded.engine import EmbeddedModel
-
         config = deepcopy(config)
         config.engine_id = engine_id
-        config.gpu_per_engine = 0
-        name = self.get_actor_name(role, engine_id, 0)
-        bundle = self.bundle_result.actor_bundle_map[name]
-        return await get_model_wrapper(EmbeddedModel, config, self.pg, [(name, bundle)])
+        if config.engine_type == EMBEDDED:
+            config.gpu_per_engine = 0
+        names = [self.get_actor_name(role, engine_id, node) for node in range(config.nnodes)]
+        bundles = [(name, self.bundle_result.actor_bundle_map[name]) for name in names]
+        return await get_model_wrapper(model, config, self.pg, bundles)
 
 
 class AgentExplorer(Explorer):
