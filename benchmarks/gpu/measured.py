@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rlagent.run.folder import RunFolder
+from rlagent.trinity.startup import PREFIX
 
 WARM_UP = 3
 """Steps left out of medians, when there are more."""
@@ -78,6 +79,12 @@ def of_run(folder: Path) -> dict[str, Any]:
         "trainer_reserved_gib": round(max(peaks), 2) if peaks else None,
         "startup_s": round(starts[0], 1) if starts else None,
         "to_first_step_s": round(firsts[0], 1) if firsts else None,
+        "startup": {
+            name.removeprefix(PREFIX): round(seconds, 1)
+            for values in every
+            for name, seconds in sorted(values.items(), key=lambda item: item[1])
+            if name.startswith(PREFIX)
+        },
         "success_before": status.get("success_before"),
         "success_after": status.get("success_after"),
         "valid_before": status.get("valid_before"),

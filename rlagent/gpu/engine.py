@@ -5,20 +5,21 @@ it is for the engine's actor, and for the explorer that makes it.
 """
 
 import os
-import time
 from typing import Any
 
 from trinity.common.config import InferenceModelConfig
 from trinity.common.models.vllm_model import vLLMRolloutModel
 
 from rlagent.gpu.engine_arguments import engine_arguments, environment
+from rlagent.trinity.startup import Marks
 
 
 class RolloutEngine(vLLMRolloutModel):
     """One vLLM engine."""
 
     def __init__(self, config: InferenceModelConfig) -> None:
-        self._marks = {"engine_process": time.time()}
+        self._marks = Marks()
+        self._marks.mark("engine_process")
         # A copy: the arguments that Trinity sets itself cannot be given twice.
         self._ours = engine_arguments(config.gpu_per_engine, config.extra_engine_args)
         config.extra_engine_args = {
@@ -42,8 +43,8 @@ class RolloutEngine(vLLMRolloutModel):
             await super().prepare()
         finally:
             vllm.AsyncEngineArgs = theirs
-        self._marks.setdefault("engine_ready", time.time())
+        self._marks.mark("engine_ready")
 
     async def startup_marks(self) -> dict[str, float]:
-        """When this process was there and when it served, in seconds since the epoch."""
-        return dict(self._marks)
+        """When this process was there and when it served; see rlagent.trinity.startup."""
+        return self._marks.times()

@@ -31,6 +31,7 @@ from rlagent.trinity import EMBEDDED, rewind  # noqa: E402
 from rlagent.trinity.lag import syncs_left  # noqa: E402
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
 from rlagent.trinity.rollout import AgentCoordinator  # noqa: E402
+from rlagent.trinity.startup import Marks  # noqa: E402
 
 
 class RolloutFailedError(RuntimeError):
@@ -78,6 +79,8 @@ class AgentExplorer(Explorer):
     explore_step_num: int
 
     def __init__(self, config: Config, runner_processes: int) -> None:
+        self._marks = Marks()
+        self._marks.mark("explorer_process")
         RunFolderMonitor.use_for(config)
         super().__init__(config)
         self.model_allocator = AgentAllocator(config.explorer)
@@ -95,17 +98,33 @@ class AgentExplorer(Explorer):
             The step that exploring continues from; 0 for a new run.
         """
         self.rollout_coordinator = AgentCoordinator.create(self.config, self._runner_processes)
-        engines = self.model_allocator.create_all_models()
-        # The coordinator's process starts up while the engines load.
+        # The processes for agent code start up while the engines load.
         (self.models, self.auxiliary_models), _ = await asyncio.gather(
-            engines, self.rollout_coordinator.__ray_ready__.remote()
+            self._engines(), self._runner_processes_started()
         )
         if not self.use_nccl_sync and self.model_type not in {EMBEDDED, "tinker", "external"}:
             address, port = await self.models[0].get_available_address_async(random_port=True)
             await self.setup_weight_sync_group(address, port)
         await self.rollout_coordinator.prepare.remote()
+        self._marks.mark("runners_ready")
         await self.synchronizer.set_explorer_status.remote(RunningStatus.RUNNING)
         return self.explore_step_num
+
+    async def _engines(self) -> tuple[list[ModelWrapper], list[list[ModelWrapper]]]:
+        models = await self.model_allocator.create_all_models()
+        self._marks.mark("engines_ready")
+        return models
+
+    async def _runner_processes_started(self) -> None:
+        await self.rollout_coordinator.start_processes.remote()
+        self._marks.mark("runner_processes")
+
+    async def startup_marks(self) -> dict[str, float]:
+        """When this actor and its engine were ready; see startup.py."""
+        engine = {}
+        if self.model_type.startswith("vllm"):
+            engine = await self.models[0].model.startup_marks.remote()
+        return {**self._marks.times(), **engine}
 
     async def explore(self) -> int:
         """Explore up to `buffer.total_steps`, with evaluations every `explorer.eval_interval`.

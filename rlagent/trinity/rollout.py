@@ -7,7 +7,9 @@ some 400 MB. Results also say which rollouts failed, and why.
 
 import asyncio
 import contextlib
+import functools
 import gc
+import importlib
 import math
 import time
 from typing import Any
@@ -39,17 +41,23 @@ LATEST_LOOK = 1.0
 class AgentRunner(WorkflowRunner):
     """Trinity's runner, set up for many rollouts at once.
 
-    A class of ours also so that its module can be imported without vLLM.
+    A class of ours also so that its module can be imported without vLLM. It is made before the
+    engines are, and imports meanwhile; Trinity's constructor, which looks for the engine, waits.
     """
 
     def __init__(
         self, config: Config, model_id: int, auxiliary_ids: list[int], index: int, processes: int
     ) -> None:
-        super().__init__(config, model_id, auxiliary_ids, index)
+        self._reach_engine = functools.partial(
+            super().__init__, config, model_id, auxiliary_ids, index
+        )
         workflow.share_kept_rollouts(index, processes)
+        # What the first rollout would wait for.
+        importlib.import_module("rlagent.trinity.recording")
 
     async def prepare(self) -> None:
         """Reach the engine, and spare the garbage collector what was imported."""
+        self._reach_engine()
         await super().prepare()
         # A rollout makes thousands of small objects: with the default thresholds a fifth of
         # this process went into walking over all loaded modules again and again.
@@ -67,10 +75,22 @@ class SharedProcesses:
         self._handles: dict[int, Any] = {}
         self._prepared: dict[int, Any] = {}
 
-    def handle(self, slot: int, model_id: int, auxiliary_ids: list[int]) -> Any:
+    async def start(self) -> None:
+        """Make all processes, which need no engine yet, and wait until they are there."""
+        made = [self._process(index) for index in range(self.number)]
+        await asyncio.gather(*(process.__ray_ready__.remote() for process in made))
+
+    def handle(self, slot: int) -> Any:
         """The process that serves a slot."""
         index = slot % self.number
+        process = self._process(index)
+        if index not in self._prepared:
+            self._prepared[index] = process.prepare.remote()
+        return process
+
+    def _process(self, index: int) -> Any:
         if index not in self._handles:
+            explorer = self.config.explorer
             self._handles[index] = (
                 ray.remote(AgentRunner)
                 .options(
@@ -79,9 +99,14 @@ class SharedProcesses:
                     scheduling_strategy="SPREAD",
                     max_concurrency=CONCURRENCY,
                 )
-                .remote(self.config, model_id, auxiliary_ids, index, self.number)
+                .remote(
+                    self.config,
+                    index % explorer.rollout_model.engine_num,
+                    [index % model.engine_num for model in explorer.auxiliary_models],
+                    index,
+                    self.number,
+                )
             )
-            self._prepared[index] = self._handles[index].prepare.remote()
         return self._handles[index]
 
     async def prepare(self, slot: int) -> None:
@@ -93,6 +118,7 @@ class SharedProcesses:
         for index, known in list(self._handles.items()):
             if known == handle:
                 del self._handles[index]
+                self._prepared.pop(index, None)
                 ray.kill(known)
 
 
@@ -106,9 +132,7 @@ class Slot(RunnerWrapper):
         super().__init__(**kwargs)
 
     def _create_runner(self) -> Any:
-        return self._processes.handle(
-            self.runner_id, self.rollout_model_id, self.auxiliary_model_ids
-        )
+        return self._processes.handle(self.runner_id)
 
     async def restart_runner(self) -> None:
         """Replace the process behind this slot; tasks of its other slots fail and say so."""
@@ -135,6 +159,10 @@ class SlotScheduler(Scheduler):
         self._changed = asyncio.Event()
         # A new one for each end, so that no waiter misses one.
         self._task_ended = asyncio.Event()
+
+    async def start_processes(self) -> None:
+        """Have the processes of the slots start up; `start` then finds them there."""
+        await self._processes.start()
 
     def schedule(self, tasks: list[Any], batch_id: Any) -> None:
         """Schedule tasks of a batch."""
@@ -266,12 +294,16 @@ class AgentCoordinator(RolloutCoordinator):
 
     def __init__(self, config: Config, processes: int) -> None:
         super().__init__(config)
-        self._runner_processes = processes
+        self._slots = SlotScheduler(config, processes)
+
+    async def start_processes(self) -> None:
+        """Start the processes for agent code, before there is an engine."""
+        await self._slots.start_processes()
 
     async def _init_scheduler(self) -> None:
         if self.config.mode == "serve":
             return
-        self.scheduler = SlotScheduler(self.config, self._runner_processes)
+        self.scheduler = self._slots
         await self.scheduler.start()
 
     async def process_experiences(self, payloads: list[bytes]) -> dict:
