@@ -5,6 +5,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rlagent.run.folder import RunFolder
 from rlagent.trinity.startup import PREFIX
 
@@ -45,6 +47,23 @@ _VLLM = {
 }
 
 
+def steady_seconds(done: list[tuple[float, float]], dropped: float = WARM_UP) -> float | None:
+    """Seconds per step in the long run, waiting and backlog included.
+
+    Args:
+        done: Ascending pairs: a time in seconds, and how many steps' worth was trained by then.
+        dropped: Steps left out at the beginning.
+
+    Returns:
+        From the moment when `dropped` steps were trained to the last pair; None without any.
+    """
+    if not done or done[-1][1] <= dropped:
+        return None
+    times, steps = zip(*done, strict=True)
+    began = float(np.interp(dropped, steps, times))
+    return (times[-1] - began) / (steps[-1] - dropped)
+
+
 def of_run(folder: Path) -> dict[str, Any]:
     """Medians over the steps after the warm-up, peaks, and how the run began and ended."""
     run = RunFolder(folder)
@@ -60,6 +79,8 @@ def of_run(folder: Path) -> dict[str, Any]:
         if values:
             medians[name] = round(statistics.median(values), 5)
     every = list(by_step.values())
+    ends = [row["time"] for row in rows if "time/train_step" in row["metrics"]]
+    steady = steady_seconds([(end, float(number)) for number, end in enumerate(ends, 1)])
     peaks = [
         value
         for values in every
@@ -75,6 +96,7 @@ def of_run(folder: Path) -> dict[str, Any]:
     status = run.read_status()
     return {
         "steps": len(steps),
+        "seconds_per_step": steady and round(steady, 3),
         "medians": medians,
         "trainer_reserved_gib": round(max(peaks), 2) if peaks else None,
         "startup_s": round(starts[0], 1) if starts else None,
