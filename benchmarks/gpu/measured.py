@@ -115,11 +115,17 @@ def of_run(folder: Path) -> dict[str, Any]:
     }
 
 
-def of_vllm_logs(since: float) -> dict[str, float]:
-    """Memory and seconds as vLLM logged them, from Ray's worker logs written after `since`."""
-    import ray
+def of_vllm_logs(since: float, logs: Path | None = None) -> dict[str, float]:
+    """Memory and seconds as vLLM logged them, from Ray's worker logs written after `since`.
 
-    logs = Path(ray._private.worker.global_worker.node.get_logs_dir_path())
+    Args:
+        since: Seconds since the epoch.
+        logs: Where they are; None: those of the Ray that this process is connected to.
+    """
+    if logs is None:
+        import ray
+
+        logs = Path(ray._private.worker.global_worker.node.get_logs_dir_path())
     found: dict[str, float] = {}
     for file in logs.glob("worker-*"):
         if file.stat().st_mtime < since:

@@ -3,7 +3,8 @@
 #
 #   benchmarks/gpu/run.sh POINTS OUT [MINUTES] [STACK]
 #
-# BENCHMARK=upstream: plain Trinity instead (upstream.py), whose POINTS is the name of a workload.
+# BENCHMARK=upstream: plain Trinity instead, BENCHMARK=startup: how runs start; their POINTS are the
+# names that upstream.py and startup.py know.
 #
 # STACK: a folder with unpacked packages (STACK/site) that go on top of the host's own, for hosts
 # that reach no network. Without it the installed packages are used.

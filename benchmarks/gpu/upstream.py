@@ -15,6 +15,7 @@ import argparse
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -182,8 +183,21 @@ def row_of(out: Path, began: float) -> dict[str, Any]:
         "explore_steps": len(explored),
         "experiences_per_explore_step": per_step and round(per_step, 1),
         "to_first_step_s": round(ends[0] - began, 1) if ends else None,
+        "startup_s": _until_exploring(out, began),
         "model_version_lag": _lag(rows),
     }
+
+
+def _until_exploring(out: Path, began: float) -> float | None:
+    """Seconds until the first step began to be explored, as Trinity's explorer logged it."""
+    for log in out.glob("logs/**/*"):
+        text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+        found = re.search(r"(\d\d-\d\d \d\d:\d\d:\d\d).*Explore step 1 started", text)
+        if found:
+            year = time.localtime(began).tm_year
+            at = time.strptime(f"{year}-{found[1]}", "%Y-%m-%d %H:%M:%S")
+            return round(time.mktime(at) - began, 1)
+    return None
 
 
 def _lag(rows: list[dict[str, Any]]) -> float | None:
