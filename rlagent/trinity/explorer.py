@@ -97,6 +97,7 @@ class AgentExplorer(Explorer):
         Returns:
             The step that exploring continues from; 0 for a new run.
         """
+        self._marks.mark("explorer_made")
         self.rollout_coordinator = AgentCoordinator.create(self.config, self._runner_processes)
         # The processes for agent code start up while the engines load.
         (self.models, self.auxiliary_models), _ = await asyncio.gather(
