@@ -4,7 +4,11 @@ What differs is decided in engine_arguments.py. This module imports Trinity's, w
 it is for the engine's actor, and for the explorer that makes it.
 """
 
+import contextlib
+import importlib
 import os
+from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 from trinity.common.config import InferenceModelConfig
@@ -32,19 +36,36 @@ class RolloutEngine(vLLMRolloutModel):
     async def prepare(self) -> None:
         """Load the model and serve it."""
         import vllm
+        from vllm.v1.engine import utils
 
-        theirs = vllm.AsyncEngineArgs
+        make, wait = vllm.AsyncEngineArgs, utils.wait_for_engine_startup
 
         def arguments(**given: Any) -> Any:
-            return theirs(**{**given, **self._ours})
+            return make(**{**given, **self._ours})
 
-        vllm.AsyncEngineArgs = arguments
-        try:
+        def import_and_wait(*args: Any, **kwargs: Any) -> Any:
+            # The HTTP server's modules, while the process with the model starts up.
+            importlib.import_module("vllm.entrypoints.openai.api_server")
+            self._marks.mark("engine_waits_for_model")
+            return wait(*args, **kwargs)
+
+        with (
+            _replaced(vllm, "AsyncEngineArgs", arguments),
+            _replaced(utils, "wait_for_engine_startup", import_and_wait),
+        ):
             await super().prepare()
-        finally:
-            vllm.AsyncEngineArgs = theirs
         self._marks.mark("engine_ready")
 
     async def startup_marks(self) -> dict[str, float]:
         """When this process was there and when it served; see rlagent.trinity.startup."""
         return self._marks.times()
+
+
+@contextlib.contextmanager
+def _replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
+    theirs = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, theirs)
