@@ -17,7 +17,7 @@ from rlagent.trinity import vllm_stub
 vllm_stub.install()
 
 from trinity.common.config import Config, InferenceModelConfig  # noqa: E402
-from trinity.common.constants import RunningStatus  # noqa: E402
+from trinity.common.constants import RunningStatus, SyncMethod  # noqa: E402
 from trinity.common.models.allocator import (  # noqa: E402
     Allocator,
     BundleResult,
@@ -262,9 +262,11 @@ class AgentExplorer(Explorer):
             "namespace": config.ray_namespace,
             "num_cpus": 0,
         }
-        if config.explorer.rollout_model.engine_type != EMBEDDED:
+        by_nccl = config.synchronizer.sync_method == SyncMethod.NCCL
+        if config.explorer.rollout_model.engine_type != EMBEDDED and not by_nccl:
             # vLLM's workers are no workers of Ray: to fetch weights they look for a Ray to join,
-            # and would start one of their own.
+            # and would start one of their own. Not without need: it keeps this actor, and those
+            # that it makes, from the processes that Ray has ready.
             address = ray.get_runtime_context().gcs_address
             options["runtime_env"] = {"env_vars": {"RAY_ADDRESS": address}}
         return ray.remote(cls).options(**options).remote(config, runner_processes)
