@@ -229,12 +229,13 @@ def main() -> int:
     parser.add_argument("--data", default="builtin:gsm8k_tiny", help="folder with train.jsonl")
     parser.add_argument("--tool-choice", choices=("free", "as_asked"), default="free")
     options = parser.parse_args()
-    began = time.time()
     out = options.out.absolute()
     work = WORKLOADS[options.points]
     folder = out / "runs" / f"upstream-{options.points}-{time.strftime('%H%M%S')}"
     folder.mkdir(parents=True)
     model = model_folder(work.preset, out)
+    await_free_gpus()
+    began = time.time()
 
     def report(state: str) -> None:
         row = {
@@ -259,7 +260,6 @@ def main() -> int:
     timer = threading.Timer(60 * options.minutes, out_of_time)
     timer.daemon = True
     timer.start()
-    await_free_gpus()
     status = run(work, model, resolve_path(options.data), folder, options.tool_choice)
     timer.cancel()
     report("finished" if status.success else f"failed: {status.error}")

@@ -12,6 +12,7 @@ import gc
 import importlib
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -48,7 +49,7 @@ class AgentRunner(WorkflowRunner):
     def __init__(
         self, config: Config, model_id: int, auxiliary_ids: list[int], index: int, processes: int
     ) -> None:
-        self._reach_engine = functools.partial(
+        self._construct: Callable[[], None] | None = functools.partial(
             super().__init__, config, model_id, auxiliary_ids, index
         )
         workflow.share_kept_rollouts(index, processes)
@@ -57,7 +58,10 @@ class AgentRunner(WorkflowRunner):
 
     async def prepare(self) -> None:
         """Reach the engine, and spare the garbage collector what was imported."""
-        self._reach_engine()
+        construct, self._construct = self._construct, None
+        # A process that replaces a dead one is prepared by each slot that missed that.
+        if construct is not None:
+            construct()
         await super().prepare()
         # A rollout makes thousands of small objects: with the default thresholds a fifth of
         # this process went into walking over all loaded modules again and again.
