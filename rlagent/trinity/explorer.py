@@ -17,7 +17,7 @@ from rlagent.trinity import vllm_stub
 vllm_stub.install()
 
 from trinity.common.config import Config, InferenceModelConfig  # noqa: E402
-from trinity.common.constants import RunningStatus, SyncMethod  # noqa: E402
+from trinity.common.constants import RunningStatus, SyncMethod, SyncStyle  # noqa: E402
 from trinity.common.models.allocator import (  # noqa: E402
     Allocator,
     BundleResult,
@@ -155,7 +155,8 @@ class AgentExplorer(Explorer):
             if interval and not last and self.explore_step_num % interval == 0:
                 await self.evaluate(self.explore_step_num)
         await self.finish_current_steps()
-        await self._meet_the_trainer()
+        if self.explore_step_num == self.total_steps:
+            await self._meet_the_trainer()
         await self.save_checkpoint()
         return self.explore_step_num
 
@@ -163,9 +164,10 @@ class AgentExplorer(Explorer):
         """Take part in the syncs that the trainer still has ahead when exploring has ended.
 
         With lag it has some, and a sync by NCCL waits for both sides; the last of them also
-        brings the weights that the closing evaluation measures.
+        brings the weights that the closing evaluation measures. Where the explorer decides when
+        to sync, the trainer waits for none.
         """
-        if not self.use_nccl_sync:
+        if not self.use_nccl_sync or self.sync_style == SyncStyle.EXPLORER_DRIVEN:
             return
         interval = self.config.synchronizer.trainer_sync_interval or self.sync_interval
         for _ in range(syncs_left(self.model_version, self.explore_step_num, interval)):
