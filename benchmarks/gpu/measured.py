@@ -5,7 +5,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rlagent.run.folder import RunFolder
+from rlagent.trinity.startup import PREFIX
 
 WARM_UP = 3
 """Steps left out of medians, when there are more."""
@@ -44,6 +47,23 @@ _VLLM = {
 }
 
 
+def steady_seconds(done: list[tuple[float, float]], dropped: float = WARM_UP) -> float | None:
+    """Seconds per step in the long run, waiting and backlog included.
+
+    Args:
+        done: Ascending pairs: a time in seconds, and how many steps' worth was trained by then.
+        dropped: Steps left out at the beginning.
+
+    Returns:
+        From the moment when `dropped` steps were trained to the last pair; None without any.
+    """
+    if not done or done[-1][1] <= dropped:
+        return None
+    times, steps = zip(*done, strict=True)
+    began = float(np.interp(dropped, steps, times))
+    return (times[-1] - began) / (steps[-1] - dropped)
+
+
 def of_run(folder: Path) -> dict[str, Any]:
     """Medians over the steps after the warm-up, peaks, and how the run began and ended."""
     run = RunFolder(folder)
@@ -59,6 +79,8 @@ def of_run(folder: Path) -> dict[str, Any]:
         if values:
             medians[name] = round(statistics.median(values), 5)
     every = list(by_step.values())
+    ends = [row["time"] for row in rows if "time/train_step" in row["metrics"]]
+    steady = steady_seconds([(end, float(number)) for number, end in enumerate(ends, 1)])
     peaks = [
         value
         for values in every
@@ -74,10 +96,17 @@ def of_run(folder: Path) -> dict[str, Any]:
     status = run.read_status()
     return {
         "steps": len(steps),
+        "seconds_per_step": steady and round(steady, 3),
         "medians": medians,
         "trainer_reserved_gib": round(max(peaks), 2) if peaks else None,
         "startup_s": round(starts[0], 1) if starts else None,
         "to_first_step_s": round(firsts[0], 1) if firsts else None,
+        "startup": {
+            name.removeprefix(PREFIX): round(seconds, 1)
+            for values in every
+            for name, seconds in sorted(values.items(), key=lambda item: item[1])
+            if name.startswith(PREFIX)
+        },
         "success_before": status.get("success_before"),
         "success_after": status.get("success_after"),
         "valid_before": status.get("valid_before"),
@@ -86,11 +115,17 @@ def of_run(folder: Path) -> dict[str, Any]:
     }
 
 
-def of_vllm_logs(since: float) -> dict[str, float]:
-    """Memory and seconds as vLLM logged them, from Ray's worker logs written after `since`."""
-    import ray
+def of_vllm_logs(since: float, logs: Path | None = None) -> dict[str, float]:
+    """Memory and seconds as vLLM logged them, from Ray's worker logs written after `since`.
 
-    logs = Path(ray._private.worker.global_worker.node.get_logs_dir_path())
+    Args:
+        since: Seconds since the epoch.
+        logs: Where they are; None: those of the Ray that this process is connected to.
+    """
+    if logs is None:
+        import ray
+
+        logs = Path(ray._private.worker.global_worker.node.get_logs_dir_path())
     found: dict[str, float] = {}
     for file in logs.glob("worker-*"):
         if file.stat().st_mtime < since:

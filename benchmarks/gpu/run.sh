@@ -3,6 +3,9 @@
 #
 #   benchmarks/gpu/run.sh POINTS OUT [MINUTES] [STACK]
 #
+# BENCHMARK=upstream: plain Trinity instead, BENCHMARK=startup: how runs start; their POINTS are the
+# names that upstream.py and startup.py know.
+#
 # STACK: a folder with unpacked packages (STACK/site) that go on top of the host's own, for hosts
 # that reach no network. Without it the installed packages are used.
 set -euo pipefail
@@ -22,4 +25,4 @@ export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 RAY_AUTH_MODE=disabled RAY_USAGE_
 export VLLM_NO_USAGE_STATS=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1
 # What vLLM compiles is kept between points and between calls.
 export VLLM_CACHE_ROOT=${VLLM_CACHE_ROOT:-$out/cache}
-exec python3 benchmarks/gpu/points.py --points "$points" --out "$out" --minutes "$minutes"
+exec python3 "benchmarks/gpu/${BENCHMARK:-points}.py" --points "$points" --out "$out" --minutes "$minutes"

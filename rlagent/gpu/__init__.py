@@ -1,3 +1,3 @@
-"""What Trinity's verl trainer needs of us on GPUs: whole steps, one loss, and speed without
-flash-attn. Sampling on GPUs is vLLM's and needs nothing from here.
+"""What Trinity needs of us on GPUs: for its verl trainer whole steps, one loss, and speed without
+flash-attn; for its vLLM engine a quick start. Sampling is vLLM's and needs nothing from here.
 """

@@ -8,6 +8,7 @@ from typing import Any
 
 from trinity.algorithm import POLICY_LOSS_FN
 from trinity.common.config import AlgorithmConfig, Config
+from trinity.common.constants import SyncMethod
 from trinity.common.experience import Experience
 from trinity.trainer.verl import trainer as verl_trainer
 from trinity.trainer.verl.monkey_patch import left_right_2_no_padding
@@ -65,6 +66,9 @@ class StepTrainer(verl_trainer.VERLTrainer):
         """Load the newest checkpoint and hand the loss to the workers."""
         await super().prepare()
         self.set_loss()
+        if self.global_config.synchronizer.sync_method == SyncMethod.NCCL:
+            # Now, while the engine loads: later explorer and engine would wait for it.
+            self.actor_rollout_wg.import_weight_transfer()
 
     def set_loss(self) -> None:
         """Hand the loss to the workers, in the place of Trinity's."""

@@ -3,6 +3,7 @@
 One such process per trainer GPU; model, optimizer, sharding and checkpoints are verl's.
 """
 
+import importlib
 from typing import Any
 
 from trinity.trainer.verl.workers import TrinityActorRolloutRefWorker
@@ -35,6 +36,12 @@ class StepWorker(TrinityActorRolloutRefWorker):
             if model is not None:
                 # The engine bound verl's own function, compiled, when it was made.
                 model.engine.compute_entropy_from_logits = _entropy
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def import_weight_transfer(self) -> None:
+        """Import what sends the weights to vLLM, in the process that does."""
+        if self.rank == 0:
+            importlib.import_module("vllm.distributed.weight_transfer.nccl_engine")
 
 
 def _entropy(values: Any) -> Any:

@@ -44,6 +44,7 @@ _FROM_SYNCHRONIZER = ("is_alive", "setup_weight_sync_group", "teardown_weight_sy
     "evaluate",
     "sync_weight",
     "sync_from_trainer",
+    "startup_marks",
 )
 class ExplorerActor:
     """The process of `rlagent.trinity.explorer.AgentExplorer`; arguments as there."""
@@ -61,6 +62,7 @@ class ExplorerActor:
     "train",
     "sync_weight",
     "request_stop",
+    "startup_marks",
 )
 class TrainerActor:
     """The process of `rlagent.trinity.trainer.AgentTrainer`; arguments as there."""
@@ -74,9 +76,11 @@ class TrainerActor:
 def create_explorer(config: Any, runner_processes: int) -> Any:
     """Create the explorer actor under Trinity's name for it."""
     options: dict[str, Any] = {}
-    if config.explorer.rollout_model.engine_type != EMBEDDED:
+    by_nccl = config.synchronizer.sync_method.value == "nccl"
+    if config.explorer.rollout_model.engine_type != EMBEDDED and not by_nccl:
         # vLLM's workers are no workers of Ray: to fetch weights they look for a Ray to join,
-        # and would start one of their own.
+        # and would start one of their own. Not without need: it keeps this actor, and those
+        # that it makes, from the processes that Ray has ready.
         address = ray.get_runtime_context().gcs_address
         options["runtime_env"] = {"env_vars": {"RAY_ADDRESS": address}}
     actor = ray.remote(ExplorerActor).options(

@@ -1,6 +1,8 @@
 """From Trinity's configuration as nested dicts to Trinity's own checked Config object."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +103,29 @@ def _validate(config: Any) -> None:
         if isinstance(validator, skipped):
             continue
         try:
-            validator.validate(config)
+            with _version_of_verl_from_its_metadata():
+                validator.validate(config)
         except (ValueError, AssertionError) as error:
             raise ConfigError(
                 [Problem("trinity", None, f"Trinity refuses: {error}", "")]
             ) from error
+
+
+@contextlib.contextmanager
+def _version_of_verl_from_its_metadata() -> Iterator[None]:
+    """Trinity imports verl for its version, seconds before which nothing else can start."""
+    from packaging.version import Version
+    from trinity.trainer import trainer
+
+    def is_legacy() -> bool:
+        try:
+            return Version(metadata.version("verl")) < Version("0.8.0")
+        except metadata.PackageNotFoundError:
+            return False
+
+    theirs = trainer.is_verl_legacy
+    trainer.is_verl_legacy = is_legacy
+    try:
+        yield
+    finally:
+        trainer.is_verl_legacy = theirs

@@ -36,6 +36,7 @@ from rlagent.trinity.endings import (
 )
 from rlagent.trinity.record import read_record
 from rlagent.trinity.signals import Signals
+from rlagent.trinity.startup import Marks, timeline
 from rlagent.trinity.watch import Watch, start_mirror
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Driver:
         self.total_steps = int(self.config.algorithm.total_steps)
         self.attempt = folder.new_attempt()
         self.signals = Signals()
+        self.marks = Marks()
         self.watch = Watch(resolved, folder, self.attempt, display, self.signals)
         self._reserve = folder.path / ".reserve"
         self.first_step = 0
@@ -193,7 +195,11 @@ class Driver:
                 )
                 session = self._session(config)
                 started_at = session.start()
-            ready = {"time/startup": time.time() - self.watch.started}
+            times = {**self.marks.times(), **session.startup}
+            ready = {
+                "time/startup": time.time() - self.watch.started,
+                **timeline(times, self.watch.started),
+            }
             self.folder.append_metrics("driver", started_at, ready, attempt=self.attempt.number)
             self.resumed_from = started_at
             if started_at != self.first_step:
@@ -259,6 +265,7 @@ class Driver:
         importing.join()
         # ray.init puts a handler of its own in the place of ours.
         self.signals.install()
+        self.marks.mark("ray")
         self.display.message(cluster.words())
         try:
             yield

@@ -7,6 +7,7 @@ the new weights, and cannot evaluate after the last step.
 import asyncio
 import math
 import time
+from copy import deepcopy
 from typing import Any
 
 from rlagent.trinity import vllm_stub
@@ -14,7 +15,7 @@ from rlagent.trinity import vllm_stub
 vllm_stub.install()
 
 from trinity.common.config import Config, InferenceModelConfig  # noqa: E402
-from trinity.common.constants import RunningStatus  # noqa: E402
+from trinity.common.constants import RunningStatus, SyncStyle  # noqa: E402
 from trinity.common.models.allocator import (  # noqa: E402
     Allocator,
     BundleResult,
@@ -25,12 +26,14 @@ from trinity.explorer.explorer import Explorer  # noqa: E402
 
 from rlagent.run.stats import wilson  # noqa: E402
 from rlagent.trinity import EMBEDDED, rewind  # noqa: E402
+from rlagent.trinity.lag import syncs_left  # noqa: E402
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
 from rlagent.trinity.rollout import (  # noqa: E402
     AgentCoordinator,
     InProcess,
     SharedProcesses,
 )
+from rlagent.trinity.startup import Marks  # noqa: E402
 
 
 class RolloutFailedError(RuntimeError):
@@ -38,7 +41,7 @@ class RolloutFailedError(RuntimeError):
 
 
 class AgentAllocator(Allocator):
-    """Trinity's allocator, which also makes the embedded engine."""
+    """Trinity's allocator, with engines of ours."""
 
     def allocate_bundles(self) -> BundleResult:
         """What Trinity asks Ray for; the embedded engine asks for no GPU."""
@@ -52,18 +55,24 @@ class AgentAllocator(Allocator):
         self, config: InferenceModelConfig, role: str, engine_id: int
     ) -> ModelWrapper:
         """Create one engine and wait until it answers."""
-        if config.engine_type != EMBEDDED:
+        model: type
+        if config.engine_type == EMBEDDED:
+            from rlagent.embedded.engine import EmbeddedModel
+
+            model = EmbeddedModel
+        elif config.engine_type.startswith("vllm"):
+            from rlagent.gpu.engine import RolloutEngine
+
+            model = RolloutEngine
+        else:
             return await super().create_engine(config, role, engine_id)
-        from copy import deepcopy
-
-        from rlagent.embedded.engine import EmbeddedModel
-
         config = deepcopy(config)
         config.engine_id = engine_id
-        config.gpu_per_engine = 0
-        name = self.get_actor_name(role, engine_id, 0)
-        bundle = self.bundle_result.actor_bundle_map[name]
-        return await get_model_wrapper(EmbeddedModel, config, self.pg, [(name, bundle)])
+        if config.engine_type == EMBEDDED:
+            config.gpu_per_engine = 0
+        names = [self.get_actor_name(role, engine_id, node) for node in range(config.nnodes)]
+        bundles = [(name, self.bundle_result.actor_bundle_map[name]) for name in names]
+        return await get_model_wrapper(model, config, self.pg, bundles)
 
 
 class AgentExplorer(Explorer):
@@ -72,6 +81,8 @@ class AgentExplorer(Explorer):
     explore_step_num: int
 
     def __init__(self, config: Config, runner_processes: int) -> None:
+        self._marks = Marks()
+        self._marks.mark("explorer_process")
         RunFolderMonitor.use_for(config)
         super().__init__(config)
         self.model_allocator = AgentAllocator(config.explorer)
@@ -88,18 +99,28 @@ class AgentExplorer(Explorer):
         Returns:
             The step that exploring continues from; 0 for a new run.
         """
+        self._marks.mark("explorer_made")
         processes = SharedProcesses(self.config, self._runner_processes)
         # They import while the engines load.
         processes.start()
         self.models, self.auxiliary_models = await self.model_allocator.create_all_models()
+        self._marks.mark("engines_ready")
         if not self.use_nccl_sync and self.model_type not in {EMBEDDED, "tinker", "external"}:
             address, port = await self.models[0].get_available_address_async(random_port=True)
             await self.setup_weight_sync_group(address, port)
         coordinator = AgentCoordinator(self.config, processes)
         await coordinator.prepare()
         self.rollout_coordinator = InProcess(coordinator)
+        self._marks.mark("runners_ready")
         await self.synchronizer.set_explorer_status.remote(RunningStatus.RUNNING)
         return self.explore_step_num
+
+    async def startup_marks(self) -> dict[str, float]:
+        """When this actor and its engine were ready; see startup.py."""
+        engine = {}
+        if self.model_type.startswith("vllm"):
+            engine = await self.models[0].model.startup_marks.remote()
+        return {**self._marks.times(), **engine}
 
     async def explore(self) -> int:
         """Explore up to `buffer.total_steps`, with evaluations every `explorer.eval_interval`.
@@ -129,8 +150,27 @@ class AgentExplorer(Explorer):
             if interval and not last and self.explore_step_num % interval == 0:
                 await self.evaluate(self.explore_step_num)
         await self.finish_current_steps()
+        if self.explore_step_num == self.total_steps:
+            await self._meet_the_trainer()
         await self.save_checkpoint()
         return self.explore_step_num
+
+    async def _meet_the_trainer(self) -> None:
+        """Take part in the syncs that the trainer still has ahead when exploring has ended.
+
+        With lag it has some, and a sync by NCCL waits for both sides; the last of them also
+        brings the weights that the closing evaluation measures. Where the explorer decides when
+        to sync, the trainer waits for none.
+        """
+        if not self.use_nccl_sync or self.sync_style == SyncStyle.EXPLORER_DRIVEN:
+            return
+        interval = self.config.synchronizer.trainer_sync_interval or self.sync_interval
+        for _ in range(syncs_left(self.model_version, self.explore_step_num, interval)):
+            before = self.model_version
+            await self._nccl_weights_update()
+            if self.model_version == before:
+                # The trainer was asked to stop.
+                return
 
     async def evaluate(self, step: int) -> dict[str, float]:
         """Measure held-out success with the current weights and log it under `step`.

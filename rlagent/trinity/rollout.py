@@ -45,7 +45,7 @@ class AgentRunner(WorkflowRunner):
     def __init__(self, config: Config, index: int, processes: int) -> None:
         # Trinity's constructor looks for the engine, which loads while this process imports: that
         # is left to prepare().
-        self._config, self._index = config, index
+        self._config, self._index, self._made = config, index, False
         # With it comes AgentScope; else the first rollouts would wait for it.
         import rlagent.trinity.recording  # noqa: F401
 
@@ -53,13 +53,16 @@ class AgentRunner(WorkflowRunner):
 
     async def prepare(self) -> None:
         """Reach the engine, and spare the garbage collector what was imported."""
-        explorer = self._config.explorer
-        super().__init__(
-            self._config,
-            self._index % explorer.rollout_model.engine_num,
-            [self._index % model.engine_num for model in explorer.auxiliary_models],
-            self._index,
-        )
+        # One that replaces a dead process is prepared by each slot that missed that.
+        if not self._made:
+            explorer = self._config.explorer
+            super().__init__(
+                self._config,
+                self._index % explorer.rollout_model.engine_num,
+                [self._index % model.engine_num for model in explorer.auxiliary_models],
+                self._index,
+            )
+            self._made = True
         await super().prepare()
         # A rollout makes thousands of small objects: with the default thresholds a fifth of
         # this process went into walking over all loaded modules again and again.

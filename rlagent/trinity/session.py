@@ -15,6 +15,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from rlagent.trinity.actors import create_explorer, create_trainer
 from rlagent.trinity.endings import OutOfStepError, RunError, StallError, Stopped, one_line
+from rlagent.trinity.startup import Marks
 from rlagent.trinity.translate import WHOLE_STEPS
 
 TICK = 0.25
@@ -70,6 +71,8 @@ class Session:
         self.explorer: Any = None
         self.trainer: Any = None
         self._queue: Any = None
+        # When each part was ready, see startup.py.
+        self.startup: dict[str, float] = {}
 
     def start(self) -> int:
         """Create the actors, load the models, and agree on the weights.
@@ -81,6 +84,8 @@ class Session:
             OutOfStepError: The trainer could not use its newest checkpoint.
         """
         self.on_phase("loading the model")
+        marks = Marks()
+        marks.mark("driver_ready")
         if self.config.algorithm.sample_strategy == WHOLE_STEPS:
             from rlagent.trinity.buffer import create_queue
 
@@ -92,7 +97,15 @@ class Session:
         )
         if trainer_step != explorer_step:
             raise OutOfStepError(trainer_step, explorer_step)
-        self._sync_weights()
+        self._sync_weights(marks)
+        marks.mark("weights_synced")
+        theirs = self._wait(
+            {
+                "trainer": self.trainer.startup_marks.remote(),
+                "explorer": self.explorer.startup_marks.remote(),
+            }
+        )
+        self.startup = {**marks.times(), **theirs[0], **theirs[1]}
         return trainer_step
 
     def evaluate(self, step: int) -> dict[str, float]:
@@ -127,12 +140,13 @@ class Session:
         with contextlib.suppress(ValueError, RayError):
             ray.kill(ray.get_actor("synchronizer", namespace=self.config.ray_namespace))
 
-    def _sync_weights(self) -> None:
+    def _sync_weights(self, marks: Marks) -> None:
         if self.config.synchronizer.sync_method.value == "nccl":
             from trinity.manager.synchronizer import Synchronizer
 
             synchronizer = Synchronizer.get_actor(namespace=self.config.ray_namespace)
             self._wait({"synchronizer": synchronizer.coordinate_weight_sync_setup.remote()})
+            marks.mark("sync_group")
             self._wait(
                 {
                     "explorer": self.explorer.sync_weight.remote(),

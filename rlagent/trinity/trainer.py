@@ -14,6 +14,7 @@ from trinity.common.constants import SyncStyle  # noqa: E402
 from trinity.trainer import trainer as trinity_trainer  # noqa: E402
 
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
+from rlagent.trinity.startup import Marks  # noqa: E402
 
 
 class AgentTrainer(trinity_trainer.Trainer):
@@ -27,6 +28,8 @@ class AgentTrainer(trinity_trainer.Trainer):
     sample_strategy: SampleStrategy
 
     def __init__(self, config: Config) -> None:
+        self._marks = Marks()
+        self._marks.mark("trainer_process")
         RunFolderMonitor.use_for(config)
         # The factory knows no further trainer type, and its caller is the constructor.
         factory = trinity_trainer.get_trainer_wrapper
@@ -50,8 +53,14 @@ class AgentTrainer(trinity_trainer.Trainer):
         Returns:
             The step that training continues from; 0 for a new run.
         """
+        self._marks.mark("trainer_made")
         await super().prepare()
+        self._marks.mark("trainer_ready")
         return self.train_step_num
+
+    async def startup_marks(self) -> dict[str, float]:
+        """When this actor was there and ready; see startup.py."""
+        return self._marks.times()
 
     async def request_stop(self) -> None:
         """End after the step under way, with a checkpoint."""

@@ -13,6 +13,7 @@ from typing import Any
 from rlagent.config.paths import local_path
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import LearnConfig
+from rlagent.gpu.engine_arguments import capture_sizes
 from rlagent.gpu.flash_attention import PACKED
 from rlagent.trinity import EMBEDDED
 
@@ -269,8 +270,7 @@ def explorer(resolved: Resolved) -> dict[str, Any]:
             "gpu_memory_utilization": hardware.gpu_memory_utilization,
             "enforce_eager": hardware.enforce_eager,
             "enable_prefix_caching": hardware.prefix_caching,
-            # What runs at once at most: CUDA graphs and buffers are made for no more.
-            "extra_engine_args": {"max_num_seqs": concurrency(resolved)},
+            "extra_engine_args": engine_args(resolved),
         }
     return {
         # One slot per task of a step: the tasks of a step all run at once.
@@ -291,6 +291,17 @@ def explorer(resolved: Resolved) -> dict[str, Any]:
             }
             for auxiliary in config.workflow.auxiliary_models
         ],
+    }
+
+
+def engine_args(resolved: Resolved) -> dict[str, Any]:
+    """Arguments of vLLM that fit what runs at once at most: buffers and CUDA graphs for no more."""
+    most = concurrency(resolved)
+    if resolved.config.hardware.enforce_eager:
+        return {"max_num_seqs": most}
+    return {
+        "max_num_seqs": most,
+        "compilation_config": {"cudagraph_capture_sizes": capture_sizes(most)},
     }
 
 

@@ -30,8 +30,13 @@ class ResponseStructure(BaseModel):
     result: str = Field(description="Your final answer to the given math problem.")
 
 
-async def react_agent(task: dict, model: ChatModelBase) -> WorkflowOutput:
+async def react_agent(
+    task: dict, model: ChatModelBase, max_iters: int = MAX_ITERATIONS
+) -> WorkflowOutput:
     """Answer `task["question"]` and compare with `task["answer"]`.
+
+    `max_iters` limits the model's turns, after which it is asked once more for a summary
+    (`workflow.args.max_iters`).
 
     The reward is 1.0 for the right number and 0.0 otherwise. Metrics: `accuracy` (as the reward)
     and `valid` (1.0 when the rollout ended in a valid structured answer, right or wrong).
@@ -44,13 +49,13 @@ async def react_agent(task: dict, model: ChatModelBase) -> WorkflowOutput:
         model=model,
         formatter=OpenAIChatFormatter(),
         toolkit=toolkit,
-        max_iters=MAX_ITERATIONS,
+        max_iters=max_iters,
     )
     agent.set_console_output_enabled(False)
     response = await agent.reply(
         Msg("user", task["question"], role="user"), structured_model=ResponseStructure
     )
-    # Without a valid generate_response within MAX_ITERATIONS there is no metadata.
+    # Without a valid generate_response within `max_iters` there is no metadata.
     result = str(response.metadata["result"]) if response.metadata else None
     accuracy = float(is_correct(result, task["answer"]))
     return WorkflowOutput(

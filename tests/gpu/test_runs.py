@@ -60,3 +60,14 @@ def test_a_run_goes_on_from_its_checkpoint_and_exports_what_vllm_loads(tmp_path,
     assert "attn_implementation" not in json.loads((export / "config.json").read_text())
     again = _train(tmp_path / "again", *keep, f"model.path={export}", "algorithm.total_steps=1")
     assert again.read_status()["state"] == "finished"
+
+
+@pytest.mark.parametrize("gpus", [2])
+def test_a_run_that_explores_one_step_ahead_ends_with_the_last_weights(tmp_path, gpus):
+    ahead = (f"hardware={gpus}gpu", "algorithm.max_lag=1", "algorithm.total_steps=3")
+    run = _train(tmp_path, *ahead, "run.stall_timeout=120")
+    assert run.read_status()["state"] == "finished"
+    assert [m["sample/lag"] for m in _metrics(run, "trainer") if "sample/lag" in m] == [0, 1, 1]
+    times = next(m for m in _metrics(run, "driver") if "time/startup" in m)
+    assert times["startup/ray"] < times["startup/engine_process"] < times["startup/engine_ready"]
+    assert times["startup/engine_ready"] <= times["startup/weights_synced"] <= times["time/startup"]

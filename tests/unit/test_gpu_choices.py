@@ -94,7 +94,16 @@ def test_micro_batches_are_as_large_as_their_logits_allow(model, tokens):
 
 def test_an_engine_is_made_for_the_rollouts_that_it_gets_at_once():
     rollout = tree_of(None, "model=tiny")["explorer"]["rollout_model"]
-    assert rollout["extra_engine_args"]["max_num_seqs"] == 16 * 8
+    arguments = rollout["extra_engine_args"]
+    assert arguments["max_num_seqs"] == 16 * 8
+    assert arguments["compilation_config"]["cudagraph_capture_sizes"][-1] == 2 * 16 * 8
+
+
+def test_graphs_that_are_not_wanted_have_no_sizes():
+    rollout = tree_of(None, "model=tiny", "hardware.enforce_eager=true")["explorer"][
+        "rollout_model"
+    ]
+    assert rollout["extra_engine_args"] == {"max_num_seqs": 16 * 8}
 
 
 def test_a_critic_without_flash_attention_is_refused():
