@@ -36,16 +36,25 @@ def orphan(tmp_path):
 
 
 class EndsIt(PlainLines):
-    """Ends a process as soon as a line with given words is said."""
+    """Ends a process as soon as given words are said, or are what a trial waits for."""
 
     def __init__(self, process: subprocess.Popen, words: str) -> None:
-        self.text = io.StringIO()
+        self.text, self.ended_it = io.StringIO(), False
         super().__init__(self.text)
         self._process, self._words = process, words
 
     def message(self, line: str) -> None:
         super().message(line)
+        self._end_if_said(line)
+
+    def update(self, sweep: Sweep, running) -> None:
+        super().update(sweep, running)
+        for row in sweep.trials:
+            self._end_if_said(f"trial {row.number + 1} waits for {row.waits_for}")
+
+    def _end_if_said(self, line: str) -> None:
         if self._words in line:
+            self.ended_it = True
             self._process.terminate()
             # Reaped, as init would an orphan.
             self._process.wait()
@@ -99,12 +108,12 @@ def test_a_run_that_a_person_started_takes_cores_as_a_trial_would(orphan, tmp_pa
     old, process = orphan
     folder = SweepFolder(tmp_path / "outputs" / "sweep-x")
     new = stand_in.trial(tmp_path, 1, need=Need(cores=4))
-    display = EndsIt(process, "waits for 4 CPU cores (3 free)")
+    display = EndsIt(process, "trial 2 waits for 4 CPU cores (3 free)")
     row = left_row(old, folder, "finished")
     resources = Resources((), 4, 16.0)
     assert run(tmp_path, [row], [replace(old, need=Need(cores=1)), new], resources, display)[0] == 0
+    assert display.ended_it
     assert "left from before" not in display.text.getvalue()
-    assert "trial 2 (seed=1) waits for 4 CPU cores (3 free)" in display.text.getvalue()
 
 
 def test_a_trial_that_waits_for_its_own_process_leaves_the_other_gpus_to_others(
