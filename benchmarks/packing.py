@@ -23,7 +23,8 @@ from rlagent.config.resolve import resolve
 from rlagent.run.words import duration
 from rlagent.sweep.display import PlainLines
 from rlagent.sweep.grid import GridSource
-from rlagent.sweep.pool import Options, run_sweep
+from rlagent.sweep.options import Options
+from rlagent.sweep.pool import run_sweep
 from rlagent.sweep.shares import Resources
 from rlagent.sweep.source import Need, Trial, row_of
 from rlagent.sweep.store import Sweep, SweepFolder, TrialRow

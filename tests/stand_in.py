@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def trial(
     root: Path, number: int, behaviour: str = "finish", need: "Need | None" = None
 ) -> "Trial":
-    """A trial that behaves as told: finish, fail:CAUSE, fail_once, wait, wait_once, die, config."""
+    """A trial that behaves as told: finish, fail:CAUSE, fail_once, wait, wait_once, die, config,
+    anew (sets the metrics of an earlier run aside), deaf (neither ends nor can be asked to)."""
     # Not needed by the process that stands in for the trainer, and slow to import.
     from rlagent.config.machine import Machine
     from rlagent.config.resolve import resolve
@@ -56,8 +57,10 @@ def main(path: str, behaviour: str, seed: str, *added: str) -> int:
     """Behave."""
     leash.hold()
     folder = RunFolder(path)
-    attempt = folder.new_attempt().number
     kind, _, cause = behaviour.partition(":")
+    if kind == "anew":
+        folder.metrics_jsonl.rename(folder.path / "metrics.set_aside")
+    attempt = folder.new_attempt().number
 
     def end(number: int, frame: object) -> None:
         interrupted = number == signal.SIGINT
@@ -65,8 +68,8 @@ def main(path: str, behaviour: str, seed: str, *added: str) -> int:
         folder.write_status(state=state, exit_code=code, cause=state, pid=None)
         sys.exit(code)
 
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN if kind == "deaf" else end)
     folder.write_status(
         state="running", pid=os.getpid(), attempt=attempt, cores=os.environ.get("RLAGENT_MACHINE")
     )
@@ -82,6 +85,8 @@ def main(path: str, behaviour: str, seed: str, *added: str) -> int:
     for step in (1, 2):
         folder.append_metrics("explorer", step, {"eval/success": (int(seed) + step) / 100})
         folder.append_metrics("trainer", step, {})
+        while kind == "deaf":
+            time.sleep(0.05)
         while kind == "wait" or (kind == "wait_once" and attempt == 1):
             if folder.stop_requested():
                 end(signal.SIGTERM, None)

@@ -3,8 +3,10 @@
 When to start, stop and retry one is pool.py's; how an ending is judged failures.py's.
 """
 
+import contextlib
 import dataclasses
 import os
+import selectors
 import signal
 import subprocess
 import time
@@ -19,11 +21,18 @@ from rlagent.run.tail import Tail
 from rlagent.sweep import leash
 from rlagent.sweep.failures import Ending, ending
 from rlagent.sweep.shares import Share
+from rlagent.sweep.signals import SignalQueue
 from rlagent.sweep.source import Trial
 from rlagent.sweep.store import TrialRow
 
 TAIL_BYTES = 16 << 10
 """How much of a log is read to judge a failure."""
+
+PATIENCE = 120.0
+"""Seconds that trials have to save a checkpoint and end when the launcher itself fails."""
+
+TICK = 0.5
+"""Seconds between two looks at what running trials have written."""
 
 SWEEP = "RLAGENT_SWEEP"
 """The sweep's folder, in the environment of each trial and of what it starts."""
@@ -59,10 +68,17 @@ class Child:
         share: What it has of the machine.
         folder: Its run folder.
         log: Where it prints to.
+        anew: Whether what its run folder holds is set aside when it starts.
     """
 
     def __init__(
-        self, trial: Trial, row: TrialRow, share: Share, folder: RunFolder, log: Path
+        self,
+        trial: Trial,
+        row: TrialRow,
+        share: Share,
+        folder: RunFolder,
+        log: Path,
+        anew: bool = False,
     ) -> None:
         self.trial, self.row, self.share = trial, row, share
         self.folder, self.log = folder, log
@@ -74,9 +90,9 @@ class Child:
         self.began = False
         self.process: subprocess.Popen[bytes] | None = None
         steps = trial.resolved.config.algorithm.total_steps
-        first = folder.read_status().get("steps_trained") or 0
+        first = 0 if anew else folder.read_status().get("steps_trained") or 0
         self.progress = Progress(int(steps), first)
-        self._tail = Tail(folder.metrics_jsonl, _size(folder.metrics_jsonl))
+        self._tail = Tail.at_end(folder.metrics_jsonl)
 
     def start(self, argv: Sequence[str], env: Mapping[str, str], reading_end: int) -> int:
         """Start its process, in a session of its own; returns a descriptor that tells its end.
@@ -102,6 +118,9 @@ class Child:
     def look(self) -> list[dict[str, Any]]:
         """Metric rows that are new since the last look."""
         rows = self._tail.new_rows()
+        if self._tail.restarted:
+            # Of another run now: the earlier one was set aside.
+            self.progress = Progress(self.progress.total_steps)
         self.progress.take(rows)
         return rows
 
@@ -113,8 +132,10 @@ class Child:
     def remind(self) -> None:
         """Have a stop request lie in the run folder: a signal can hit a bad moment, and a request
         that came before the trial had begun is forgotten when it does."""
-        if self.folder.exists() and not self.folder.stop_requested():
-            self.folder.request_stop()
+        # It is called again and again: what a full disk refuses now comes later.
+        with contextlib.suppress(OSError):
+            if self.folder.exists() and not self.folder.stop_requested():
+                self.folder.request_stop()
 
     def kill(self) -> None:
         """End everything of its session at once; its Ray ends with its driver."""
@@ -130,6 +151,32 @@ class Child:
         # Else left by an earlier try.
         self.began = float(status.get("updated") or 0.0) >= self.started
         return ending(status if self.began else {}, code, tail_of(self.log))
+
+
+def end_all(
+    running: Mapping[int, Child], selector: selectors.BaseSelector, signals: SignalQueue
+) -> None:
+    """Have trials save a checkpoint and end, and kill those that take too long.
+
+    Args:
+        running: The trials, by the descriptor that tells their end.
+        selector: Where those are waited for; of no further use.
+        signals: A Ctrl+C among them is not to wait for it.
+    """
+    left = dict(running)
+    try:
+        for child in left.values():
+            child.send(signal.SIGTERM)
+        until = time.monotonic() + PATIENCE
+        while left and time.monotonic() < until and signal.SIGINT not in signals.take():
+            for child in left.values():
+                child.remind()
+            for key, _ in selector.select(TICK):
+                selector.unregister(key.fileobj)
+                left.pop(key.fd, None)
+    finally:
+        for child in running.values():
+            child.kill()
 
 
 def tail_of(path: Path) -> str:

@@ -1,6 +1,6 @@
 """What the trials of a sweep share, and how one is started: command line, resources, identity.
 
-Pure apart from `is_done`, which reads a run folder; running trials is pool.py's.
+Pure apart from `is_done` and `is_anew`, which read a run folder; running trials is pool.py's.
 """
 
 import hashlib
@@ -141,21 +141,31 @@ def impossible(trials: Sequence[Trial], resources: Resources, shared: bool) -> l
 
 def is_done(trial: Trial, folder: RunFolder) -> bool:
     """Whether the run folder of a trial holds all that is asked, so that no process is needed."""
+    return not trial.resolved.config.run.fresh and _decided(trial, folder) == "nothing"
+
+
+def is_anew(trial: Trial, folder: RunFolder) -> bool:
+    """Whether a trial sets aside what its run folder holds, though run.fresh does not say so:
+    its workflow or its data has changed since the run finished."""
+    return _decided(trial, folder) == "anew"
+
+
+def _decided(trial: Trial, folder: RunFolder) -> str | None:
+    """What a trial's process does with a finished run, run.fresh aside; None when unfinished."""
     from rlagent.trinity import decide
     from rlagent.trinity.record import make_record, read_record
 
     status = folder.read_status()
-    config = trial.resolved.config
-    if status.get("state") != "finished" or config.run.fresh:
-        return False
+    if status.get("state") != "finished":
+        return None
     decision = decide.decide(
         status,
         read_record(folder),
         make_record(trial.resolved, None),
-        int(config.algorithm.total_steps),
+        int(trial.resolved.config.algorithm.total_steps),
         fresh=False,
     )
-    return decision.action is decide.Action.NOTHING
+    return decision.action.value
 
 
 def _quoted(text: str) -> str:

@@ -1,5 +1,6 @@
 """What a sweep shows while it runs: a live table on a terminal, plain lines elsewhere."""
 
+import functools
 import os
 import sys
 import time
@@ -7,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+from rlagent.report.sweep_names import without_secret
 from rlagent.run.words import duration, number, short_path
 from rlagent.sweep.child import Child
 from rlagent.sweep.store import FAILED, FINISHED, RUNNING, WAITING, Sweep, TrialRow
@@ -152,7 +154,9 @@ def table(sweep: Sweep, children: dict[str, Child], now: float) -> Any:
     ended = sum(row.state not in (RUNNING, WAITING) for row in sweep.trials)
     failed = sum(row.state == FAILED for row in sweep.trials)
     title = f"{sweep.name}: {ended} of {len(sweep.trials)} trials ended"
-    grid = Table(title=f"{title}, {failed} failed" if failed else title, title_justify="left")
+    title = f"{title}, {failed} failed" if failed else title
+    # As Text, like the cells: what stands in brackets is not meant as rich's markup.
+    grid = Table(title=Text(title, style="table.title"), title_justify="left")
     for name in ("trial", "overrides", "state", "step", "reward", "time left", "GPUs"):
         grid.add_column(name, overflow="fold" if name == "overrides" else "ellipsis")
     order = sorted(sweep.trials, key=lambda row: (_rank(row), row.number))
@@ -181,12 +185,12 @@ def cells(row: TrialRow, child: Child | None, now: float) -> list[str]:
     if row.failure:
         state = f"{row.state}: {row.failure}"
     gpus = ",".join(str(gpu) for gpu in row.gpus)
-    return [str(row.number + 1), " ".join(row.overrides), state, step, reward, left, gpus]
+    return [str(row.number + 1), _shown(row), state, step, reward, left, gpus]
 
 
 def label(row: TrialRow) -> str:
     """A trial in a line: its number from 1 and what sets it apart."""
-    return f"trial {row.number + 1} ({' '.join(row.overrides) or 'no value differs'})"
+    return f"trial {row.number + 1} ({_shown(row) or 'no value differs'})"
 
 
 def started_words(row: TrialRow, resumed: bool) -> str:
@@ -207,6 +211,15 @@ def ended_words(row: TrialRow, again: bool = False) -> str:
     if row.cause:
         text += f": {f'{row.failure}: ' if row.failure else ''}{row.cause}"
     return f"{text}; it is tried again" if again else text
+
+
+_without_secret = functools.lru_cache(maxsize=4096)(without_secret)
+"""Kept, since it parses: the table is drawn twice a second."""
+
+
+def _shown(row: TrialRow) -> str:
+    """What sets a trial apart, without secrets: the lines of a sweep end up in logs."""
+    return " ".join(_without_secret(override) for override in row.overrides)
 
 
 def _rank(row: TrialRow) -> int:

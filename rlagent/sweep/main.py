@@ -1,5 +1,6 @@
 """`-m`: from a command to a sweep that has run; planning is grid.py's, running trials pool.py's."""
 
+import contextlib
 import os
 import socket
 import sys
@@ -20,13 +21,15 @@ from rlagent.sweep import grid
 from rlagent.sweep.common import (
     command_line,
     impossible,
+    is_anew,
     is_done,
     resources_for,
     sweep_id,
     uses_cluster,
 )
 from rlagent.sweep.display import SweepDisplay, make_display
-from rlagent.sweep.pool import EXIT_FAILED, Options, run_sweep
+from rlagent.sweep.options import Options
+from rlagent.sweep.pool import EXIT_FAILED, run_sweep
 from rlagent.sweep.search.start import is_search, run_search
 from rlagent.sweep.shares import Resources, least_of
 from rlagent.sweep.source import Source, Trial, row_of
@@ -121,6 +124,7 @@ def run_source(
             least=None if is_grid else least_of([trial.need for trial in known]),
             own_gpus=not shared,
             is_done=is_done,
+            is_anew=is_anew,
         )
         display = make_display(config.run.display)
         try:
@@ -201,4 +205,6 @@ def _write_report(folder: SweepFolder, display: SweepDisplay) -> None:
         write_sweep_report(folder)
     except Exception as error:
         display.message(f"the report could not be written: {type(error).__name__}: {error}")
-        (folder.path / "report_error.log").write_text(traceback.format_exc(), encoding="utf-8")
+        # On a full disk, for which the report failed, what was said must do.
+        with contextlib.suppress(OSError):
+            (folder.path / "report_error.log").write_text(traceback.format_exc(), encoding="utf-8")

@@ -157,6 +157,17 @@ class Ledger:
         self._taken[key] = (need, share)
         return share
 
+    def take_these(self, key: str, gpus: Sequence[str], need: Need) -> None:
+        """Count what a process has that was there before as taken, whether it fits or not.
+
+        Args:
+            key: Name of its trial, for `give_back`.
+            gpus: Ids of its GPUs; those that are not shared out here do not matter.
+            need: What it takes beside them.
+        """
+        ours = tuple(gpu for gpu in gpus if gpu in self.resources.gpus)
+        self._taken[key] = (need, Share(ours, need.cores))
+
     def give_back(self, key: str) -> None:
         """Take back what a trial had."""
         del self._taken[key]

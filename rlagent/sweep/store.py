@@ -49,8 +49,13 @@ class TrialRow:
     tries: int = 0
     # What it waits for, in words, while it waits.
     waits_for: str = ""
-    # Ids of the GPUs it has.
+    # Places of the GPUs it has among those of the sweep, from 0.
     gpus: list[int] = field(default_factory=list)
+    # The same as CUDA_VISIBLE_DEVICES names them, and the cores and the host memory (GiB) it has:
+    # when its launcher is killed, the next one counts them as taken as long as it lives.
+    gpu_ids: list[str] = field(default_factory=list)
+    cores: int = 0
+    memory_gib: float = 0.0
     # The resolved layout, as written.
     layout: str = ""
     # The planner's estimate of one step in s; None where it has none.
@@ -58,6 +63,10 @@ class TrialRow:
     # Unix times.
     started: float | None = None
     ended: float | None = None
+
+    def let_go(self) -> None:
+        """It has nothing of the machine any more."""
+        self.gpus, self.gpu_ids, self.cores, self.memory_gib = [], [], 0, 0.0
 
 
 @dataclass

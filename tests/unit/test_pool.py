@@ -13,10 +13,10 @@ import pytest
 
 from rlagent.run.folder import RunFolder
 from rlagent.run.process import start_ticks
-from rlagent.sweep.common import is_done
 from rlagent.sweep.display import PlainLines
 from rlagent.sweep.grid import GridSource
-from rlagent.sweep.pool import Options, _Pool, run_sweep
+from rlagent.sweep.options import Options
+from rlagent.sweep.pool import _Pool, run_sweep
 from rlagent.sweep.shares import Resources
 from rlagent.sweep.source import Need, Trial, row_of
 from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
@@ -276,19 +276,6 @@ def _pool(root: Path, *trials: Trial, resources=ROOMY, **settings) -> tuple[_Poo
     folder = SweepFolder(root / "outputs" / "sweep-x")
     sweep, source = Sweep("sweep-x", "x", []), GridSource(list(trials))
     return _Pool(folder, sweep, source, resources, options, PlainLines(text)), text
-
-
-def test_a_finished_run_is_done_until_more_is_asked(tmp_path) -> None:
-    from rlagent.trinity.record import make_record, write_record
-
-    one = stand_in.trial(tmp_path, 0)
-    folder = RunFolder(tmp_path / "outputs" / one.folder_name)
-    assert not is_done(one, folder)
-    folder.write_status(state="finished", steps_trained=2)
-    write_record(folder, make_record(one.resolved, None))
-    assert is_done(one, folder)
-    one.resolved.config.algorithm.total_steps = 3
-    assert not is_done(one, folder)
 
 
 def _until(condition) -> None:

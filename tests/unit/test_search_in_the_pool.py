@@ -9,7 +9,8 @@ import optuna
 
 from rlagent.config.schema import SweepConfig
 from rlagent.sweep.display import PlainLines
-from rlagent.sweep.pool import Options, run_sweep
+from rlagent.sweep.options import Options
+from rlagent.sweep.pool import run_sweep
 from rlagent.sweep.search.space import Space, parse_space
 from rlagent.sweep.search.study import OptunaSource, open_storage
 from rlagent.sweep.shares import Resources

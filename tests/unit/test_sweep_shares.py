@@ -22,6 +22,15 @@ def test_gpus_are_given_to_one_trial_at_a_time_and_come_back() -> None:
     assert ledger.free_gpus == ("2", "3", "7")
 
 
+def test_what_a_process_of_before_has_is_taken_whether_it_fits_or_not() -> None:
+    ledger = Ledger(Resources(("4", "5"), 8, 10.0))
+    ledger.take_these("old", ["5", "9"], Need(2, 6, 12.0))
+    assert ledger.free_gpus == ("4",)
+    assert ledger.waits_for(Need(0, 1, 1.0)) == "1.0 GiB of memory (0.0 free)"
+    ledger.give_back("old")
+    assert ledger.free_gpus == ("4", "5")
+
+
 def test_as_many_cpu_trials_run_as_cores_and_memory_hold() -> None:
     ledger = Ledger(Resources((), 8, 10.0))
     need = Need(cores=2, memory_gib=4.0)

@@ -3,7 +3,7 @@
 import io
 import time
 
-from rlagent.sweep.display import cells, make_display, started_words, table
+from rlagent.sweep.display import cells, ended_words, make_display, started_words, table
 from rlagent.sweep.metric import value_of
 from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
 from rlagent.sweep.words import closing_words, failure_lines, ranked
@@ -107,6 +107,31 @@ def test_the_table_shows_what_waits_runs_and_failed() -> None:
     assert "failed: out of memory" in text
     assert cells(running, None, 0.0)[-1] == "0,3"
     assert started_words(running, resumed=True) == "trial 9 (seed=8) resumes on GPUs 0, 3"
+
+
+def test_no_secret_is_shown_while_trials_run() -> None:
+    one = row(1, "failed", failure="killed", cause="x")
+    one.overrides += ["workflow.args={api_key:sk-1}", "+b.api_key='sk-3'"]
+    lines = [cells(one, None, 0.0)[1], started_words(one, resumed=False), ended_words(one)]
+    for line in lines:
+        assert "sk-" not in line
+        assert "seed=1 workflow.args=(hidden) +b.api_key=(hidden)" in line
+
+
+def test_what_looks_like_markup_is_shown_as_it_is() -> None:
+    from rich.console import Console
+
+    one = row(1, "running")
+    one.overrides = ["layout=[2x1+2]", "a=[bold]"]
+    console = Console(file=io.StringIO(), width=140)
+    console.print(table(Sweep("sweep-[red]x-1", "1", [], trials=[one]), {}, 0.0))
+    text = console.file.getvalue()
+    assert "layout=[2x1+2] a=[bold]" in text
+    assert "sweep-[red]x-1: 0 of 1 trials ended" in text
+    live = make_display("live", said := io.StringIO())
+    live.message("trial 1 (layout=[2x1+2] a=[bold]) starts")
+    live.close()
+    assert "layout=[2x1+2] a=[bold]" in said.getvalue()
 
 
 def test_a_sweep_longer_than_the_screen_shows_what_matters() -> None:

@@ -1,0 +1,119 @@
+"""Trials whose process another launcher left, or a person started: what they hold until they end.
+
+Such a process is waited for, never ended; what may start beside it is the ledger's to say.
+"""
+
+import os
+import selectors
+import socket
+from collections.abc import Callable, Iterator
+
+from rlagent.run import process
+from rlagent.run.folder import RunFolder
+from rlagent.sweep.shares import Ledger
+from rlagent.sweep.source import Need
+from rlagent.sweep.store import SweepFolder, TrialRow
+
+NOTHING = Need(0, 0, 0.0)
+
+
+class Orphans:
+    """Trials driven by others, each by the descriptor that tells its end.
+
+    Args:
+        ledger: Where what they have counts as taken.
+        selector: Where their ends are waited for.
+        ended: Called with the descriptor of one that has ended; it calls `end`.
+    """
+
+    def __init__(
+        self, ledger: Ledger, selector: selectors.BaseSelector, ended: Callable[[int], None]
+    ) -> None:
+        self._ledger, self._selector, self._ended = ledger, selector, ended
+        self._rows: dict[int, TrialRow] = {}
+        self._pids: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def take_over(self, folder: SweepFolder, rows: list[TrialRow]) -> Iterator[str]:
+        """Hold what processes of earlier launchers still have; yields a line about each.
+
+        Also of trials that nobody asks for this time. What a row says that it has counts only
+        while its process lives: a killed launcher took nothing back.
+        """
+        for row in rows:
+            need = Need(len(row.gpu_ids), row.cores, row.memory_gib)
+            if need == NOTHING:
+                continue
+            pid = self._hold(row, folder.run_folder(row), need)
+            if pid is None:
+                row.let_go()
+                continue
+            gpus = f", on GPU{'' if len(row.gpus) == 1 else 's'} {_listed(row)}" if row.gpus else ""
+            yield f"process {pid}, left from before, still runs trial {row.number + 1}{gpus}"
+
+    def waits_for(self, row: TrialRow, run: RunFolder, need: Need) -> str:
+        """What a trial that another process runs has to wait for, in words; empty when none does.
+
+        Args:
+            row: The trial's.
+            run: Its run folder.
+            need: What it takes. Which GPUs a process has that no launcher of this sweep started
+                is not known, so only its cores and memory count.
+        """
+        pid = self._pids.get(row.trial_id)
+        if pid is None:
+            pid = self._hold(row, run, Need(0, need.cores, need.memory_gib))
+        return "" if pid is None else f"process {pid}, which runs it already, to end"
+
+    def end(self, descriptor: int) -> TrialRow:
+        """Take back what one had that has ended; returns its row."""
+        self._selector.unregister(descriptor)
+        os.close(descriptor)
+        row = self._rows.pop(descriptor)
+        del self._pids[row.trial_id]
+        self._ledger.give_back(row.trial_id)
+        row.waits_for = ""
+        row.let_go()
+        return row
+
+    def close(self) -> None:
+        """Wait for none of them any more."""
+        for descriptor in self._rows:
+            os.close(descriptor)
+        self._rows, self._pids = {}, {}
+
+    def _hold(self, row: TrialRow, run: RunFolder, need: Need) -> int | None:
+        """Count a trial as taken if a process drives it; returns that process."""
+        found = _driver(run)
+        if found is None:
+            return None
+        pid, descriptor = found
+        self._rows[descriptor], self._pids[row.trial_id] = row, pid
+        self._ledger.take_these(row.trial_id, row.gpu_ids, need)
+        self._selector.register(descriptor, selectors.EVENT_READ, self._ended)
+        return pid
+
+
+def _driver(run: RunFolder) -> tuple[int, int] | None:
+    """The process that drives a run on this machine, and a descriptor of it; None when none does.
+
+    Opened before it is checked, so that the process checked is the one that is waited for.
+    """
+    status, here = run.read_status(), socket.gethostname()
+    pid = status.get("pid")
+    if not pid or status.get("host", here) != here:
+        return None
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    if process.is_same(pid, status.get("pid_ticks")):
+        return pid, descriptor
+    os.close(descriptor)
+    return None
+
+
+def _listed(row: TrialRow) -> str:
+    return ", ".join(map(str, row.gpus))
