@@ -13,6 +13,7 @@ import dataclasses
 import json
 import os
 import queue
+import signal
 import socket
 import subprocess
 import sys
@@ -107,28 +108,53 @@ class Point:
 
 
 ONE, TWO = "1x1+1", "1x1+2"
-# In the order in which they are wanted, per place.
-FIRST_GPU = [
-    Point("trainer-0.6b-1", "trainer", "qwen3_0_6b", ONE, sites=True),
-    Point("trainer-1.7b-1", "trainer", "qwen3_1_7b", ONE),
-    Point("trainer-0.6b-1-plain", "trainer", "qwen3_0_6b", ONE, allocator=PLAIN),
-    Point("trainer-0.6b-1-24k", "trainer", "qwen3_0_6b", ONE, max_model_len=24576, micro_batches=4),
-    Point("trainer-4b-1", "trainer", "qwen3_4b", ONE, seconds=75),
-]
-SECOND_GPU = [
-    Point("rollout-0.6b-1", "rollout", "qwen3_0_6b", ONE, seconds=120),
-    Point("rollout-1.7b-1-eager", "rollout", "qwen3_1_7b", ONE, graphs=False),
-    Point("rollout-4b-1", "rollout", "qwen3_4b", ONE, seconds=120),
-]
-BOTH_GPUS = [
-    Point("trainer-4b-2", "trainer", "qwen3_4b", TWO, seconds=90),
-    Point("trainer-1.7b-2", "trainer", "qwen3_1_7b", TWO),
-    Point("trainer-0.6b-2", "trainer", "qwen3_0_6b", TWO),
-    Point("rollout-4b-tp2-eager", "rollout", "qwen3_4b", "1x2+1", seconds=90, graphs=False),
-    Point("trainer-8b-2-offload", "trainer", "qwen3_8b", TWO, seconds=150, offload=True),
+LONG: dict[str, Any] = {"max_model_len": 24576, "micro_batches": 4}
+PHASES: "list[Phase]" = [
+    # In the order in which they are wanted: points by the GPUs that they have, the lists of a
+    # phase at the same time.
+    {
+        (0,): [
+            Point("trainer-0.6b-1", "trainer", "qwen3_0_6b", ONE, sites=True, seconds=90),
+            Point("trainer-1.7b-1", "trainer", "qwen3_1_7b", ONE, seconds=75),
+            Point("trainer-0.6b-1-plain", "trainer", "qwen3_0_6b", ONE, allocator=PLAIN),
+        ],
+        (1,): [
+            Point("rollout-0.6b-1", "rollout", "qwen3_0_6b", ONE, seconds=120),
+            Point("rollout-4b-1-eager", "rollout", "qwen3_4b", ONE, graphs=False),
+        ],
+    },
+    {
+        (0, 1): [
+            Point("trainer-4b-2", "trainer", "qwen3_4b", TWO, seconds=100),
+            Point("trainer-1.7b-2", "trainer", "qwen3_1_7b", TWO, seconds=75),
+            Point("trainer-0.6b-2", "trainer", "qwen3_0_6b", TWO),
+        ],
+    },
+    {
+        (0,): [
+            Point("trainer-0.6b-1-24k", "trainer", "qwen3_0_6b", ONE, **LONG),
+            Point("trainer-4b-1", "trainer", "qwen3_4b", ONE, seconds=90),
+        ],
+        (1,): [
+            Point("rollout-1.7b-1-eager", "rollout", "qwen3_1_7b", ONE, graphs=False),
+            Point("rollout-4b-1", "rollout", "qwen3_4b", ONE, seconds=120),
+        ],
+    },
+    {
+        (0, 1): [
+            Point("rollout-4b-tp2-eager", "rollout", "qwen3_4b", "1x2+1", graphs=False),
+            Point("trainer-8b-2-offload", "trainer", "qwen3_8b", TWO, seconds=200, offload=True),
+        ],
+    },
 ]
 _SHORT = ["trinity.trainer.max_token_len_per_gpu=1024"]
-_SMALL: dict[str, Any] = {"max_model_len": 256, "max_response_tokens": 64, "overrides": _SHORT}
+_SMALL: dict[str, Any] = {
+    "seconds": 200,
+    "micro_batches": 2,
+    "max_model_len": 256,
+    "max_response_tokens": 64,
+    "overrides": _SHORT,
+}
 ON_A_CPU = [
     Point("cpu-1", "trainer", "tiny_shape", ONE, **_SMALL),
     Point("cpu-1-again", "trainer", "tiny_shape", ONE, **_SMALL),
@@ -136,12 +162,17 @@ ON_A_CPU = [
 ]
 
 
-class Child:
-    """A measuring process; what it says to this one comes through a queue."""
+Said = queue.Queue[dict[str, Any] | None]
+Phase = dict[tuple[int, ...], list[Point]]
 
-    def __init__(self, script: str, arguments: list[str], env: dict[str, str], log: Path) -> None:
-        self.log = log
-        self._rows: queue.Queue[dict[str, Any] | None] = queue.Queue()
+
+class Child:
+    """A measuring process; what it says to this one it puts into a queue, None when it ends."""
+
+    def __init__(
+        self, script: str, arguments: list[str], env: dict[str, str], log: Path, said: Said
+    ) -> None:
+        self.log, self._said = log, said
         self._process = subprocess.Popen(
             [sys.executable, str(HERE / script), *arguments],
             stdin=subprocess.PIPE,
@@ -150,6 +181,8 @@ class Child:
             text=True,
             errors="replace",
             env={**os.environ, **env},
+            # Its own group: an engine of two GPUs has processes of its own.
+            start_new_session=True,
         )
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -158,11 +191,11 @@ class Child:
         with self.log.open("a", encoding="utf-8") as log:
             for line in self._process.stdout:
                 if line.startswith(MARK):
-                    self._rows.put(json.loads(line[len(MARK) :]))
+                    self._said.put(json.loads(line[len(MARK) :]))
                 else:
                     log.write(line)
                     log.flush()
-        self._rows.put(None)
+        self._said.put(None)
 
     def tell(self, job: dict[str, Any]) -> None:
         assert self._process.stdin is not None
@@ -170,19 +203,14 @@ class Child:
             self._process.stdin.write(json.dumps(job) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            # It has ended; hear() says so.
+            # It has ended, and has said so.
             return
 
-    def hear(self, seconds: float) -> dict[str, Any] | None:
-        """The next thing it says; None when it has ended.
-
-        Raises:
-            queue.Empty: It said nothing for so long.
-        """
-        return self._rows.get(timeout=max(0.1, seconds))
-
     def end(self) -> None:
-        self._process.kill()
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
         self._process.wait()
 
     def text(self) -> str:
@@ -192,9 +220,10 @@ class Child:
 class Group:
     """The processes that measure points of one kind together, started before they are needed."""
 
-    def __init__(self, point: Point, gpus: list[int], out: Path, device: str) -> None:
+    def __init__(self, point: Point, gpus: tuple[int, ...], out: Path, device: str) -> None:
         self.gpus, self._out = gpus, out
         self._children: list[Child] = []
+        self._said: Said = queue.Queue()
         self._ready = False
         logs = out / "logs"
         logs.mkdir(parents=True, exist_ok=True)
@@ -202,7 +231,7 @@ class Group:
             visible = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
             arguments = ["--out", str(out), "--gpus", *map(str, gpus)]
             log = logs / f"{point.name}.log"
-            self._children.append(Child("memory_rollout.py", arguments, visible, log))
+            self._children.append(Child("memory_rollout.py", arguments, visible, log, self._said))
             return
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -218,7 +247,7 @@ class Group:
             arguments = ["--rank", str(rank), "--ranks", str(len(gpus)), "--gpu", str(gpu)]
             arguments += ["--out", str(out), "--device", device]
             log = logs / f"trainer-{port}-{rank}.log"
-            self._children.append(Child("memory_trainer.py", arguments, env, log))
+            self._children.append(Child("memory_trainer.py", arguments, env, log, self._said))
 
     def measure(self, point: Point, end: float) -> tuple[list[dict[str, Any]], bool]:
         """The point's rows, one per rank, and whether the group can go on."""
@@ -226,29 +255,27 @@ class Group:
         alive = True
         try:
             if not self._ready:
-                for child in self._children:
-                    alive = child.hear(end - time.monotonic()) is not None and alive
+                alive = all(self._hear(end) is not None for _ in self._children)
                 self._ready = True
                 await_free(self.gpus, end)
             for child in self._children:
                 child.tell(point.job())
             limit = min(end, time.monotonic() + point.seconds)
-            for child in self._children:
-                row = child.hear(limit - time.monotonic())
+            while alive and len(rows) < len(self._children):
+                row = self._hear(limit)
                 if row is None:
                     alive = False
-                    rows.append({"state": "failed", "cause": last_words(child.text())})
+                    rows.append({"state": "failed", "cause": self._last_words()})
                     break
                 rows.append(row)
-                if row["state"] != "measured" and len(self._children) > 1:
-                    # The others wait for this rank in a collective.
-                    alive = False
-                    break
-                alive = alive and row.get("left_gib", 0.0) <= FREE_GIB / 4
+                # The others wait for a rank that failed in a collective.
+                alive = row["state"] == "measured" or len(self._children) == 1
+            if not rows:
+                rows.append({"state": "failed", "cause": self._last_words()})
+            alive = alive and all(row.get("left_gib", 0.0) <= FREE_GIB / 4 for row in rows)
         except queue.Empty:
             alive = False
-            tail = "; ".join(last_words(child.text(), 200) for child in self._children)
-            rows.append({"state": "cut off", "cause": f"no time left; last heard: {tail}"})
+            rows.append({"state": "cut off", "cause": f"no time left: {self._last_words()}"})
         if point.role == "rollout":
             rows[0]["vllm"] = of_vllm_text(self._children[0].text())
             alive = False
@@ -256,16 +283,18 @@ class Group:
             self.end()
         return rows, alive
 
+    def _hear(self, end: float) -> dict[str, Any] | None:
+        return self._said.get(timeout=max(0.1, end - time.monotonic()))
+
+    def _last_words(self) -> str:
+        return "; ".join(child.text().strip()[-300:] for child in self._children)
+
     def end(self) -> None:
         for child in self._children:
             child.end()
 
 
-def last_words(text: str, most: int = 500) -> str:
-    return text.strip()[-most:]
-
-
-def await_free(gpus: list[int], end: float) -> None:
+def await_free(gpus: tuple[int, ...], end: float) -> None:
     """Wait until the processes before have given their memory back, 20 seconds at most."""
     end = min(end, time.monotonic() + 20)
     while time.monotonic() < end:
@@ -296,7 +325,11 @@ class Bench:
                     done.add(row["name"])
         return [point for point in points if point.name not in done]
 
-    def start(self, points: list[Point], gpus: list[int]) -> dict[str, Group]:
+    def start_all(self, phase: Phase) -> dict[tuple[int, ...], dict[str, Group]]:
+        """The groups of a phase, by their GPUs."""
+        return {gpus: self.start(points, gpus) for gpus, points in phase.items()}
+
+    def start(self, points: list[Point], gpus: tuple[int, ...]) -> dict[str, Group]:
         """A group for every kind of point, importing from now on."""
         groups: dict[str, Group] = {}
         for point in points:
@@ -310,7 +343,7 @@ class Bench:
         trainer = f"trainer {point.layout} {point.allocator}"
         return point.name if point.role == "rollout" else trainer
 
-    def go(self, points: list[Point], groups: dict[str, Group], gpus: list[int]) -> None:
+    def go(self, points: list[Point], groups: dict[str, Group], gpus: tuple[int, ...]) -> None:
         """Measure points, one after another; a group whose last point it was ends."""
         for place, point in enumerate(points):
             kind = self.kind(point)
@@ -403,23 +436,29 @@ def main() -> int:
     if options.device == "cpu":
         points = wanted(ON_A_CPU)
         write_configs(points, out)
-        for layout, gpus in ((ONE, [0]), (TWO, [0, 1])):
+        for layout, gpus in ((ONE, (0,)), (TWO, (0, 1))):
             of_layout = [point for point in points if point.layout == layout]
             bench.go(of_layout, {}, gpus)
         return 0
-    first, second, both = wanted(FIRST_GPU), wanted(SECOND_GPU), wanted(BOTH_GPUS)
-    started = [
-        (points, bench.start(points, gpus), gpus)
-        for points, gpus in ((first, [0]), (second, [1]), (both, [0, 1]))
+    phases = [
+        {gpus: left for gpus, points in phase.items() if (left := wanted(points))}
+        for phase in PHASES
     ]
-    # While all of them import.
-    write_configs([*first, *second, *both], out)
-    apart = [threading.Thread(target=bench.go, args=one) for one in started[:2]]
-    for thread in apart:
-        thread.start()
-    for thread in apart:
-        thread.join()
-    bench.go(*started[2])
+    phases = [phase for phase in phases if phase]
+    # The first two import from the beginning, each further one while the one before measures.
+    started = [bench.start_all(phase) for phase in phases[:2]]
+    write_configs([point for phase in phases for points in phase.values() for point in points], out)
+    for place, phase in enumerate(phases):
+        if place + 1 >= len(started) and place + 1 < len(phases):
+            started.append(bench.start_all(phases[place + 1]))
+        threads = [
+            threading.Thread(target=bench.go, args=(points, started[place][gpus], gpus))
+            for gpus, points in phase.items()
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     return 0
 
 

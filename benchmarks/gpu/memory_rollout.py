@@ -51,7 +51,8 @@ def measure(job: dict[str, Any], folder: Path, gpus: list[int]) -> dict[str, Any
             enforce_eager=not job["graphs"],
             enable_prefix_caching=True,
             seed=1,
-            distributed_executor_backend="mp",
+            # Of one GPU Trinity's is a process of its own; that would import anew.
+            distributed_executor_backend="mp" if len(gpus) > 1 else None,
             logprobs_mode="processed_logprobs",
             async_scheduling=True,
             weight_transfer_config=WeightTransferConfig(backend="nccl"),

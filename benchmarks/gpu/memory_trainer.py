@@ -149,6 +149,15 @@ def experiences(job: dict[str, Any], tokens: int) -> list[Experience]:
     return found
 
 
+def batch_of(made: list[Experience]) -> Any:
+    """Experiences as the trainer has them when it comes to the update."""
+    rows = to_data_proto(made, 0, object(), None)
+    rows.batch["old_log_probs"] = rows.batch["rollout_log_probs"]
+    rows.batch["ref_log_prob"] = rows.batch["rollout_log_probs"]
+    rows.meta_info["global_token_num"] = rows.batch["attention_mask"].sum(-1).tolist()
+    return rows
+
+
 @contextmanager
 def random_weights(device: str) -> Iterator[None]:
     """Have models made from their configuration where they would be read from files."""
@@ -256,10 +265,7 @@ def measure(job: dict[str, Any], folder: Path, place: Rank) -> dict[str, Any]:
     trinity = trinity_config(job, folder)
     tokens = trinity.trainer.max_token_len_per_gpu
     made = experiences(job, int(FILL * job["micro_batches"] * tokens * place.ranks))
-    rows = to_data_proto(made, 0, object(), None)
-    rows.batch["old_log_probs"] = rows.batch["rollout_log_probs"]
-    rows.batch["ref_log_prob"] = rows.batch["rollout_log_probs"]
-    rows.meta_info["global_token_num"] = rows.batch["attention_mask"].sum(-1).tolist()
+    rows = batch_of(made)
     phases: dict[str, Any] = {}
     began = time.perf_counter()
     trainer, worker = trainer_of(trinity, place)
@@ -306,7 +312,8 @@ def measure(job: dict[str, Any], folder: Path, place: Rank) -> dict[str, Any]:
             phase("sync again", lambda: sender.sync_weight_nccl(worker))
         found["micro_batch_tokens"] = [max(seen), min(seen), len(seen)]
         if job["sites"] and place.cuda:
-            found["sites"] = largest_sites(lambda: trainer._update_actor(rows, {}))
+            few = batch_of(made[: 2 * len(made) // job["micro_batches"]])
+            found["sites"] = largest_sites(lambda: trainer._update_actor(few, {}))
     if place.cuda:
         found["nvml_gib"] = peaks.gib()[place.gpu]
         # The watch may miss what lasts for less than its period.
@@ -384,7 +391,7 @@ def main() -> int:
     for line in sys.stdin:
         row = run(json.loads(line), options.out, place)
         print("\n@@" + json.dumps(row), flush=True)
-        if row["state"] != "measured" and place.ranks > 1 or row["left_gib"] > LEFT_GIB:
+        if (row["state"] != "measured" and place.ranks > 1) or row["left_gib"] > LEFT_GIB:
             # Others may wait for this rank in a collective, or memory would be counted twice.
             break
     sys.stdout.flush()
