@@ -39,7 +39,7 @@ _VLLM = {
     "kv_tokens": r"GPU KV cache size: ([\d,]+) tokens",
     "graphs_gib": r"Graph capturing finished in [\d.]+ secs, took ([\d.]+) GiB",
     "graphs_s": r"Graph capturing finished in ([\d.]+) secs",
-    "compile_s": r"torch.compile takes ([\d.]+) s",
+    "compile_s": r"torch.compile (?:takes|took) ([\d.]+) s",
     "init_s": r"init engine .*? took ([\d.]+) s",
 }
 

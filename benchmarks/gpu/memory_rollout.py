@@ -20,7 +20,7 @@ os.environ |= {
     "VLLM_ALLREDUCE_USE_SYMM_MEM": "0",
 }
 
-from machine import Peaks, used_gib
+from machine import GIB, Peaks, used_gib
 
 SEQUENCES = 64
 PROMPT_TOKENS = 256
@@ -74,7 +74,13 @@ def measure(job: dict[str, Any], folder: Path, gpus: list[int]) -> dict[str, Any
         tokens = sum(len(answer.outputs[0].token_ids) for answer in answers)
         time.sleep(0.3)  # One more look of the watch.
     cache = engine.llm_engine.vllm_config.cache_config
+    try:
+        parts: Any = engine.collective_rpc(parts_of)[0]
+    # The peaks are measured whether or not this version of vLLM has these.
+    except Exception as error:
+        parts = f"{type(error).__name__}: {error}"
     return {
+        "engine_parts": parts,
         "peak_gib": round(most(), 2),
         "start_gib": round(start_gib, 2),
         "others_gib": before,
@@ -84,6 +90,22 @@ def measure(job: dict[str, Any], folder: Path, gpus: list[int]) -> dict[str, Any
         "kv_blocks": cache.num_gpu_blocks,
         "block_size": cache.block_size,
     }
+
+
+def parts_of(worker: Any) -> dict[str, float]:
+    """What vLLM's profile run found, GiB, from within an engine's process."""
+    import torch
+
+    found = {
+        "activations": worker.peak_activation_memory,
+        "beside torch": worker.non_torch_memory,
+        "graphs expected": worker.cudagraph_memory_estimate,
+        "share": worker.requested_memory,
+        "weights": worker.model_runner.model_memory_usage,
+        "allocated": torch.cuda.memory_allocated(),
+        "reserved": torch.cuda.memory_reserved(),
+    }
+    return {name: round(value / GIB, 3) for name, value in found.items()}
 
 
 def main() -> int:
