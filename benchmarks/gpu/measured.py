@@ -42,7 +42,7 @@ _VLLM = {
     "kv_tokens": r"GPU KV cache size: ([\d,]+) tokens",
     "graphs_gib": r"Graph capturing finished in [\d.]+ secs, took ([\d.]+) GiB",
     "graphs_s": r"Graph capturing finished in ([\d.]+) secs",
-    "compile_s": r"torch.compile takes ([\d.]+) s",
+    "compile_s": r"torch.compile (?:takes|took) ([\d.]+) s",
     "init_s": r"init engine .*? took ([\d.]+) s",
 }
 
@@ -130,9 +130,15 @@ def of_vllm_logs(since: float, logs: Path | None = None) -> dict[str, float]:
     for file in logs.glob("worker-*"):
         if file.stat().st_mtime < since:
             continue
-        text = file.read_text(encoding="utf-8", errors="replace")
-        for name, pattern in _VLLM.items():
-            hits = re.findall(pattern, text)
-            if hits:
-                found[name] = float(hits[-1].replace(",", ""))
+        found.update(of_vllm_text(file.read_text(encoding="utf-8", errors="replace")))
+    return found
+
+
+def of_vllm_text(text: str) -> dict[str, float]:
+    """Memory and seconds as vLLM logged them in a text; the last of each."""
+    found = {}
+    for name, pattern in _VLLM.items():
+        hits = re.findall(pattern, text)
+        if hits:
+            found[name] = float(hits[-1].replace(",", ""))
     return found

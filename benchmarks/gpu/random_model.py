@@ -9,20 +9,24 @@ memory and time depend on. The weights are made on a GPU where there is one.
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
 from rlagent.config.paths import resolve_path
 from rlagent.config.presets import model_preset
+from rlagent.config.schema import ModelShape
 
 
-def make(preset: str, folder: Path) -> None:
-    """Write the model; complete or not there at all."""
-    shape = model_preset(preset, ()).shape
-    tiny = Path(resolve_path("builtin:tiny"))
-    tokenizer = AutoTokenizer.from_pretrained(tiny)
-    config = Qwen3Config(
+def tokenizer_of() -> Any:
+    """The tiny model's tokenizer: a random model has none of its own."""
+    return AutoTokenizer.from_pretrained(Path(resolve_path("builtin:tiny")))
+
+
+def config_of(shape: ModelShape, tokenizer: Any) -> Qwen3Config:
+    """The configuration of a Qwen3 model of this shape."""
+    return Qwen3Config(
         num_hidden_layers=shape.layers,
         hidden_size=shape.hidden,
         intermediate_size=shape.intermediate,
@@ -35,8 +39,22 @@ def make(preset: str, folder: Path) -> None:
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
+        architectures=["Qwen3ForCausalLM"],
         dtype="bfloat16",
     )
+
+
+def make_config(shape: ModelShape, folder: Path) -> None:
+    """Write the model without its weights."""
+    tokenizer = tokenizer_of()
+    config_of(shape, tokenizer).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def make(preset: str, folder: Path) -> None:
+    """Write the model; complete or not there at all."""
+    tokenizer = tokenizer_of()
+    config = config_of(model_preset(preset, ()).shape, tokenizer)
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):

@@ -1,15 +1,21 @@
-"""verl's worker with what rlagent puts into its process: log-probabilities and attention.
+"""verl's worker with what rlagent puts into its process: log-probabilities, attention, allocator.
 
 One such process per trainer GPU; model, optimizer, sharding and checkpoints are verl's.
 """
 
 import importlib
+import os
 from typing import Any
 
+import torch
 from trinity.trainer.verl.workers import TrinityActorRolloutRefWorker
 from verl.single_controller.base.decorator import Dispatch, register
+from verl.utils.device import set_expandable_segments
 
 from rlagent.gpu import flash_attention, logits, packed
+
+_ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+"""Who sets one of these says how torch's allocator works."""
 
 
 class StepWorker(TrinityActorRolloutRefWorker):
@@ -18,6 +24,11 @@ class StepWorker(TrinityActorRolloutRefWorker):
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def init_model(self) -> None:
         """Load the models."""
+        if not any(os.environ.get(name) for name in _ALLOCATOR):
+            # Every micro-batch has its own number of tokens, and verl begins with the smaller
+            # ones: without it each larger one takes new blocks for its logits, and those before
+            # are kept though nothing fits into them.
+            set_expandable_segments(True)
         if flash_attention.flash_attention_version() is None:
             flash_attention.use_torch_padding()
         packed.register()
@@ -26,6 +37,17 @@ class StepWorker(TrinityActorRolloutRefWorker):
             if model is not None:
                 # verl's override of it would be exported with the model, and mean nothing there.
                 vars(model.engine.module.config).pop("attn_implementation", None)
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def sync_weight_nccl(self) -> None:
+        """Send the weights to the engines.
+
+        vLLM packs them on two streams that are others each time, and torch keeps freed memory for
+        the stream that it was taken for.
+        """
+        torch.cuda.empty_cache()
+        super().sync_weight_nccl()
+        torch.cuda.empty_cache()
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def set_loss_fn(self, loss_fn: Any) -> None:
