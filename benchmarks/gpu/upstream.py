@@ -151,8 +151,9 @@ async def freely(task: dict, model: Any, function: Any = None) -> Any:
     """The workflow function with a model that is asked for tool calls, not made to emit them."""
     from agentscope.model import OpenAIChatModel
 
+    # No annotations: cloudpickle leaves their names behind.
     class Free(OpenAIChatModel):
-        async def __call__(self, *args: Any, tool_choice: Any = None, **kwargs: Any) -> Any:
+        async def __call__(self, *args, tool_choice=None, **kwargs):  # type: ignore[no-untyped-def]
             asked = "auto" if tool_choice == "required" else tool_choice
             return await super().__call__(*args, tool_choice=asked, **kwargs)
 
