@@ -61,8 +61,11 @@ def gradients_after(config, experiences, budget, abilities=None):
         *(("grpo", aggregation) for aggregation in AGGREGATIONS),
         ("gspo", "token-mean"),
         ("gspo", "seq-mean-token-mean"),
-        # Its loss does not ask how to aggregate.
+        # Its policy loss is a seq-mean-token-mean always; only the other terms are told.
         ("rec", "token-mean"),
+        pytest.param("gspo", "seq-mean-token-sum", marks=pytest.mark.slow),
+        pytest.param("gspo", "seq-mean-token-sum-norm", marks=pytest.mark.slow),
+        *(pytest.param("rec", one, marks=pytest.mark.slow) for one in AGGREGATIONS[1:]),
     ],
 )
 def test_micro_batches_add_up_to_one_big_batch(algorithm, aggregation, model, tmp_path):
