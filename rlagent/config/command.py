@@ -15,6 +15,7 @@ from hydra._internal.utils import get_args_parser
 from rlagent.config.compose import Draft, draft
 from rlagent.config.errors import ConfigError, Problem
 from rlagent.config.names import did_you_mean
+from rlagent.config.overlay import Shared
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,18 @@ class Command:
         """Folders of further presets."""
         return [self.flags.config_dir] if self.flags.config_dir else []
 
-    def draft(self, overrides: Sequence[str] | None = None, multirun: bool = False) -> Draft:
+    def draft(
+        self,
+        overrides: Sequence[str] | None = None,
+        multirun: bool = False,
+        shared: Shared | None = None,
+    ) -> Draft:
         """Compose what was asked for; its problems include those of the flags.
 
         Args:
             overrides: Instead of the typed ones, such as those of one trial.
             multirun: As for compose.draft.
+            shared: What earlier drafts of this command found, for the trials of a sweep.
         """
         try:
             made = draft(
@@ -52,6 +59,7 @@ class Command:
                 self.flags.config_name or "config",
                 self.flags.config_path,
                 multirun,
+                shared,
             )
         except ConfigError as error:
             raise ConfigError([*self.problems, *error.problems]) from error

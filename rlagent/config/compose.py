@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from yaml import YAMLError
 
 from rlagent.config import overrides as command_line
 from rlagent.config.errors import ConfigError, Problem
+from rlagent.config.overlay import Shared, overlaid
 from rlagent.config.paths import conf_dir
 from rlagent.config.schema import ADDED, LearnConfig
 from rlagent.config.spec import build, spec_of, validate
@@ -102,19 +104,28 @@ def draft(
     config_name: str = "config",
     config_path: str | None = None,
     multirun: bool = False,
+    shared: Shared | None = None,
 ) -> Draft:
     """Compose as far as possible; arguments as for `compose`.
 
     Args:
         multirun: Accept several values for a key; the draft then holds none of those keys.
+        shared: What earlier drafts found that differ in nothing but their overrides.
     """
     with _hydra(config_path):
         search = _search_path(config_dirs)
-        groups = find_groups(search)
+        groups = shared.groups if shared and shared.groups else find_groups(search)
         good, problems = command_line.lint(overrides, groups, SPEC, multirun)
         good = [item for item in good if not command_line.is_sweep(item)]
         incomplete = any(problem.key.lstrip("+~") in groups.names for problem in problems)
-        node, error = _hydra_compose(config_name, [*search, *good])
+        node, error = None, None
+        if shared is not None:
+            shared.groups = groups
+            node = overlaid(
+                shared, good, groups, lambda some: _hydra_compose(config_name, [*search, *some])[0]
+            )
+        if node is None:
+            node, error = _hydra_compose(config_name, [*search, *good])
         if error is not None:
             # The untyped schema lets a composition go on past the first mistake.
             node, second = _hydra_compose(config_name, [*search, *good], typed=False)
@@ -163,6 +174,8 @@ def find_groups(search: Sequence[str] = ()) -> command_line.Groups:
     """Return the groups of presets; Hydra must be initialised."""
     loader = GlobalHydra.instance().config_loader()
 
+    # Each answer reads the search path anew, which takes longer than all else about an override.
+    @cache
     def options(group: str) -> list[str]:
         return loader.get_group_options(
             group, results_filter=ObjectType.CONFIG, config_name=None, overrides=list(search)

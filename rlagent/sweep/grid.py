@@ -18,6 +18,7 @@ from rlagent.config.command import Command
 from rlagent.config.compose import Draft, to_mapping
 from rlagent.config.errors import ConfigError, Problem, raise_if_any
 from rlagent.config.machine import Machine
+from rlagent.config.overlay import Shared
 from rlagent.config.overrides import is_sweep, parse
 from rlagent.config.prepare import prepare
 from rlagent.config.presets import preset_names
@@ -122,12 +123,12 @@ def plan_choices(
         first: Number of the first trial.
     """
     found: list[tuple[Choice, Resolved]] = []
-    mistakes, notes = _Mistakes(len(choices)), []
+    mistakes, notes, shared = _Mistakes(len(choices)), [], Shared()
     for number, choice in enumerate(choices, start=1):
         try:
-            draft = command.draft(choice.overrides)
+            draft = command.draft(choice.overrides, shared=shared)
             resolved = prepare(draft, machine, command.config_dirs, plan_only)
-            each, left_out = _with_layouts(choice, resolved, command, machine, plan_only)
+            each, left_out = _with_layouts(choice, resolved, command, machine, plan_only, shared)
             found += each
             notes += left_out
         except ConfigError as error:
@@ -223,7 +224,12 @@ def params_of(differing: Sequence[str]) -> dict[str, Any]:
 
 
 def _with_layouts(
-    choice: Choice, resolved: Resolved, command: Command, machine: Machine, plan_only: bool
+    choice: Choice,
+    resolved: Resolved,
+    command: Command,
+    machine: Machine,
+    plan_only: bool,
+    shared: Shared,
 ) -> tuple[list[tuple[Choice, Resolved]], list[str]]:
     """Return a combination once per legal layout where `sweep.layouts` asks for that.
 
@@ -237,7 +243,7 @@ def _with_layouts(
     for layout in layouts_to_try(resolved):
         override = f"{LAYOUT}={layout}"
         each = Choice([*choice.overrides, override], [*choice.differing, override])
-        draft = command.draft(each.overrides)
+        draft = command.draft(each.overrides, shared=shared)
         try:
             found.append((each, prepare(draft, machine, command.config_dirs, plan_only)))
         except ConfigError as error:

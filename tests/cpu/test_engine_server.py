@@ -73,7 +73,10 @@ def test_the_prompt_is_the_chat_template_s(service):
     assert tokenizer.decode(completion.prompt_token_ids) == expected
 
 
-@pytest.mark.parametrize("max_tokens", [40, 64, 96, 160])
+# Budgets of every size are test_grammar's.
+@pytest.mark.parametrize(
+    "max_tokens", [40, *(pytest.param(n, marks=pytest.mark.slow) for n in (64, 96, 160))]
+)
 def test_a_required_call_is_whole_and_valid_within_its_budget(service, max_tokens):
     asked = {"tools": TOOLS, "tool_choice": "required", "max_tokens": max_tokens}
     for completion in ask(service, *[asked] * 40):

@@ -26,12 +26,17 @@ INFO = {
 }
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch) -> RunFolder:
+def private_folder(tmp_path, monkeypatch) -> RunFolder:
+    """A run folder, with no W&B account of this machine in reach."""
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "NETRC"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     return RunFolder(tmp_path / "demo-0123abcd")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> RunFolder:
+    return private_folder(tmp_path, monkeypatch)
 
 
 def run_attempt(folder, kind, steps, resumed_from=None, offset=0.0, status=None, **limits):
@@ -79,16 +84,23 @@ def test_an_offline_wandb_run_holds_the_numbers_of_metrics_jsonl(folder):
     assert run.exit_code == 0
 
 
-def test_a_name_that_two_roles_use_is_told_apart(folder):
-    run_attempt(folder, "wandb", [1])
-    (run,) = offline_runs(folder)
+@pytest.fixture(scope="module")
+def one_step(tmp_path_factory) -> RunFolder:
+    """A run of one step that W&B mirrored; no test writes to it."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = private_folder(tmp_path_factory.mktemp("one"), patch)
+        run_attempt(folder, "wandb", [1])
+    return folder
+
+
+def test_a_name_that_two_roles_use_is_told_apart(one_step):
+    (run,) = offline_runs(one_step)
     values = {name: value for row in run.history for name, value in row.items()}
     assert (values["time/step"], values["trainer/time/step"]) == (1.0, 2.0)
 
 
-def test_keys_reach_neither_wandb_nor_the_run_folder(folder):
-    run_attempt(folder, "wandb", [1])
-    for path in folder.path.rglob("*"):
+def test_keys_reach_neither_wandb_nor_the_run_folder(one_step):
+    for path in one_step.path.rglob("*"):
         assert path.is_dir() or b"sesame" not in path.read_bytes(), path
 
 

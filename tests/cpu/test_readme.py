@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from rlagent import plan
 from rlagent.config.paths import asset_dir
 from tests.cpu.runs import REPOSITORY, environment, only_folder
 
@@ -38,15 +37,3 @@ def test_my_own_agent_on_my_own_file_trains(tmp_path):
     folder = only_folder(tmp_path)
     assert folder.read_status()["state"] == "finished"
     assert (folder.path / "data" / "heldout" / "test.jsonl").read_text().count("\n") == 4
-
-
-def test_every_command_of_the_gallery_composes(capsys, monkeypatch):
-    monkeypatch.chdir(REPOSITORY)
-    commands = re.findall(r"`((?:python -m rlagent\.train|rlagent plan) [^`]+)`", README)
-    assert len(commands) > 8
-    for command in commands:
-        words = shlex.split(command.replace("FOLDER", str(asset_dir("gsm8k_tiny"))))
-        words = words[words.index("plan") + 1 :] if "plan" in words else words[3:]
-        words = [word for word in words if word != "--yaml"]
-        if words:
-            assert plan.main(words) == 0, f"{command}\n{capsys.readouterr().err}"

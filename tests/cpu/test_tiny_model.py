@@ -50,6 +50,7 @@ def test_model_and_tokenizer_agree(tokenizer: PreTrainedTokenizerBase) -> None:
     assert tokenizer.eos_token == "<|im_end|>"
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_data_that_is_shipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

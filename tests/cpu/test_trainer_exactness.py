@@ -55,8 +55,19 @@ def gradients_after(config, experiences, budget, abilities=None):
     return moments, metrics
 
 
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
-@pytest.mark.parametrize("algorithm", ["grpo", "gspo", "rec"])
+@pytest.mark.parametrize(
+    ("algorithm", "aggregation"),
+    [
+        *(("grpo", aggregation) for aggregation in AGGREGATIONS),
+        ("gspo", "token-mean"),
+        ("gspo", "seq-mean-token-mean"),
+        # Its policy loss is a seq-mean-token-mean always; only the other terms are told.
+        ("rec", "token-mean"),
+        pytest.param("gspo", "seq-mean-token-sum", marks=pytest.mark.slow),
+        pytest.param("gspo", "seq-mean-token-sum-norm", marks=pytest.mark.slow),
+        *(pytest.param("rec", one, marks=pytest.mark.slow) for one in AGGREGATIONS[1:]),
+    ],
+)
 def test_micro_batches_add_up_to_one_big_batch(algorithm, aggregation, model, tmp_path):
     config = make_config(
         model,
@@ -88,14 +99,19 @@ def test_shared_tokens_give_the_gradients_of_separate_rows(model, tmp_path):
     assert quick["tokens/computed"] < 0.8 * slow["tokens/computed"]
 
 
+@pytest.fixture(scope="module")
+def one_lane(model, tmp_path_factory):
+    """Experiences, and the gradients and metrics of one lane that learns from them."""
+    folder = tmp_path_factory.mktemp("one")
+    one = make_config(model, folder, "grpo", options={"threads": 1})
+    experiences = with_advantages(one, make_experiences(tasks=4, runs=6))
+    return experiences, *gradients_after(one, experiences, 300)
+
+
 @pytest.mark.parametrize("lanes", [2, 3, 50])
-def test_lanes_side_by_side_give_the_gradients_of_one(lanes, model, tmp_path):
-    experiences = with_advantages(
-        make_config(model, tmp_path, "grpo"), make_experiences(tasks=4, runs=6)
-    )
-    one = make_config(model, tmp_path, "grpo", options={"threads": 1})
+def test_lanes_side_by_side_give_the_gradients_of_one(lanes, one_lane, model, tmp_path):
+    experiences, expected, alone = one_lane
     many = make_config(model, tmp_path, "grpo", options={"threads": lanes})
-    expected, alone = gradients_after(one, experiences, 300)
     got, together = gradients_after(many, experiences, 300)
     scale = max(float(value.abs().max()) for value in expected.values())
     assert largest_difference(expected, got) < 1e-5 * scale

@@ -30,37 +30,44 @@ class Tags(html.parser.HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-def test_the_page_holds_numbers_curves_conversations_and_configuration(tmp_path):
-    text = page(load(fabricate(tmp_path)))
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A finished run that no test writes to."""
+    return fabricate(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture(scope="module")
+def plain_page(plain):
+    return page(load(plain))
+
+
+def test_the_page_holds_numbers_curves_conversations_and_configuration(plain_page):
     for part in ("Held-out success", "Held-out tasks (256)", "Training rollouts",
                  "Seconds per step", "ppo_kl", "Before, step 0", "After, step 60", "learnt",
                  "config.yaml", "multi_step_grpo", "Finished: 60 of 60 steps"):  # fmt: skip
-        assert part in text, part
+        assert part in plain_page, part
 
 
-def test_the_page_asks_nothing_of_the_network(tmp_path):
-    text = page(load(fabricate(tmp_path)))
-    tags = Tags(text).found
+def test_the_page_asks_nothing_of_the_network(plain_page):
+    tags = Tags(plain_page).found
     assert not [t for t, a in tags if t in ("link", "img", "iframe", "object", "base")]
     assert not [a for t, a in tags if "src" in a or "href" in a]
-    assert "url(" not in text
-    assert "@import" not in text
+    assert "url(" not in plain_page
+    assert "@import" not in plain_page
 
 
-def test_markup_from_datasets_and_models_stays_text(tmp_path):
-    hostile = page(load(fabricate(tmp_path / "a", hostile=True)))
-    plain = page(load(fabricate(tmp_path / "b")))
+def test_markup_from_datasets_and_models_stays_text(tmp_path, plain_page):
+    hostile = page(load(fabricate(tmp_path, hostile=True)))
     assert HOSTILE not in hostile
-    count = [[tag for tag, _ in Tags(text).found].count("script") for text in (hostile, plain)]
+    count = [[tag for tag, _ in Tags(text).found].count("script") for text in (hostile, plain_page)]
     assert count == [1, 1]
     assert not [a for _, a in Tags(hostile).found if any(k.startswith("on") for k in a)]
     assert "Content-Security-Policy" in hostile
 
 
-def test_secrets_in_the_configuration_are_hidden(tmp_path):
-    text = page(load(fabricate(tmp_path)))
-    assert "sesame" not in text
-    assert "(hidden)" in text
+def test_secrets_in_the_configuration_are_hidden(plain_page):
+    assert "sesame" not in plain_page
+    assert "(hidden)" in plain_page
 
 
 def test_a_failed_run_shows_its_cause(tmp_path):

@@ -97,7 +97,7 @@ def test_hostile_text_cannot_leave_its_cell_in_markdown(tmp_path):
     assert all(line.replace("\\|", "").count("|") == 10 for line in rows)
 
 
-@pytest.mark.parametrize("trials", [0, 1, 500])
+@pytest.mark.parametrize("trials", [0, 1, 50, pytest.param(500, marks=pytest.mark.slow)])
 def test_a_sweep_of_any_size_has_a_page_of_reasonable_size(tmp_path, trials):
     folder = fabricate_sweep(tmp_path, trials=trials, failed=0, steps=10)
     write_sweep_report(folder)
@@ -162,8 +162,12 @@ def test_the_command_of_the_best_trial_leaves_out_what_was_swept():
     [
         ("hardware.logical_gpus=2", "+sweep=layouts"),
         ("+sweep=optuna_lr", "sweep.n_trials=3"),
-        ("+sweep=optuna", "algorithm.lr=tag(log,interval(1e-5,1e-3))"),
-        ("++algorithm.lr=1e-4,3e-4", "seed=1,2", "sweep.retries=1"),
+        pytest.param(
+            ("+sweep=optuna", "algorithm.lr=tag(log,interval(1e-5,1e-3))"), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ("++algorithm.lr=1e-4,3e-4", "seed=1,2", "sweep.retries=1"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_command_of_the_best_trial_is_that_very_trial(words):

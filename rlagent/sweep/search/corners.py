@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rlagent.config.command import Command
 from rlagent.config.errors import ConfigError, Problem, raise_if_any
 from rlagent.config.machine import Machine
+from rlagent.config.overlay import Shared
 from rlagent.config.prepare import prepare
 from rlagent.config.schema import LearnConfig, SweepConfig
 from rlagent.sweep import grid
@@ -27,6 +28,7 @@ def make_trial(
     number: int,
     values: Sequence[str],
     plan_only: bool = False,
+    shared: Shared | None = None,
 ) -> Trial:
     """Compose, check and resolve one point of the space.
 
@@ -37,13 +39,15 @@ def make_trial(
         number: The trial's place in the sweep.
         values: One per dimension, as overrides write them.
         plan_only: Do not ask whether this machine has the GPUs.
+        shared: What the drafts of other points found.
 
     Raises:
         ConfigError: The point is no legal configuration.
     """
     differing = space.overrides(values)
     overrides = [*space.fixed, *differing]
-    resolved = prepare(command.draft(overrides), machine, command.config_dirs, plan_only)
+    draft = command.draft(overrides, shared=shared)
+    resolved = prepare(draft, machine, command.config_dirs, plan_only)
     return Trial(
         number=number,
         overrides=tuple(overrides),
@@ -73,11 +77,11 @@ def check_corners(
     Raises:
         ConfigError: With every mistake of every corner and of the search itself.
     """
-    corners, found = space.corners(), []
+    corners, found, shared = space.corners(), [], Shared()
     mistakes: dict[str, tuple[Problem, list[str]]] = {}
     for number, values in enumerate(corners):
         try:
-            found.append(make_trial(command, machine, space, number, values, plan_only))
+            found.append(make_trial(command, machine, space, number, values, plan_only, shared))
         except ConfigError as error:
             for problem in error.problems:
                 where = mistakes.setdefault(str(problem), (problem, []))[1]

@@ -1,0 +1,23 @@
+"""The commands that the README shows are ones that can be typed."""
+
+import re
+import shlex
+from pathlib import Path
+
+from rlagent import plan
+from rlagent.config.paths import asset_dir
+
+REPOSITORY = Path(__file__).parents[2]
+README = (REPOSITORY / "README.md").read_text()
+
+
+def test_every_command_of_the_gallery_composes(capsys, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    commands = re.findall(r"`((?:python -m rlagent\.train|rlagent plan) [^`]+)`", README)
+    assert len(commands) > 8
+    for command in commands:
+        words = shlex.split(command.replace("FOLDER", str(asset_dir("gsm8k_tiny"))))
+        words = words[words.index("plan") + 1 :] if "plan" in words else words[3:]
+        words = [word for word in words if word != "--yaml"]
+        if words:
+            assert plan.main(words) == 0, f"{command}\n{capsys.readouterr().err}"
