@@ -36,9 +36,14 @@ OFFLOAD_LOWERS_PEAK = True
 # way back. With a gradient of the entropy the logits are kept and its own is added.
 LOGITS_COPIES = 2
 LOGITS_COPIES_ENTROPY = 4
-# fp32 pieces at once: the values, their exponential and a product (rlagent/gpu/logits.py,
-# PIECE_BYTES of 256 MiB each).
-LOGITS_PIECES_GIB = 3 * 0.25
+# fp32 pieces at once in the entropy's forward pass: the values, their logarithms, the
+# probabilities and the product (rlagent/gpu/logits.py, PIECE_BYTES of 256 MiB each).
+LOGITS_PIECES_GIB = 4 * 0.25
+
+# Weights that are sent to engines are packed into buffers of this size, two in turns
+# (vllm/distributed/weight_transfer/packed_tensor.py). Each sync uses two other streams, and torch
+# keeps freed memory per stream: rlagent.gpu.worker gives it back.
+SYNC_BUFFER_GIB = 1.0
 
 # One block whose activations are recomputed for its gradients (gradient checkpointing), bytes
 # per token and unit of width, in bf16 with fp32 inside the norms: residual stream and two norms
@@ -57,8 +62,9 @@ ENGINE_CONTEXT_GIB = 1.2
 ENGINE_BATCH_TOKENS = 8192
 # Largest batch with a CUDA graph by default.
 MOST_GRAPH_SEQUENCES = 512
-# CUDA graphs of an engine, GiB per block at the default capture sizes, beside vLLM's share. To be
-# calibrated; vLLM logs 'Graph capturing finished ... took 0.6 GiB' for 28 blocks.
+# CUDA graphs of an engine, GiB per block at the default capture sizes; vLLM takes them off its KV
+# cache (VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS, since 0.21). To be calibrated; vLLM logs
+# 'Graph capturing finished ... took 0.6 GiB' for 28 blocks.
 GRAPH_GIB_PER_BLOCK = 0.02
 # vLLM pads the vocabulary to a multiple of this (DEFAULT_VOCAB_PADDING_SIZE).
 VOCAB_PADDING = 64

@@ -48,18 +48,36 @@ def trainer_memory(
 ) -> RoleMemory:
     """Return the peak of one trainer GPU: verl 0.8 with FSDP2 as Trinity sets it.
 
-    The larger of two moments: the last block's gradients of a full micro-batch, and the
-    optimizer's step, when the activations are gone. The reference model waits in host memory
-    (FSDP2's CPUOffloadPolicy) and its pass keeps nothing for gradients: it is never the peak.
+    The largest of several moments: the logits of a full micro-batch, the gradients of a block and
+    of the embeddings, the optimizer's step, and the weights on their way to the engines. The
+    reference model waits in host memory (FSDP2's CPUOffloadPolicy) and its pass keeps nothing
+    for gradients: it is never the peak.
     """
-    backward = _backward(shape, layout, work)
     state = _state(shape, layout, offload)
     copy = 0 if offload and const.OFFLOAD_LOWERS_PEAK else const.ADAM_COPY_BYTES
     optimizer = state | {"optimizer step": copy * parameters(shape) / layout.trainer_gpus / GIB}
-    # The weights go to the engines one by one: gathered in fp32, cast, and packed for NCCL.
-    sync = state | {"weight sync": 2 * _largest_matrix(shape) * (FULL + HALF) / GIB}
-    peaks = (state | backward, optimizer, sync)
+    sync = state | {"weight sync": _sync_bytes(shape, layout) / GIB}
+    peaks = [*(state | part for part in _passes(shape, layout, work)), optimizer, sync]
     return RoleMemory("trainer", max(peaks, key=lambda parts: sum(parts.values())))
+
+
+def _sync_bytes(shape: ModelShape, layout: Layout) -> float:
+    """Return what the weights need on their way to the engines."""
+    largest = _largest_matrix(shape)
+    if layout.colocated:
+        # One by one through host memory: gathered in fp32, cast.
+        return 2 * largest * (FULL + HALF)
+    # The tensors of a full buffer and the buffer that they are copied into, while the buffer
+    # before is still being sent; the next tensor is gathered in fp32.
+    first = _sync_buffer(shape)
+    second = min(first, HALF * parameters(shape) - first)
+    return max(2 * first, first + 2 * second) + largest * FULL
+
+
+def _sync_buffer(shape: ModelShape) -> float:
+    """Return the bytes of vLLM's largest packed buffer: filled until it is over its size."""
+    over = const.SYNC_BUFFER_GIB * GIB + _largest_matrix(shape) * HALF
+    return min(HALF * parameters(shape), over)
 
 
 def _state(shape: ModelShape, layout: Layout, offload: bool) -> dict[str, float]:
@@ -81,33 +99,40 @@ def _state(shape: ModelShape, layout: Layout, offload: bool) -> dict[str, float]
     }
 
 
-def _backward(shape: ModelShape, layout: Layout, work: Workload) -> dict[str, float]:
-    """Return what a micro-batch adds while its gradients are computed, GiB."""
+def _passes(shape: ModelShape, layout: Layout, work: Workload) -> list[dict[str, float]]:
+    """Return what a micro-batch adds at each moment that may be its peak, GiB."""
     tokens = _tokens_at_once(shape, layout, work)
+    gpus = layout.trainer_gpus
     kept = tokens * shape.hidden * shape.layers * HALF
-    # Embeddings and output layer are one group, whole while a micro-batch runs: bf16 weights,
-    # and at the end their gradients in bf16 and the fp32 copy that is summed over the GPUs.
-    embeddings = shape.vocab * shape.hidden
-    block = block_parameters(shape)
-    gathered = (embeddings * (1 if shape.tied else 2) + 2 * block) * HALF
-    reduced = max(embeddings, block) * (HALF + FULL)
+    # Embeddings and output layer are whole in bf16 while a micro-batch runs, and so is the block
+    # at work with the next one. When embeddings are not tied, they are whole only at their turn.
+    embeddings, block = shape.vocab * shape.hidden, block_parameters(shape)
+    gathered = (embeddings + 2 * block) * HALF
+    # Logits exist before any gradient of a weight, and are gone when those of the blocks come.
+    # Going forward, the entropy's pieces stand beside them; going back, their own copies.
+    one = tokens * shape.vocab * HALF
+    pieces = const.LOGITS_PIECES_GIB * GIB
     copies = const.LOGITS_COPIES_ENTROPY if work.entropy else const.LOGITS_COPIES
-    logits = copies * tokens * shape.vocab * HALF + const.LOGITS_PIECES_GIB * GIB
+    logits = max(one + pieces, copies * one)
     width = shape.heads * shape.head_dim + 2 * shape.kv_heads * shape.head_dim
     recomputed = tokens * (
         const.BLOCK_HIDDEN_BYTES * shape.hidden
         + const.BLOCK_HEAD_BYTES * width
         + const.BLOCK_FEED_FORWARD_BYTES * shape.intermediate
     )
-    # The logits are gone when the blocks' gradients are computed.
-    parts = {"activations": kept, "gathered blocks": gathered + reduced}
-    if logits > recomputed:
-        parts["logits"] = logits
-    else:
-        parts["activations"] += recomputed
-    total = sum(parts.values())
-    parts["fragmentation"] = const.FRAGMENTATION * total
-    return {name: value / GIB for name, value in parts.items()}
+    # A block's gradients: bf16, copied to fp32 and summed over the GPUs into shards, while the
+    # copy of the block before may still be there. Tied embeddings wait with theirs until the end.
+    reduced = block * (HALF + 2 * FULL + FULL / gpus) + embeddings * HALF
+    moments = [
+        {"activations": kept, "gathered blocks": gathered, "logits": logits},
+        {"activations": kept + recomputed, "gathered blocks": gathered + reduced},
+        {"gathered blocks": gathered + embeddings * (FULL + max(HALF, FULL / gpus))},
+    ]
+    found = []
+    for parts in moments:
+        parts["fragmentation"] = const.FRAGMENTATION * sum(parts.values())
+        found.append({name: value / GIB for name, value in parts.items()})
+    return found
 
 
 def _tokens_at_once(shape: ModelShape, layout: Layout, work: Workload) -> float:
@@ -128,25 +153,27 @@ def engine_memory(shape: ModelShape, layout: Layout, work: Workload) -> RoleMemo
     share does not hold this.
     """
     tensor = layout.tensor_parallel
-    return RoleMemory(
-        "rollout",
-        {
-            "context": const.ENGINE_CONTEXT_GIB,
-            "weights": _served_bytes(shape) / tensor / GIB,
-            "KV cache": _kv_per_gpu(shape, tensor) * work.max_model_len / GIB,
-            "activations": _profile_bytes(shape, layout, work) / GIB,
-        },
-    )
+    parts = {
+        "context": const.ENGINE_CONTEXT_GIB,
+        "weights": _served_bytes(shape) / tensor / GIB,
+        "KV cache": _kv_per_gpu(shape, tensor) * work.max_model_len / GIB,
+        "activations": _profile_bytes(shape, layout, work) / GIB,
+    }
+    if work.graphs:
+        parts["CUDA graphs"] = const.GRAPH_GIB_PER_BLOCK * shape.layers
+    return RoleMemory("rollout", parts)
 
 
 def takes_gib(shape: ModelShape, layout: Layout, work: Workload, gpu_gib: float) -> float:
-    """Return what vLLM takes of a GPU: its share and, beside it, graphs and a synced tensor."""
-    return work.share(layout.colocated) * gpu_gib + _beside_share(shape, work)
+    """Return what vLLM takes of a GPU: its share and, beside it, weights that arrive."""
+    return work.share(layout.colocated) * gpu_gib + _beside_share(shape, layout)
 
 
-def _beside_share(shape: ModelShape, work: Workload) -> float:
-    graphs = const.GRAPH_GIB_PER_BLOCK * shape.layers if work.graphs else 0.0
-    return graphs + _largest_matrix(shape) * HALF / GIB
+def _beside_share(shape: ModelShape, layout: Layout) -> float:
+    if layout.colocated:
+        return _largest_matrix(shape) * HALF / GIB
+    # Two packed buffers in turns, each received by every GPU of the engine.
+    return min(HALF * parameters(shape), 2 * _sync_buffer(shape)) / GIB
 
 
 def kv_gib(shape: ModelShape, layout: Layout, work: Workload, gpu_gib: float) -> float:
