@@ -96,6 +96,33 @@ class _Entropy(torch.autograd.Function):
         return result
 
 
+class _Squeeze(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
+        # The same memory, but to autograd no view.
+        return values.data.squeeze(0).data
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> torch.Tensor:
+        return grads[0].unsqueeze(0)
+
+
+class _Packed:
+    """Logits of shape (1, tokens, vocabulary), squeezed without a view.
+
+    verl squeezes them and divides the result by the temperature, in place: of a view of them
+    autograd makes two more copies on the way back.
+    """
+
+    def __init__(self, values: torch.Tensor) -> None:
+        self._values = values
+
+    def squeeze(self, dim: int) -> torch.Tensor:
+        """Drop the leading dimension; the logits are not to be used otherwise any more."""
+        assert dim == 0
+        return _Squeeze.apply(self._values)
+
+
 def use_in_verl(entropy_gradient: bool) -> None:
     """Have verl's FSDP engine in this process compute both as above.
 
@@ -114,3 +141,21 @@ def use_in_verl(entropy_gradient: bool) -> None:
 
     transformer_impl.logprobs_from_logits = verl_log_probs
     torch_functional.entropy_from_logits = verl_entropy
+    engine = transformer_impl.FSDPEngineWithLMHead
+    if engine.prepare_model_outputs.__module__ != __name__:
+        engine.prepare_model_outputs = _without_views(engine.prepare_model_outputs)
+
+
+def _without_views(prepare: Any) -> Any:
+    from verl.utils import tensordict_utils as tu
+
+    def prepare_model_outputs(
+        self: Any, output: Any, output_args: Any, micro_batch: Any, *rest: Any, **named: Any
+    ) -> Any:
+        packs = tu.get_non_tensor_data(data=micro_batch, key="use_remove_padding", default=True)
+        values = getattr(output, "logits", None)
+        if packs and values is not None and values.requires_grad and values.shape[0] == 1:
+            output.logits = _Packed(values)
+        return prepare(self, output, output_args, micro_batch, *rest, **named)
+
+    return prepare_model_outputs

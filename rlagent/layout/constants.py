@@ -6,13 +6,15 @@ tests/unit/data/measured_memory.json holds the measurements that they are held a
 
 # ---- memory of the trainer ----
 
-# CUDA context, NCCL's and cuBLAS's workspaces, GiB. To be calibrated; about 0.5 for the context
-# of an H100 and 0.3-0.6 for NCCL's buffers.
-TRAINER_CONTEXT_GIB = 1.0
+# What lies beside torch's allocator, GiB: CUDA context, cuBLAS, NCCL. Measured on H100s: 1.3 with
+# one trainer GPU, 1.6 with two, 1.9 where weights are synced by NCCL too.
+TRAINER_CONTEXT_GIB = 1.9
 
-# What torch's caching allocator reserves beyond what is in use, as a share of what comes and
-# goes (activations, logits, gathered blocks). To be calibrated.
-FRAGMENTATION = 0.10
+# FSDP2 sums gradients on a stream of its own, and torch keeps freed memory for the stream that it
+# was taken for: what the embeddings' sum took never serves the logits. In units of the embeddings'
+# gradients in fp32; measured at three sizes: 1.6-1.9 with one GPU, 3.2 with two.
+SUMMED_COPIES = 1.8
+SUMMED_COPIES_SHARDED = 3.2
 
 # Bytes per parameter that stay on the trainer, shared out among its GPUs. Trinity fixes verl's
 # model_dtype to fp32 (trinity/trainer/verl/config.py, _build_fsdp_engine_config), FSDP2 keeps the
@@ -31,11 +33,11 @@ ADAM_COPY_BYTES = 4
 # (verl/workers/engine/base.py, BaseEngineCtx): they free memory between steps, not in them.
 OFFLOAD_LOWERS_PEAK = True
 
-# Copies of a micro-batch's bf16 logits: rlagent.gpu.logits writes the gradient over them, and the
-# division by the temperature (verl/workers/engine/fsdp/transformer_impl.py) makes one more on the
-# way back. With a gradient of the entropy the logits are kept and its own is added.
+# Copies of a micro-batch's bf16 logits that live at once on the way back (counted by
+# tests/cpu/test_logits_copies.py): rlagent.gpu.logits writes the gradient over them, and the
+# division by the temperature makes one more. With a gradient of the entropy the logits are kept.
 LOGITS_COPIES = 2
-LOGITS_COPIES_ENTROPY = 4
+LOGITS_COPIES_ENTROPY = 3
 # fp32 pieces at once in the entropy's forward pass: the values, their logarithms, the
 # probabilities and the product (rlagent/gpu/logits.py, PIECE_BYTES of 256 MiB each).
 LOGITS_PIECES_GIB = 4 * 0.25
@@ -48,8 +50,8 @@ SYNC_BUFFER_GIB = 1.0
 # One block whose activations are recomputed for its gradients (gradient checkpointing), bytes
 # per token and unit of width, in bf16 with fp32 inside the norms: residual stream and two norms
 # (in, fp32 copy, normalised fp32, out: 4 x 6), queries, keys and values before and after rotation
-# with their gradients, the gated feed-forward layer's four parts and two gradients. To be
-# calibrated (compare arXiv:2205.05198, 4.1).
+# with their gradients, the gated feed-forward layer's four parts and two gradients. Not measured:
+# with a large vocabulary the logits are the peak (compare arXiv:2205.05198, 4.1).
 BLOCK_HIDDEN_BYTES = 28
 BLOCK_HEAD_BYTES = 12
 BLOCK_FEED_FORWARD_BYTES = 12
@@ -63,16 +65,19 @@ ENGINE_BATCH_TOKENS = 8192
 # Largest batch with a CUDA graph by default.
 MOST_GRAPH_SEQUENCES = 512
 # CUDA graphs of an engine, GiB per block at the default capture sizes; vLLM takes them off its KV
-# cache (VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS, since 0.21). To be calibrated; vLLM logs
-# 'Graph capturing finished ... took 0.6 GiB' for 28 blocks.
-GRAPH_GIB_PER_BLOCK = 0.02
+# cache (VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS, since 0.21). Measured: 0.35 GiB for 28 blocks.
+GRAPH_GIB_PER_BLOCK = 0.0125
+# What an engine takes beside its share where weights are synced by NCCL, GiB: 4.6 and 4.9 in two
+# runs; 0.9-1.4 without a sync.
+ENGINE_BESIDE_GIB = 4.9
 # vLLM pads the vocabulary to a multiple of this (DEFAULT_VOCAB_PADDING_SIZE).
 VOCAB_PADDING = 64
 
 # ---- what may be planned with ----
 
-# Left free on every GPU, share: the driver's part, and what an estimate may be off by. Until the
-# estimates are calibrated nearly the 15 % that they are allowed.
+# Left free on every GPU, share: the driver's part, and what an estimate may be off by. verl makes
+# micro-batches of equal work, not of equal tokens: with long sequences one can hold 1.3 times as
+# many tokens as was asked for.
 HEADROOM = 0.12
 
 # ---- seconds of a rollout ----
@@ -82,9 +87,9 @@ DECODE_BANDWIDTH = 0.65
 # Share of its dense FLOP/s that prefill reaches in large batches. To be calibrated.
 PREFILL_FLOPS = 0.5
 # vLLM's own time of one decoding step, seconds: scheduling, sampling, replies; with and without
-# CUDA graphs. To be calibrated.
-DECODE_SECONDS = 0.004
-DECODE_SECONDS_EAGER = 0.020
+# CUDA graphs. Measured with 64 sequences at once on an H100.
+DECODE_SECONDS = 0.009
+DECODE_SECONDS_EAGER = 0.035
 # Telling the other processes of an engine of several GPUs what comes next, per decoding step.
 TENSOR_PARALLEL_SECONDS = 0.002
 # Latency of one sum over the GPUs of an engine (two per block), seconds.
@@ -100,19 +105,20 @@ AGENT_SECONDS = 0.02
 # ---- seconds of the trainer ----
 
 # Share of the dense FLOP/s that training reaches: most of it, and the width at which it is half of
-# that, since narrow matrices do not fill a GPU. To be calibrated; 0.4 of an H100 is usual at 8B.
-MOST_MFU = 0.5
-HALF_MFU_WIDTH = 1024
+# that, since narrow matrices do not fill a GPU. These two and BLOCK_SECONDS are fitted to five
+# measured updates of three sizes on one and two H100s, all within 6 %; 8B is extrapolated.
+MOST_MFU = 0.65
+HALF_MFU_WIDTH = 1750
 # Forward passes that one training pass costs: forward, recomputed forward, backward twice.
 TRAINING_PASSES = 4
-# Kernel launches and Python per block of one pass, seconds. To be calibrated.
-BLOCK_SECONDS = 0.002
-# verl's and Trinity's own time of a training step, seconds: reading, padding, metrics, Ray. To be
-# calibrated.
-TRAIN_STEP_SECONDS = 2.0
-# Bytes per second between host and GPU (pinned, PCIe 4 x16), and of a GPU's share of the host's
-# memory when the optimizer steps there.
-HOST_LINK = 25e9
+# Kernel launches and Python per block of one pass, seconds.
+BLOCK_SECONDS = 0.003
+# verl's and Trinity's own time of a training step, seconds: reading, padding, metrics, Ray. What a
+# step of the tiny model takes on an H100, whose arithmetic takes next to nothing.
+TRAIN_STEP_SECONDS = 1.0
+# Bytes per second between host and GPU, as the passes of the reference model reach them, and of a
+# GPU's share of the host's memory when the optimizer steps there (not measured).
+HOST_LINK = 15e9
 HOST_MEMORY = 15e9
 # Share of a link that collectives reach, and bytes per second of one GPU to another node (a
 # 400 Gbit/s port per GPU).
@@ -123,8 +129,8 @@ ADAM_BYTES = 28
 
 # ---- seconds of a weight sync ----
 
-# Stopping and starting generation, and one call per tensor. To be calibrated.
-SYNC_SECONDS = 1.0
+# Stopping and starting generation, and one call per tensor; measured at 135M.
+SYNC_SECONDS = 0.2
 # Bytes per second of sync through host memory and Ray's objects (colocated).
 MEMORY_SYNC = 1.5e9
 

@@ -128,11 +128,11 @@ def _passes(shape: ModelShape, layout: Layout, work: Workload) -> list[dict[str,
         {"activations": kept + recomputed, "gathered blocks": gathered + reduced},
         {"gathered blocks": gathered + embeddings * (FULL + max(HALF, FULL / gpus))},
     ]
-    found = []
-    for parts in moments:
-        parts["fragmentation"] = const.FRAGMENTATION * sum(parts.values())
-        found.append({name: value / GIB for name, value in parts.items()})
-    return found
+    summed = const.SUMMED_COPIES if gpus == 1 else const.SUMMED_COPIES_SHARDED
+    # The last moment is the sum itself.
+    for parts in moments[:2]:
+        parts["summed gradients"] = summed * embeddings * FULL
+    return [{name: value / GIB for name, value in parts.items()} for parts in moments]
 
 
 def _tokens_at_once(shape: ModelShape, layout: Layout, work: Workload) -> float:
@@ -172,8 +172,8 @@ def takes_gib(shape: ModelShape, layout: Layout, work: Workload, gpu_gib: float)
 def _beside_share(shape: ModelShape, layout: Layout) -> float:
     if layout.colocated:
         return _largest_matrix(shape) * HALF / GIB
-    # Two packed buffers in turns, each received by every GPU of the engine.
-    return min(HALF * parameters(shape), 2 * _sync_buffer(shape)) / GIB
+    # Two packed buffers in turns, each received by every GPU of the engine, are among it.
+    return const.ENGINE_BESIDE_GIB
 
 
 def kv_gib(shape: ModelShape, layout: Layout, work: Workload, gpu_gib: float) -> float:
