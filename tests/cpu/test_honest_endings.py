@@ -42,7 +42,9 @@ def test_a_workflow_that_raises_sometimes_is_counted_and_the_run_goes_on(tmp_pat
 
 @pytest.mark.slow
 def test_a_conversation_that_outgrows_the_model_is_trained_on_without_a_reward(tmp_path):
-    result = run(tmp_path, "workflow.function=faulty_agents:talks_for_ever")
+    result = run(
+        tmp_path, "workflow.function=faulty_agents:talks_for_ever", "algorithm.total_steps=1"
+    )
     assert result.returncode == 0, result.output
     for row in result.folder.read_trajectories():
         assert row["error"] is None
