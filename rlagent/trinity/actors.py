@@ -1,42 +1,18 @@
-"""The explorer's and the trainer's actor, without what they import.
+"""The explorer's and the trainer's actor, without what they import (see forwarding.py)."""
 
-Who holds the handle of a Ray actor imports its class: with Trinity's classes the Synchronizer,
-whose work is to keep weights, and the driver would spend seconds on engines and agents. What is
-here imports none of it, and makes the object behind it in the actor's own process.
-"""
-
-from collections.abc import Callable
 from typing import Any
 
 import ray
 
 from rlagent.trinity import EMBEDDED
-
-
-def _forwarding(*methods: str) -> Callable[[type], type]:
-    """Give a class methods of these names that call those of its `behind`."""
-
-    def add_to(cls: type) -> type:
-        for name in methods:
-            setattr(cls, name, _forward(name))
-        return cls
-
-    return add_to
-
-
-def _forward(name: str) -> Callable[..., Any]:
-    async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return await getattr(self.behind, name)(*args, **kwargs)
-
-    call.__name__ = name
-    return call
-
+from rlagent.trinity.forwarding import forwarding
+from rlagent.trinity.processes import SharedProcesses
 
 _FROM_SYNCHRONIZER = ("is_alive", "setup_weight_sync_group", "teardown_weight_sync_group")
 """What Trinity's Synchronizer calls of both."""
 
 
-@_forwarding(
+@forwarding(
     *_FROM_SYNCHRONIZER,
     "set_state_dict_meta",
     "prepare",
@@ -47,15 +23,23 @@ _FROM_SYNCHRONIZER = ("is_alive", "setup_weight_sync_group", "teardown_weight_sy
     "startup_marks",
 )
 class ExplorerActor:
-    """The process of `rlagent.trinity.explorer.AgentExplorer`; arguments as there."""
+    """The process of `rlagent.trinity.explorer.AgentExplorer`.
+
+    Args:
+        config: Trinity's, checked.
+        runner_processes: Processes for agent code.
+    """
 
     def __init__(self, config: Any, runner_processes: int) -> None:
+        processes = SharedProcesses(config, runner_processes)
+        # They import while this process does, and while the engines load.
+        processes.start()
         from rlagent.trinity.explorer import AgentExplorer
 
-        self.behind = AgentExplorer(config, runner_processes)
+        self.behind = AgentExplorer(config, processes)
 
 
-@_forwarding(
+@forwarding(
     *_FROM_SYNCHRONIZER,
     "get_weight_sync_info",
     "prepare",

@@ -28,11 +28,8 @@ from rlagent.run.stats import wilson  # noqa: E402
 from rlagent.trinity import EMBEDDED, rewind  # noqa: E402
 from rlagent.trinity.lag import syncs_left  # noqa: E402
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
-from rlagent.trinity.rollout import (  # noqa: E402
-    AgentCoordinator,
-    InProcess,
-    SharedProcesses,
-)
+from rlagent.trinity.processes import SharedProcesses  # noqa: E402
+from rlagent.trinity.rollout import AgentCoordinator, InProcess  # noqa: E402
 from rlagent.trinity.startup import Marks  # noqa: E402
 
 
@@ -80,14 +77,14 @@ class AgentExplorer(Explorer):
 
     explore_step_num: int
 
-    def __init__(self, config: Config, runner_processes: int) -> None:
+    def __init__(self, config: Config, processes: SharedProcesses) -> None:
         self._marks = Marks()
         self._marks.mark("explorer_process")
         RunFolderMonitor.use_for(config)
         super().__init__(config)
         self.model_allocator = AgentAllocator(config.explorer)
         self.total_steps = config.buffer.total_steps
-        self._runner_processes = runner_processes
+        self._processes = processes
         self._began: dict[int, float] = {}
         # Seconds before a step in which weights were waited for and taken over.
         self._synced: dict[int, float] = {}
@@ -100,15 +97,12 @@ class AgentExplorer(Explorer):
             The step that exploring continues from; 0 for a new run.
         """
         self._marks.mark("explorer_made")
-        processes = SharedProcesses(self.config, self._runner_processes)
-        # They import while the engines load.
-        processes.start()
         self.models, self.auxiliary_models = await self.model_allocator.create_all_models()
         self._marks.mark("engines_ready")
         if not self.use_nccl_sync and self.model_type not in {EMBEDDED, "tinker", "external"}:
             address, port = await self.models[0].get_available_address_async(random_port=True)
             await self.setup_weight_sync_group(address, port)
-        coordinator = AgentCoordinator(self.config, processes)
+        coordinator = AgentCoordinator(self.config, self._processes)
         await coordinator.prepare()
         self.rollout_coordinator = InProcess(coordinator)
         self._marks.mark("runners_ready")

@@ -81,7 +81,7 @@ def test_a_killed_actor_fails_the_run_and_the_same_command_resumes_it(tmp_path, 
     [
         "ray::ExplorerActor",
         "ray::EmbeddedModel",
-        "ray::AgentRunner",
+        "ray::RunnerActor",
         "ray::WholeStepQueue",
         "ray::Synchronizer",
     ],
