@@ -297,8 +297,10 @@ class Driver:
 
 
 def _import_validators() -> None:
+    # Not the validators' own module: what they say goes to where the screen was when it came.
     import trinity.algorithm
-    import trinity.common.config_validator  # noqa: F401
+    import trinity.common.patch
+    import trinity.utils.lora_utils  # noqa: F401
 
 
 def _driver_log(path: Path) -> logging.Handler:

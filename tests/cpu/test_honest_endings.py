@@ -19,6 +19,9 @@ def test_a_workflow_that_always_raises_fails_the_run_with_its_cause(tmp_path):
     result = run(tmp_path, "workflow.function=faulty_agents:always_raises")
     _assert_failed(result, "ValueError: this agent never works")
     assert result.status["steps_trained"] == 0
+    # What Trinity has to say is in the log.
+    assert "WARNING" not in result.output
+    assert "config_validator" in next(result.folder.path.glob("attempts/*/driver.log")).read_text()
 
 
 @pytest.mark.slow
