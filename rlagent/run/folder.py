@@ -195,7 +195,7 @@ class RunFolder:
 
     def driver_alive(self) -> bool:
         """Whether the driver recorded in status.json still runs on this machine."""
-        return _is_driven(self.read_status())
+        return is_driven(self.read_status())
 
     def standing(self) -> dict[str, Any]:
         """The status as it is: with the state `DIED` where the driver is gone without a last word.
@@ -203,7 +203,7 @@ class RunFolder:
         Of a driver on another machine only its last word is known.
         """
         status = self.read_status()
-        if _has_ended(status) or _is_elsewhere(status) or _is_driven(status):
+        if _has_ended(status) or _is_elsewhere(status) or is_driven(status):
             return status
         # Between the two looks it may have had its last word.
         status = self.read_status()
@@ -312,7 +312,8 @@ def _is_elsewhere(status: dict[str, Any]) -> bool:
     return status.get("host", socket.gethostname()) != socket.gethostname()
 
 
-def _is_driven(status: dict[str, Any]) -> bool:
+def is_driven(status: dict[str, Any]) -> bool:
+    """Whether the process that a status names still runs on this machine."""
     pid = status.get("pid")
     if not pid or _is_elsewhere(status):
         return False

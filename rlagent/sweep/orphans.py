@@ -5,11 +5,9 @@ Such a process is waited for, never ended; what may start beside it is the ledge
 
 import os
 import selectors
-import socket
 from collections.abc import Callable, Iterator
 
-from rlagent.run import process
-from rlagent.run.folder import RunFolder
+from rlagent.run.folder import RunFolder, is_driven
 from rlagent.sweep.shares import Ledger
 from rlagent.sweep.source import Need
 from rlagent.sweep.store import SweepFolder, TrialRow
@@ -101,15 +99,15 @@ def _driver(run: RunFolder) -> tuple[int, int] | None:
 
     Opened before it is checked, so that the process checked is the one that is waited for.
     """
-    status, here = run.read_status(), socket.gethostname()
+    status = run.read_status()
     pid = status.get("pid")
-    if not pid or status.get("host", here) != here:
+    if not pid:
         return None
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return None
-    if process.is_same(pid, status.get("pid_ticks")):
+    if is_driven(status):
         return pid, descriptor
     os.close(descriptor)
     return None
