@@ -35,7 +35,7 @@ from rlagent.layout.workload import Workload
 
 HERE = Path(__file__).parent
 MARK = "@@"
-"""Begins a line of a measuring process that is meant for this one."""
+"""Begins a line of a measuring process that is meant for this one (see `say`)."""
 PLAIN = "expandable_segments:False"
 TINY = ModelShape(
     layers=2, hidden=64, intermediate=128, heads=4, kv_heads=2, head_dim=16, vocab=1024, tied=True
@@ -60,6 +60,7 @@ class Point:
         allocator: PYTORCH_CUDA_ALLOC_CONF; empty: not set.
         sites: Whether to list the largest allocations at the peak.
         graphs: Whether the engine captures CUDA graphs.
+        utilization: Share of a GPU that the engine takes.
         overrides: Further overrides of the configuration.
     """
 
@@ -164,6 +165,11 @@ ON_A_CPU = [
 
 Said = queue.Queue[dict[str, Any] | None]
 Phase = dict[tuple[int, ...], list[Point]]
+
+
+def say(row: dict[str, Any]) -> None:
+    """Tell the process that started this one; whatever a library printed ends its line first."""
+    print(f"\n{MARK}{json.dumps(row)}", flush=True)
 
 
 class Child:

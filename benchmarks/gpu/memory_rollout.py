@@ -21,6 +21,7 @@ os.environ |= {
 }
 
 from machine import GIB, Peaks, used_gib
+from memory import say
 
 SEQUENCES = 64
 PROMPT_TOKENS = 256
@@ -116,7 +117,7 @@ def main() -> int:
     options = parser.parse_args()
     import vllm  # noqa: F401
 
-    print("\n@@" + json.dumps({"ready": True}), flush=True)
+    say({"ready": True})
     for line in sys.stdin:
         job = json.loads(line)
         row: dict[str, Any] = {"name": job["name"], "rank": 0}
@@ -129,7 +130,7 @@ def main() -> int:
             full = "out of memory" in str(error).lower()
             state = "out of memory" if full else "failed"
             row |= {"state": state, "cause": f"{type(error).__name__}: {error}"[:600]}
-        print("\n@@" + json.dumps(row), flush=True)
+        say(row)
         break
     sys.stdout.flush()
     # The engine's own way out takes long.

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from machine import GIB, Peaks, used_gib
+from memory import say
 from memory_sites import largest_sites
 
 from rlagent.trinity import vllm_stub
@@ -387,10 +388,10 @@ def main() -> int:
     }
     if not place.cuda:
         torch.distributed.init_process_group("gloo")
-    print("\n@@" + json.dumps({"ready": True}), flush=True)
+    say({"ready": True})
     for line in sys.stdin:
         row = run(json.loads(line), options.out, place)
-        print("\n@@" + json.dumps(row), flush=True)
+        say(row)
         if (row["state"] != "measured" and place.ranks > 1) or row["left_gib"] > LEFT_GIB:
             # Others may wait for this rank in a collective, or memory would be counted twice.
             break
