@@ -123,15 +123,14 @@ def _passes(shape: ModelShape, layout: Layout, work: Workload) -> list[dict[str,
     # A block's gradients: bf16, copied to fp32 and summed over the GPUs into shards, while the
     # copy of the block before may still be there. Tied embeddings wait with theirs until the end.
     reduced = block * (HALF + 2 * FULL + FULL / gpus) + embeddings * HALF
+    sums = const.SUMMED_COPIES if gpus == 1 else const.SUMMED_COPIES_SHARDED
+    summed = {"summed gradients": sums * embeddings * FULL}
     moments = [
-        {"activations": kept, "gathered blocks": gathered, "logits": logits},
-        {"activations": kept + recomputed, "gathered blocks": gathered + reduced},
+        {"activations": kept, "gathered blocks": gathered, "logits": logits} | summed,
+        {"activations": kept + recomputed, "gathered blocks": gathered + reduced} | summed,
+        # The sum itself.
         {"gathered blocks": gathered + embeddings * (FULL + max(HALF, FULL / gpus))},
     ]
-    summed = const.SUMMED_COPIES if gpus == 1 else const.SUMMED_COPIES_SHARDED
-    # The last moment is the sum itself.
-    for parts in moments[:2]:
-        parts["summed gradients"] = summed * embeddings * FULL
     return [{name: value / GIB for name, value in parts.items()} for parts in moments]
 
 
