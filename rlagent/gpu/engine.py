@@ -1,7 +1,7 @@
 """The actor of a rollout engine: Trinity's vLLM model, started with one process less.
 
 What differs is decided in engine_arguments.py. This module imports Trinity's, which imports vLLM;
-it is for the engine's actor, and for the explorer that makes it.
+it is for the engine's own process (engine_actor.py).
 """
 
 import contextlib

@@ -58,9 +58,9 @@ class AgentAllocator(Allocator):
 
             model = EmbeddedModel
         elif config.engine_type.startswith("vllm"):
-            from rlagent.gpu.engine import RolloutEngine
+            from rlagent.gpu.engine_actor import EngineActor
 
-            model = RolloutEngine
+            model = EngineActor
         else:
             return await super().create_engine(config, role, engine_id)
         config = deepcopy(config)

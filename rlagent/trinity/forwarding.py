@@ -5,6 +5,7 @@ whose work is to keep weights, and the driver would spend seconds on engines and
 object behind an actor is made in the actor's own process only.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,8 @@ def forwarding(*methods: str) -> Callable[[type], type]:
 
 def _forward(name: str) -> Callable[..., Any]:
     async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return await getattr(self.behind, name)(*args, **kwargs)
+        result = getattr(self.behind, name)(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
 
     call.__name__ = name
     return call

@@ -1,0 +1,49 @@
+"""A rollout engine's actor, without what it imports (see rlagent.trinity.forwarding).
+
+The explorer and the processes for agent code hold its handle; with the class behind it each of
+them would import vLLM, for a quarter of a minute.
+"""
+
+from typing import Any
+
+from rlagent.trinity.forwarding import forwarding
+
+
+@forwarding(
+    "add_lora_adapter",
+    "chat",
+    "convert_messages_to_experience",
+    "generate",
+    "get_api_key",
+    "get_api_server_url",
+    "get_available_address",
+    "get_lora_request",
+    "get_message_token_len",
+    "get_model_config",
+    "get_model_path",
+    "get_model_version",
+    "init_process_group",
+    "list_lora_adapters",
+    "logprobs",
+    "prepare",
+    "ready",
+    "remove_lora_adapter",
+    "reset_prefix_cache",
+    "run_api_server",
+    "sample",
+    "set_master_addr_port",
+    "set_state_dict_meta",
+    "shutdown",
+    "sleep",
+    "startup_marks",
+    "sync_model_weights",
+    "teardown_process_group",
+    "wake_up",
+)
+class EngineActor:
+    """The process of `rlagent.gpu.engine.RolloutEngine`; arguments as there."""
+
+    def __init__(self, config: Any) -> None:
+        from rlagent.gpu.engine import RolloutEngine
+
+        self.behind = RolloutEngine(config)
