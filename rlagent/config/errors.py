@@ -41,6 +41,10 @@ class ConfigError(Exception):
         return "\n".join(str(problem) for problem in self.problems)
 
 
+class UnreachableError(ConfigError):
+    """What the configuration names cannot be reached now; the configuration may be right."""
+
+
 def raise_if_any(problems: Iterable[Problem]) -> None:
     """Raise ConfigError when there is at least one problem."""
     found = list(problems)

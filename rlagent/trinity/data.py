@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rlagent.config.errors import ConfigError, Problem
+from rlagent.config.errors import ConfigError, Problem, UnreachableError
 from rlagent.config.paths import local_path
 from rlagent.config.schema import DatasetConfig
 
@@ -62,7 +62,8 @@ def rows(path: str, split: str, subset: str | None, key: str) -> Iterator[dict[s
     """The rows of a split, from a file, a folder or the hub.
 
     Raises:
-        ConfigError: It cannot be reached or read.
+        UnreachableError: The hub does not give it.
+        ConfigError: It cannot be read.
     """
     local = local_path(path)
     if local is None:
@@ -152,12 +153,9 @@ def _hub_rows(path: str, split: str, subset: str | None, key: str) -> Iterator[d
     # The libraries below raise whatever their transport raises; all of it means the same here.
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise _problem(
-            key,
-            path,
-            f"split {split!r} cannot be loaded: {reason}",
-            f"check the name and the connection, or give a local folder with {split}.jsonl",
-        ) from error
+        text = f"split {split!r} cannot be loaded: {reason}"
+        remedy = f"check the name and the connection, or give a local folder with {split}.jsonl"
+        raise UnreachableError([Problem(key, path, text, remedy)]) from error
     yield from (dict(row) for row in dataset)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlagent.config.compose import to_yaml
-from rlagent.config.errors import ConfigError
+from rlagent.config.errors import ConfigError, UnreachableError
 from rlagent.config.resolve import Resolved
 from rlagent.layout.fit import parameters
 from rlagent.run.display import Display
@@ -114,7 +114,8 @@ class Driver:
             return "interrupted", EXIT_INTERRUPTED, cause
         except ConfigError as error:
             logging.getLogger("rlagent").error(traceback.format_exc())
-            return "failed", EXIT_CONFIG, "; ".join(str(problem) for problem in error.problems)
+            code = EXIT_FAILED if isinstance(error, UnreachableError) else EXIT_CONFIG
+            return "failed", code, "; ".join(str(problem) for problem in error.problems)
         except RunError as error:
             logging.getLogger("rlagent").error(traceback.format_exc())
             return "failed", EXIT_FAILED, str(error)
@@ -149,6 +150,7 @@ class Driver:
     def _attempt(self) -> None:
         from rlagent.trinity import build, translate
         from rlagent.trinity.data import prepare_data
+        from rlagent.trinity.weights import fetch_models
 
         choices = [*self.resolved.choices, *self.resolved.warnings]
         prepare_data(self.config.dataset, self.folder.path)
@@ -161,6 +163,7 @@ class Driver:
         self.display.start(choices, self.total_steps, self.first_step)
         if self.first_step >= self.total_steps:
             self.display.message(f"all {self.total_steps} steps are trained already")
+        fetch_models(self._models(), self.display.phase)
         self.display.phase("starting Ray")
         with self._ray(tree["ray_namespace"]):
             config = self._build(tree)
@@ -171,6 +174,13 @@ class Driver:
                 self.judge_func,
             )
             self._drive(config)
+
+    def _models(self) -> list[tuple[str, str]]:
+        """Configuration key and path of each model."""
+        models = [("model.path", self.config.model.path)]
+        for index, auxiliary in enumerate(self.config.workflow.auxiliary_models):
+            models.append((f"workflow.auxiliary_models.{index}.path", auxiliary.path))
+        return models
 
     def _build(self, tree: dict[str, Any]) -> Any:
         """Trinity's Config; what its validators print goes to the log."""

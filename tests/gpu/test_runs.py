@@ -58,7 +58,8 @@ def test_a_run_goes_on_from_its_checkpoint_and_exports_what_vllm_loads(tmp_path,
     assert steps == [1, 2]
     export = next(run.path.glob("checkpoints/**/global_step_2/actor/huggingface"))
     assert "attn_implementation" not in json.loads((export / "config.json").read_text())
-    again = _train(tmp_path / "again", *keep, f"model.path={export}", "algorithm.total_steps=1")
+    of_export = (f"model.path={export}", "dataset=gsm8k_tiny", "algorithm.total_steps=1")
+    again = _train(tmp_path / "again", *keep, *of_export)
     assert again.read_status()["state"] == "finished"
 
 
