@@ -55,7 +55,17 @@ def draw(constraint: Constraint, grammars: Grammars, budget: int, chance: random
     return tokens
 
 
-@pytest.mark.parametrize("budget", [SHORTEST, 6, 8, 12, 20, 48, 64, 70, 100, 160])
+@pytest.mark.parametrize(
+    "budget",
+    [
+        SHORTEST,
+        6,
+        8,
+        20,
+        64,
+        *(pytest.param(n, marks=pytest.mark.slow) for n in (12, 48, 70, 100, 160)),
+    ],
+)
 def test_a_call_is_whole_whatever_is_drawn_and_however_small_its_budget(
     grammars, tokenizer, budget
 ):

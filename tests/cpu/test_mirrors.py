@@ -115,6 +115,7 @@ def test_steps_that_a_resume_repeats_appear_once_in_wandb(folder):
     assert run.run.run_id == folder.wandb_id_file.read_text().strip()
 
 
+@pytest.mark.slow
 def test_an_offline_run_that_was_synced_is_continued_and_not_repeated(folder):
     run_attempt(folder, "wandb", range(1, 8))
     (first,) = folder.wandb_dir.glob("offline-run-*")

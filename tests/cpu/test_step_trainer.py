@@ -8,6 +8,8 @@ import torch
 import torch.multiprocessing as mp
 from verl_trainer import train_steps
 
+pytestmark = pytest.mark.slow
+
 
 def _train(tmp_path, *overrides, counts):
     with socket.socket() as probe:
@@ -30,7 +32,6 @@ def test_steps_of_any_size_are_trained_on_and_none_at_all_changes_nothing(tmp_pa
     assert {"actor/pg_loss", "actor/grad_norm", "actor/rollout_kl"} <= set(metrics)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["sdpa", "packed"])
 def test_old_log_probabilities_of_the_rollout_engine_can_be_taken_instead(tmp_path, attention):
     overrides = ("algorithm.recompute_old_logprobs=false", f"hardware.attention={attention}")

@@ -61,6 +61,7 @@ def test_the_command_writes_the_data_that_is_shipped(
         assert written == (FOLDER.parent / "gsm8k_tiny" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_small_build_runs_from_problems_to_a_model_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,8 @@ import torch
 import torch.multiprocessing as mp
 from verl_ranks import EXPERIENCES, algorithm, engine_on_cpu, rows_of, update
 
+pytestmark = pytest.mark.slow
+
 
 def _run(tmp_path: Path, ranks: int, tokens: int, mode: str, packs: bool, fresh: bool = False):
     with socket.socket() as probe:
@@ -53,11 +55,11 @@ def _reference(mode: str) -> tuple[dict, float]:
     ("ranks", "mode", "packs"),
     [
         (2, "token-mean", True),
-        pytest.param(4, "token-mean", True, marks=pytest.mark.slow),
-        pytest.param(2, "token-mean", False, marks=pytest.mark.slow),
-        pytest.param(4, "seq-mean-token-sum", False, marks=pytest.mark.slow),
-        pytest.param(2, "seq-mean-token-mean", True, marks=pytest.mark.slow),
-        pytest.param(2, "seq-mean-token-sum-norm", True, marks=pytest.mark.slow),
+        (4, "token-mean", True),
+        (2, "token-mean", False),
+        (4, "seq-mean-token-sum", False),
+        (2, "seq-mean-token-mean", True),
+        (2, "seq-mean-token-sum-norm", True),
     ],
 )
 def test_575_experiences_on_several_ranks_give_the_gradient_of_one_batch(
@@ -72,7 +74,6 @@ def test_575_experiences_on_several_ranks_give_the_gradient_of_one_batch(
         torch.testing.assert_close(found["grads"][name], grad, rtol=1e-5, atol=1e-5 * size)
 
 
-@pytest.mark.slow
 def test_with_fresh_old_log_probabilities_nothing_is_clipped(tmp_path):
     found = _run(tmp_path, 2, 1500, "token-mean", True, fresh=True)
     assert found["metrics"]["actor/ppo_kl"] == 0
