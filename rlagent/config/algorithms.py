@@ -6,6 +6,10 @@ GROUPED = ("grpo", "multi_step_grpo", "dapo", "rloo", "cispo", "gspo", "sapo", "
 WITHOUT_REFERENCE = ("dapo", "asymre", "raft", "sppo")
 """Algorithms whose own default is to keep no reference model (`use_reference` in Trinity)."""
 
+ADVANTAGES_IN_TRAINER = ("reinforceplusplus", "rloo")
+"""Those whose advantages need the trainer's log-probabilities before the update
+(`compute_advantage_in_trainer` in Trinity)."""
+
 UNSUPPORTED = {
     "sft": "learns from given answers, not from rollouts",
     "cpt": "learns from given text, not from rollouts",

@@ -1,6 +1,6 @@
 """What a step of a configuration asks of a layout; rlagent.layout says what one makes of it."""
 
-from rlagent.config.algorithms import WITHOUT_REFERENCE
+from rlagent.config.algorithms import ADVANTAGES_IN_TRAINER, WITHOUT_REFERENCE
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.layout.workload import Workload
 
@@ -25,7 +25,11 @@ def workload_of(config: LearnConfig) -> Workload:
         reference=reference,
         # The algorithms' own weight is 0 (trinity/algorithm/entropy_loss_fn): shown, not learnt.
         entropy=bool(algorithm.entropy_coef),
-        old_logprobs=algorithm.recompute_old_logprobs is not False,
+        # Else the loss takes them from its own forward pass.
+        old_logprobs=(
+            algorithm.recompute_old_logprobs is not False
+            and algorithm.name in ADVANTAGES_IN_TRAINER
+        ),
         max_lag=algorithm.max_lag,
         sync_interval=_number(algorithm.sync_interval, recipe.sync_interval),
         utilization=None if isinstance(share, str) else share,

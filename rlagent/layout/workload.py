@@ -43,7 +43,7 @@ class Workload:
         tokens_per_gpu: Tokens of one micro-batch on one trainer GPU; None: micro_batch_tokens.
         reference: Whether a reference model is kept for the KL loss.
         entropy: Whether the loss has an entropy term with a gradient.
-        old_logprobs: Whether the trainer recomputes the old log-probabilities.
+        old_logprobs: Whether the old log-probabilities need a pass of their own.
         max_lag: Steps that exploring may run ahead of training.
         sync_interval: Steps between weight syncs.
         utilization: Share of a GPU that vLLM takes; None: 0.9, colocated 0.25.
@@ -61,7 +61,7 @@ class Workload:
     tokens_per_gpu: int | None = None
     reference: bool = True
     entropy: bool = False
-    old_logprobs: bool = True
+    old_logprobs: bool = False
     max_lag: int = 0
     sync_interval: int = 1
     utilization: float | None = None

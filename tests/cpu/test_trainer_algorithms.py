@@ -16,7 +16,9 @@ from trainer_fixtures import (
     weights,
     with_advantages,
 )
+from trinity.algorithm import ALGORITHM_TYPE
 
+from rlagent.config.algorithms import ADVANTAGES_IN_TRAINER
 from rlagent.embedded.objective import Objective
 
 ALGORITHMS = [
@@ -36,6 +38,12 @@ ALGORITHMS = [
     "rec",
     "gigpo",
 ]
+
+
+def test_the_algorithms_that_need_log_probabilities_before_the_update_are_known():
+    types = {name: ALGORITHM_TYPE.get(name) for name in ALGORITHMS}
+    theirs = {name for name, kind in types.items() if kind.compute_advantage_in_trainer}
+    assert set(ADVANTAGES_IN_TRAINER) == theirs
 
 
 @pytest.fixture(scope="module")

@@ -108,6 +108,11 @@ def test_passes_that_are_not_made_take_no_time() -> None:
     assert (time.reference, time.old_logprobs) == (0, 0)
 
 
+def test_old_log_probabilities_take_a_pass_only_where_the_loss_cannot_give_them() -> None:
+    assert not workload_of(compose(["+experiment=gsm8k_react"])).old_logprobs
+    assert workload_of(compose(["+experiment=gsm8k_react", "algorithm=rloo"])).old_logprobs
+
+
 def test_a_gpu_with_more_bandwidth_rolls_out_faster() -> None:
     layout = Layout.parse("4x1+4")
     h200 = step_time(SHAPE_8B, layout, WORK_8B, KINDS["h200-141g"])
