@@ -68,6 +68,7 @@ def test_a_workflow_without_a_reward_or_a_call_says_so(tmp_path, function, cause
     _assert_failed(result, cause)
 
 
+@pytest.mark.slow
 def test_an_error_in_the_trainer_fails_the_run_with_its_cause(tmp_path):
     result = run(
         tmp_path,
@@ -88,12 +89,15 @@ def test_an_error_in_the_explorer_fails_the_run_with_its_cause(tmp_path):
     _assert_failed(result, "explorer: LookupError: the experiences cannot be processed")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "cause"),
     [
         ("model.path=no-such-owner/no-such-model", "model.path=no-such-owner/no-such-model"),
-        ("dataset.path=no-such-owner/no-such-dataset", "path=no-such-owner/no-such-dataset"),
+        pytest.param(
+            "dataset.path=no-such-owner/no-such-dataset",
+            "path=no-such-owner/no-such-dataset",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_an_unreachable_model_or_dataset_is_named(tmp_path, override, cause):
