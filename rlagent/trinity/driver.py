@@ -312,6 +312,10 @@ def _import_validators() -> None:
     import trinity.common.patch
     import trinity.utils.lora_utils  # noqa: F401
 
+    from rlagent.trinity import monitor_imports
+
+    monitor_imports.install()
+
 
 def _driver_log(path: Path) -> logging.Handler:
     path.parent.mkdir(parents=True, exist_ok=True)

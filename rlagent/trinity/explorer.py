@@ -10,9 +10,10 @@ import time
 from copy import deepcopy
 from typing import Any
 
-from rlagent.trinity import vllm_stub
+from rlagent.trinity import monitor_imports, vllm_stub
 
 vllm_stub.install()
+monitor_imports.install()
 
 from trinity.common.config import Config, InferenceModelConfig  # noqa: E402
 from trinity.common.constants import RunningStatus, SyncStyle  # noqa: E402

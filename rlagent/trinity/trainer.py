@@ -4,9 +4,10 @@ import asyncio
 import time
 from typing import Any
 
-from rlagent.trinity import EMBEDDED, vllm_stub
+from rlagent.trinity import EMBEDDED, monitor_imports, vllm_stub
 
 vllm_stub.install()
+monitor_imports.install()
 
 from trinity.algorithm.sample_strategy.sample_strategy import SampleStrategy  # noqa: E402
 from trinity.common.config import Config  # noqa: E402
