@@ -6,7 +6,7 @@ GROUPED = ("grpo", "multi_step_grpo", "dapo", "rloo", "cispo", "gspo", "sapo", "
 WITHOUT_REFERENCE = ("dapo", "asymre", "raft", "sppo")
 """Algorithms whose own default is to keep no reference model (`use_reference` in Trinity)."""
 
-ADVANTAGES_IN_TRAINER = ("reinforceplusplus", "rloo")
+ADVANTAGES_IN_TRAINER = ("grpo_verl", "reinforceplusplus", "rloo")
 """Those whose advantages need the trainer's log-probabilities before the update
 (`compute_advantage_in_trainer` in Trinity)."""
 

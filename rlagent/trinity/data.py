@@ -63,7 +63,7 @@ def rows(path: str, split: str, subset: str | None, key: str) -> Iterator[dict[s
 
     Raises:
         UnreachableError: The hub does not give it.
-        ConfigError: It cannot be read.
+        ConfigError: It cannot be read, or has no such split.
     """
     local = local_path(path)
     if local is None:
@@ -155,7 +155,10 @@ def _hub_rows(path: str, split: str, subset: str | None, key: str) -> Iterator[d
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         text = f"split {split!r} cannot be loaded: {reason}"
         remedy = f"check the name and the connection, or give a local folder with {split}.jsonl"
-        raise UnreachableError([Problem(key, path, text, remedy)]) from error
+        # A wrong split or subset is a ValueError: then the dataset itself was reached.
+        reached = local_path(path) is not None or isinstance(error, ValueError)
+        kind = ConfigError if reached else UnreachableError
+        raise kind([Problem(key, path, text, remedy)]) from error
     yield from (dict(row) for row in dataset)
 
 

@@ -148,9 +148,9 @@ class Driver:
         )
 
     def _attempt(self) -> None:
-        from rlagent.trinity import build, translate
+        from rlagent.trinity import build, ray_cluster, translate
         from rlagent.trinity.data import prepare_data
-        from rlagent.trinity.weights import fetch_models
+        from rlagent.trinity.reach import models_of, require_models
 
         choices = [*self.resolved.choices, *self.resolved.warnings]
         prepare_data(self.config.dataset, self.folder.path)
@@ -163,7 +163,9 @@ class Driver:
         self.display.start(choices, self.total_steps, self.first_step)
         if self.first_step >= self.total_steps:
             self.display.message(f"all {self.total_steps} steps are trained already")
-        fetch_models(self._models(), self.display.phase)
+        if ray_cluster.address_to_join(self.config.hardware) is None:
+            # In a cluster others fetch them, who may reach what this machine does not.
+            require_models(models_of(tree))
         self.display.phase("starting Ray")
         with self._ray(tree["ray_namespace"]):
             config = self._build(tree)
@@ -174,13 +176,6 @@ class Driver:
                 self.judge_func,
             )
             self._drive(config)
-
-    def _models(self) -> list[tuple[str, str]]:
-        """Configuration key and path of each model."""
-        models = [("model.path", self.config.model.path)]
-        for index, auxiliary in enumerate(self.config.workflow.auxiliary_models):
-            models.append((f"workflow.auxiliary_models.{index}.path", auxiliary.path))
-        return models
 
     def _build(self, tree: dict[str, Any]) -> Any:
         """Trinity's Config; what its validators print goes to the log."""

@@ -20,4 +20,4 @@ def install() -> None:
         importlib.import_module("trinity.utils.monitor")
     finally:
         for name in hidden:
-            del sys.modules[name]
+            sys.modules.pop(name, None)
