@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from rlagent.config.errors import Problem
 from rlagent.config.estimate import hub_cache
@@ -26,11 +27,7 @@ def read_shape(path: str) -> ModelShape | None:
 
     None when there is no such file here, or it is no decoder-only transformer.
     """
-    file = _config_file(path)
-    if file is None:
-        return None
-    data = json.loads(file.read_text(encoding="utf-8"))
-    data = data.get("text_config", data)
+    data = _read_config(path)
     if "num_hidden_layers" not in data:
         return None
     values = {ours: data[theirs] for ours, theirs in _NAMES.items() if data.get(theirs) is not None}
@@ -39,6 +36,19 @@ def read_shape(path: str) -> ModelShape | None:
     if "head_dim" not in values and values.get("heads"):
         values["head_dim"] = values["hidden"] // values["heads"]
     return ModelShape(**values)
+
+
+def read_positions(path: str) -> int | None:
+    """Return the longest sequence, in tokens, that the positions of a model here cover.
+
+    None when config.json does not say, or scales its positions further.
+    """
+    data = _read_config(path)
+    # transformers 5 writes rope_parameters also where nothing is scaled.
+    scaling = data.get("rope_scaling") or data.get("rope_parameters") or {}
+    if scaling.get("rope_type", scaling.get("type", "default")) != "default":
+        return None
+    return data.get("max_position_embeddings")
 
 
 def shape_problems(stated: ModelShape, read: ModelShape, path: str) -> list[Problem]:
@@ -56,6 +66,14 @@ def shape_problems(stated: ModelShape, read: ModelShape, path: str) -> list[Prob
                 )
             )
     return problems
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    file = _config_file(path)
+    if file is None:
+        return {}
+    data = json.loads(file.read_text(encoding="utf-8"))
+    return data.get("text_config", data)
 
 
 def _config_file(path: str) -> Path | None:

@@ -350,3 +350,10 @@ def test_a_second_number_of_steps_for_trinity_is_refused():
     config.trinity = {"buffer": {"total_steps": 5}}
     with pytest.raises(ConfigError, match=r"trinity\.buffer\.total_steps=5: .*total_steps=10"):
         resolve(config, Machine(gpus=(), cores=2, memory_gib=16))
+
+
+def test_a_length_beyond_the_models_positions_is_refused_unless_they_are_scaled() -> None:
+    (reason,) = reasons("model.max_model_len=100000")
+    assert reason.startswith("model.max_model_len=100000: the model's positions end at 2048")
+    scaling = "trinity.model.rope_scaling={rope_type: yarn, factor: 64.0}"
+    assert resolved("model.max_model_len=100000", scaling).config.model.max_model_len == 100000
