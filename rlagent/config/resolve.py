@@ -25,7 +25,6 @@ from rlagent.config.resolution import Resolution
 from rlagent.config.resolve_model import resolve_model_and_layout
 from rlagent.config.resolved_checks import resolved_problems
 from rlagent.config.schema import AUTO, LearnConfig
-from rlagent.config.shapes import read_positions
 from rlagent.layout.fit import fits
 from rlagent.layout.gpus import ASSUMED, find_gpu, nearest
 from rlagent.layout.layout import Layout
@@ -230,15 +229,6 @@ def _recipe(resolution: Resolution) -> None:
         taken.append(f"algorithm.total_steps={config.algorithm.total_steps}")
     if taken:
         resolution.chose("recipe", f"{config.model.name}: {' '.join(taken)}", "set any of these")
-    positions = read_positions(config.model.path)
-    scaled = resolution.native or "rope_scaling" in (config.trinity.get("model") or {})
-    if positions and int(config.model.max_model_len) > positions and not scaled:
-        resolution.refuse(
-            "model.max_model_len",
-            config.model.max_model_len,
-            f"the model's positions end at {positions} (max_position_embeddings of config.json)",
-            "lower it, or scale the positions with trinity.model.rope_scaling",
-        )
 
 
 def _steps_of_epochs(resolution: Resolution) -> int | None:

@@ -10,6 +10,7 @@ from rlagent.config.errors import Problem
 from rlagent.config.names import did_you_mean
 from rlagent.config.paths import local_path
 from rlagent.config.schema import DatasetConfig, LearnConfig
+from rlagent.config.shapes import read_positions
 from rlagent.layout.layout import Layout
 
 
@@ -20,7 +21,23 @@ def resolved_problems(config: LearnConfig, layout: Layout) -> list[Problem]:
     if problems:
         return problems
     problems = number_contradictions(config) + algorithm_problems(config)
-    return problems + _batch(config, layout) + _steps(config) + _dataset(config)
+    problems += _positions(config) + _batch(config, layout)
+    return problems + _steps(config) + _dataset(config)
+
+
+def _positions(config: LearnConfig) -> list[Problem]:
+    longest, positions = int(config.model.max_model_len), read_positions(config.model.path)
+    scaled = "rope_scaling" in (config.trinity.get("model") or {})
+    if positions is None or longest <= positions or scaled:
+        return []
+    return [
+        Problem(
+            "model.max_model_len",
+            longest,
+            f"the model's positions end at {positions} (max_position_embeddings of config.json)",
+            "lower it, or scale the positions with trinity.model.rope_scaling",
+        )
+    ]
 
 
 def _steps(config: LearnConfig) -> list[Problem]:
