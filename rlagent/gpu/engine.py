@@ -1,4 +1,4 @@
-"""The actor of a rollout engine: Trinity's vLLM model, started with one process less.
+"""The actor of a rollout engine: Trinity's vLLM model, started with fewer imports and processes.
 
 What differs is decided in engine_arguments.py. This module imports Trinity's, which imports vLLM;
 it is for the engine's own process (engine_actor.py).
@@ -14,7 +14,8 @@ from typing import Any
 from trinity.common.config import InferenceModelConfig
 from trinity.common.models.vllm_model import vLLMRolloutModel
 
-from rlagent.gpu.engine_arguments import engine_arguments, environment
+from rlagent.gpu import forked
+from rlagent.gpu.engine_arguments import engine_arguments, environment, is_one_process
 from rlagent.trinity.startup import Marks
 
 
@@ -36,9 +37,11 @@ class RolloutEngine(vLLMRolloutModel):
     async def prepare(self) -> None:
         """Load the model and serve it."""
         import vllm
+        from vllm.model_executor.models import registry
         from vllm.v1.engine import utils
 
         make, wait = vllm.AsyncEngineArgs, utils.wait_for_engine_startup
+        context = utils.get_mp_context
 
         def arguments(**given: Any) -> Any:
             return make(**{**given, **self._ours})
@@ -49,9 +52,16 @@ class RolloutEngine(vLLMRolloutModel):
             self._marks.mark("engine_waits_for_model")
             return wait(*args, **kwargs)
 
+        def forked_context() -> Any:
+            # Theirs also says in the environment where Ray is.
+            theirs = context()
+            return forked.ForkedContext() if is_one_process(self._ours) else theirs
+
         with (
             _replaced(vllm, "AsyncEngineArgs", arguments),
             _replaced(utils, "wait_for_engine_startup", import_and_wait),
+            _replaced(utils, "get_mp_context", forked_context),
+            _replaced(registry, "_run_in_subprocess", forked.call),
         ):
             await super().prepare()
         self._marks.mark("engine_ready")

@@ -4,6 +4,7 @@ The explorer and the processes for agent code hold its handle; with the class be
 them would import vLLM, for a quarter of a minute.
 """
 
+import os
 from typing import Any
 
 from rlagent.trinity.forwarding import forwarding
@@ -44,6 +45,12 @@ class EngineActor:
     """The process of `rlagent.gpu.engine.RolloutEngine`; arguments as there."""
 
     def __init__(self, config: Any) -> None:
+        from rlagent.gpu.forked import start_importing
+
+        if config.cuda_visible_devices:
+            # As Trinity does later; some modules look at it when they are imported.
+            os.environ["CUDA_VISIBLE_DEVICES"] = config.cuda_visible_devices
+        start_importing()
         from rlagent.gpu.engine import RolloutEngine
 
         self.behind = RolloutEngine(config)

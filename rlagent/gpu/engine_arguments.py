@@ -43,7 +43,12 @@ def engine_arguments(gpus: int, extra: dict[str, Any]) -> dict[str, Any]:
 
 def environment(arguments: dict[str, Any]) -> dict[str, str]:
     """Environment of an engine with these arguments, where the user says nothing."""
-    if arguments.get("distributed_executor_backend") != "uni":
+    if not is_one_process(arguments):
         return {}
     # vLLM asks the network for this host's address, to meet the engine's one process there.
     return {"VLLM_HOST_IP": LOOPBACK}
+
+
+def is_one_process(arguments: dict[str, Any]) -> bool:
+    """Whether the engine's one process holds the model, too."""
+    return bool(arguments.get("distributed_executor_backend") == "uni")
