@@ -50,10 +50,16 @@ class Workload:
     max_iters: int | None = None
     # Weight of the KL loss; None: the algorithm's own.
     kl_coef: float | None = None
+    # Tokens of a micro-batch.
+    tokens_per_gpu: int = 24576
 
 
 WORKLOADS = {
     "smollm": Workload("smollm2_135m", 2048, 128, 1e-5, "bfloat16", steps=8, max_iters=1),
+    # On one trainer GPU the four copies of 24,576 tokens' logits do not fit beside the optimizer.
+    "1.7b": Workload(
+        "qwen3_1_7b", 2048, 128, 1e-6, "bfloat16", steps=7, max_iters=1, tokens_per_gpu=8192
+    ),
     "tiny": Workload("tiny", 1024, 160, 3e-4, "float32", steps=12, kl_coef=0.0),
 }
 
@@ -131,7 +137,7 @@ def tree(work: Workload, model: str, data: str, out: Path, namespace: str) -> di
             "save_interval": 100,
             "save_hf_checkpoint": "never",
             "use_dynamic_bsz": True,
-            "max_token_len_per_gpu": max(24576, work.max_model_len),
+            "max_token_len_per_gpu": max(work.tokens_per_gpu, work.max_model_len),
             "ulysses_sequence_parallel_size": 1,
             "use_remove_padding": False,
             "trainer_config": {"model": {"override_config": {"attn_implementation": "sdpa"}}},
