@@ -25,9 +25,11 @@ from rlagent.config.resolution import Resolution
 from rlagent.config.resolve_model import resolve_model_and_layout
 from rlagent.config.resolved_checks import resolved_problems
 from rlagent.config.schema import AUTO, LearnConfig
+from rlagent.layout.constants import MOST_SHARE
 from rlagent.layout.fit import fits
 from rlagent.layout.gpus import ASSUMED, find_gpu, nearest
 from rlagent.layout.layout import Layout
+from rlagent.layout.memory import share
 
 KEPT = (
     "hardware.ray",
@@ -258,7 +260,12 @@ def _engine_settings(resolution: Resolution, layout: Layout) -> None:
     if hardware.runners == AUTO:
         hardware.runners = 1 if embedded else 4 * layout.engines
     if hardware.gpu_memory_utilization == AUTO:
-        hardware.gpu_memory_utilization = 0.25 if layout.colocated else 0.9
+        shape = resolution.config.model.shape
+        hardware.gpu_memory_utilization = (
+            MOST_SHARE
+            if embedded
+            else share(shape, layout, resolution.workload, resolution.gpu_gib)
+        )
     _tool_choice(resolution)
     _attention(resolution, layout)
 

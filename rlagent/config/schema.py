@@ -247,7 +247,8 @@ class HardwareConfig:
     threads: Union[int, str] = AUTO
     # Processes that run agent code. `auto`: 1 for embedded, else 4 per engine.
     runners: Union[int, str] = AUTO
-    # Share of GPU memory that vLLM takes, in (0, 1). `auto`: 0.9, colocated 0.25.
+    # Share of GPU memory that vLLM takes, in (0, 1). `auto`: 0.9, or less where the weights that
+    # arrive at each sync need more room beside it; colocated 0.25.
     gpu_memory_utilization: Union[float, str] = AUTO
     # Skip CUDA graphs in vLLM: slower, starts faster.
     enforce_eager: bool = False

@@ -1,5 +1,6 @@
 """vLLM's worker as Trinity extends it, without what only mixtures of experts need."""
 
+import torch
 from trinity.common.models import vllm_worker
 
 
@@ -19,3 +20,13 @@ class RolloutWorker(vllm_worker.TrinityGPUWorker):
 
         patch_vllm_prompt_logprobs(self.model_runner)
         vllm_worker._suppress_layerwise_reload_warnings()
+
+    def finish_weight_update(self) -> None:
+        """End a sync of weights, and give back what they arrived in.
+
+        They are received on two streams that are others each time, and torch keeps freed memory
+        for the stream that it was taken for: with 1.7B parameters the GPU was full after six
+        syncs, and NCCL gets nothing of what torch keeps.
+        """
+        super().finish_weight_update()
+        torch.cuda.empty_cache()

@@ -67,9 +67,15 @@ MOST_GRAPH_SEQUENCES = 512
 # CUDA graphs of an engine, GiB per block at the default capture sizes; vLLM takes them off its KV
 # cache (VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS, since 0.21). Measured: 0.35 GiB for 28 blocks.
 GRAPH_GIB_PER_BLOCK = 0.0125
-# What an engine takes beside its share where weights are synced by NCCL, GiB: 4.6 and 4.9 in two
-# runs; 0.9-1.4 without a sync.
-ENGINE_BESIDE_GIB = 4.9
+# What an engine takes beside its share and the weights that arrive where they are synced by NCCL,
+# GiB. Measured with them: 4.7 of 0.6B, 5.0 and 5.4 of SmolLM2, 7.6 and 7.7 of 1.7B; 0.9-1.4 without
+# a sync.
+ENGINE_BESIDE_GIB = 4.5
+# Most of a GPU that an engine takes as its share, as vLLM does by itself, and what stays free
+# beside everything else, GiB: the same run differs by about half of that.
+MOST_SHARE = 0.9
+COLOCATED_SHARE = 0.25
+SPARE_GIB = 1.0
 # vLLM pads the vocabulary to a multiple of this (DEFAULT_VOCAB_PADDING_SIZE).
 VOCAB_PADDING = 64
 

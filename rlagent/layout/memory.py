@@ -163,23 +163,38 @@ def engine_memory(shape: ModelShape, layout: Layout, work: Workload) -> RoleMemo
     return RoleMemory("rollout", parts)
 
 
+def share(shape: ModelShape, layout: Layout, work: Workload, gpu_gib: float) -> float:
+    """Return the share of a GPU's memory that vLLM takes.
+
+    Unless the workload says it: a quarter when colocated, as Trinity does; else 0.9, or less where
+    the weights that arrive would not fit beside it.
+    """
+    if work.utilization is not None:
+        return work.utilization
+    if layout.colocated:
+        return const.COLOCATED_SHARE
+    beside = _beside_share(shape, layout) + const.SPARE_GIB
+    return max(0.01, min(const.MOST_SHARE, math.floor(100 * (1 - beside / gpu_gib)) / 100))
+
+
 def takes_gib(shape: ModelShape, layout: Layout, work: Workload, gpu_gib: float) -> float:
     """Return what vLLM takes of a GPU: its share and, beside it, weights that arrive."""
-    return work.share(layout.colocated) * gpu_gib + _beside_share(shape, layout)
+    return share(shape, layout, work, gpu_gib) * gpu_gib + _beside_share(shape, layout)
 
 
 def _beside_share(shape: ModelShape, layout: Layout) -> float:
     if layout.colocated:
         return _largest_matrix(shape) * HALF / GIB
-    # Two packed buffers in turns, each received by every GPU of the engine, are among it.
-    return const.ENGINE_BESIDE_GIB
+    # Two packed buffers in turns, received by every GPU of the engine.
+    arriving = min(2 * _sync_buffer(shape), HALF * parameters(shape))
+    return const.ENGINE_BESIDE_GIB + arriving / GIB
 
 
 def kv_gib(shape: ModelShape, layout: Layout, work: Workload, gpu_gib: float) -> float:
     """Return what is left for the KV cache of one engine's GPU, GiB; may be below 0."""
     parts = engine_memory(shape, layout, work).parts
     other = sum(gib for name, gib in parts.items() if name != "KV cache")
-    return work.share(layout.colocated) * gpu_gib - other
+    return share(shape, layout, work, gpu_gib) * gpu_gib - other
 
 
 def sequences_at_once(shape: ModelShape, layout: Layout, work: Workload, gpu_gib: float) -> float:
@@ -228,18 +243,25 @@ def memory_refusals(
     if not shape.layers:
         return []
     found = []
-    share, total = work.share(layout.colocated), work.share(layout.colocated) * gpu_gib
+    part = share(shape, layout, work, gpu_gib)
     engine = engine_memory(shape, layout, work)
-    if engine.gib > total:
+    if engine.gib > part * gpu_gib:
         found.append(
             f"an engine needs {engine.gib:.0f} GiB of each GPU ({engine.words()}), "
-            f"its share of {share:g} is {total:.0f}"
+            f"its share of {part:g} is {part * gpu_gib:.0f}"
+        )
+    takes = takes_gib(shape, layout, work, gpu_gib)
+    if takes > gpu_gib:
+        found.append(
+            f"an engine's share of {part:g} is {part * gpu_gib:.0f} GiB, and beside it "
+            f"{takes - part * gpu_gib:.1f} GiB are needed for weights that arrive, of "
+            f"{gpu_gib:.0f}; leave hardware.gpu_memory_utilization=auto"
         )
     trainer = trainer_memory(shape, layout, work, offload)
     left = room_gib(gpu_gib)
     where = f"there are {left:.0f} to plan with"
     if layout.colocated:
-        left -= takes_gib(shape, layout, work, gpu_gib)
+        left -= takes
         where = f"beside the engine there are {left:.0f}"
     if trainer.gib > left:
         found.append(

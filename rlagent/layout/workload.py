@@ -46,7 +46,7 @@ class Workload:
         old_logprobs: Whether the old log-probabilities need a pass of their own.
         max_lag: Steps that exploring may run ahead of training.
         sync_interval: Steps between weight syncs.
-        utilization: Share of a GPU that vLLM takes; None: 0.9, colocated 0.25.
+        utilization: Share of a GPU that vLLM takes; None: memory.share.
         graphs: Whether vLLM captures CUDA graphs.
         prefix_caching: Whether equal beginnings of prompts are computed once.
     """
@@ -86,12 +86,6 @@ class Workload:
             response_tokens=response,
             **others,
         )
-
-    def share(self, colocated: bool) -> float:
-        """Return the share of a GPU's memory that vLLM takes."""
-        if self.utilization is not None:
-            return self.utilization
-        return 0.25 if colocated else 0.9
 
     def micro_batch(self, vocab: int) -> int:
         """Return the tokens of one micro-batch on one trainer GPU."""

@@ -14,6 +14,7 @@ from rlagent.layout.memory import (
     engine_memory,
     memory_refusals,
     sequences_at_once,
+    share,
     takes_gib,
     trainer_memory,
 )
@@ -125,8 +126,25 @@ def test_logits_are_gone_before_the_embeddings_gradients_are_summed() -> None:
 def test_an_engine_takes_more_than_its_share_where_weights_are_synced_by_nccl() -> None:
     split, shared = Layout.parse("1x1+1"), Layout.parse("1x1*1")
     work = Workload(4096, utilization=0.5)
-    assert takes_gib(SHAPE, split, work, 80) == pytest.approx(40 + const.ENGINE_BESIDE_GIB)
+    assert takes_gib(SHAPE, split, work, 80) > 40 + const.ENGINE_BESIDE_GIB + 2
     assert 40 < takes_gib(SHAPE, shared, work, 80) < takes_gib(SHAPE, split, work, 80)
+
+
+def test_the_share_by_itself_leaves_room_for_the_weights_that_arrive() -> None:
+    small, large = model_preset("qwen3_0_6b").shape, model_preset("qwen3_8b").shape
+    split = Layout.parse("1x1+1")
+    assert share(small, split, WORK, 79.6) == 0.9
+    assert 0.8 < share(large, split, WORK, 79.6) < 0.9
+    assert share(small, split, WORK, 24) < 0.8
+    for shape, gpu_gib in ((small, 79.6), (large, 79.6), (small, 24)):
+        assert takes_gib(shape, split, WORK, gpu_gib) <= gpu_gib - const.SPARE_GIB
+    assert share(large, Layout.parse("1x1*1"), WORK, 79.6) == 0.25
+
+
+def test_a_share_that_leaves_no_room_for_the_weights_that_arrive_is_refused() -> None:
+    work = Workload(12288, 8192, utilization=0.97)
+    refused = memory_refusals(SHAPE, Layout.parse("1x1+1"), work, 79.6)
+    assert any("leave hardware.gpu_memory_utilization=auto" in line for line in refused)
 
 
 def test_graphs_are_part_of_an_engines_share() -> None:
