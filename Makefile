@@ -35,8 +35,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Pure tests side by side; a real run has both cores of a small machine for itself.
 test: setup lint
-	$(BIN)/python -m pytest -m "not gpu and not slow"
+	$(BIN)/python -m pytest tests/unit -n 2 -m "not gpu and not slow"
+	$(BIN)/python -m pytest tests/cpu -m "not gpu and not slow"
 
 test-full: setup lint
 	$(BIN)/python -m pytest -m "not gpu"
