@@ -17,6 +17,22 @@ class LearnError(RuntimeError):
     """A run did not do its job; the message is its cause, in one line."""
 
 
+class LearnStopped(SystemExit):
+    """A run was asked to stop, and did: `rlagent stop`, SIGTERM or Ctrl+C.
+
+    Nothing went wrong, but what a script does after `learn` takes a trained model for granted.
+    Left uncaught it ends the script as the command would end: without a traceback, with status 1,
+    or 130 after Ctrl+C. A script that goes on all the same catches it and reads `outcome`.
+    """
+
+    def __init__(self, outcome: "Outcome") -> None:
+        super().__init__(outcome.exit_code)
+        self.outcome = outcome
+
+    def __str__(self) -> str:
+        return self.outcome.cause
+
+
 def learn(
     workflow_func: Callable[..., Any],
     config: LearnConfig,
@@ -37,11 +53,13 @@ def learn(
     Raises:
         ConfigError: The configuration is wrong; lists every mistake.
         LearnError: The run failed; nothing is left running.
+        LearnStopped: It was asked to stop. The same call again resumes it.
     """
     from rlagent.config.cluster import with_cluster
     from rlagent.config.compose import Draft
     from rlagent.config.machine import detect
     from rlagent.config.prepare import prepare
+    from rlagent.run.words import script_command
     from rlagent.trinity.launch import launch
 
     if not callable(workflow_func):
@@ -60,10 +78,14 @@ def learn(
         config.workflow.function = _name(workflow_func)
     machine = with_cluster(detect(), config.hardware)
     resolved = prepare(Draft(config, []), machine, workflow_given=True)
-    outcome = launch(resolved, workflow_func=workflow_func, judge_func=judge_func)
-    if outcome.exit_code:
-        raise LearnError(outcome.cause)
-    return outcome
+    outcome = launch(
+        resolved, workflow_func=workflow_func, judge_func=judge_func, command=script_command
+    )
+    if not outcome.exit_code:
+        return outcome
+    if outcome.state in ("stopped", "interrupted"):
+        raise LearnStopped(outcome)
+    raise LearnError(outcome.cause)
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -88,3 +88,18 @@ def same_command(extra: dict[str, object] | None = None, argv: Sequence[str] = (
     words = [short_path(word) if os.path.isabs(word) else word for word in kept]
     words += [f"{key}={value}" for key, value in extra.items()]
     return " ".join([shlex.quote(python_command()), *(shlex.quote(word) for word in words)])
+
+
+def script_command(extra: dict[str, object] | None = None, argv: Sequence[str] = ()) -> str:
+    """How to run the script that called `learn` again; in a notebook there is none to run.
+
+    Args:
+        extra: Settings that have to be changed: a script takes no overrides, so they are named
+            beside the command.
+        argv: As for `same_command`.
+    """
+    settings = " ".join(f"{key}={value}" for key, value in (extra or {}).items())
+    if not hasattr(sys.modules["__main__"], "__file__"):
+        return f"call learn() again, with {settings or 'the same configuration'}"
+    command = same_command(argv=argv)
+    return f"{command}  # with {settings} in its configuration" if settings else command

@@ -296,9 +296,14 @@ class Driver:
     def _next_command(self, state: str) -> str | None:
         if self.command is None:
             return None
-        if state != "finished":
-            return self.command({})
-        return self.command({"algorithm.total_steps": self.total_steps * 2})
+        # Else the command would discard what it is to go on with.
+        changes: dict[str, object] = {"run.fresh": "false"} if self.config.run.fresh else {}
+        if state == "finished":
+            # A native YAML, which only a script trains from, has Trinity's names.
+            native = bool(getattr(self.resolved.composed, "native", None))
+            group = "buffer" if native else "algorithm"
+            changes[f"{group}.total_steps"] = self.total_steps * 2
+        return self.command(changes)
 
 
 def _import_validators() -> None:

@@ -58,9 +58,11 @@ def command(directory: Path, *overrides: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """The environment of a command: the faulty agents of the tests can be imported."""
+    """The environment of a command: the faulty agents of the tests can be imported, and rlagent is
+    that of this checkout, also where another one is installed."""
     name, value = MARK.split("=")
-    return {**os.environ, "PYTHONPATH": f"{AGENTS}", "PYTHONUNBUFFERED": "1", name: value}
+    path = os.pathsep.join(map(str, (AGENTS, REPOSITORY)))
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", name: value}
 
 
 def run(directory: Path, *overrides: str, timeout: float = 400) -> Run:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rlagent.config.paths import asset_dir
+from rlagent.run.words import python_command
 from tests.cpu.runs import REPOSITORY, Run, environment, only_folder
 
 SCRIPT = REPOSITORY / "experiments" / "gsm8k_react" / "train_react.py"
@@ -179,3 +180,40 @@ def test_a_failed_run_raises_with_its_cause(tmp_path):
     assert result.returncode == 1
     assert "LearnError" in result.output
     assert "no such thing" in result.status["cause"]
+
+
+@pytest.mark.slow
+def test_a_stopped_script_ends_without_a_traceback_and_goes_on_when_run_again(tmp_path):
+    (tmp_path / "config.yaml").write_text(OURS)
+    (asked := tmp_path / "stop_once").touch()
+    script = _script(
+        tmp_path,
+        f"""
+        from pathlib import Path
+
+        from rlagent import LearnConfig, learn
+        from rlagent.run.folder import RunFolder
+        from rlagent.workflows.gsm8k_react import react_agent
+
+
+        async def stopping(task, model):
+            asked = Path({str(asked)!r})
+            if asked.exists():
+                asked.unlink(missing_ok=True)
+                RunFolder((asked.parent / "outputs" / "latest").resolve()).request_stop()
+            return await react_agent(task, model)
+
+
+        if __name__ == "__main__":
+            learn(workflow_func=stopping, config=LearnConfig.load_config("config.yaml"))
+        """,
+    )
+    stopped = _run_script(tmp_path, script)
+    assert stopped.returncode == 1
+    assert stopped.status["state"] == "stopped"
+    assert "Traceback" not in stopped.output
+    assert "Next, to resume:\n" in stopped.output
+    assert f"{python_command()} script.py" in stopped.output
+    again = _run_script(tmp_path, script)
+    assert again.returncode == 0, again.output
+    assert (again.status["attempt"], again.status["steps_trained"]) == (2, 1)
