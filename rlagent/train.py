@@ -1,7 +1,8 @@
 """`python -m rlagent.train`: compose, check, resolve, then hand over to the launch.
 
-Exit status: 0 the asked steps were trained and saved; 1 the run failed; 2 the configuration is
-wrong; 130 interrupted. Ray and torch are imported only when a run really starts.
+Exit status, of a run and of a sweep: 0 the asked steps were trained and saved; 1 it failed or was
+stopped; 2 the configuration is wrong; 130 interrupted. Ray and torch are imported only when a run
+really starts.
 """
 
 import sys
@@ -33,7 +34,8 @@ FOOTER = """
   -m             one trial per combination of the values given (seed=1,2,3)
   --hydra-help   Hydra's own flags and settings
 
-Exit status: 0 trained and saved; 1 the run failed; 2 wrong configuration; 130 interrupted."""
+Exit status, of a run and of a sweep: 0 trained and saved; 1 failed, or stopped on request
+(rlagent stop, SIGTERM); 2 wrong configuration; 130 interrupted (Ctrl+C)."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

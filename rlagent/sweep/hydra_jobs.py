@@ -16,7 +16,7 @@ from rlagent.config.command import Command, parse_command, print_problems
 from rlagent.config.errors import ConfigError
 from rlagent.config.machine import detect
 from rlagent.sweep import grid
-from rlagent.sweep.store import FINISHED, TrialRow
+from rlagent.sweep.store import FINISHED, INTERRUPTED, STOPPED, TrialRow
 
 
 class TrialFailedError(RuntimeError):
@@ -34,7 +34,7 @@ def launch(
         initial_job_idx: Jobs of earlier batches.
 
     Raises:
-        SystemExit: With 2 when a job is wrongly configured, 130 when interrupted.
+        SystemExit: With 2 when a job is wrongly configured, 1 when stopped, 130 when interrupted.
     """
     # Hydra composes for one application at a time, and ours composes each trial.
     theirs = get_gh_backup()
@@ -70,7 +70,6 @@ def _launch(
     config: DictConfig, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
 ) -> list[JobReturn]:
     from rlagent.sweep.main import Setup, folder_of, run_source
-    from rlagent.sweep.pool import EXIT_INTERRUPTED
 
     typed = set(config.hydra.overrides.task)
     command = _command(config)
@@ -88,9 +87,11 @@ def _launch(
         code = run_source(setup, source, planned.trials, planned.notes)
     except ConfigError as error:
         raise SystemExit(print_problems(error.problems)) from error
-    if code == EXIT_INTERRUPTED:
+    done = folder_of(setup).read()
+    if done.state in (STOPPED, INTERRUPTED):
+        # Else the sweeper would go on with its next batch.
         raise SystemExit(code)
-    rows = {row.trial_id: row for row in folder_of(setup).read().trials}
+    rows = {row.trial_id: row for row in done.trials}
     return [
         _returned(line, rows[name]) for line, name in zip(job_overrides, planned.ids, strict=True)
     ]

@@ -68,7 +68,8 @@ def run_sweep(
         display: Where progress is shown.
 
     Returns:
-        0 when all finished or were pruned, 1 when any failed or was stopped, 130 when interrupted.
+        As for a run: 0 when all finished or were pruned, 1 when any failed or was stopped, 130
+        after Ctrl+C.
     """
     return _Pool(folder, sweep, source, resources, options, display).run()
 
@@ -258,7 +259,7 @@ class _Pool:
         if child.pruned and result.state == STOPPED:
             row.state, row.cause = PRUNED, "pruned: others did better at the same step"
         elif child.asked and result.state != FINISHED:
-            row.state, row.failure = INTERRUPTED, None
+            row.state, row.failure = INTERRUPTED if self.interrupts else STOPPED, None
             row.cause = result.cause or self.stopping
         again = row.state == FAILED and is_retried(row.failure) and not self.stopping
         if again and self.tries[trial.trial_id] <= self.options.retries:
@@ -286,7 +287,8 @@ class _Pool:
 
     def _pass_signals_on(self) -> None:
         for number in self.signals.take():
-            self.stopping = "interrupted"
+            interrupted = self.interrupts or number == signal.SIGINT
+            self.stopping = "interrupted" if interrupted else "stopped on request"
             again = number == signal.SIGTERM and self.terminated
             # Each `rlagent stop` sends a SIGTERM: asking twice is no wish to lose a checkpoint.
             self.terminated = self.terminated or number == signal.SIGTERM
@@ -311,7 +313,9 @@ class _Pool:
             states.add(WAITING)
         code = EXIT_OK if states <= {FINISHED, PRUNED} else EXIT_FAILED
         state = FINISHED if code == EXIT_OK else FAILED
-        if self.interrupts or self.terminated:
+        if self.interrupts:
             state, code = INTERRUPTED, EXIT_INTERRUPTED
+        elif self.terminated:
+            state, code = STOPPED, EXIT_FAILED
         # What is not written down is not done.
         return code if self.rows.conclude(state) else code or EXIT_FAILED

@@ -82,7 +82,7 @@ class Sweep:
     direction: str = "maximize"
     # grid, or the name of the search.
     sweeper: str = "grid"
-    # running, finished, failed (a trial failed), interrupted.
+    # running, finished, failed (a trial failed), stopped (on request), interrupted (Ctrl+C).
     state: str = RUNNING
     # Keys that differ between trials, in the order typed.
     parameters: list[str] = field(default_factory=list)

@@ -4,6 +4,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 
@@ -34,15 +35,23 @@ class TwoBatches(Sweeper):
 """
 
 
-def test_a_foreign_sweeper_gets_objectives_and_failures_of_its_batches(
-    monkeypatch, capsys, tmp_path: Path
-) -> None:
+WORDS = ["-m", "+experiment=gsm8k_react", "hardware=cpu", "hydra/sweeper=two_batches"]
+
+
+@pytest.fixture
+def sweeper(monkeypatch, tmp_path: Path) -> None:
+    """A sweeper of a user, found by Hydra."""
     (tmp_path / "hydra_plugins").mkdir()
     (tmp_path / "hydra_plugins" / "two_batches.py").write_text(textwrap.dedent(SWEEPER))
     monkeypatch.syspath_prepend(str(tmp_path))
     # Hydra looks for plug-ins once in a process.
     monkeypatch.delitem(Singleton._instances, Plugins, raising=False)
+    monkeypatch.chdir(tmp_path)
 
+
+def test_a_foreign_sweeper_gets_objectives_and_failures_of_its_batches(
+    monkeypatch, capsys, tmp_path: Path, sweeper
+) -> None:
     def stand_in(trial: Trial, *rest: object) -> list[str]:
         config = trial.resolved.config
         code = f"""
@@ -54,9 +63,7 @@ def test_a_foreign_sweeper_gets_objectives_and_failures_of_its_batches(
         return [sys.executable, "-c", textwrap.dedent(code)]
 
     monkeypatch.setattr("rlagent.sweep.main.command_line", stand_in)
-    monkeypatch.chdir(tmp_path)
-    words = ["-m", "+experiment=gsm8k_react", "hardware=cpu", f"run.dir={tmp_path}/outputs"]
-    assert train.main([*words, "hydra/sweeper=two_batches"]) == 0
+    assert train.main([*WORDS, f"run.dir={tmp_path}/outputs"]) == 0
     text = capsys.readouterr().out
     assert "first [0.1, 0.2]" in text
     assert "second FAILED" in text
@@ -68,3 +75,17 @@ def test_a_foreign_sweeper_gets_objectives_and_failures_of_its_batches(
         (2, ["seed=3"], "failed"),
     ]
     assert sweep.sweeper == "TwoBatches"
+
+
+def test_a_stop_while_a_batch_runs_ends_the_sweeper_before_its_next_one(
+    monkeypatch, capsys, tmp_path: Path, sweeper
+) -> None:
+    # Stands in for `rlagent stop`, which sends the launcher the same signal.
+    code = "import os, signal; os.kill(os.getppid(), signal.SIGTERM); signal.pause()"
+    monkeypatch.setattr("rlagent.sweep.main.command_line", lambda *_: [sys.executable, "-c", code])
+    assert train.main([*WORDS, f"run.dir={tmp_path}/outputs"]) == 1
+    text = capsys.readouterr().out
+    assert "trial 1 (seed=1) stopped" in text
+    assert "first [" not in text
+    (folder,) = (tmp_path / "outputs").glob("sweep-*")
+    assert SweepFolder(folder).read().state == "stopped"

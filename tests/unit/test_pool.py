@@ -127,7 +127,7 @@ def test_on_failure_stop_ends_the_others_cleanly(tmp_path) -> None:
     ]
     code, sweep, _ = run(tmp_path, trials, Resources((), 4, 1e6, most=2), stop_on_failure=True)
     assert code == 1
-    assert states(sweep) == ["interrupted", "failed", "waiting"]
+    assert states(sweep) == ["stopped", "failed", "waiting"]
 
 
 def test_the_same_sweep_again_runs_only_what_is_unfinished(tmp_path) -> None:
@@ -215,18 +215,19 @@ def launcher(tmp_path):
         process.wait()
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_sweep_waits_for_its_trials_to_end_by_themselves(
-    sent: signal.Signals, launcher, tmp_path
+@pytest.mark.parametrize(
+    ("sent", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 1, "stopped")]
+)
+def test_a_sweep_that_is_asked_to_end_waits_for_its_trials_and_ends_as_a_run_would(
+    sent: signal.Signals, code: int, word: str, launcher, tmp_path
 ) -> None:
     process, folders = launcher
     process.send_signal(sent)
-    assert process.wait(60) == 130
-    word = "interrupted" if sent == signal.SIGINT else "stopped"
+    assert process.wait(60) == code
     assert [folder.read_status()["state"] for folder in folders] == [word, word]
     sweep = SweepFolder(tmp_path / "outputs" / "sweep-x").read()
-    assert sweep.state == "interrupted"
-    assert states(sweep) == ["interrupted", "interrupted", "waiting"]
+    assert sweep.state == word
+    assert states(sweep) == [word, word, "waiting"]
 
 
 def test_after_kill_9_of_the_launcher_its_trials_end_cleanly_by_themselves(launcher) -> None:

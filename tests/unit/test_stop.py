@@ -34,8 +34,8 @@ from rlagent.sweep.store import Sweep, SweepFolder
 folder = SweepFolder(sys.argv[1])
 me = dict(pid=os.getpid(), pid_ticks=process.start_ticks(os.getpid()), host=socket.gethostname())
 def end(*_):
-    folder.write(Sweep("demo", "1", [], state="interrupted"))
-    sys.exit(130)
+    folder.write(Sweep("demo", "1", [], state="stopped"))
+    sys.exit(1)
 signal.signal(signal.SIGTERM, end)
 folder.write(Sweep("demo", "1", [], **me))
 print("ready", flush=True)
@@ -168,10 +168,10 @@ def test_a_sweep_is_asked_by_its_name_and_its_end_is_told(tmp_path, capsys):
     process.stdout.readline()
     try:
         assert main(["sweep-demo-1", "--root", str(tmp_path)]) == 0
-        assert process.wait() == 130
+        assert process.wait() == 1
     finally:
         process.communicate()
-    assert "interrupted" in capsys.readouterr().out
+    assert "sweep-demo-1: stopped." in capsys.readouterr().out
 
 
 def test_a_sweep_that_has_ended_or_whose_launcher_is_gone_is_not_signalled(tmp_path, capsys):
