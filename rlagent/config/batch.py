@@ -38,10 +38,11 @@ class Batch:
         update = "all of the step" if self.samples is None else str(self.samples)
         epoch = "unknown"
         if self.steps_per_epoch is not None:
-            epochs = self.steps / max(1, self.steps_per_epoch)
+            epochs = f"{self.steps / max(1, self.steps_per_epoch):.2g}"
             epoch = (
                 f"{self.steps_per_epoch} ({self.rows} tasks // {self.tasks}); "
-                f"{self.steps} steps are {epochs:.2g} epochs"
+                f"{self.steps} step{' is' if self.steps == 1 else 's are'} "
+                f"{epochs} epoch{'' if epochs == '1' else 's'}"
             )
         return [
             f"tasks per step     {self.tasks}",

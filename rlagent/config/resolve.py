@@ -133,7 +133,8 @@ def _hardware(resolution: Resolution) -> None:
         wanted = hardware.gpus if isinstance(hardware.gpus, int) else found
         hardware.engine = "vllm" if wanted and not hardware.logical_gpus else "embedded"
         if hardware.engine == "vllm":
-            where = machine.words() if found else f"{wanted} GPUs a node, none of them here"
+            gpus = f"{wanted} GPU{'' if wanted == 1 else 's'}"
+            where = machine.words() if found else f"{gpus} a node, none of them here"
             resolution.chose("hardware", f"vLLM and verl on {where}", "hardware=cpu")
         else:
             why = "no GPU was found" if not found else "no GPU was asked for"
@@ -214,7 +215,8 @@ def _dataset(resolution: Resolution) -> None:
     preset = dataset_preset(name, resolution.config_dirs)
     overlay(preset, dataset)
     resolution.config.dataset = preset
-    resolution.chose("dataset", f"{name}, which goes with {model.name}", "dataset=gsm8k")
+    other = "gsm8k" if name != "gsm8k" else "gsm8k_tiny"
+    resolution.chose("dataset", f"{name}, which goes with {model.name}", f"dataset={other}")
 
 
 def _recipe(resolution: Resolution) -> None:
@@ -318,6 +320,8 @@ def _attention(resolution: Resolution, layout: Layout) -> None:
         chosen = "flash-attn"
         if not there:
             chosen = "torch's own kernel for packed sequences: flash-attn is not installed"
+        elif version is None:
+            chosen = "flash-attn; where it is not installed `packed`, and no sequence is shared"
         resolution.chose("trainer attention", chosen, "hardware.attention=sdpa")
     elif hardware.attention == "flash_attention_2" and not there:
         resolution.refuse(

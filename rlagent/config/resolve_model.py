@@ -55,7 +55,9 @@ def _take_largest_that_fits(resolution: Resolution) -> None:
         if _some_layout_fits(resolution):
             where = f"{resolution.total_gpus} x {resolution.gpu_gib:.0f} GiB"
             chosen = f"{name}, the largest that fits {where} of {', '.join(candidates)}"
-            resolution.chose("model", chosen, f"model={candidates[0]}")
+            # A larger one would not fit.
+            smaller = f"model={candidates[0]}" if name != candidates[0] else "model.path=FOLDER"
+            resolution.chose("model", chosen, smaller)
             return
 
 

@@ -39,6 +39,15 @@ def test_without_it_the_trainer_takes_torchs_kernels_and_says_so(overrides, name
     assert len(said) == (not overrides)
 
 
+def test_a_plan_for_gpus_elsewhere_says_what_happens_where_it_is_not_installed():
+    resolved = resolve(configured("hardware=8gpu"), machine(None, 0), plan_only=True)
+    (said,) = (line for line in resolved.choices if line.startswith("trainer attention"))
+    assert "where it is not installed `packed`" in said
+    resolved = resolve(configured("hardware=2gpu"), machine("2.8.3"))
+    (said,) = (line for line in resolved.choices if line.startswith("trainer attention"))
+    assert "not installed" not in said
+
+
 def test_without_it_no_sequence_is_shared_and_who_asks_is_refused():
     long = configured("hardware=8gpu", "model=qwen3_8b", "model.max_model_len=24576")
     assert "s2" in str(resolve(long, machine("2.8.3", 8)).layout)

@@ -61,7 +61,22 @@ def test_with_gpus_the_largest_model_that_fits_is_taken(
     result = resolved(machine=machine)
     assert (result.config.model.name, str(result.layout)) == (model, layout)
     assert result.config.dataset.name == "gsm8k"
-    assert any(f"model: {model}" in line and "otherwise model=" in line for line in result.choices)
+    assert any(f"model: {model}" in line and "otherwise model" in line for line in result.choices)
+
+
+@pytest.mark.parametrize(
+    "machine", [CPU, with_gpus(1), with_gpus(8), with_gpus(2, 18), with_gpus(1, 24)]
+)
+def test_what_is_offered_instead_of_a_choice_is_never_that_choice(machine: Machine) -> None:
+    result = resolved(machine=machine)
+    config = to_mapping(result.config)
+    for line in result.choices:
+        key, _, value = line.rsplit("otherwise ", 1)[1].partition("=")
+        node = config
+        for part in key.split("."):
+            node = node[part] if isinstance(node, dict) and part in node else {}
+        taken = node.get("name") if isinstance(node, dict) else node
+        assert str(taken) != value, line
 
 
 @pytest.mark.parametrize(
@@ -223,6 +238,15 @@ def test_the_batch_arithmetic_is_stated() -> None:
     batch = resolved("algorithm.batch_size=4", "algorithm.repeat_times=6").batch
     assert (batch.tasks, batch.repeat, batch.rollouts, batch.samples) == (4, 6, 24, None)
     assert any("24 = 4 x 6" in line for line in batch.lines())
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [(1, "; 1 step is 0.0043 epochs"), (233, "; 233 steps are 1 epoch"), (466, "are 2 epochs")],
+)
+def test_one_epoch_is_no_epochs(steps: int, words: str) -> None:
+    asked = ["hardware=8gpu", f"algorithm.total_steps={steps}"]
+    assert resolved(*asked, plan_only=True).batch.lines()[-1].endswith(words)
 
 
 def test_a_long_run_and_a_download_are_announced() -> None:
