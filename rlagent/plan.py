@@ -18,6 +18,7 @@ from rlagent.config.machine import detect
 from rlagent.config.prepare import prepare
 from rlagent.config.resolve import Resolved
 from rlagent.config.weigh import weighed
+from rlagent.config.workload import workload_of
 from rlagent.layout.gpus import find_gpu
 from rlagent.layout.table import refused, table
 
@@ -28,8 +29,9 @@ HELP = """rlagent plan: what would run, without starting anything
       words, and the configuration that Trinity gets
 
   rlagent plan +experiment=gsm8k_react hardware=8gpu
-      plans for GPUs that this machine lacks (h100-80g; hardware.gpu=h200-141g for others): every
-      layout with memory per role, seconds per step by part, and why others are refused
+      plans for GPUs that this machine lacks (h100-80g; hardware.gpu=h200-141g for others): the
+      best layouts with memory per role, seconds per step by part, and why others are refused;
+      --all shows every layout
 
   rlagent plan +experiment=gsm8k_react hardware.gpu=h100-80g hardware.gpus=8 hardware.nodes=2
       the same for two machines
@@ -52,7 +54,10 @@ is wrong."""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    own = {"--yaml": "Print the configuration for LearnConfig.load_config"}
+    own = {
+        "--yaml": "Print the configuration for LearnConfig.load_config",
+        "--all": "Show every layout",
+    }
     command = parse_command(sys.argv[1:] if argv is None else argv, own)
     if command.flags.help:
         print(HELP)
@@ -67,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             config = resolved.config if command.flags.resolve else resolved.composed
             sys.stdout.write(to_yaml(config))
             return 0
-        sys.stdout.write(describe(resolved) + layouts(resolved) + trinity_yaml(resolved))
+        shown = layouts(resolved, every=command.flags.all)
+        sys.stdout.write(describe(resolved) + shown + trinity_yaml(resolved))
     except ConfigError as error:
         return print_problems(error.problems)
     return 0
@@ -114,17 +120,22 @@ def _sections(sections: list[tuple[str, list[str]]]) -> str:
     return text
 
 
-def layouts(resolved: Resolved) -> str:
-    """Return every layout of the GPUs with its estimates, and why others are refused.
+def layouts(resolved: Resolved, every: bool = False) -> str:
+    """Return the layouts of the GPUs with their estimates, and why others are refused.
 
     Empty without GPUs, and for a native YAML, of which nothing is second-guessed.
+
+    Args:
+        resolved: What is planned.
+        every: Whether all are shown, not the best alone.
     """
     if resolved.config.hardware.engine == "embedded" or getattr(resolved.composed, "native", None):
         return ""
     found = weighed(resolved)
     gpu = find_gpu(resolved.config.hardware.gpu, resolved.machine).kind
-    sections = [("layouts", table(found, resolved.layout, gpu.memory_gib))]
-    reasons = refused(found)
+    work = workload_of(resolved.config)
+    sections = [("layouts", table(found, resolved.layout, gpu.memory_gib, work, every))]
+    reasons = refused(found, every)
     if reasons:
         sections.append(("layouts refused", reasons))
     return _sections(sections)

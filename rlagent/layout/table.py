@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from rlagent.layout.candidates import Candidate
 from rlagent.layout.constants import TELLS_APART
 from rlagent.layout.layout import Layout
+from rlagent.layout.time import step_words
+from rlagent.layout.workload import Workload
 
 SHOWN = 12
 """Layouts of the table beside the one that is taken."""
@@ -25,18 +27,27 @@ _HEAD = (
 )
 
 
-def table(found: Sequence[Candidate], taken: Layout, gpu_gib: float) -> list[str]:
+def table(
+    found: Sequence[Candidate],
+    taken: Layout,
+    gpu_gib: float,
+    work: Workload,
+    every: bool = False,
+) -> list[str]:
     """Return the lines of a table of the layouts that fit, in their order.
 
     Args:
         found: Weighed layouts, the best first.
         taken: The layout that is taken; marked.
         gpu_gib: Memory of a GPU, GiB.
+        work: What they were weighed for.
+        every: Whether all are shown, not the first `SHOWN`.
     """
     fitting = [item for item in found if not item.reasons and item.time]
     if not fitting:
         return ["no layout of a known model fits"]
-    shown = [item for place, item in enumerate(fitting) if place < SHOWN or item.layout == taken]
+    most = len(fitting) if every else SHOWN
+    shown = [item for place, item in enumerate(fitting) if place < most or item.layout == taken]
     rows = [_HEAD, *(_row(item, taken) for item in shown)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     lines = [
@@ -49,8 +60,11 @@ def table(found: Sequence[Candidate], taken: Layout, gpu_gib: float) -> list[str
         first, *others = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         lines.append("  ".join([first, *others]).rstrip())
     if len(shown) < len(fitting):
-        lines.append(f"and {len(fitting) - len(shown)} more that fit")
+        lines.append(f"and {len(fitting) - len(shown)} more that fit: --all shows them")
     chosen = next((item for item in fitting if item.layout == taken), None)
+    example = chosen or fitting[0]
+    assert example.time is not None
+    lines += step_words(example.time, example.layout, work)
     if chosen and chosen.trainer and chosen.needs:
         lines.append(f"{taken} trainer, GiB: {chosen.trainer.words()}")
         lines.append(
@@ -80,10 +94,14 @@ def _row(item: Candidate, taken: Layout) -> tuple[str, ...]:
     )
 
 
-def refused(found: Sequence[Candidate]) -> list[str]:
+def refused(found: Sequence[Candidate], every: bool = False) -> list[str]:
     """Return a line per reason with the layouts that it refuses; the first reason of each counts.
 
     Reasons that differ in their numbers only are one: the numbers shown are of the first layout.
+
+    Args:
+        found: Weighed layouts.
+        every: Whether all are named, not the first `_NAMED` of each reason.
     """
     groups: dict[str, tuple[str, list[str]]] = {}
     for item in found:
@@ -93,9 +111,10 @@ def refused(found: Sequence[Candidate]) -> list[str]:
             groups.setdefault(key, (reason, []))[1].append(str(item.layout))
     lines = []
     for reason, layouts in groups.values():
-        names = ", ".join(layouts[:_NAMED])
-        if len(layouts) > _NAMED:
-            names += f" and {len(layouts) - _NAMED} more"
+        most = len(layouts) if every else _NAMED
+        names = ", ".join(layouts[:most])
+        if len(layouts) > most:
+            names += f" and {len(layouts) - most} more (--all)"
         example = f" ({layouts[0]})" if len(layouts) > 1 else ""
         lines.append(f"{names}: {reason}{example}")
     return lines

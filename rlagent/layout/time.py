@@ -5,7 +5,7 @@ constants.py. Good for ranking layouts; not a promise.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rlagent.config.schema import ModelShape
 from rlagent.layout import constants as const
@@ -38,6 +38,16 @@ class StepTime:
     sync: float
     step: float
 
+    @property
+    def explore(self) -> float:
+        """Seconds of exploring."""
+        return self.rollout + self.agent
+
+    @property
+    def learn(self) -> float:
+        """Seconds of training."""
+        return self.train + self.old_logprobs + self.reference
+
 
 def step_time(
     shape: ModelShape,
@@ -55,10 +65,9 @@ def step_time(
     old = trainer.forward(offload) if work.old_logprobs else 0.0
     reference = trainer.forward(from_host=True) if work.reference else 0.0
     sync = sync_seconds(shape, layout, gpu) / work.sync_interval
-    explore, learn = rollout + agent, train + old + reference
-    return StepTime(
-        rollout, agent, train, old, reference, sync, overlapped(explore, learn, layout, work) + sync
-    )
+    parts = StepTime(rollout, agent, train, old, reference, sync, step=0.0)
+    step = overlapped(parts.explore, parts.learn, layout, work) + sync
+    return replace(parts, step=step)
 
 
 def overlapped(explore: float, learn: float, layout: Layout, work: Workload) -> float:
@@ -67,12 +76,38 @@ def overlapped(explore: float, learn: float, layout: Layout, work: Workload) -> 
     With a lag they always do. Without, they do between two syncs: the trainer takes the first of
     `sync_interval` steps while the explorer is at the second.
     """
-    if layout.colocated:
+    if takes_turns(layout, work):
         return explore + learn
     if work.max_lag > 0:
         return max(explore, learn)
     steps = work.sync_interval
     return (explore + (steps - 1) * max(explore, learn) + learn) / steps
+
+
+def takes_turns(layout: Layout, work: Workload) -> bool:
+    """Return whether exploring and training never run at the same time."""
+    return layout.colocated or (work.max_lag == 0 and work.sync_interval == 1)
+
+
+def step_words(time: StepTime, layout: Layout, work: Workload) -> list[str]:
+    """Return how the seconds of a step come from its parts, as in `overlapped`, and the sum."""
+    explore, learn, sync = (f"{part:.1f}" for part in (time.explore, time.learn, time.sync))
+    longer = f"{max(time.explore, time.learn):.1f}"
+    if takes_turns(layout, work):
+        rule, total = "they take turns: step = exploring + training + sync", f"{explore} + {learn}"
+    elif work.max_lag > 0:
+        rule, total = "they overlap: step = the longer of the two + sync", longer
+    else:
+        others, steps = work.sync_interval - 1, work.sync_interval
+        rule = (
+            f"they overlap within the {steps} steps from sync to sync: "
+            f"step = (exploring + {others} x the longer + training) / {steps} + sync"
+        )
+        total = f"({explore} + {others} x {longer} + {learn}) / {steps}"
+    return [
+        f"exploring is rollout + agent, training is train + old lp + ref; {rule}",
+        f"{layout}: {total} + {sync} = {time.step:.1f} s",
+    ]
 
 
 def rollout_seconds(shape: ModelShape, layout: Layout, work: Workload, gpu: GPUKind) -> float:

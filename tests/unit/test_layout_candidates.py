@@ -15,8 +15,8 @@ from rlagent.layout.candidates import Candidate, Setting, candidates, weigh
 from rlagent.layout.choose import legal_layouts, ranked
 from rlagent.layout.gpus import KINDS
 from rlagent.layout.layout import Layout, refusals
-from rlagent.layout.table import refused, table
-from rlagent.layout.time import overlapped, step_time
+from rlagent.layout.table import SHOWN, refused, table
+from rlagent.layout.time import overlapped, step_time, step_words
 from rlagent.layout.workload import Workload
 from rlagent.trinity.translate import tokens_per_gpu
 
@@ -156,12 +156,49 @@ def test_a_plan_shows_every_role_and_part_and_what_is_taken() -> None:
     resolved = planned("hardware=8gpu")
     found = weighed(resolved)
     assert found[0].layout == resolved.layout
-    lines = table(found, resolved.layout, 79.6)
+    lines = table(found, resolved.layout, 79.6, WORK_8B)
     head = next(line for line in lines if line.startswith("layout "))
     for part in ("trainer", "rollout", "agent", "train", "old lp", "ref", "sync", "step"):
         assert part in head
     (taken,) = (line for line in lines if line.startswith("> "))
     assert taken.startswith("> 4x1+4s2")
+
+
+def test_what_a_table_cuts_off_is_counted_and_can_be_asked_for() -> None:
+    resolved = planned("hardware=8gpu")
+    found = weighed(resolved)
+    fitting = [str(item.layout) for item in found if not item.reasons]
+    short, whole = (table(found, resolved.layout, 79.6, WORK_8B, every) for every in (False, True))
+    assert f"and {len(fitting) - SHOWN} more that fit: --all shows them" in short
+    assert not any("--all" in line for line in whole)
+    assert [line[2:].split()[0] for line in whole if " GiB  " in line] == fitting
+    assert any("more (--all): " in line for line in refused(found))
+    named = "\n".join(refused(found, every=True))
+    assert "--all" not in named
+    assert all(str(item.layout) in named for item in found if item.reasons)
+
+
+@pytest.mark.parametrize(
+    ("layout", "rhythm"),
+    [
+        ("4x1+4", {}),
+        ("4x1+4", {"sync_interval": 2}),
+        ("1x1+7", {"sync_interval": 10}),
+        ("7x1+1", {"max_lag": 1}),
+        ("1x1*1", {"max_lag": 1}),
+    ],
+)
+def test_the_seconds_of_a_step_add_up_as_the_plan_says(layout: str, rhythm: dict) -> None:
+    work = replace(WORK_8B, **{"sync_interval": 1, **rhythm})
+    taken = Layout.parse(layout)
+    time = step_time(SHAPE_8B, taken, work, H100)
+    rule, example = step_words(time, taken, work)
+    assert rule.startswith("exploring is rollout + agent, training is train + old lp + ref; ")
+    name, _, sum_ = example.partition(": ")
+    left, _, right = sum_.removesuffix(" s").partition(" = ")
+    assert name == layout
+    assert eval(left.replace("x", "*")) == pytest.approx(float(right), abs=0.2)
+    assert float(right) == pytest.approx(time.step, abs=0.05)
 
 
 def test_refusals_are_grouped_by_reason() -> None:
@@ -179,7 +216,7 @@ def test_two_nodes_are_planned_from_their_numbers_alone() -> None:
 
 def test_a_layout_that_was_asked_for_is_marked_wherever_it_ranks() -> None:
     resolved = planned("hardware=8gpu", "hardware.layout=7x1+1", "model=qwen3_0_6b")
-    lines = table(weighed(resolved), resolved.layout, 79.6)
+    lines = table(weighed(resolved), resolved.layout, 79.6, workload_of(resolved.config))
     assert any(line.startswith("> 7x1+1") for line in lines)
 
 
