@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"rlagent doctor {' '.join(arguments)}\n", flush=True)
     config_rows, resolved = configuration(arguments)
     rows = _show("Configuration", config_rows)
-    print("(importing every part and starting Ray takes about half a minute)\n", flush=True)
+    print("(now every part is imported and Ray is started, which takes a while)\n", flush=True)
     from rlagent.health import parts
 
     vllm_used = resolved is not None and resolved.config.hardware.engine == "vllm"

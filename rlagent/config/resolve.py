@@ -15,6 +15,7 @@ from rlagent.config.estimate import (
     download_gb,
     is_cached,
     planned_step,
+    roughly,
     run_minutes,
 )
 from rlagent.config.identity import trial_id
@@ -359,6 +360,5 @@ def _warnings(config: LearnConfig, layout: Layout, machine: Machine) -> list[str
     planned = planned_step(config, layout, machine)
     minutes = run_minutes(config, layout, machine.cores, planned)
     if minutes > LONG_RUN_MINUTES:
-        rough = f"{minutes / 60:.0f} hours" if minutes >= 120 else f"{minutes:.0f} minutes"
-        found.append(f"takes roughly {rough} ({config.algorithm.total_steps} steps)")
+        found.append(f"takes roughly {roughly(minutes)} ({config.algorithm.total_steps} steps)")
     return found

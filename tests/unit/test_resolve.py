@@ -270,6 +270,13 @@ def test_on_gpus_the_duration_follows_the_planners_seconds_per_step_of_the_layou
     assert minutes[1] > minutes[0]
 
 
+def test_the_run_that_make_train_starts_is_estimated_as_it_was_measured() -> None:
+    result = resolved()
+    # RESULTS.md: 2 min 43 s to 5 min 6 s of training on two cores, about 6 min from command to end.
+    assert 2.7 < run_minutes(result.config, result.layout, 2) < 6
+    assert not any("roughly" in line for line in result.warnings)
+
+
 def test_the_planner_has_no_seconds_for_a_cpu_nor_for_a_model_of_unknown_shape() -> None:
     result = resolved()
     assert planned_step(result.config, result.layout, result.machine) is None
