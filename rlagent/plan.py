@@ -1,7 +1,8 @@
 """`rlagent plan`: what would run, without starting anything.
 
 Prints what every `auto` became, the batch arithmetic, the layout in words and the Trinity YAML;
-with --yaml only the configuration, as LearnConfig.load_config reads it back.
+with --yaml only the configuration, as LearnConfig.load_config reads it back. Of a sweep, what its
+trials share and a row for each.
 """
 
 import sys
@@ -42,8 +43,9 @@ HELP = """rlagent plan: what would run, without starting anything
   rlagent plan +experiment=gsm8k_react --yaml --resolve
       the same with every auto filled for this machine
 
-  rlagent plan -m +experiment=gsm8k_react seed=1,2
-      each trial of a sweep, without Trinity's configuration
+  rlagent plan -m +experiment=gsm8k_react hardware=8gpu +sweep=layouts
+      the trials of a sweep: what they share, and a row for each with layout, memory and seconds;
+      --all shows each whole, without Trinity's configuration
 
   rlagent plan -m +experiment=gsm8k_react +sweep=optuna_lr
       the space of a search and its corners
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     own = {
         "--yaml": "Print the configuration for LearnConfig.load_config",
-        "--all": "Show every layout",
+        "--all": "Show every layout, and of a sweep every trial whole",
     }
     command = parse_command(sys.argv[1:] if argv is None else argv, own)
     if command.flags.help:
@@ -80,8 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _plan_trials(command: Command) -> int:
+    from rlagent.sweep import plan_text
     from rlagent.sweep.grid import plan
     from rlagent.sweep.search.start import is_search, plan_search
+    from rlagent.sweep.words import shown
 
     base = command.draft(multirun=True)
     raise_if_any(base.problems)
@@ -90,19 +94,32 @@ def _plan_trials(command: Command) -> int:
         sys.stdout.write(plan_search(command, machine, base))
         return 0
     planned = plan(command, machine, base, plan_only=True)
-    text = "".join(f"# {note}\n" for note in planned.notes)
-    for number, trial in enumerate(planned.trials, start=1):
-        text += f"\n# trial {number} of {len(planned.trials)}: {' '.join(trial.overrides)}\n"
-        text += describe(trial.resolved)
-    sys.stdout.write(text.lstrip("\n"))
+    trials, every = planned.trials, bool(command.flags.all)
+    parts = plan_text.shared([_parts(trial.resolved) for trial in trials])
+    title = f"{len(trials)} trial{'' if len(trials) == 1 else 's'}"
+    parts.append((title, plan_text.trial_table(trials, every)))
+    if reasons := plan_text.refused_layouts(trials, every):
+        parts.append(("layouts refused", reasons))
+    text = "".join(f"# {note}\n" for note in planned.notes) + _sections(parts)
+    if every:
+        for number, trial in enumerate(trials, start=1):
+            text += f"\n# trial {number} of {len(trials)}: {' '.join(shown(trial.overrides))}\n"
+            text += describe(trial.resolved)
+    else:
+        text += "".join(f"# {line}\n" for line in plan_text.next_lines(trials, command))
+    sys.stdout.write(text)
     return 0
 
 
 def describe(resolved: Resolved) -> str:
     """Return the plan in words: choices, layout, batch arithmetic, run folder."""
+    return _sections(_parts(resolved))
+
+
+def _parts(resolved: Resolved) -> list[tuple[str, list[str]]]:
     config = resolved.config
     unit = "GPU" if config.hardware.engine == "vllm" else "process"
-    sections = [
+    return [
         ("machine", [resolved.machine.words()]),
         ("chosen", resolved.choices or ["nothing was left to choose"]),
         ("layout", [f"{resolved.layout}: {resolved.layout.words(unit)}"]),
@@ -110,7 +127,6 @@ def describe(resolved: Resolved) -> str:
         ("before it starts", resolved.warnings or ["nothing to download, under ten minutes"]),
         ("run folder", [run_folder(resolved)]),
     ]
-    return _sections(sections)
 
 
 def _sections(sections: list[tuple[str, list[str]]]) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rlagent.run.folder import DIED, RunFolder, run_folders
-from rlagent.run.words import number, percent, short_path
+from rlagent.run.words import aligned, number, percent, short_path
 from rlagent.sweep.find import sweep_folders
 from rlagent.sweep.store import FINISHED, RUNNING, SweepFolder
 
@@ -112,13 +112,7 @@ def sweep_entry(folder: SweepFolder) -> Entry:
 def table(found: Sequence[Entry]) -> str:
     """Aligned columns for a terminal."""
     heads = ["name", "state", "done", "best", "last word", "host", "folder"]
-    rows = [heads, *(_row(entry) for entry in found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-    lines = (
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    return "\n".join(aligned([heads, *(_row(entry) for entry in found)])) + "\n"
 
 
 def _row(entry: Entry) -> list[str]:

@@ -1,10 +1,10 @@
-"""Every layout of a resolved configuration, weighed; what fits, the one to take first."""
+"""The layouts of a resolved configuration, weighed: all of them, or the one that is taken."""
 
 from rlagent.config.check import requested_parts
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import AUTO
 from rlagent.config.workload import workload_of
-from rlagent.layout.candidates import Candidate, Setting, candidates
+from rlagent.layout.candidates import Candidate, Setting, candidates, weigh
 from rlagent.layout.choose import ranked
 from rlagent.layout.gpus import find_gpu
 
@@ -22,14 +22,31 @@ def weighed(resolved: Resolved) -> list[Candidate]:
         # That GPUs share a sequence is flash-attn's doing in verl.
         parts.setdefault("sequence_parallel", 1)
     asked = resolved.composed.hardware.offload
-    setting = Setting(
+    setting = _setting(resolved, [False, True] if asked == AUTO else [bool(asked)])
+    found = candidates(setting, parts)
+    first = ranked(found, setting.work.max_model_len)
+    return first + [item for item in found if item.reasons]
+
+
+def weighed_taken(resolved: Resolved) -> Candidate | None:
+    """Return the resolved layout, weighed.
+
+    None where `estimate.planned_step` has no estimate either.
+    """
+    hardware = resolved.config.hardware
+    native = bool(getattr(resolved.composed, "native", None))
+    if hardware.engine == "embedded" or native or not resolved.config.model.shape.layers:
+        return None
+    return weigh(resolved.layout, _setting(resolved, [bool(hardware.offload)]))
+
+
+def _setting(resolved: Resolved, offloads: list[bool]) -> Setting:
+    hardware = resolved.config.hardware
+    return Setting(
         int(hardware.gpus),
         int(hardware.nodes),
         resolved.config.model.shape,
         find_gpu(hardware.gpu, resolved.machine).kind,
         workload_of(resolved.config),
-        [False, True] if asked == AUTO else [bool(asked)],
+        offloads,
     )
-    found = candidates(setting, parts)
-    first = ranked(found, setting.work.max_model_len)
-    return first + [item for item in found if item.reasons]

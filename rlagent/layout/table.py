@@ -8,6 +8,7 @@ from rlagent.layout.constants import TELLS_APART
 from rlagent.layout.layout import Layout
 from rlagent.layout.time import step_words
 from rlagent.layout.workload import Workload
+from rlagent.run.words import aligned
 
 SHOWN = 12
 """Layouts of the table beside the one that is taken."""
@@ -48,17 +49,13 @@ def table(
         return ["no layout of a known model fits"]
     most = len(fitting) if every else SHOWN
     shown = [item for place, item in enumerate(fitting) if place < most or item.layout == taken]
-    rows = [_HEAD, *(_row(item, taken) for item in shown)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     lines = [
         f"estimates, per GPU of {gpu_gib:.0f} GiB and per step in seconds; > is taken; "
         "(o): the trainer's state in host memory",
         f"those within {TELLS_APART:.0%} of the fastest are not told apart: what is known to work "
         "comes first",
     ]
-    for row in rows:
-        first, *others = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        lines.append("  ".join([first, *others]).rstrip())
+    lines += aligned([_HEAD, *(_row(item, taken) for item in shown)])
     if len(shown) < len(fitting):
         lines.append(f"and {len(fitting) - len(shown)} more that fit: --all shows them")
     chosen = next((item for item in fitting if item.layout == taken), None)
@@ -75,15 +72,12 @@ def table(
 
 
 def _row(item: Candidate, taken: Layout) -> tuple[str, ...]:
-    time, trainer, needs = item.time, item.trainer, item.needs
+    time = item.time
     assert time is not None
-    assert trainer is not None
-    assert needs is not None
     mark = "> " if item.layout == taken else "  "
     return (
         mark + str(item.layout) + (" (o)" if item.offload else ""),
-        f"{item.takes_gib:.0f} ({needs.gib:.0f}) GiB",
-        f"{trainer.gib:.0f} GiB",
+        *memory_cells(item),
         f"{time.rollout:.1f}",
         f"{time.agent:.1f}",
         f"{time.train:.1f}",
@@ -92,6 +86,13 @@ def _row(item: Candidate, taken: Layout) -> tuple[str, ...]:
         f"{time.sync:.1f}",
         f"{time.step:.1f}",
     )
+
+
+def memory_cells(item: Candidate) -> tuple[str, str]:
+    """Return what an engine's GPU takes and needs, and a trainer's; empty where it is unknown."""
+    if item.needs is None or item.trainer is None:
+        return "", ""
+    return f"{item.takes_gib:.0f} ({item.needs.gib:.0f}) GiB", f"{item.trainer.gib:.0f} GiB"
 
 
 def refused(found: Sequence[Candidate], every: bool = False) -> list[str]:

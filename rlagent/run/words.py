@@ -67,6 +67,19 @@ def short_path(path: str | os.PathLike[str]) -> str:
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Cells as lines whose columns stand below each other.
+
+    >>> aligned([["name", "steps"], ["a", "12"]])
+    ['name  steps', 'a     12']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
 def python_command() -> str:
     """What to type to get this very Python: `python` when the shell finds it under that name."""
     found = shutil.which("python")

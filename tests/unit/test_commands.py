@@ -40,6 +40,7 @@ def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProces
         ["train", "+experiment=gsm8k_react", "--cfg", "job"],
         ["plan", "+experiment=gsm8k_react", "hardware=8gpu", "trinity.trainer.save_interval=5"],
         ["plan", "-m", "+experiment=gsm8k_react", "+sweep=optuna_lr"],
+        ["plan", "-m", "+experiment=gsm8k_react", "+sweep=layouts", "hardware=8gpu"],
         ["train", "--help"],
         ["runs", "--root", "."],
         ["sync", "--root", ".", "--dry-run"],
@@ -149,7 +150,11 @@ def test_a_sweep_over_what_matches_a_pattern_makes_one_trial_each(capsys) -> Non
     ]
     assert plan.main(arguments) == 0
     text = capsys.readouterr().out
-    assert text.startswith("# trial 1 of 3: +experiment=gsm8k_react")
+    assert "\n# 3 trials\n" in text
+    assert all(f"  algorithm={name} " in text for name in ("gigpo", "grpo", "gspo"))
+    assert plan.main([*arguments, "--all"]) == 0
+    text = capsys.readouterr().out
+    assert "\n# trial 1 of 3: +experiment=gsm8k_react" in text
     assert all(f"algorithm={name}\n" in text for name in ("gigpo", "grpo", "gspo"))
 
 
