@@ -6,6 +6,7 @@ Right within a factor of about three; nothing is decided by them.
 import os
 from pathlib import Path
 
+from rlagent.config.batch import KNOWN_ROWS
 from rlagent.config.machine import Machine
 from rlagent.config.paths import local_path
 from rlagent.config.schema import LearnConfig, ModelShape
@@ -105,6 +106,25 @@ def roughly(minutes: float) -> str:
         return f"{minutes / 60:.0f} hours"
     count = max(1, round(minutes))
     return f"{count} minute{'' if count == 1 else 's'}"
+
+
+def warnings_of(config: LearnConfig, layout: Layout, machine: Machine) -> list[str]:
+    """Return what is downloaded and how long the resolved run takes, where that is long."""
+    found = []
+    model, dataset = config.model.path, config.dataset.path
+    if local_path(model) is None and not is_cached(model):
+        size = download_gb(model, config.model.shape)
+        amount = f"about {size:.1f} GB" if size else "size unknown"
+        found.append(f"downloads {model} from the Hugging Face hub: {amount}")
+    if local_path(dataset) is None and not is_cached(dataset, "datasets"):
+        known = any(path == dataset for path, _ in KNOWN_ROWS)
+        amount = "below 0.1 GB" if known else "size unknown"
+        found.append(f"downloads the dataset {dataset} from the Hugging Face hub: {amount}")
+    planned = planned_step(config, layout, machine)
+    minutes = run_minutes(config, layout, machine.cores, planned)
+    if minutes > LONG_RUN_MINUTES:
+        found.append(f"takes roughly {roughly(minutes)} ({config.algorithm.total_steps} steps)")
+    return found
 
 
 def _step_seconds(config: LearnConfig, layout: Layout, cores: int, rollouts: int) -> float:

@@ -8,16 +8,9 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from rlagent.config.batch import KNOWN_ROWS, Batch, arithmetic
+from rlagent.config.batch import Batch, arithmetic
 from rlagent.config.errors import raise_if_any
-from rlagent.config.estimate import (
-    LONG_RUN_MINUTES,
-    download_gb,
-    is_cached,
-    planned_step,
-    roughly,
-    run_minutes,
-)
+from rlagent.config.estimate import warnings_of
 from rlagent.config.identity import trial_id
 from rlagent.config.machine import Machine
 from rlagent.config.paths import BUILTIN, local_path
@@ -123,7 +116,7 @@ def resolve(
         batch=arithmetic(resolution.config),
         trial_id=trial_id(config),
         composed=config,
-        warnings=_warnings(resolution.config, layout, machine),
+        warnings=warnings_of(resolution.config, layout, machine),
     )
 
 
@@ -344,21 +337,3 @@ def _rhythm(resolution: Resolution) -> None:
         # A workflow may use tools or a grammar without saying so, and the engine's
         # log-probabilities are then those of the constrained distribution.
         algorithm.recompute_old_logprobs = True
-
-
-def _warnings(config: LearnConfig, layout: Layout, machine: Machine) -> list[str]:
-    found = []
-    model, dataset = config.model.path, config.dataset.path
-    if local_path(model) is None and not is_cached(model):
-        size = download_gb(model, config.model.shape)
-        amount = f"about {size:.1f} GB" if size else "size unknown"
-        found.append(f"downloads {model} from the Hugging Face hub: {amount}")
-    if local_path(dataset) is None and not is_cached(dataset, "datasets"):
-        known = any(path == dataset for path, _ in KNOWN_ROWS)
-        amount = "below 0.1 GB" if known else "size unknown"
-        found.append(f"downloads the dataset {dataset} from the Hugging Face hub: {amount}")
-    planned = planned_step(config, layout, machine)
-    minutes = run_minutes(config, layout, machine.cores, planned)
-    if minutes > LONG_RUN_MINUTES:
-        found.append(f"takes roughly {roughly(minutes)} ({config.algorithm.total_steps} steps)")
-    return found
