@@ -36,7 +36,8 @@ class Entry:
     # Steps trained of steps asked; of a sweep trials finished of all.
     done: int
     asked: int | None
-    # The best value of the metric, and which metric that is.
+    # The best value of the metric that training has reached, and which metric that is; None before
+    # the first: what the untrained model can do is nobody's best.
     best: float | None
     metric: str
     # Unix times of the start and of the last word; None where not recorded.
@@ -82,10 +83,9 @@ def run_entry(folder: RunFolder) -> Entry:
 
 
 def best_success(folder: RunFolder, status: dict[str, Any]) -> float | None:
-    """The best held-out success that a run measured; None when it measured none."""
-    rows = folder.read_metrics("explorer")
-    values = [row["metrics"][METRIC] for row in rows if METRIC in row["metrics"]]
-    values += [v for key in ("success_before", "success_after") if (v := status.get(key))]
+    """The best held-out success after a step of training; None when it was measured after none."""
+    trained = [row for row in folder.read_metrics("explorer") if row["step"] > 0]
+    values = [row["metrics"].get(METRIC) for row in trained] + [status.get("success_after")]
     known = [value for value in values if isinstance(value, float) and math.isfinite(value)]
     return max(known, default=None)
 

@@ -54,6 +54,18 @@ def test_runs_and_sweeps_are_listed_the_newest_first(tmp_path, capsys):
     assert "1/2 trials" in next(line for line in lines if line.startswith("sweep-s-9"))
 
 
+def test_the_best_of_a_run_is_what_training_reached_not_where_it_began(tmp_path, capsys):
+    folder = run_of(tmp_path, "a-1", "stopped", success_before=0.9)
+    folder.append_metrics("explorer", 0, {"eval/success": 0.9})
+    folder.append_metrics("explorer", 5, {"rollout/reward/mean": 0.95})
+    assert runs.run_entry(folder).best is None
+    assert runs.main(["--root", str(tmp_path)]) == 0
+    assert "  3/9 steps  -     " in capsys.readouterr().out
+    for step, success in ((10, 0.5), (20, 0.4)):
+        folder.append_metrics("explorer", step, {"eval/success": success})
+    assert runs.run_entry(folder).best == 0.5
+
+
 def test_a_run_whose_driver_is_gone_has_died_and_a_living_one_runs(tmp_path):
     dead = run_of(tmp_path, "dead-1", "running", pid=os.getpid(), pid_ticks=1)
     alive = run_of(tmp_path, "alive-1", "running", pid=os.getpid())
