@@ -155,7 +155,7 @@ def wandb_row(monitor: MonitorConfig) -> Row:
         return Row(OK, "W&B", f"online, {key}")
     return Row(
         WARN, "W&B", f"{url} does not answer: {answer.error}",
-        remedy="the run will be kept offline; `wandb sync` sends it later",
+        remedy="the run will be kept offline; `rlagent sync` sends it later",
     )  # fmt: skip
 
 

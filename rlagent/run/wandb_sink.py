@@ -99,7 +99,7 @@ class WandbSink:
         self.mode = mode
         self.sent = sent
         self.metric = metric
-        self.place = run.url if mode == "online" else sync_command(Path(run.dir).parent)
+        self.place = run.url if mode == "online" else sync_command(folder)
         self._defined: set[str] = set()
 
     def log(self, role: str, step: int, time: float, values: dict[str, float]) -> None:
@@ -137,10 +137,12 @@ def trial_summary(folder: RunFolder, metric: str, status: dict[str, Any]) -> dic
     return found
 
 
-def sync_command(directory: Path) -> str:
-    """What to type to send an offline run to W&B."""
-    program = "wandb" if shutil.which("wandb") else f"{python_command()} -m wandb"
-    return f"{program} sync {shlex.quote(short_path(directory))}"
+def sync_command(folder: RunFolder) -> str:
+    """What to type to send an offline run to W&B.
+
+    Not `wandb sync` with W&B's own folder: a resume removes that one, and writes another.
+    """
+    return f"{python_command()} -m rlagent.sync {shlex.quote(short_path(folder.path))}"
 
 
 def settle_offline(folder: RunFolder) -> int:

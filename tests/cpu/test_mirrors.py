@@ -9,6 +9,7 @@ import textwrap
 
 import pytest
 
+from rlagent import sync
 from rlagent.config.schema import MonitorConfig
 from rlagent.run.folder import RunFolder
 from rlagent.run.mirror import NoMirror, RunInfo, make_mirror, wandb_id
@@ -65,7 +66,7 @@ def offline_runs(folder) -> list[OfflineRun]:
 def test_an_offline_wandb_run_holds_the_numbers_of_metrics_jsonl(folder):
     place, lines = run_attempt(folder, "wandb", range(1, 40))
     assert lines == []
-    assert " sync " in place
+    assert place.endswith(f" -m rlagent.sync {folder.path}")
     (run,) = offline_runs(folder)
     assert run.run.run_id == folder.wandb_id_file.read_text().strip()
     assert run.run.run_id.startswith("0123abcd-")
@@ -104,10 +105,15 @@ def test_keys_reach_neither_wandb_nor_the_run_folder(one_step):
         assert path.is_dir() or b"sesame" not in path.read_bytes(), path
 
 
-def test_steps_that_a_resume_repeats_appear_once_in_wandb(folder):
-    run_attempt(folder, "wandb", range(1, 8), status={"state": "failed", "exit_code": 1})
+def test_steps_that_a_resume_repeats_appear_once_in_wandb(folder, capsys):
+    failed = {"state": "failed", "exit_code": 1}
+    place, _ = run_attempt(folder, "wandb", range(1, 8), status=failed)
     run_attempt(folder, "wandb", range(6, 11), resumed_from=5, offset=0.5)
     (run,) = offline_runs(folder)
+    # What was printed before the resume still names what there is to upload.
+    assert sync.main([*place.split("rlagent.sync ")[1:], "--dry-run"]) == 0
+    (directory,) = folder.wandb_dir.glob("offline-run-*")
+    assert str(directory) in capsys.readouterr().out
     name = "rollout/reward/mean"
     shown = [(h["explorer/step"], h[name]) for h in run.history if name in h]
     wanted = series(folder.read_metrics(), name)
