@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from rlagent.config.resolve import Resolved
 
 GIB = 1024**3
-RAY_TIMEOUT = 90.0
+RAY_TIMEOUT = 180.0
+"""Seconds: a Ray that is started has two tries of 60 to be up, see ray_cluster.py."""
 
 
 def gpu_rows(machine: Machine, resolved: "Resolved | None") -> list[Row]:

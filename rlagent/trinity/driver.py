@@ -265,6 +265,7 @@ class Driver:
             },
             gpus=ray_cluster.gpus_to_offer(self.resolved.layout, self.config.hardware.engine),
             cpus=max(4, self.resolved.machine.cores),
+            say=self.display.message,
         )
         # transformers' lazy imports do not bear two threads.
         importing.join()

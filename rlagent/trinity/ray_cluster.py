@@ -1,15 +1,22 @@
 """Starting or joining Ray: which of the two, with what, and taking it down again."""
 
+import contextlib
+import logging
 import os
 import socket
 import sys
 import sysconfig
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlagent.config.schema import HardwareConfig
 from rlagent.layout.layout import Layout
+from rlagent.trinity.endings import RunError
+
+_LOG = logging.getLogger("rlagent")
 
 LOOPBACK = "127.0.0.1"
 OBJECT_STORE_BYTES = 1 << 30
@@ -20,6 +27,12 @@ PRELOADED = "torch,transformers"
 
 MOST_PRELOADED = 8
 """Most processes that import it before they are asked to do anything; Ray starts one per core."""
+
+START_SECONDS = "60"
+"""How long a node of Ray may take to be up: as long again as Ray's own 30 s, for cold files."""
+
+NOT_UP = "The current node timed out during startup"
+"""How Ray says that a node was not up in time, in an exception without a type of its own."""
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -101,7 +114,12 @@ def cluster_is_running() -> bool:
 
 
 def connect(
-    hardware: HardwareConfig, namespace: str, env: dict[str, str], gpus: int, cpus: int
+    hardware: HardwareConfig,
+    namespace: str,
+    env: dict[str, str],
+    gpus: int,
+    cpus: int,
+    say: Callable[[str], None] = _LOG.warning,
 ) -> Cluster:
     """Join or start Ray for this process.
 
@@ -111,9 +129,11 @@ def connect(
         env: Environment for the workers, beside `QUIET`.
         gpus: GPUs offered by a Ray that is started here.
         cpus: CPU cores offered likewise.
+        say: Told in a line when a start takes a second try.
 
     Raises:
         ConnectionError: The address does not answer.
+        RunError: A Ray that is started here was not up in time, twice.
     """
     import ray
 
@@ -140,16 +160,61 @@ def connect(
         # Meanwhile the driver checks the configuration.
         os.environ.setdefault("RAY_preload_python_modules", PRELOADED)
     _stay_on_loopback()
-    ray.init(
-        address="local",
-        num_cpus=cpus,
-        num_gpus=gpus,
-        include_dashboard=False,
-        object_store_memory=_object_store_bytes(),
-        _node_ip_address=LOOPBACK,
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", START_SECONDS)
+    options = {
+        "num_cpus": cpus,
+        "num_gpus": gpus,
+        "include_dashboard": False,
+        "object_store_memory": _object_store_bytes(),
+        "_node_ip_address": LOOPBACK,
         **common,
-    )
+    }
+    if _not_up_in_time(options):
+        say("Ray was not up in time, as on a busy machine; it is started once more")
+        logs = _not_up_in_time(options)
+        if logs:
+            raise RunError(
+                "Ray was not up in time, twice: run the same command again when less runs on this "
+                f"machine, or see in {logs} whether one of its processes ended"
+            )
     return Cluster(ray.get_runtime_context().gcs_address, started=True)
+
+
+def _not_up_in_time(options: dict[str, Any]) -> str:
+    """Start Ray; where it is not up in time, end what there is of it.
+
+    Returns:
+        The folder of its logs where it was not up; else nothing.
+    """
+    import ray
+    from ray._private.node import Node
+
+    try:
+        ray.init(address="local", **options)
+    except Exception as error:
+        if NOT_UP not in str(error):
+            raise
+        frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+        selves = (frame.f_locals.get("self") for frame in frames)
+        node = next(each for each in selves if isinstance(each, Node))
+        # Ray itself forgets it, and its processes would go on beside those of the next start.
+        _end(node)
+        return str(node.get_logs_dir_path())
+    return ""
+
+
+def _end(node: Any) -> None:
+    """End the processes of a node of Ray, and what they have started."""
+    import psutil
+
+    started = []
+    for own in (info for each in node.all_processes.values() for info in each):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            started += psutil.Process(own.process.pid).children(recursive=True)
+    node.kill_all_processes(check_alive=False, allow_graceful=True, wait=True)
+    for process in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _stay_on_loopback() -> None:

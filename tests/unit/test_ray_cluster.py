@@ -1,8 +1,10 @@
 """What a Ray that is started for a run offers, and what one that is joined adds."""
 
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 from configured import configured
@@ -12,6 +14,8 @@ from rlagent.config import cluster
 from rlagent.config.machine import GPU, TOLD, Machine, detect, write_machine
 from rlagent.config.schema import HardwareConfig
 from rlagent.layout.layout import Layout
+from rlagent.trinity import ray_cluster
+from rlagent.trinity.endings import RunError
 from rlagent.trinity.ray_cluster import colocated_env, gpus_to_offer
 
 EIGHT = Machine((GPU("NVIDIA H100 80GB HBM3", 80.0),) * 8, 64, 500.0)
@@ -63,6 +67,58 @@ def test_the_doctor_counts_the_nodes_that_a_run_would(monkeypatch):
     assert resolved is not None
     assert (resolved.machine.nodes, resolved.layout.total_gpus) == (2, 16)
     assert "trainer on 8 GPUs" in next(row.found for row in rows if row.name == "layout")
+
+
+@pytest.fixture
+def starts(monkeypatch):
+    """Stands in for Ray's start, which fails here as told; keeps how often it was tried."""
+    import ray
+    from ray._private.node import Node
+
+    class HalfStarted(Node):
+        all_processes: ClassVar = {}
+
+        def __init__(self, cause):
+            raise Exception(cause)
+
+        def kill_all_processes(self, **how):
+            ended.append(how["wait"])
+
+        def get_logs_dir_path(self):
+            return "/tmp/ray/session_x/logs"
+
+    tried, ended = [], []
+
+    def fail(cause):
+        def init(**options):
+            tried.append(options["address"])
+            HalfStarted(cause)
+
+        monkeypatch.setattr(ray, "init", init)
+        return tried, ended
+
+    monkeypatch.setattr(ray_cluster, "_stay_on_loopback", lambda: None)
+    # `connect` sets what Ray's processes inherit.
+    monkeypatch.setattr(ray_cluster.os, "environ", dict(os.environ))
+    return fail
+
+
+def test_a_ray_that_is_not_up_in_time_twice_says_what_to_do_in_one_line(starts):
+    tried, ended = starts("The current node timed out during startup. This could happen because")
+    said = []
+    with pytest.raises(RunError) as caught:
+        ray_cluster.connect(HardwareConfig(ray="start"), "test", {}, 0, 2, say=said.append)
+    assert (tried, ended, len(said)) == (["local"] * 2, [True] * 2, 1)
+    (line,) = str(caught.value).splitlines()
+    assert "run the same command again" in line
+    assert "/tmp/ray/session_x/logs" in line
+
+
+def test_a_ray_that_fails_otherwise_is_not_started_again(starts):
+    tried, ended = starts("object_store_memory is too small")
+    with pytest.raises(Exception, match="too small"):
+        ray_cluster.connect(HardwareConfig(ray="start"), "test", {}, 0, 2)
+    assert (tried, ended) == (["local"], [])
 
 
 @pytest.fixture

@@ -1,0 +1,50 @@
+"""A Ray that is not up in time is started once more, and nothing of the first start stays."""
+
+import subprocess
+import sys
+
+from tests.cpu.runs import environment, ray_processes
+
+# Ray gives a node half a minute; here the clock of that wait runs faster, and the first look for
+# the node finds none, as on a machine that is too busy.
+CODE = """
+import itertools, sys, time, types
+import psutil, ray
+from ray._private import node, services
+from rlagent.config.schema import HardwareConfig
+from rlagent.trinity.ray_cluster import connect
+
+look, looks = services.get_node, []
+
+def get_node(*arguments):
+    looks.append(arguments)
+    if len(looks) == 1:
+        raise RuntimeError("no such node yet")
+    return look(*arguments)
+
+services.get_node = get_node
+node.time = types.SimpleNamespace(**vars(time))
+node.time.monotonic = itertools.count(0, 31).__next__
+cluster = connect(HardwareConfig(ray="start"), "test", {}, 0, 2, say=print)
+print("started", cluster.started, ray.cluster_resources()["CPU"])
+print([child.name() for child in psutil.Process().children()].count("gcs_server"))
+ray.shutdown()
+"""
+
+
+def test_a_ray_that_was_not_up_in_time_is_started_again_and_leaves_nothing_behind(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", CODE],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "Ray was not up in time, as on a busy machine; it is started once more",
+        "started True 2.0",
+        "1",
+    ]
+    assert not ray_processes()
