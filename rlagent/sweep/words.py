@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rlagent.report.sweep_names import without_secret
 from rlagent.run.words import number, python_command, short_path
+from rlagent.sweep.grid import key_of
 from rlagent.sweep.metric import measured
 from rlagent.sweep.store import FAILED, FINISHED, PRUNED, Sweep, SweepFolder, TrialRow
 
@@ -35,7 +36,9 @@ def closing_words(sweep: Sweep, folder: SweepFolder, reproduce: Sequence[str] = 
         lines.append(f"best trial: {short_path(run.path)}")
         lines.append(f"  {trial_command(best, reproduce)}")
     if counts.keys() - {FINISHED, PRUNED}:
-        words = shlex.join([python_command(), "-m", "rlagent.train", *shown(sweep.argv)])
+        # What began anew is gone on with, not begun anew again.
+        argv = [word for word in sweep.argv if key_of(word) != "run.fresh"]
+        words = shlex.join([python_command(), "-m", "rlagent.train", *shown(argv)])
         lines.append(f"to finish what is unfinished:\n  {words}")
     return lines
 

@@ -2,6 +2,7 @@
 
 import io
 import time
+from dataclasses import replace
 
 from rlagent.sweep.display import cells, ended_words, make_display, started_words, table
 from rlagent.sweep.metric import value_of
@@ -44,6 +45,12 @@ def test_the_end_names_the_best_the_failures_and_how_to_go_on(tmp_path) -> None:
     assert "-m rlagent.train +experiment=x seed=2\n" in text
     assert "failed, out of memory: 1\n  trial 4 (seed=3): no room" in text
     assert text.endswith("-m rlagent.train -m +experiment=x seed=1,2,3,4,5")
+
+
+def test_the_command_that_finishes_a_sweep_does_not_start_it_anew(tmp_path) -> None:
+    sweep = replace(SWEEP, argv=["-m", "run.fresh=true", "seed=1,2,3,4,5"])
+    text = "\n".join(closing_words(sweep, SweepFolder(tmp_path / "s")))
+    assert text.endswith("-m rlagent.train -m seed=1,2,3,4,5")
 
 
 def test_a_python_in_a_folder_with_a_space_stays_one_word(tmp_path, monkeypatch) -> None:
