@@ -7,8 +7,22 @@ _ENOUGH = 0.6
 """Similarity from which on a suggestion helps more than it misleads (difflib's own cutoff)."""
 
 
+_SWAPPED = 0.95
+"""Similarity of words that differ by two letters in the wrong order: one slip, which difflib
+counts as two."""
+
+
 def _similar(a: str, b: str) -> float:
-    return SequenceMatcher(None, a.lower(), b.lower(), autojunk=False).ratio()
+    a, b = a.lower(), b.lower()
+    ratio = SequenceMatcher(None, a, b, autojunk=False).ratio()
+    return max(ratio, _SWAPPED) if _is_swap(a, b) else ratio
+
+
+def _is_swap(a: str, b: str) -> bool:
+    if len(a) != len(b):
+        return False
+    at = [index for index in range(len(a)) if a[index] != b[index]]
+    return len(at) == 2 and at[1] == at[0] + 1 and a[at[0] : at[1] + 1] == b[at[1]] + b[at[0]]
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
@@ -21,6 +35,8 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
     'algorithm.lr'
     >>> nearest("total_steps", ["model.recipe.total_steps", "algorithm.total_steps"])
     'algorithm.total_steps'
+    >>> nearest("modle", ["monitor.mode", "model"])
+    'model'
     """
     leaf = name.rsplit(".", 1)[-1]
     best, best_score = None, (0.0, 0)

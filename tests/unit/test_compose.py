@@ -128,6 +128,7 @@ def test_habits_from_elsewhere_are_answered_with_what_to_write() -> None:
         "~seed": "give it another value",
         "~model": "choose another preset",
         "modell=tiny": "did you mean model?",
+        "modle=tiny": "did you mean model?",
         "model={a": "quote the value",
         "model=": "there is no such preset",
         "algorithm=3": "there is no such preset",
