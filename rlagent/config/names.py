@@ -1,6 +1,6 @@
 """Nearest names: what a mistyped key, preset or function was probably meant to be."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 
 _ENOUGH = 0.6
@@ -50,6 +50,19 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
         if ranked > best_score:
             best, best_score = candidate, ranked
     return best if best_score[0] >= _ENOUGH else None
+
+
+def listed(intro: str, choices: Sequence[str], remedy: str) -> str:
+    """Return the choices after `intro`; nothing when a remedy names the only one already.
+
+    >>> listed("; there are ", ["cpu", "gpu"], "did you mean cpu?")
+    '; there are cpu, gpu'
+    >>> listed("; there is ", ["cpu"], "did you mean cpu?")
+    ''
+    """
+    if len(choices) == 1 and remedy:
+        return ""
+    return f"{intro}{', '.join(choices) or 'none'}"
 
 
 def did_you_mean(name: str, candidates: Iterable[str], otherwise: str = "") -> str:

@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from rlagent.config.errors import Problem
-from rlagent.config.names import did_you_mean, nearest
+from rlagent.config.names import did_you_mean, listed, nearest
 from rlagent.config.spec import Spec, find, keys_of
 
 
@@ -125,12 +125,10 @@ def _group_problem(override: Override, groups: Groups, value: str | None) -> Pro
     names = _option_names(override, options)
     for name in names:
         if name not in options:
-            return Problem(
-                key,
-                name,
-                f"there is no such preset; there are {', '.join(options)}",
-                did_you_mean(name, options),
-            )
+            remedy = did_you_mean(name, options)
+            intro = "; there is only " if len(options) == 1 else "; there are "
+            message = "there is no such preset" + listed(intro, options, remedy)
+            return Problem(key, name, message, remedy)
     if key in groups.given and override.is_add():
         return Problem(f"+{key}", value, f"{key} has a preset already", f"write {key}={value}")
     if key not in groups.given and not override.is_add():

@@ -7,7 +7,7 @@ from rlagent.config.batch import count_rows, split_file
 from rlagent.config.check import algorithm_problems, value_problems
 from rlagent.config.contradictions import number_contradictions
 from rlagent.config.errors import Problem
-from rlagent.config.names import did_you_mean
+from rlagent.config.names import did_you_mean, listed
 from rlagent.config.paths import local_path
 from rlagent.config.schema import DatasetConfig, LearnConfig
 from rlagent.config.shapes import read_positions
@@ -141,7 +141,6 @@ def _missing_split(key: str, path: str, split: str, local: Path) -> Problem:
     if local.is_file():
         return Problem(key, path, "is no .jsonl file", "write one JSON object per line")
     there = sorted(file.stem for file in local.glob("*.jsonl"))
-    listed = ", ".join(there) if there else "none"
-    return Problem(
-        key, path, f"has no {split}.jsonl; splits there: {listed}", did_you_mean(split, there)
-    )
+    remedy = did_you_mean(split, there)
+    message = f"has no {split}.jsonl" + listed("; splits there: ", there, remedy)
+    return Problem(key, path, message, remedy)

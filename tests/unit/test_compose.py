@@ -116,9 +116,16 @@ def test_an_experiment_without_plus_says_how_to_write_it() -> None:
     assert line.endswith("write +experiment=gsm8k_react")
 
 
-def test_an_unknown_experiment_names_the_nearest() -> None:
+def test_an_unknown_preset_names_the_nearest() -> None:
+    (line,) = refusals("hardware=cpuu")
+    assert line.endswith("4gpu, 8gpu, auto, cpu; did you mean cpu?")
+
+
+def test_the_only_preset_that_there_is_is_named_once() -> None:
     (line,) = refusals("+experiment=gsm8k_reackt")
-    assert "did you mean gsm8k_react?" in line
+    assert line.endswith("gsm8k_reackt: there is no such preset; did you mean gsm8k_react?")
+    (line,) = refusals("+experiment=other")
+    assert line == "experiment=other: there is no such preset; there is only gsm8k_react"
 
 
 def test_habits_from_elsewhere_are_answered_with_what_to_write() -> None:
