@@ -7,7 +7,7 @@ from rlagent.config.estimate import is_cached
 from rlagent.config.paths import local_path
 from rlagent.config.schema import DatasetConfig, LearnConfig, MonitorConfig
 from rlagent.health.row import FAIL, OK, WARN, Answer, Row, run_python
-from rlagent.run.wandb_access import DEFAULT_URL, wandb_access
+from rlagent.run.wandb_access import DEFAULT_URL, NO_KEY, wandb_access
 from rlagent.run.words import short_path
 
 HUB_TIMEOUT = 20.0
@@ -139,7 +139,8 @@ def wandb_row(monitor: MonitorConfig) -> Row:
             remedy="set WANDB_API_KEY, run `wandb login`, or take monitor.mode=offline",
         )
     if access.mode != "online":
-        return Row(OK, "W&B", f"{access.mode}, because {access.why}; {key}")
+        about_key = "" if access.why == NO_KEY else f"; {key}"
+        return Row(OK, "W&B", f"{access.mode}, because {access.why}{about_key}")
     url = os.environ.get("WANDB_BASE_URL") or DEFAULT_URL
     code = (
         "import sys, urllib.request, urllib.error\n"

@@ -10,6 +10,7 @@ from urllib.parse import urlparse
 DEFAULT_URL = "https://api.wandb.ai"
 MODES = {"online": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
 """WANDB_MODE's words, and what each means here."""
+NO_KEY = "no key was found"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def wandb_access(asked: str, environ: Mapping[str, str] = os.environ) -> WandbAc
         return WandbAccess(told, source, f"WANDB_MODE={environ['WANDB_MODE']}")
     if source:
         return WandbAccess("online", source, f"a key was found in {source}")
-    return WandbAccess("offline", None, "no key was found")
+    return WandbAccess("offline", None, NO_KEY)
 
 
 def key_source(environ: Mapping[str, str] = os.environ) -> str | None:

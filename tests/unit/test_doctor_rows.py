@@ -133,7 +133,10 @@ def test_wandb_fails_only_when_online_is_asked_without_a_key(tmp_path, monkeypat
     for name in ("WANDB_API_KEY", "WANDB_MODE", "NETRC", "WANDB_IDENTITY_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert reach.wandb_row(MonitorConfig(type="wandb")).state == OK
+    row = reach.wandb_row(MonitorConfig(type="wandb"))
+    assert (row.state, row.found) == (OK, "offline, because no key was found")
+    asked = reach.wandb_row(MonitorConfig(type="wandb", mode="offline"))
+    assert asked.found == "offline, because monitor.mode=offline; no key"
     assert reach.wandb_row(MonitorConfig(type="wandb", mode="online")).state == FAIL
     monkeypatch.setenv("WANDB_API_KEY", "sesame")
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
