@@ -16,8 +16,14 @@ def test_every_command_of_the_gallery_composes(capsys, monkeypatch):
     commands = re.findall(r"`((?:python -m rlagent\.train|rlagent plan) [^`]+)`", README)
     assert len(commands) > 8
     for command in commands:
-        words = shlex.split(command.replace("FOLDER", str(asset_dir("gsm8k_tiny"))))
+        typed = command.partition(" > ")[0]
+        words = shlex.split(typed.replace("FOLDER", str(asset_dir("gsm8k_tiny"))))
         words = words[words.index("plan") + 1 :] if "plan" in words else words[3:]
         words = [word for word in words if word != "--yaml"]
         if words:
             assert plan.main(words) == 0, f"{command}\n{capsys.readouterr().err}"
+
+
+def test_what_is_promised_as_a_file_is_written_to_one():
+    (row,) = [line for line in README.splitlines() if line.startswith("|") and "--yaml" in line]
+    assert re.search(r"--yaml > \S+\.yaml`", row)
