@@ -90,8 +90,15 @@ def request_contradictions(config: LearnConfig) -> list[Problem]:
             )
         )
     if config.hardware.engine == "vllm" and config.hardware.gpus == 0:
+        name = config.hardware.name
+        source = "" if name == AUTO else f" with hardware={name}"
         problems.append(
-            Problem("hardware.gpus", 0, "vLLM needs at least one GPU", "use hardware=cpu")
+            Problem(
+                "hardware.engine",
+                "vllm",
+                f"vLLM needs at least one GPU, but hardware.gpus is 0{source}",
+                "take hardware=cpu alone, or one with GPUs, such as hardware=1gpu",
+            )
         )
     return problems
 

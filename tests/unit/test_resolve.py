@@ -179,6 +179,14 @@ def test_vllm_without_a_gpu_and_several_nodes_without_gpus_are_refused() -> None
     assert "runs on one node" in line
 
 
+def test_vllm_with_a_preset_without_gpus_is_blamed_on_the_engine_and_the_preset() -> None:
+    (line,) = reasons("hardware=cpu", "hardware.engine=vllm")
+    assert line.startswith("hardware.engine=vllm: vLLM needs at least one GPU")
+    assert "hardware.gpus is 0 with hardware=cpu; take hardware=cpu alone" in line
+    (line,) = reasons("hardware.gpus=0", "hardware.engine=vllm")
+    assert "hardware.gpus is 0; take" in line
+
+
 def test_a_plan_may_be_made_for_other_machines() -> None:
     assert resolved("hardware=8gpu", plan_only=True).layout.total_gpus == 8
     small = resolved("hardware=2gpu", "hardware.gpu=l40s-48g", plan_only=True)
