@@ -25,6 +25,7 @@ from rlagent.config.spec import Spec, spec_of, validate
 from rlagent.config.trinity_schema import algorithm_types, check_trinity
 from rlagent.layout.layout import Layout, refusals
 
+LEGAL_LAYOUT = "hardware.layout=auto alone chooses a legal one"
 LAYOUT_PARTS = ("engines", "tensor_parallel", "trainer_gpus", "sequence_parallel")
 
 _Test = Callable[[Any], bool]
@@ -284,7 +285,7 @@ def _layout(config: LearnConfig, wrong: set[str]) -> list[Problem]:
     if isinstance(gpus, int) and gpus > 0 and not {"hardware.gpus", "hardware.nodes"} & wrong:
         shape = config.model.shape
         for reason in refusals(layout, gpus, nodes if isinstance(nodes, int) else 1, shape):
-            problems.append(Problem("hardware.layout", str(layout), reason))
+            problems.append(Problem("hardware.layout", str(layout), reason, LEGAL_LAYOUT))
     return problems
 
 

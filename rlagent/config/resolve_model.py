@@ -2,7 +2,7 @@
 
 import copy
 
-from rlagent.config.check import LAYOUT_PARTS, requested_layout, requested_parts
+from rlagent.config.check import LAYOUT_PARTS, LEGAL_LAYOUT, requested_layout, requested_parts
 from rlagent.config.paths import BUILTIN, local_path
 from rlagent.config.presets import model_preset, model_preset_of_path, overlay
 from rlagent.config.resolution import Resolution
@@ -212,7 +212,7 @@ def _check_asked(resolution: Resolution, layout: Layout) -> None:
         gpus, nodes = hardware.logical_gpus, 1
     found = refusals(layout, gpus, nodes, shape)
     for reason in found:
-        resolution.refuse("hardware.layout", str(layout), reason)
+        resolution.refuse("hardware.layout", str(layout), reason, LEGAL_LAYOUT)
     if found or resolution.embedded or resolution.native or _fits(resolution, layout):
         return
     engine = engine_memory(shape, layout, resolution.workload).gib

@@ -118,8 +118,8 @@ def refusals(
     found = []
     if layout.total_gpus > total:
         found.append(
-            f"needs {_count(layout.total_gpus, 'GPU')}, but there "
-            f"{'is' if total == 1 else 'are'} {total}"
+            # The GPUs may be planned for rather than be here.
+            f"needs {_count(layout.total_gpus, 'GPU')}, more than the {total} planned for"
         )
     if layout.tensor_parallel > gpus_per_node:
         found.append(

@@ -69,7 +69,7 @@ def test_a_value_out_of_range_says_what_is_allowed(override: str, allowed: str) 
         (["algorithm.total_steps=5", "algorithm.total_epochs=1"], "set one of them"),
         (["dataset.eval_split=train"], "nothing would be held out"),
         (["hardware=cpu", "hardware.gpus=2"], "uses no GPU"),
-        (["hardware=4gpu", "hardware.layout=4x1+4"], "needs 8 GPUs, but there are 4"),
+        (["hardware=4gpu", "hardware.layout=4x1+4"], "needs 8 GPUs, more than the 4 planned for"),
         (["hardware.layout=4x1+4", "hardware.engines=2"], "hardware.layout=4x1+4 says 4"),
         (["hardware=2gpu", "hardware.logical_gpus=2"], "needs real GPUs"),
         (["hardware=cpu", "hardware.logical_gpus=4", "hardware.layout=4x1+4"], "needs 8 GPUs"),

@@ -55,7 +55,7 @@ def test_a_layout_is_said_in_words() -> None:
 @pytest.mark.parametrize(
     ("text", "gpus", "nodes", "reason"),
     [
-        ("4x1+4", 4, 1, "needs 8 GPUs, but there are 4"),
+        ("4x1+4", 4, 1, "needs 8 GPUs, more than the 4 planned for"),
         ("1x3+5", 8, 1, "engines of 3 GPUs do not divide a node of 8"),
         ("1x8+8", 4, 4, "must lie within one node"),
         ("4x1+4s3", 8, 1, "sequence parallel 3 does not divide 4 trainer GPUs"),

@@ -210,6 +210,15 @@ def test_a_large_layout_on_a_cpu_names_logical_gpus() -> None:
     assert str(result.layout) == "4x1+4"
 
 
+def test_a_layout_for_more_gpus_than_planned_does_not_say_that_those_are_here() -> None:
+    too_large, missing = reasons("hardware=8gpu", "hardware.layout=4x1+9")
+    assert too_large == (
+        "hardware.layout=4x1+9: needs 13 GPUs, more than the 8 planned for; "
+        "hardware.layout=auto alone chooses a legal one"
+    )
+    assert missing.startswith("hardware.gpus=8: this machine has no GPUs; use")
+
+
 def test_single_layout_fields_say_the_same_as_the_layout() -> None:
     fields = ["hardware.engines=2", "hardware.tensor_parallel=2", "hardware.trainer_gpus=4"]
     result = resolved("hardware=8gpu", *fields, plan_only=True)
