@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from rlagent.config.errors import Problem
-from rlagent.config.names import did_you_mean
+from rlagent.config.names import did_you_mean, nearest
 
 WORKFLOW_ARGUMENTS = ("task", "model")
 WORKFLOW_OPTIONAL = ("auxiliary_models", "logger")
@@ -77,7 +77,7 @@ def module_file(module: str, folder: Path | None = None) -> Path:
     if module.endswith(".py") or "/" in module:
         path = folder / Path(module).expanduser()
         if not path.is_file():
-            raise NotFoundError(f"there is no file {module}")
+            raise _no_file(path)
         return path
     path_list: Sequence[str] | None = [str(folder), *sys.path]
     found = None
@@ -90,10 +90,7 @@ def module_file(module: str, folder: Path | None = None) -> Path:
             # Editable installations are found by importers of their own.
             found = importlib.util.find_spec(part)
         if found is None:
-            known = _modules_in(path_list or []) if index else []
-            prefix = ".".join([*parts[:index], ""])
-            remedy = did_you_mean(name, [prefix + item for item in known])
-            raise NotFoundError(f"there is no module {name}", remedy)
+            raise _no_module(name, list(path_list or []) if index else [str(folder)])
         path_list = list(found.submodule_search_locations or [])
     assert found is not None
     if not found.origin or not found.origin.endswith(".py"):
@@ -287,6 +284,32 @@ class _Names:
                     self._read(getattr(node, part, []))
                 for handler in getattr(node, "handlers", []):
                     self._read(handler.body)
+
+
+def _no_file(path: Path) -> NotFoundError:
+    folder = path.parent.resolve()
+    near = nearest(path.stem, sorted(item.stem for item in folder.glob("*.py")))
+    lacks = "" if folder.is_dir() else ", which does not exist"
+    return NotFoundError(
+        f"there is no file {path.name} in the folder {folder}{lacks}",
+        f"did you mean {near}.py?" if near else "",
+    )
+
+
+def _no_module(name: str, places: Sequence[str]) -> NotFoundError:
+    """Say where a module was looked for.
+
+    Args:
+        name: Its dotted name.
+        places: The folders of its package, or the one that is searched before what is installed:
+            there too many names are like any other.
+    """
+    package, dot, _ = name.rpartition(".")
+    if dot and not places:
+        return NotFoundError(f"there is no module {name}, since {package} is no package")
+    where = ", ".join(places) + ("" if dot else " or among what is installed")
+    remedy = did_you_mean(name, [f"{package}{dot}{item}" for item in _modules_in(places)])
+    return NotFoundError(f"there is no module {name} in {where}", remedy)
 
 
 def _without_default(arguments: ast.arguments) -> list[str]:

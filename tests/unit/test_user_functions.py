@@ -61,7 +61,21 @@ def test_functions_that_take_task_and_model_are_accepted(name: str, folder: Path
 
 def test_a_file_can_be_named_in_place_of_a_module(folder: Path) -> None:
     assert check("mine/flow.py:good", folder) == []
-    assert "there is no file" in check("mine/flaw.py:good", folder)[0]
+
+
+def test_what_is_missing_says_where_it_was_looked_for(folder: Path) -> None:
+    expected = {
+        "mine/flo.py:good": f"no file flo.py in the folder {folder}/mine; did you mean flow.py?",
+        "nofile.py:good": f"there is no file nofile.py in the folder {folder}",
+        "no/file.py:good": f"in the folder {folder}/no, which does not exist",
+        "nowhere:good": f"there is no module nowhere in {folder} or among what is installed",
+        "mnie:good": "or among what is installed; did you mean mine?",
+        "mine.flwo:good": f"there is no module mine.flwo in {folder}/mine; did you mean",
+        "mine.flow.deep:good": "there is no module mine.flow.deep, since mine.flow is no package",
+    }
+    for reference, words in expected.items():
+        (line,) = check(reference, folder)
+        assert words in line
 
 
 @pytest.mark.parametrize(
