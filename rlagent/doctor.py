@@ -74,9 +74,8 @@ def configuration(arguments: Sequence[str]) -> tuple[list[Row], "Resolved | None
         resolved = prepare(draft, machine, command.config_dirs)
     except ConfigError as error:
         lines = dict.fromkeys(
-            (f"{problem.key}={problem.value}" if problem.key else "flag", problem.message,
-             problem.remedy) for problem in error.problems
-        )  # fmt: skip
+            (problem.head or "flag", problem.message, problem.remedy) for problem in error.problems
+        )
         return [
             Row(FAIL, key, message, remedy=remedy or "see rlagent train --help")
             for key, message, remedy in lines

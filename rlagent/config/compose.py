@@ -51,6 +51,7 @@ class Draft:
         node: The composed configuration as OmegaConf has it; None when Hydra gave up.
         incomplete: Whether a preset was refused, so that what it would have set is missing.
         sweeper: Hydra's node `hydra.sweeper`, with the `params` that presets of a sweep set.
+        overrides: The overrides as typed.
     """
 
     config: LearnConfig
@@ -58,6 +59,7 @@ class Draft:
     node: DictConfig | None = None
     incomplete: bool = False
     sweeper: dict[str, Any] = field(default_factory=dict)
+    overrides: Sequence[str] = ()
 
 
 def register_schema(typed: bool = True) -> None:
@@ -146,7 +148,8 @@ def draft(
         assert isinstance(plain, dict)
         config, found = from_mapping({str(key): value for key, value in plain.items()})
         settings = {str(key): value for key, value in sweeper.items()}
-        return Draft(config, problems + found, node, incomplete, settings)
+        problems += command_line.as_typed(found, overrides)
+        return Draft(config, problems, node, incomplete, settings, tuple(overrides))
 
 
 def from_mapping(data: dict[str, Any]) -> tuple[LearnConfig, list[Problem]]:

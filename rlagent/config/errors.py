@@ -20,13 +20,21 @@ class Problem:
     message: str
     remedy: str = ""
 
+    @property
+    def head(self) -> str:
+        """What is wrong, as written: `key=value`, or the key alone."""
+        return self.key if self.value is None else f"{self.key}={_short(self.value)}"
+
     def __str__(self) -> str:
         """Return `key=value: message; remedy` as one line."""
-        head = self.key if self.value is None else f"{self.key}={_short(self.value)}"
-        line = f"{head}: {self.message}" if head else self.message
+        line = f"{self.head}: {self.message}" if self.head else self.message
         if self.remedy:
             line = f"{line}; {self.remedy}"
         return " ".join(line.split())
+
+
+_WHOLE = 1e15
+"""Whole numbers from here on are shorter with an exponent."""
 
 
 class ConfigError(Exception):
@@ -55,5 +63,8 @@ def raise_if_any(problems: Iterable[Problem]) -> None:
 def _short(value: object, limit: int = 80) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        # A whole number in a file became a float where a number may have a fraction.
+        return f"{value:.0f}" if abs(value) < _WHOLE else str(value)
     text = str(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."

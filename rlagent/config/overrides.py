@@ -4,7 +4,7 @@ Knows Hydra's override grammar and the groups of presets; values are checked aft
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -68,6 +68,30 @@ def lint(
         else:
             problems.append(problem)
     return good, problems
+
+
+def as_typed(problems: Sequence[Problem], arguments: Sequence[str]) -> list[Problem]:
+    """Return mistakes with numbers written as on the command line: -1, not the -1.0 that it became.
+
+    Args:
+        problems: Mistakes in the configuration that was composed.
+        arguments: The overrides as typed.
+    """
+    texts = {}
+    for argument in arguments if problems else ():
+        override = parse(argument)
+        if override is not None and not override.is_sweep_override() and "=" in argument:
+            texts[override.key_or_group] = (override.value(), argument.split("=", 1)[1])
+    return [_with_text(problem, *texts.get(problem.key, (None, ""))) for problem in problems]
+
+
+def _with_text(problem: Problem, value: object, text: str) -> Problem:
+    numbers = all(
+        isinstance(item, (int, float)) and not isinstance(item, bool)
+        for item in (problem.value, value)
+    )
+    # What was filled in for a typed `auto` was not typed.
+    return replace(problem, value=text) if numbers and value == problem.value else problem
 
 
 def _malformed(argument: str, groups: Groups, spec: Spec) -> Problem:

@@ -8,6 +8,7 @@ from rlagent.config.check import check
 from rlagent.config.compose import Draft
 from rlagent.config.errors import ConfigError, Problem, raise_if_any
 from rlagent.config.machine import Machine
+from rlagent.config.overrides import as_typed
 from rlagent.config.resolve import Resolved, resolve
 from rlagent.config.schema import LearnConfig
 
@@ -38,8 +39,9 @@ def prepare(
     try:
         resolved = resolve(_repaired(draft.config, problems), machine, config_dirs, plan_only)
     except ConfigError as error:
-        raise ConfigError([*problems, *_new(error.problems, problems)]) from error
-    raise_if_any(problems)
+        problems += _new(error.problems, problems)
+        raise ConfigError(as_typed(problems, draft.overrides)) from error
+    raise_if_any(as_typed(problems, draft.overrides))
     return resolved
 
 

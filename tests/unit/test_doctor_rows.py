@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from rlagent import doctor
 from rlagent.config.schema import DatasetConfig, MonitorConfig
 from rlagent.health import machine, reach
 from rlagent.health.machine import disk_row, shared_memory_row
@@ -143,6 +144,11 @@ def test_wandb_fails_only_when_online_is_asked_without_a_key(tmp_path, monkeypat
     row = reach.wandb_row(MonitorConfig(type="wandb"))
     assert row.state == WARN
     assert "sesame" not in repr(row)
+
+
+def test_a_mistake_in_the_command_is_named_as_typed():
+    rows, _ = doctor.configuration(["model.temperature=-1"])
+    assert [row.name for row in rows] == ["model.temperature=-1", "workflow.function"]
 
 
 def test_disk_and_shared_memory_are_compared_to_what_is_needed(tmp_path):

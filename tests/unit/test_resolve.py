@@ -140,7 +140,7 @@ def test_one_value_of_a_recipe_can_be_set_beside_the_others() -> None:
 @pytest.mark.parametrize(
     ("override", "reason"),
     [
-        ("model.recipe.lr=5", "algorithm.lr=5.0: must be above 0 and below 1"),
+        ("model.recipe.lr=5", "algorithm.lr=5: must be above 0 and below 1"),
         ("model.recipe.batch_size=0", "algorithm.batch_size=0: must be at least 1"),
         ("model.recipe.repeat_times=1", "algorithm.repeat_times=1: multi_step_grpo compares"),
         ("model.recipe.max_model_len=100", "leaves no room for a prompt"),
@@ -361,6 +361,21 @@ def test_mistakes_of_composing_checking_and_resolving_are_found_together() -> No
     with pytest.raises(ConfigError) as caught:
         prepare(draft(["+experiment=gsm8k_react", *wrong]), CPU)
     assert len(caught.value.problems) == 4
+
+
+def test_numbers_are_named_as_they_were_typed() -> None:
+    typed = ["model.temperature=-1", "workflow.timeout=-5.00", "algorithm.lr=1e0", "seed=1.50"]
+    with pytest.raises(ConfigError) as caught:
+        prepare(draft(["+experiment=gsm8k_react", *typed]), CPU)
+    assert sorted(str(problem).partition(":")[0] for problem in caught.value.problems) == sorted(
+        typed
+    )
+
+
+def test_a_number_that_was_not_typed_is_not_taken_for_one_that_was() -> None:
+    words = ["algorithm.lr=auto", "model=tiny", "model.recipe.lr=5"]
+    with pytest.raises(ConfigError, match=r"^algorithm\.lr=5: must"):
+        prepare(draft(["+experiment=gsm8k_react", *words]), CPU)
 
 
 def test_a_refused_experiment_does_not_complain_about_the_workflow_too() -> None:

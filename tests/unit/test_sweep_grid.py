@@ -43,7 +43,7 @@ def test_every_mistake_of_every_trial_is_listed_with_its_trial() -> None:
     lines = str(caught.value).splitlines()
     assert lines == [
         "algorithm.batch_size=-1: must be at least 1 (trials 2, 4 of 4)",
-        "algorithm.lr=0.0: must be above 0 and below 1 (trials 3, 4 of 4)",
+        "algorithm.lr=0: must be above 0 and below 1 (trials 3, 4 of 4)",
     ]
 
 
@@ -51,7 +51,7 @@ def test_a_mistake_of_one_trial_is_named_with_what_sets_it_apart() -> None:
     with pytest.raises(ConfigError) as caught:
         planned("hardware=cpu", "algorithm.lr=1e-4,0")
     assert str(caught.value) == (
-        "algorithm.lr=0.0: must be above 0 and below 1 (trial 2 of 2: algorithm.lr=0)"
+        "algorithm.lr=0: must be above 0 and below 1 (trial 2 of 2: algorithm.lr=0)"
     )
 
 
