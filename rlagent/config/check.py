@@ -19,6 +19,7 @@ from rlagent.config.functions import (
     WORKFLOW_OPTIONAL,
     check_function,
 )
+from rlagent.config.metric_names import metric_problems
 from rlagent.config.names import did_you_mean
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.spec import Spec, spec_of, validate
@@ -169,6 +170,8 @@ def check(config: LearnConfig, workflow_given: bool = False) -> list[Problem]:
     problems += algorithm_problems(config)
     problems += _layout(config, wrong)
     problems += _functions(config, workflow_given)
+    if "sweep.metric" not in wrong:
+        problems += metric_problems(config, workflow_given)
     problems += check_trinity(config.trinity)
     problems += _names(config)
     return problems

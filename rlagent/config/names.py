@@ -15,14 +15,35 @@ counts as two."""
 def _similar(a: str, b: str) -> float:
     a, b = a.lower(), b.lower()
     ratio = SequenceMatcher(None, a, b, autojunk=False).ratio()
-    return max(ratio, _SWAPPED) if _is_swap(a, b) else ratio
+    return max(ratio, _SWAPPED) if _is_swap(*_differing(a, b)) else ratio
+
+
+def _differing(a: str, b: str) -> tuple[str, str]:
+    """Return what is left of two words without what they begin and end with alike."""
+    start = _alike(a, b)
+    a, b = a[start:], b[start:]
+    end = _alike(a[::-1], b[::-1])
+    return a[: len(a) - end], b[: len(b) - end]
+
+
+def _alike(a: str, b: str) -> int:
+    """Return how many letters two words begin with alike."""
+    pairs = enumerate(zip(a, b, strict=False))
+    return next((index for index, (x, y) in pairs if x != y), min(len(a), len(b)))
 
 
 def _is_swap(a: str, b: str) -> bool:
-    if len(a) != len(b):
-        return False
-    at = [index for index in range(len(a)) if a[index] != b[index]]
-    return len(at) == 2 and at[1] == at[0] + 1 and a[at[0] : at[1] + 1] == b[at[1]] + b[at[0]]
+    return len(a) == 2 and a == b[::-1] and a != b
+
+
+def is_one_slip(a: str, b: str) -> bool:
+    """Return whether one letter is missing, added or another, or two stand in the wrong order.
+
+    >>> is_one_slip("eval/sucess", "eval/success"), is_one_slip("eval/f1", "eval/success")
+    (True, False)
+    """
+    left, right = _differing(a, b)
+    return sorted((len(left), len(right))) in ([0, 1], [1, 1]) or _is_swap(left, right)
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from rlagent.config.metric_names import EVALUATED, KNOWN
 from rlagent.trinity.explorer import evaluation_metrics
 from rlagent.trinity.rollout import task_results, turns
 
@@ -36,3 +37,10 @@ def test_a_batch_of_which_nothing_ended_says_why():
 
 def test_an_evaluation_has_time_for_each_of_its_turns():
     assert turns(1319, 32) * 32 >= 1319 + 32
+
+
+def test_an_evaluation_measures_what_a_sweep_may_compare_trials_by():
+    names = ("success", "reward", "valid", "accuracy", "overlong", "of_its_own")
+    task = {"rollouts": 1, "completed": 1, "metrics": {f"{name}/mean@1": 1.0 for name in names}}
+    metrics = evaluation_metrics([{"tasks": [task]}])
+    assert set(metrics) == {name for name in KNOWN if name.startswith(EVALUATED)}

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rlagent.config.command import Command
 from rlagent.config.errors import ConfigError, Problem, raise_if_any
 from rlagent.config.machine import Machine
+from rlagent.config.metric_names import EVALUATED
 from rlagent.config.overlay import Shared
 from rlagent.config.prepare import prepare
 from rlagent.config.schema import LearnConfig, SweepConfig
@@ -16,9 +17,6 @@ from rlagent.sweep import grid
 from rlagent.sweep.search.space import Space
 from rlagent.sweep.shares import need_of
 from rlagent.sweep.source import Trial
-
-EVALUATED = "eval/"
-"""What metrics measured on held-out tasks begin with."""
 
 
 def make_trial(

@@ -1,0 +1,100 @@
+"""Names that runs measure under, and whether `sweep.metric` can be one of them.
+
+What an evaluation measures is known whole. Elsewhere workflows, algorithms and Trinity add names of
+their own, so that only a slip in a name that is known is refused.
+"""
+
+from rlagent.config.errors import Problem
+from rlagent.config.functions import NotFoundError, locate
+from rlagent.config.names import is_one_slip, nearest
+from rlagent.config.schema import LearnConfig
+
+KEY = "sweep.metric"
+EVALUATED = "eval/"
+"""What metrics measured on held-out tasks begin with."""
+
+_SPREAD = ("mean", "max", "min")
+_HELD_OUT = (
+    *("success", "success_low", "success_high", "tasks", "failed"),
+    *("reward", "valid", "accuracy", "overlong"),
+)
+_ROLLOUT = (
+    *("reward", "success", "valid", "accuracy", "overlong"),
+    *("model_calls", "model_seconds", "agent_seconds", "response_tokens"),
+)
+_TIMES = (
+    *("step", "rollout", "agent", "generation", "explore_step", "explorer_sync", "eval"),
+    *("train_step", "trainer_step", "read_experience", "old_log_prob", "ref", "adv"),
+    *("update_actor", "sync_weight", "save_checkpoint", "startup", "start_to_first_step"),
+)
+_ACTOR = (
+    *("entropy", "entropy_loss", "final_loss", "grad_norm", "lr", "pg_clipfrac", "pg_loss"),
+    *("ppo_kl", "rollout_kl", "updates"),
+)
+
+KNOWN = (
+    *(f"{EVALUATED}{name}" for name in _HELD_OUT),
+    *(f"rollout/{name}/{part}" for name in _ROLLOUT for part in _SPREAD),
+    *("rollout/rollouts", "rollout/failed_share", "rollout/experiences", "rollout/model_version"),
+    *(f"time/{name}" for name in _TIMES),
+    *("tokens/per_second", "tokens/generated", "tokens/trained", "tokens/computed"),
+    *("idle/rollout", "idle/trainer", "perf/time_per_step", "perf/total_num_tokens"),
+    *("perf/mfu/actor", "perf/mfu/rollout", "perf/mfu/trainer"),
+    *(f"actor/{name}" for name in _ACTOR),
+    *(f"critic/{name}/{part}" for name in ("score", "rewards", "advantages") for part in _SPREAD),
+    *(f"{name}/{part}" for name in ("prompt_length", "response_length") for part in _SPREAD),
+    *("sample/experiences", "sample/lag", "sample/lag/max"),
+    *("training/rollout_probs_diff_mean", "training/rollout_probs_diff_max"),
+)
+"""Every name of an evaluation, and of the others those that the run itself writes."""
+
+
+def metric_problems(config: LearnConfig, workflow_given: bool = False) -> list[Problem]:
+    """Return why no run can measure what trials are to be compared by.
+
+    Args:
+        config: The composed configuration.
+        workflow_given: Whether the workflow is passed as a function, so that its source is not
+            known here.
+    """
+    name = config.sweep.metric
+    if name in KNOWN:
+        return []
+    if name.startswith(EVALUATED):
+        rest = name.removeprefix(EVALUATED)
+        near = nearest(rest, _HELD_OUT)
+        own = f"a workflow's own metric is rollout/{rest}/mean"
+        message = f"no evaluation measures it, but {', '.join(_HELD_OUT)}"
+        return [Problem(KEY, name, message, f"did you mean {EVALUATED}{near}?" if near else own)]
+    # Without its group, or without saying which of a step's values is meant.
+    meant = [item for item in (f"{EVALUATED}{name}", f"{name}/mean") if item in KNOWN]
+    meant += [item for item in KNOWN if is_one_slip(name, item)]
+    own = _own(name)
+    if not meant or (own and _may_return(own, config, workflow_given)):
+        return []
+    remedy = f"did you mean {meant[0]}?"
+    if own:
+        remedy += f" If the workflow returns it, write '{own}' in its file"
+    return [Problem(KEY, name, "no run measures it", remedy)]
+
+
+def _own(name: str) -> str:
+    """Return NAME of rollout/NAME/mean where only a workflow may measure it, else nothing."""
+    family, _, rest = name.partition("/")
+    own, _, part = rest.rpartition("/")
+    return own if family == "rollout" and part in _SPREAD and own not in _ROLLOUT else ""
+
+
+def _may_return(own: str, config: LearnConfig, workflow_given: bool) -> bool:
+    """Whether the name stands in the file of the workflow or of its judge, or none is found."""
+    if workflow_given:
+        return True
+    for reference in filter(None, (config.workflow.function, config.workflow.judge)):
+        try:
+            source = locate(reference).file.read_text(encoding="utf-8")
+        except NotFoundError:
+            # Reported as a mistake of the workflow.
+            return True
+        if f'"{own}"' in source or f"'{own}'" in source:
+            return True
+    return False

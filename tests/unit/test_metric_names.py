@@ -1,0 +1,112 @@
+"""What trials are compared by is known to be measured before the first of them starts."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import rlagent
+from rlagent.config.check import check
+from rlagent.config.metric_names import KNOWN
+from rlagent.plan import main
+from tests.configured import configured
+
+NAME = re.compile(r"(eval|rollout|time|tokens|idle|actor|critic|sample|perf|training)/[a-z_/]+")
+NO_METRIC = ("actor/huggingface", "actor/mfu", "tokens/s")
+"""A folder, a name that is changed before it is written, and a unit."""
+WORKFLOW = """
+async def solve(task, model):
+    return 1.0, {"rewards": 2.0}
+"""
+
+
+def problems(*overrides: str, **kwargs: bool) -> list[str]:
+    return [str(item) for item in check(configured(*overrides), **kwargs)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("eval/success", "rollout/reward/mean", "time/step", "tokens/per_second", "actor/ppo_kl"),
+        # A workflow's own, an algorithm's own, an operator's own.
+        *("rollout/format/mean", "rollout/reward_shaped/mean", "actor/sapo_loss"),
+        "experience_pipeline/filtered_count",
+    ],
+)
+def test_metrics_that_runs_measure_or_may_measure_are_taken(name: str) -> None:
+    assert problems(f"sweep.metric={name}") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("eval/sucess", "eval/success"),
+        ("evl/success", "eval/success"),
+        ("success", "eval/success"),
+        ("eval/sucess_lwo", "eval/success_low"),
+        ("rollout/reward", "rollout/reward/mean"),
+        ("rollout/rewrad/mean", "rollout/reward/mean"),
+        ("rollout/reward/meam", "rollout/reward/mean"),
+        ("tokens/per_secnd", "tokens/per_second"),
+        ("actor/ppo_lk", "actor/ppo_kl"),
+    ],
+)
+def test_a_misspelt_metric_names_the_one_that_was_meant(name: str, meant: str) -> None:
+    (line,) = problems(f"sweep.metric={name}")
+    assert line.startswith(f"sweep.metric={name}: no ")
+    assert f"did you mean {meant}?" in line
+
+
+def test_evaluations_measure_nothing_of_the_workflows_own() -> None:
+    (line,) = problems("sweep.metric=eval/format")
+    assert "no evaluation measures it, but success, success_low, " in line
+    assert line.endswith("a workflow's own metric is rollout/format/mean")
+
+
+def test_a_workflows_own_metric_may_be_like_another(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(WORKFLOW)
+    asked = ["workflow.function=mine.py:solve", "sweep.metric=rollout/rewards/mean"]
+    assert problems(*asked) == []
+    assert problems("sweep.metric=rollout/rewards/mean", workflow_given=True) == []
+    (line,) = problems("sweep.metric=rollout/rewards/mean")
+    assert line.endswith("If the workflow returns it, write 'rewards' in its file")
+
+
+def test_a_sweep_by_a_misspelt_metric_starts_no_trial(capsys) -> None:
+    words = [
+        "-m",
+        "+experiment=gsm8k_react",
+        "hardware=cpu",
+        "seed=1,2",
+        "sweep.metric=eval/sucess",
+    ]
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("did you mean eval/success?") == 1
+
+
+def test_every_name_that_is_written_or_read_in_the_source_is_known() -> None:
+    package = Path(rlagent.__file__).parent
+    found = set()
+    for folder in ("trinity", "embedded", "report", "run"):
+        for file in (package / folder).glob("*.py"):
+            tree = ast.parse(file.read_text())
+            parts = {
+                id(part)
+                for node in ast.walk(tree)
+                if isinstance(node, ast.JoinedStr)
+                for part in ast.walk(node)
+            }
+            found |= {
+                node.value
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Constant)
+                and id(node) not in parts
+                and NAME.fullmatch(str(node.value))
+            }
+    assert len(found) > 50
+    unknown = {name for name in found if name not in KNOWN and f"{name}/mean" not in KNOWN}
+    assert unknown <= set(NO_METRIC)
