@@ -64,7 +64,7 @@ def metric_problems(config: LearnConfig, workflow_given: bool = False) -> list[P
         rest = name.removeprefix(EVALUATED)
         near = nearest(rest, _HELD_OUT)
         own = f"a workflow's own metric is rollout/{rest}/mean"
-        message = f"no evaluation measures it, but {', '.join(_HELD_OUT)}"
+        message = f"no evaluation measures it; of eval/ there are {', '.join(_HELD_OUT)}"
         return [Problem(KEY, name, message, f"did you mean {EVALUATED}{near}?" if near else own)]
     # Without its group, or without saying which of a step's values is meant.
     meant = [item for item in (f"{EVALUATED}{name}", f"{name}/mean") if item in KNOWN]
