@@ -23,7 +23,7 @@ class Problem:
     @property
     def head(self) -> str:
         """What is wrong, as written: `key=value`, or the key alone."""
-        return self.key if self.value is None else f"{self.key}={_short(self.value)}"
+        return self.key if self.value is None else f"{self.key}={written(self.value)}"
 
     def __str__(self) -> str:
         """Return `key=value: message; remedy` as one line."""
@@ -60,7 +60,8 @@ def raise_if_any(problems: Iterable[Problem]) -> None:
         raise ConfigError(found)
 
 
-def _short(value: object, limit: int = 80) -> str:
+def written(value: object, limit: int = 80) -> str:
+    """Return a value as one writes it on the command line, cut to a length."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():

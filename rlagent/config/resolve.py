@@ -13,6 +13,7 @@ from rlagent.config.errors import raise_if_any
 from rlagent.config.estimate import warnings_of
 from rlagent.config.identity import trial_id
 from rlagent.config.machine import Machine
+from rlagent.config.overruled import overruled_choices
 from rlagent.config.paths import BUILTIN, local_path
 from rlagent.config.presets import dataset_preset, overlay
 from rlagent.config.resolution import Resolution
@@ -105,6 +106,8 @@ def resolve(
     _rhythm(resolution)
     if not native:
         resolution.problems += resolved_problems(resolution.config, layout)
+        for choice in overruled_choices(resolution.config):
+            resolution.chose(*choice)
     raise_if_any(resolution.problems)
     local = local_path(resolution.config.model.path)
     return Resolved(

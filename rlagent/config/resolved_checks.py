@@ -8,6 +8,7 @@ from rlagent.config.check import algorithm_problems, value_problems
 from rlagent.config.contradictions import number_contradictions
 from rlagent.config.errors import Problem
 from rlagent.config.names import did_you_mean, listed
+from rlagent.config.overruled import overruled_problems
 from rlagent.config.paths import local_path
 from rlagent.config.schema import DatasetConfig, LearnConfig
 from rlagent.config.shapes import read_positions
@@ -22,7 +23,7 @@ def resolved_problems(config: LearnConfig, layout: Layout) -> list[Problem]:
         return problems
     problems = number_contradictions(config) + algorithm_problems(config)
     problems += _positions(config) + _batch(config, layout)
-    return problems + _steps(config) + _dataset(config)
+    return problems + overruled_problems(config) + _dataset(config)
 
 
 def _positions(config: LearnConfig) -> list[Problem]:
@@ -38,24 +39,6 @@ def _positions(config: LearnConfig) -> list[Problem]:
             "lower it, or scale the positions with trinity.model.rope_scaling",
         )
     ]
-
-
-def _steps(config: LearnConfig) -> list[Problem]:
-    """Trinity counts steps in two places; explorer and trainer must end at the same one."""
-    problems, total = [], config.algorithm.total_steps
-    for group in ("buffer", "trainer"):
-        section = config.trinity.get(group) or {}
-        steps = section.get("total_steps") if isinstance(section, dict) else None
-        if steps is not None and steps != total:
-            problems.append(
-                Problem(
-                    f"trinity.{group}.total_steps",
-                    steps,
-                    f"is not algorithm.total_steps={total}; one side would wait for the other",
-                    "set algorithm.total_steps",
-                )
-            )
-    return problems
 
 
 def _batch(config: LearnConfig, layout: Layout) -> list[Problem]:

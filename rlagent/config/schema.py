@@ -402,7 +402,8 @@ class LearnConfig:
     run: RunConfig = field(default_factory=RunConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     # Overrides of Trinity's own configuration, applied last and checked against its schema:
-    # trinity.trainer.save_interval=5.
+    # trinity.trainer.save_interval=5. What contradicts a key of ours is said with the choices, or
+    # refused where more follows from that key (overruled.py).
     trinity: Dict[str, Any] = field(default_factory=dict)
 
     @classmethod
