@@ -1,25 +1,29 @@
 """How well the pool packs: N equal trials, k at once, against the time of ceil(N/k) trials.
 
-    python benchmarks/packing.py                      12 stand-in trials (see below), 3 at once
-    python benchmarks/packing.py outputs/sweep-...    equal trials of a sweep that has run
+    python benchmarks/packing.py --replay outputs/latest   12 trials that replay this run, 3 at once
+    python benchmarks/packing.py outputs/sweep-...         equal trials of a sweep that has run
 
-The stand-ins are processes that only wait: they measure the pool's own gaps (noticing an end,
-planning, starting a process) and nothing of training. Timings say nothing about GPUs.
+A replaying trial is a process that writes the rollouts and metrics of a recorded run, at its pace
+but in a few seconds: it measures the pool's own gaps (noticing an end, planning, starting a
+process, reading what trials write) and nothing of training. Timings say nothing about GPUs.
 """
 
 import argparse
 import dataclasses
 import io
 import math
+import os
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from rlagent.config.compose import compose
 from rlagent.config.machine import detect
 from rlagent.config.resolve import resolve
+from rlagent.run.folder import RunFolder
 from rlagent.run.words import duration
 from rlagent.sweep.display import PlainLines
 from rlagent.sweep.grid import GridSource
@@ -70,8 +74,30 @@ def packing(rows: Sequence[TrialRow]) -> Packing:
     return Packing(len(spans), at_once, median, total)
 
 
-def stand_ins(count: int, at_once: int, seconds: float) -> list[TrialRow]:
-    """Run `count` processes that wait `seconds`, `at_once` at the same time, through the pool."""
+def replay(source: Path, target: Path, seconds: float) -> None:
+    """Write what a run wrote, its rollouts and metrics, at its pace but within `seconds`."""
+    old, new = RunFolder(source), RunFolder(target)
+    attempt = new.new_attempt().number
+    new.write_status(state="running", pid=os.getpid(), attempt=attempt)
+    rows = sorted(old.read_metrics(), key=lambda row: row["time"])
+    rollouts = old.read_trajectories()
+    first, last = rows[0]["time"], rows[-1]["time"]
+    began = time.monotonic()
+    for row in rows:
+        due = began + seconds * (row["time"] - first) / (last - first)
+        # The pace is what is replayed.
+        time.sleep(max(0.0, due - time.monotonic()))
+        if row["role"] == "explorer":
+            for rollout in rollouts:
+                if rollout["step"] == row["step"]:
+                    new.append_trajectory(rollout)
+        new.append_metrics(row["role"], row["step"], row["metrics"], attempt)
+    steps = max(row["step"] for row in rows)
+    new.write_status(state="finished", exit_code=0, cause="", steps_trained=steps, pid=None)
+
+
+def replayed(source: Path, count: int, at_once: int, seconds: float) -> list[TrialRow]:
+    """Run `count` replaying processes, `at_once` at the same time, through the pool."""
     with tempfile.TemporaryDirectory() as directory:
         words = ["+experiment=gsm8k_react", "hardware=cpu", f"run.dir={directory}"]
         trials = []
@@ -83,9 +109,14 @@ def stand_ins(count: int, at_once: int, seconds: float) -> list[TrialRow]:
             )
         folder = SweepFolder(Path(directory) / "sweep")
         rows = [row_of(trial, folder) for trial in trials]
-        code = f"import time; time.sleep({seconds})"
-        options = Options(argv=lambda _: [sys.executable, "-c", code], lookahead=count)
-        sweep = Sweep("stand-ins", "0", [], trials=rows)
+
+        def argv(trial: Trial) -> list[str]:
+            target = Path(directory) / trial.folder_name
+            words = ["--replay", str(source), "--into", str(target), "--seconds", str(seconds)]
+            return [sys.executable, __file__, *words]
+
+        options = Options(argv=argv, lookahead=count)
+        sweep = Sweep("replayed", "0", [], trials=rows)
         resources = Resources((), at_once, 1e6)
         source, silent = GridSource(trials), PlainLines(io.StringIO())
         assert run_sweep(folder, sweep, source, resources, options, silent) == 0
@@ -98,14 +129,22 @@ def main() -> int:
     parser.add_argument("sweep", nargs="?", help="folder of a sweep that has run")
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--at-once", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--replay", type=Path, help="run folder with rollouts and metrics")
+    parser.add_argument("--into", type=Path, help="folder that one replaying trial writes")
     asked = parser.parse_args()
+    if bool(asked.sweep) == bool(asked.replay):
+        parser.error("name either a sweep or, with --replay, a run")
+    if asked.into:
+        replay(asked.replay, asked.into, asked.seconds)
+        return 0
     if asked.sweep:
         found = packing(SweepFolder(asked.sweep).read().trials)
         print(f"real trials: {found}")
     else:
-        found = packing(stand_ins(asked.trials, asked.at_once, asked.seconds))
-        print(f"stand-in trials of {duration(asked.seconds)} (no training): {found}")
+        source = asked.replay.resolve()
+        found = packing(replayed(source, asked.trials, asked.at_once, asked.seconds))
+        print(f"replayed rollouts, {duration(asked.seconds)} each (no training): {found}")
     return 0 if found.ratio <= BOUND else 1
 
 
