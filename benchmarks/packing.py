@@ -118,8 +118,8 @@ def replayed(source: Path, count: int, at_once: int, seconds: float) -> list[Tri
         options = Options(argv=argv, lookahead=count)
         sweep = Sweep("replayed", "0", [], trials=rows)
         resources = Resources((), at_once, 1e6)
-        source, silent = GridSource(trials), PlainLines(io.StringIO())
-        assert run_sweep(folder, sweep, source, resources, options, silent) == 0
+        grid, silent = GridSource(trials), PlainLines(io.StringIO())
+        assert run_sweep(folder, sweep, grid, resources, options, silent) == 0
         return sweep.trials
 
 
