@@ -265,26 +265,34 @@ def _once(
         other = first.setdefault(resolved.trial_id, (choice, resolved))
         if other[0] is choice:
             continue
-        if _same(other[1], resolved):
+        if same(other[1], resolved):
             notes.append(f"runs once, though it is there twice: {choice.words()}")
             continue
         for text in choice.differing:
             if text not in other[0].differing:
-                key, _, value = text.partition("=")
-                problems.append(
-                    Problem(
-                        key,
-                        value,
-                        "does not make a run of its own: it would continue the run of "
-                        f"{other[0].words()}",
-                        "sweep something that changes learning, or give each a run.name",
-                    )
-                )
+                problems.append(no_run_of_its_own(text, other[0].words()))
     raise_if_any(problems)
     return list(first.values()), notes
 
 
-def _same(one: Resolved, other: Resolved) -> bool:
+def no_run_of_its_own(text: str, other: str) -> Problem:
+    """Return what is wrong with a swept value that leaves a trial's identity alone.
+
+    Args:
+        text: The override.
+        other: In words, the trial whose run it would continue.
+    """
+    key, _, value = text.partition("=")
+    return Problem(
+        key,
+        value,
+        f"does not make a run of its own: it would continue the run of {other}",
+        "sweep something that changes learning, or give each a run.name",
+    )
+
+
+def same(one: Resolved, other: Resolved) -> bool:
+    """Whether two trials are one and the same, also in what leaves their identity alone."""
     return to_mapping(one.composed) == to_mapping(other.composed)
 
 

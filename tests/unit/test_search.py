@@ -205,6 +205,29 @@ def test_a_search_that_could_not_learn_is_refused(settings, said) -> None:
         plan_search(command, LAPTOP, command.draft(multirun=True))
 
 
+@pytest.mark.parametrize(
+    "swept",
+    [
+        "algorithm.total_steps=range(10,100)",
+        "algorithm.save_interval=2,4",
+        "run.display=plain,none",
+        "monitor=local,wandb",
+    ],
+)
+def test_a_search_over_what_makes_no_run_of_its_own_is_refused(swept) -> None:
+    words = ["-m", "+experiment=gsm8k_react", "hardware=cpu", LR, swept, "sweep.sampler=tpe"]
+    command = parse_command(words)
+    with pytest.raises(ConfigError, match="does not make a run of its own") as caught:
+        plan_search(command, LAPTOP, command.draft(multirun=True))
+    assert [problem.key for problem in caught.value.problems] == [swept.partition("=")[0]]
+
+
+def test_two_ways_to_write_a_value_do_not_stop_a_search() -> None:
+    words = ["-m", "+experiment=gsm8k_react", "hardware=cpu", "algorithm.lr=1e-4,0.0001,1e-3"]
+    command = parse_command([*words, "sweep.sampler=tpe"])
+    assert "3 corners" in plan_search(command, LAPTOP, command.draft(multirun=True))
+
+
 def test_another_workflow_is_another_search(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["-m", "+experiment=gsm8k_react", "hardware=cpu", LR, "workflow.function=mine:run"]

@@ -86,10 +86,33 @@ def check_corners(
                 where.append(" ".join(space.overrides(values)))
     problems = [_placed(*entry, len(corners)) for entry in mistakes.values()]
     problems += search_problems(settings, space)
+    problems += identity_problems(found)
     if found:
         problems += measuring_problems([trial.resolved.config for trial in found])
     raise_if_any(problems)
     return found
+
+
+def identity_problems(corners: Sequence[Trial]) -> list[Problem]:
+    """Return the keys of which another value alone makes no other run.
+
+    Else one run would be told to the sampler as the value of every point along such a key.
+
+    Args:
+        corners: Those that are legal.
+    """
+    first: dict[tuple[str, ...], Trial] = {}
+    problems: dict[str, Problem] = {}
+    for trial in corners:
+        for index, text in enumerate(trial.differing):
+            key = grid.key_of(text)
+            rest = (*trial.differing[:index], key, *trial.differing[index + 1 :])
+            other = first.setdefault(rest, trial)
+            if other.trial_id != trial.trial_id or grid.same(other.resolved, trial.resolved):
+                continue
+            problem = grid.no_run_of_its_own(text, other.differing[index])
+            problems.setdefault(key, problem)
+    return list(problems.values())
 
 
 def search_problems(sweep: SweepConfig, space: Space) -> list[Problem]:
