@@ -30,6 +30,10 @@ class Groups:
     given: Sequence[str]
 
 
+SWEPT_BY_HYDRA = "hydra.sweeper.params."
+"""What stands before a key that a sweeper varies, in presets and on the command line."""
+
+
 def parse(argument: str) -> Override | None:
     """Return one parsed override, None when Hydra's grammar refuses it."""
     try:
@@ -106,8 +110,6 @@ def _malformed(argument: str, groups: Groups, spec: Spec) -> Problem:
 
 def _problem(override: Override, groups: Groups, spec: Spec, multirun: bool) -> Problem | None:
     key = override.key_or_group
-    if override.is_hydra_override():
-        return None
     # Group options are names; the raw text after `=` is what was meant.
     line = override.input_line or key
     value = line.split("=", 1)[1] if "=" in line else None
@@ -118,6 +120,10 @@ def _problem(override: Override, groups: Groups, spec: Spec, multirun: bool) -> 
             "several values are a sweep",
             f"add -m for one run per value, or write [{value}] for a list",
         )
+    if override.is_hydra_override():
+        if override.is_sweep_override() and not key.startswith(SWEPT_BY_HYDRA):
+            return Problem(key, value, "Hydra's own settings cannot be swept", "give it one value")
+        return None
     if key in groups.names:
         return _group_problem(override, groups, value)
     if override.package is not None or "/" in key:

@@ -19,7 +19,7 @@ from rlagent.config.compose import Draft, to_mapping
 from rlagent.config.errors import ConfigError, Problem, raise_if_any
 from rlagent.config.machine import Machine
 from rlagent.config.overlay import Shared
-from rlagent.config.overrides import is_sweep, parse
+from rlagent.config.overrides import SWEPT_BY_HYDRA, is_sweep, parse
 from rlagent.config.prepare import prepare
 from rlagent.config.presets import preset_names
 from rlagent.config.resolve import Resolved
@@ -155,7 +155,8 @@ def plan_choices(
 
 def choices_of(command: Command, base: Draft) -> list[Choice]:
     """Return the combinations of the values typed and of those that presets of a sweep bring."""
-    words = [*command.overrides, *brought(base, command.overrides)]
+    typed = [as_swept(text) for text in command.overrides]
+    words = [*typed, *brought(base, typed)]
     swept = {index for index, text in enumerate(words) if is_sweep(text)}
     return [
         Choice(line, [line[index] for index in sorted(swept)])
@@ -163,8 +164,23 @@ def choices_of(command: Command, base: Draft) -> list[Choice]:
     ]
 
 
+def as_swept(text: str) -> str:
+    """Return an override that gives several values with the key that they are of.
+
+    >>> as_swept("hydra.sweeper.params.seed=1,2"), as_swept("hydra.sweeper.max_batch_size=2")
+    ('seed=1,2', 'hydra.sweeper.max_batch_size=2')
+    """
+    inner = text.lstrip("+").removeprefix(SWEPT_BY_HYDRA)
+    return inner if inner != text.lstrip("+") and is_sweep(text) else text
+
+
 def brought(base: Draft, typed: Sequence[str]) -> list[str]:
-    """Return what `hydra.sweeper.params` varies, as overrides; a value typed for a key wins."""
+    """Return what `hydra.sweeper.params` varies, as overrides; a value typed for a key wins.
+
+    Args:
+        base: What all trials share.
+        typed: The overrides, as `as_swept` returns them.
+    """
     keys = {key_of(text) for text in typed}
     found = []
     for key, value in (base.sweeper.get("params") or {}).items():

@@ -188,6 +188,18 @@ def test_a_typed_value_wins_over_the_presets_space() -> None:
     assert "space: algorithm.lr" not in text
 
 
+def test_a_space_typed_for_the_sweeper_is_that_of_the_trials() -> None:
+    space = "hydra.sweeper.params.algorithm.lr=tag(log,interval(1e-6,1e-4))"
+    words = ["-m", "+experiment=gsm8k_react", "+sweep=optuna_lr", "hardware=cpu", space]
+    command = parse_command(words)
+    text = plan_search(command, LAPTOP, command.draft(multirun=True))
+    assert "space: algorithm.lr in 1e-06 to 0.0001, log scale" in text
+    assert "corner algorithm.lr=0.0001: legal" in text
+    assert parse_space(["+hydra.sweeper.params.seed=range(1,4)"]) == parse_space(
+        ["seed=range(1,4)"]
+    )
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

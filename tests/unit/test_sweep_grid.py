@@ -99,6 +99,33 @@ def test_parameters_of_a_preset_make_a_grid_and_the_command_line_wins(tmp_path) 
     assert line[-2:] == ["--config-dir", str(tmp_path)]
 
 
+def test_parameters_typed_for_the_sweeper_are_those_of_the_trials() -> None:
+    for plus in ("", "+", "++"):
+        grid = planned("hardware=cpu", f"{plus}hydra.sweeper.params.seed=1,2")
+        assert [trial.differing for trial in grid.trials] == [("seed=1",), ("seed=2",)]
+        assert grid.parameters == ["seed"]
+        assert [trial.resolved.config.seed for trial in grid.trials] == [1, 2]
+
+
+def test_parameters_typed_for_the_sweeper_win_over_a_presets(tmp_path) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "mine.yaml").write_text(
+        "# @package _global_\nhydra:\n  sweeper:\n    params:\n      seed: range(1,4)\n"
+    )
+    words = ("--config-dir", str(tmp_path), "+sweep=mine", "hardware=cpu")
+    grid = planned(*words, "hydra.sweeper.params.seed=7,8")
+    assert [trial.params for trial in grid.trials] == [{"seed": 7}, {"seed": 8}]
+
+
+def test_other_settings_of_hydra_cannot_be_swept() -> None:
+    command = parse_command([*REACT, "hydra.verbose=true,false", "hydra/sweeper=basic,rlagent"])
+    problems = command.draft(multirun=True).problems
+    assert [str(problem) for problem in problems] == [
+        "hydra.verbose=true,false: Hydra's own settings cannot be swept; give it one value",
+        "hydra/sweeper=basic,rlagent: Hydra's own settings cannot be swept; give it one value",
+    ]
+
+
 def test_a_mistake_in_a_presets_parameters_is_found_before_anything_starts(tmp_path) -> None:
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "mine.yaml").write_text(

@@ -185,8 +185,8 @@ def space_of(command: Command, base: Draft) -> Space:
     Raises:
         ConfigError: With everything that is wrong with it.
     """
-    brought = grid.brought(base, command.overrides)
-    return parse_space([*command.overrides, *brought], command.config_dirs)
+    typed = [grid.as_swept(text) for text in command.overrides]
+    return parse_space([*typed, *grid.brought(base, typed)], command.config_dirs)
 
 
 def parse_space(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Space:
@@ -200,7 +200,7 @@ def parse_space(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Sp
     """
     dimensions, fixed, problems = [], [], []
     parser = OverridesParser.create()
-    for text in overrides:
+    for text in map(grid.as_swept, overrides):
         override = parser.parse_override(text)
         if not override.is_sweep_override():
             fixed.append(text)
