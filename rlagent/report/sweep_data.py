@@ -200,8 +200,10 @@ def groups_of(trials: Sequence[TrialData], sweep: Sweep) -> list[Group]:
         joined.setdefault(key, []).append(trial)
     found = []
     for key, members in joined.items():
-        mean, band = over_seeds([(t.row.state, t.metric) for t in members])
-        reward, _ = over_seeds([(t.row.state, t.reward) for t in members])
+        # Curves of other steps would be cut to the shortest.
+        alike = [t for t in members if not t.row.unranked] or members
+        mean, band = over_seeds([(t.row.state, t.metric) for t in alike])
+        reward, _ = over_seeds([(t.row.state, t.reward) for t in alike])
         values = [t.row.objective for t in members if t.row.objective is not None]
         if mean or values:
             seeds = f", {len(members)} seeds" if len(members) > 1 else ""

@@ -234,6 +234,7 @@ def _table(data: SweepData) -> str:
 def _row(data: SweepData, trial: TrialData, best: bool) -> str:
     row = trial.row
     note = row.cause if row.state == FAILED else row.waits_for
+    note = f"not ranked: {row.unranked}" if row.unranked else note
     note = f"<small>{escape(_short(note, 300))}</small>" if note else ""
     words = escape(trial.words)
     cells = [

@@ -7,6 +7,7 @@ from pathlib import Path
 from rlagent.report.importance import all_parameters
 from rlagent.report.sweep_data import SweepData, places
 from rlagent.run.words import number, percent
+from rlagent.sweep.words import unranked_lines
 
 
 def sweep_markdown(data: SweepData) -> str:
@@ -40,6 +41,8 @@ def sweep_markdown(data: SweepData) -> str:
         ]
     lines += ["", data.importance.note, ""]
     lines += [f"- {_cell(name)}: {percent(share, 0)}" for name, share in data.importance.shares]
+    if unranked := [_cell(line) for line in unranked_lines(sweep)]:
+        lines += ["", *unranked]
     for name, members in data.failures:
         lines += ["", f"Failed, {_cell(name)}: {len(members)}", ""]
         lines += [f"- trial {t.number} ({_cell(t.words)}): {_cell(t.row.cause)}" for t in members]
@@ -62,7 +65,7 @@ def sweep_csv(data: SweepData) -> str:
     writer.writerow(
         ["trial", "trial_id", *names, "state", "objective", "metric", "steps", "step_s",
          "estimated_step_s", "tokens_per_second", "gpus", "layout", "exit_code", "failure",
-         "cause", "tries", "started", "ended", "folder"]
+         "cause", "tries", "started", "ended", "folder", "unranked"]
     )  # fmt: skip
     for t in data.trials:
         row = t.row
@@ -70,7 +73,7 @@ def sweep_csv(data: SweepData) -> str:
             [t.number, row.trial_id, *(row.params.get(name, "") for name in names), row.state,
              row.objective, data.sweep.metric, t.steps, t.step_s, row.estimated_step_s, t.tokens_s,
              t.gpus, t.layout, row.exit_code, row.failure, row.cause, row.tries, row.started,
-             row.ended, row.folder]
+             row.ended, row.folder, row.unranked]
         )  # fmt: skip
     return out.getvalue()
 

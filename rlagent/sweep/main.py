@@ -17,7 +17,7 @@ from rlagent.config.schema import LearnConfig
 from rlagent.report.sweep_names import shared_words
 from rlagent.run.lock import locked
 from rlagent.run.words import short_path
-from rlagent.sweep import grid
+from rlagent.sweep import grid, leftovers
 from rlagent.sweep.common import (
     command_line,
     impossible,
@@ -115,7 +115,7 @@ def run_source(
             print(f"{short_path(folder.path)} is run by process {holder}", file=sys.stderr)
             return EXIT_FAILED
         is_grid = isinstance(source, grid.GridSource)
-        sweep = _sweep(setup, folder, known if is_grid else ())
+        sweep = _sweep(setup, folder, known, is_grid)
         options = Options(
             argv=lambda trial: command_line(trial, setup.command, folder.name, shared),
             retries=config.sweep.retries,
@@ -149,8 +149,11 @@ def folder_of(setup: Setup) -> SweepFolder:
     return SweepFolder(Path(run.dir) / f"sweep-{run.name}-{name}")
 
 
-def _sweep(setup: Setup, folder: SweepFolder, known: Sequence[Trial]) -> Sweep:
-    """The sweep as it stands: rows of an earlier launch are kept, those of new trials added."""
+def _sweep(setup: Setup, folder: SweepFolder, known: Sequence[Trial], is_grid: bool) -> Sweep:
+    """The sweep as it stands: rows of an earlier launch are kept, those of a grid's trials added.
+
+    What an earlier launch ranked is ranked again, by what this one compares.
+    """
     earlier = folder.read() if folder.exists() else None
     config = setup.config
     sweep = Sweep(
@@ -166,12 +169,13 @@ def _sweep(setup: Setup, folder: SweepFolder, known: Sequence[Trial]) -> Sweep:
         started=earlier.started if earlier else 0.0,
     )
     rows = {row.trial_id: row for row in earlier.trials} if earlier else {}
-    for trial in known:
+    for trial in known if is_grid else ():
         row = rows.pop(trial.trial_id, None) or row_of(trial, folder)
         row.number, row.overrides = trial.number, list(trial.differing)
         row.estimated_step_s = trial.estimated_step_s
         sweep.trials.append(row)
     taken = {row.number for row in sweep.trials}
+    steps = {int(trial.resolved.config.algorithm.total_steps) for trial in known}
     for row in rows.values():
         if row.number in taken:
             row.number = max(taken) + 1
@@ -179,6 +183,7 @@ def _sweep(setup: Setup, folder: SweepFolder, known: Sequence[Trial]) -> Sweep:
         if row.state == RUNNING:
             # Its launcher was killed.
             row.state = INTERRUPTED
+        leftovers.judge(row, folder.run_folder(row), sweep.metric, steps)
         sweep.trials.append(row)
     sweep.trials.sort(key=lambda row: row.number)
     return sweep

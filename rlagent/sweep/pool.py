@@ -153,7 +153,7 @@ class _Pool:
             self.waiting.append(new)
             row = self.rows.of(new)
             self.asked.add(row.trial_id)
-            row.state, row.waits_for = WAITING, ""
+            row.wait()
             self._start_if_it_fits(new)
 
     def _start_if_it_fits(self, trial: Trial) -> None:

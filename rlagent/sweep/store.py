@@ -41,6 +41,9 @@ class TrialRow:
     exit_code: int | None = None
     # The sweep's metric; None when it was not measured.
     objective: float | None = None
+    # Why it is not compared with the others, such as for other steps; '' when it is. It has no
+    # objective then.
+    unranked: str = ""
     # Why it did not finish, in one line.
     cause: str = ""
     # Class of the failure (see failures.py), such as `out of memory`; None when none.
@@ -63,6 +66,10 @@ class TrialRow:
     # Unix times.
     started: float | None = None
     ended: float | None = None
+
+    def wait(self) -> None:
+        """It is asked for: what came of it before counts no more, until its run says so again."""
+        self.state, self.waits_for, self.objective, self.unranked = WAITING, "", None, ""
 
     def let_go(self) -> None:
         """It has nothing of the machine any more."""

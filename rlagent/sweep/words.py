@@ -26,6 +26,7 @@ def closing_words(sweep: Sweep, folder: SweepFolder, reproduce: Sequence[str] = 
     said = ", ".join(f"{count} {state}" for state, count in counts.most_common())
     lines = ["", f"{sweep.name} {sweep.state}: {said}"]
     lines += _ranking(sweep, folder)
+    lines += unranked_lines(sweep)
     lines += failure_lines(sweep)
     lines.append(f"folder: {short_path(folder.path)}")
     if folder.report_html.is_file():
@@ -63,6 +64,18 @@ def ranked(sweep: Sweep) -> list[TrialRow]:
     return sorted(found, key=lambda row: (row.state != FINISHED, sign * (row.objective or 0.0)))
 
 
+def unranked_lines(sweep: Sweep) -> list[str]:
+    """Trials of earlier launches that are not compared with the others, by the reason."""
+    reasons: dict[str, list[str]] = {}
+    for row in sweep.trials:
+        if row.unranked:
+            reasons.setdefault(row.unranked, []).append(str(row.number + 1))
+    return [
+        f"not ranked, {reason}: trial{'' if len(found) == 1 else 's'} {', '.join(found)}"
+        for reason, found in reasons.items()
+    ]
+
+
 def failure_lines(sweep: Sweep) -> list[str]:
     """Failures by class, the most frequent first, each trial with its cause."""
     failed = [row for row in sweep.trials if row.state == FAILED]
@@ -78,7 +91,7 @@ def failure_lines(sweep: Sweep) -> list[str]:
 
 def _ranking(sweep: Sweep, folder: SweepFolder) -> list[str]:
     rows = ranked(sweep)
-    finished = [row for row in sweep.trials if row.state == FINISHED]
+    finished = [row for row in sweep.trials if row.state == FINISHED and not row.unranked]
     if not rows and finished:
         known = ", ".join(measured(folder.run_folder(finished[0]))) or "nothing"
         return [f"{sweep.metric} was not measured by any trial; measured were {known}"]
