@@ -81,6 +81,10 @@ class GridSource:
         """Whether all were handed out."""
         return not self._left
 
+    def illegal(self) -> tuple[int, int]:
+        """A grid is legal as a whole, or not begun."""
+        return 0, 0
+
     def report(self, trial: Trial, step: int, value: float) -> bool:
         """A grid prunes nothing."""
         return False

@@ -134,7 +134,7 @@ def run_source(
         finally:
             display.close()
         _write_report(folder, display)
-        for line in closing_words(sweep, folder, reproduce=shared_words(sweep)):
+        for line in closing_words(sweep, folder, shared_words(sweep), source.illegal()):
             display.message(line)
         return code
 

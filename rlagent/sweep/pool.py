@@ -68,8 +68,8 @@ def run_sweep(
         display: Where progress is shown.
 
     Returns:
-        As for a run: 0 when all finished or were pruned, 1 when any failed or was stopped, 130
-        after Ctrl+C.
+        As for a run: 0 when all finished or were pruned, 1 when any failed or was stopped, or when
+        a search suggested nothing legal, 130 after Ctrl+C.
     """
     return _Pool(folder, sweep, source, resources, options, display).run()
 
@@ -311,6 +311,10 @@ class _Pool:
         states = {row.state for row in self.sweep.trials if row.trial_id in self.asked}
         if not self.source.exhausted():
             states.add(WAITING)
+        illegal, suggested = self.source.illegal()
+        if illegal and illegal == suggested:
+            # Nothing could run, in this launch or in those that it goes on from.
+            states.add(FAILED)
         code = EXIT_OK if states <= {FINISHED, PRUNED} else EXIT_FAILED
         state = FINISHED if code == EXIT_OK else FAILED
         if self.interrupts:

@@ -71,6 +71,10 @@ class Source(Protocol):
     def exhausted(self) -> bool:
         """Whether no trial will ever come any more."""
 
+    def illegal(self) -> tuple[int, int]:
+        """How many suggestions were no legal configuration, of how many; those of earlier launches
+        that this one goes on from are counted."""
+
     def report(self, trial: Trial, step: int, value: float) -> bool:
         """Hear an intermediate value of the sweep's metric; True: prune this trial."""
 

@@ -14,17 +14,27 @@ SHOWN = 10
 """Most trials of the ranking that are printed; the report has all."""
 
 
-def closing_words(sweep: Sweep, folder: SweepFolder, reproduce: Sequence[str] = ()) -> list[str]:
+def closing_words(
+    sweep: Sweep,
+    folder: SweepFolder,
+    reproduce: Sequence[str] = (),
+    illegal: tuple[int, int] = (0, 0),
+) -> list[str]:
     """Return the last lines of a sweep.
 
     Args:
         sweep: As it ended.
         folder: Its folder.
         reproduce: Overrides and flags that all trials share, for the command of the best one.
+        illegal: Suggestions of a search that were no legal configuration, and all of them.
     """
     counts = Counter(row.state for row in sweep.trials)
     said = ", ".join(f"{count} {state}" for state, count in counts.most_common())
-    lines = ["", f"{sweep.name} {sweep.state}: {said}"]
+    lines = ["", f"{sweep.name} {sweep.state}: {said or 'no trial'}"]
+    if illegal[0]:
+        lines.append(
+            f"no legal configuration: {illegal[0]} of {illegal[1]} suggestions, told as failed"
+        )
     lines += _ranking(sweep, folder)
     lines += unranked_lines(sweep)
     lines += failure_lines(sweep)

@@ -340,6 +340,7 @@ def test_an_illegal_suggestion_is_told_as_failed_and_the_search_goes_on(tmp_path
         "told as failed, since it is no legal configuration: a=2",
         "  a=2: is not legal",
     ]
+    assert search.source.illegal() == (1, 3)
     # It is wrong for good, so it is not tried again.
     assert Search(tmp_path, "a=1,2,3", sampler="grid", n_trials="auto").all() == []
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import optuna
 
+from rlagent.config.errors import ConfigError, Problem
 from rlagent.config.schema import SweepConfig
 from rlagent.sweep.display import PlainLines
 from rlagent.sweep.options import Options
@@ -26,6 +27,8 @@ def search(root: Path, space: Space, behaviours: dict[str, str], most: int = 2, 
 
     def make(number: int, values: Sequence[str]) -> Trial:
         behaviour = behaviours.get(values[0], "finish")
+        if behaviour == "illegal":
+            raise ConfigError([Problem("seed", values[0], "is not legal")])
         return replace(stand_in.trial(root, int(values[0]), behaviour), number=number)
 
     folder = SweepFolder(root / "outputs" / "sweep-s")
@@ -83,3 +86,19 @@ def test_as_many_trials_as_fit_run_at_once_and_the_next_is_asked_when_one_ends(t
     # The second does not wait for the first; the third is suggested when one of them has ended.
     assert started[1] < ended[0] < started[2]
     assert ended[1] < started[3]
+
+
+def test_a_search_of_which_nothing_is_legal_has_failed_also_when_it_is_continued(tmp_path) -> None:
+    space, none = parse_space(["seed=1,2"]), {"1": "illegal", "2": "illegal"}
+    for _ in range(2):
+        code, sweep, study = search(tmp_path, space, none, n_trials=2)
+        assert (code, sweep.state, sweep.trials) == (1, "failed", [])
+        assert states(study) == ["FAIL", "FAIL"]
+
+
+def test_illegal_suggestions_among_others_leave_the_exit_status_alone(tmp_path) -> None:
+    space = parse_space(["seed=1,2"])
+    for _ in range(2):
+        code, sweep, study = search(tmp_path, space, {"1": "illegal"}, n_trials=2)
+        assert (code, sweep.state) == (0, "finished")
+        assert states(study) == ["FAIL", "COMPLETE"]

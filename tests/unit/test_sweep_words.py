@@ -53,6 +53,16 @@ def test_the_command_that_finishes_a_sweep_does_not_start_it_anew(tmp_path) -> N
     assert text.endswith("-m rlagent.train -m seed=1,2,3,4,5")
 
 
+def test_the_end_counts_suggestions_that_were_not_legal(tmp_path) -> None:
+    none = Sweep("s", "1", ["-m", "seed=1,2"], state="failed")
+    lines = closing_words(none, SweepFolder(tmp_path / "s"), illegal=(2, 2))
+    assert lines[1:3] == [
+        "s failed: no trial",
+        "no legal configuration: 2 of 2 suggestions, told as failed",
+    ]
+    assert not any("no legal" in line for line in closing_words(SWEEP, SweepFolder(tmp_path)))
+
+
 def test_a_python_in_a_folder_with_a_space_stays_one_word(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("rlagent.sweep.words.python_command", lambda: "my env/bin/python")
     text = "\n".join(closing_words(SWEEP, SweepFolder(tmp_path / "s")))

@@ -113,6 +113,14 @@ class OptunaSource:
         assert study is not None
         return not self._resumed and not self._queued and not self._more()
 
+    def illegal(self) -> tuple[int, int]:
+        """How many suggestions of the study were no legal configuration, of how many."""
+        known = [trial.user_attrs for trial in self._study.get_trials(deepcopy=False)]
+        # What is tried again is one suggestion.
+        known = [found for found in known if AGAIN not in found]
+        illegal = sum(ILLEGAL in found for found in known)
+        return illegal, illegal + sum(TRIAL_ID in found for found in known)
+
     def report(self, trial: Trial, step: int, value: float) -> bool:
         """Tell the study an intermediate value; True when the pruner has seen enough."""
         running = self._running.get(trial.trial_id)
