@@ -264,7 +264,7 @@ class _Pool:
         again = row.state == FAILED and is_retried(row.failure) and not self.stopping
         if again and self.tries[trial.trial_id] <= self.options.retries:
             self.display.ended(row, again=True)
-            row.state = WAITING
+            row.wait()
             self.waiting.insert(0, trial)
             self.rows.changed = True
             return

@@ -70,6 +70,8 @@ class TrialRow:
     def wait(self) -> None:
         """It is asked for: what came of it before counts no more, until its run says so again."""
         self.state, self.waits_for, self.objective, self.unranked = WAITING, "", None, ""
+        # Else it would be shown as what went wrong rather than as what it waits for.
+        self.failure = None
 
     def let_go(self) -> None:
         """It has nothing of the machine any more."""

@@ -13,7 +13,7 @@ import pytest
 
 from rlagent.run.folder import RunFolder
 from rlagent.run.process import start_ticks
-from rlagent.sweep.display import PlainLines
+from rlagent.sweep.display import PlainLines, cells
 from rlagent.sweep.grid import GridSource
 from rlagent.sweep.options import Options
 from rlagent.sweep.pool import _Pool, run_sweep
@@ -109,6 +109,36 @@ def test_a_failure_is_tried_again_as_often_as_asked_a_wrong_configuration_is_not
     assert sweep.trials[1].failure == "configuration"
     assert "must be above 0" in sweep.trials[1].cause
     assert "it is tried again" in text
+
+
+def test_a_trial_that_waits_for_another_try_shows_what_it_waits_for(tmp_path) -> None:
+    gpu = Need(gpus=1)
+    trials = [
+        stand_in.trial(tmp_path, 0, "fail_once", gpu),
+        stand_in.trial(tmp_path, 1, "finish", gpu),
+    ]
+    seen = []
+
+    class Watching(PlainLines):
+        def update(self, sweep, running) -> None:
+            seen.extend(cells(row, None, 0.0)[2] for row in sweep.trials)
+
+    folder = SweepFolder(tmp_path / "outputs" / "sweep-x")
+    rows = [row_of(trial, folder) for trial in trials]
+    # The first waits for another try, the second was left like this by an earlier launch.
+    rows[1].state, rows[1].failure = "failed", "killed"
+    options = Options(stand_in.argv, env=stand_in.environment(), lookahead=2, retries=1)
+    run_sweep(
+        folder,
+        Sweep("sweep-x", "x", [], trials=rows),
+        GridSource(trials),
+        Resources(("0",), 4, 64.0),
+        options,
+        Watching(io.StringIO()),
+    )
+    waiting = [state for state in seen if state.startswith("wait")]
+    assert "waits for 1 GPU (0 free)" in waiting
+    assert not any(state.startswith("waiting:") for state in waiting)
 
 
 def test_another_try_of_a_fresh_run_goes_on_from_the_first(tmp_path) -> None:
