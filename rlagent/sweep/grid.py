@@ -23,7 +23,7 @@ from rlagent.config.overrides import SWEPT_BY_HYDRA, is_sweep, parse
 from rlagent.config.prepare import prepare
 from rlagent.config.presets import preset_names
 from rlagent.config.resolve import Resolved
-from rlagent.config.schema import AUTO
+from rlagent.config.schema import AUTO, SweepConfig
 from rlagent.sweep.layouts import estimated_step_s, layouts_to_try
 from rlagent.sweep.shares import need_of
 from rlagent.sweep.source import Trial
@@ -31,6 +31,8 @@ from rlagent.sweep.store import TrialRow
 
 LAYOUT = "hardware.layout"
 REMEDY = "write choice(...) or range(...), or search it with sweep.sampler=tpe"
+OF_A_SEARCH = ("n_trials", "pruner", "seed", "startup_trials", "prune_after", "reduction_factor")
+"""Settings of a sweep that a grid has no use for."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ def plan(command: Command, machine: Machine, base: Draft, plan_only: bool = Fals
         ConfigError: With every mistake of every trial, each named with its trials.
     """
     grid = plan_choices(command, machine, choices_of(command, base), plan_only)
+    remedy = "it is a search's, such as sweep.sampler=tpe makes"
+    grid.notes += of_no_use(base.config.sweep, OF_A_SEARCH, remedy)
     most = base.config.sweep.max_trials
     if most and len(grid.trials) > most:
         note = f"sweep.max_trials={most}: the first {most} of {len(grid.trials)} trials run"
@@ -160,6 +164,7 @@ def plan_choices(
 def choices_of(command: Command, base: Draft) -> list[Choice]:
     """Return the combinations of the values typed and of those that presets of a sweep bring."""
     typed = [as_swept(text) for text in command.overrides]
+    raise_if_any(doubled(typed))
     words = [*typed, *brought(base, typed)]
     swept = {index for index, text in enumerate(words) if is_sweep(text)}
     return [
@@ -176,6 +181,43 @@ def as_swept(text: str) -> str:
     """
     inner = text.lstrip("+").removeprefix(SWEPT_BY_HYDRA)
     return inner if inner != text.lstrip("+") and is_sweep(text) else text
+
+
+def doubled(typed: Sequence[str]) -> list[Problem]:
+    """Return the keys that are swept and given once more, of which Hydra would take the last.
+
+    Args:
+        typed: The overrides, as `as_swept` returns them.
+    """
+    given: dict[str, list[str]] = {}
+    for text in typed:
+        given.setdefault(key_of(text), []).append(text)
+    return [
+        Problem(
+            key,
+            texts[0].partition("=")[2],
+            f"is given again: {' '.join(texts[1:])}",
+            f"write {key}=... once, with every value that is meant",
+        )
+        for key, texts in given.items()
+        if len(texts) > 1 and any(is_sweep(text) for text in texts)
+    ]
+
+
+def of_no_use(sweep: SweepConfig, names: Sequence[str], remedy: str) -> list[str]:
+    """Return a line for each setting of a sweep that was set though this kind of sweep ignores it.
+
+    Args:
+        sweep: The sweep's settings.
+        names: Those that are ignored.
+        remedy: Why, and what to do.
+    """
+    plain = SweepConfig()
+    return [
+        f"sweep.{name}={getattr(sweep, name)} changes nothing: {remedy}"
+        for name in names
+        if getattr(sweep, name) != getattr(plain, name)
+    ]
 
 
 def brought(base: Draft, typed: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ from rlagent.sweep.search import study
 from rlagent.sweep.search.corners import check_corners, make_trial
 from rlagent.sweep.search.samplers import distributions
 from rlagent.sweep.search.space import Dimension, parse_space, space_of
-from rlagent.sweep.search.start import content_of, plan_search
+from rlagent.sweep.search.start import content_of, describe, plan_search
 from rlagent.sweep.search.study import OptunaSource
 from rlagent.sweep.source import Need, Trial
 from rlagent.sweep.store import FAILED, FINISHED, INTERRUPTED, PRUNED, TrialRow
@@ -186,6 +186,20 @@ def test_a_typed_value_wins_over_the_presets_space() -> None:
     text = plan_search(command, LAPTOP, command.draft(multirun=True))
     assert "space: seed in 1, 2" in text
     assert "space: algorithm.lr" not in text
+
+
+def test_a_searched_key_given_once_more_is_refused() -> None:
+    words = ["-m", "+experiment=gsm8k_react", "hardware=cpu", LR, "algorithm.lr=1e-4"]
+    command = parse_command([*words, "sweep.sampler=tpe"])
+    with pytest.raises(ConfigError, match=r"is given again: algorithm\.lr=1e-4"):
+        plan_search(command, LAPTOP, command.draft(multirun=True))
+
+
+def test_the_trials_of_a_grid_are_noted_in_a_search() -> None:
+    space, settings = parse_space([LR]), SweepConfig(sampler="tpe", max_trials=2)
+    note = "sweep.max_trials=2 changes nothing: a search takes sweep.n_trials"
+    assert describe(space, settings, 2)[-1] == note
+    assert note not in describe(space, SweepConfig(sampler="tpe"), 2)
 
 
 def test_a_space_typed_for_the_sweeper_is_that_of_the_trials() -> None:

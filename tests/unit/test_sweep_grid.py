@@ -117,6 +117,23 @@ def test_parameters_typed_for_the_sweeper_win_over_a_presets(tmp_path) -> None:
     assert [trial.params for trial in grid.trials] == [{"seed": 7}, {"seed": 8}]
 
 
+@pytest.mark.parametrize("other", ["seed=3", "seed=3,4", "+hydra.sweeper.params.seed=3,4"])
+def test_a_swept_key_given_once_more_is_refused(other) -> None:
+    with pytest.raises(ConfigError, match="seed=1,2: is given again: seed=3"):
+        planned("hardware=cpu", "seed=1,2", other)
+    # Of single values the last counts, as in Hydra.
+    assert len(planned("hardware=cpu", "seed=1", "seed=2", "algorithm.lr=1e-4,3e-4").trials) == 2
+
+
+def test_settings_of_a_search_are_noted_in_a_grid() -> None:
+    grid = planned("hardware=cpu", "seed=1,2", "sweep.n_trials=5", "sweep.pruner=asha")
+    assert [note.partition(":")[0] for note in grid.notes] == [
+        "sweep.n_trials=5 changes nothing",
+        "sweep.pruner=asha changes nothing",
+    ]
+    assert "sweep.sampler=tpe" in grid.notes[0]
+
+
 def test_other_settings_of_hydra_cannot_be_swept() -> None:
     command = parse_command([*REACT, "hydra.verbose=true,false", "hydra/sweeper=basic,rlagent"])
     problems = command.draft(multirun=True).problems

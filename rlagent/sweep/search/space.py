@@ -186,6 +186,7 @@ def space_of(command: Command, base: Draft) -> Space:
         ConfigError: With everything that is wrong with it.
     """
     typed = [grid.as_swept(text) for text in command.overrides]
+    raise_if_any(grid.doubled(typed))
     return parse_space([*typed, *grid.brought(base, typed)], command.config_dirs)
 
 

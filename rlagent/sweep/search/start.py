@@ -11,6 +11,7 @@ from rlagent.config.compose import Draft
 from rlagent.config.errors import raise_if_any
 from rlagent.config.machine import Machine
 from rlagent.config.schema import AUTO, SweepConfig
+from rlagent.sweep.grid import of_no_use
 from rlagent.sweep.search.corners import check_corners, make_trial
 from rlagent.sweep.search.space import TRIALS, Space, space_of
 from rlagent.sweep.source import Trial
@@ -91,4 +92,5 @@ def describe(space: Space, settings: SweepConfig, corners: int) -> list[str]:
     lines = [f"search: {settings.direction} {settings.metric} in {count} trials"]
     lines[0] += f" ({settings.sampler}{pruned})"
     lines += [f"space: {each.name} in {each.words()}" for each in space.dimensions]
-    return [*lines, f"checked: {corners} corner{'' if corners == 1 else 's'} of the space"]
+    lines.append(f"checked: {corners} corner{'' if corners == 1 else 's'} of the space")
+    return lines + of_no_use(settings, ["max_trials"], "a search takes sweep.n_trials")
