@@ -211,13 +211,20 @@ class RunFolder:
 
     # ---- stop requests ----
 
-    def request_stop(self) -> None:
-        """Ask the driver to save and end."""
-        self.stop_file.write_text(f"{time.time()}\n")
+    def request_stop(self, reason: str = "") -> None:
+        """Ask the driver to save and end; the reason, if any, is told to who shows its end."""
+        self.stop_file.write_text(f"{reason}\n")
 
     def stop_requested(self) -> bool:
         """Whether someone asked this run to stop."""
         return self.stop_file.exists()
+
+    def stop_reason(self) -> str:
+        """Why the newest attempt was asked to stop; empty when it was not, or none was given."""
+        try:
+            return self.stop_file.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return ""
 
     def clear_stop(self) -> None:
         """Forget a stop request."""

@@ -13,9 +13,12 @@ import threading
 import traceback
 from typing import Any, Protocol
 
-from rlagent.run.folder import RunFolder
+from rlagent.run.folder import DIED, ENDED, RunFolder
 from rlagent.run.stats import merge_rows
 from rlagent.run.tail import Tail
+
+GONE = "its process is gone without a last word"
+"""The cause of a run whose driver wrote none."""
 
 EVENTS = 3
 """File descriptor of the events, once main() has moved standard output there."""
@@ -83,7 +86,17 @@ def mirror(spec: dict[str, Any], wake: threading.Event, over: threading.Event) -
         wake.wait()
         wake.clear()
         rows = []
-    sink.finish(folder.read_status())
+    sink.finish(at_the_end(folder.read_status()))
+
+
+def at_the_end(status: dict[str, Any]) -> dict[str, Any]:
+    """The final status: a driver that ends writes its last word first, so without one it died.
+
+    Its process is not asked: one that was killed closes its files before it is gone.
+    """
+    if status.get("state") in ENDED:
+        return status
+    return {**status, "state": DIED, "exit_code": 1, "cause": GONE}
 
 
 class Desk:

@@ -13,11 +13,12 @@ from typing import Any
 
 import wandb
 
-from rlagent.run.folder import RunFolder, write_atomically
+from rlagent.run.folder import DIED, RunFolder, write_atomically
 from rlagent.run.wandb_access import key_source
 from rlagent.run.words import python_command, short_path
-from rlagent.sweep.failures import classify
+from rlagent.sweep.failures import KILLED, classify
 from rlagent.sweep.metric import objective
+from rlagent.sweep.store import FAILED, PRUNED, STOPPED
 
 SUMMARY = (
     "state",
@@ -121,17 +122,25 @@ class WandbSink:
     def finish(self, status: dict[str, Any]) -> None:
         """Write the summary and close the run."""
         summary = {k: status[k] for k in SUMMARY if status.get(k) is not None}
-        self.run.summary.update(summary | trial_summary(self.folder, self.metric, status))
+        summary |= trial_summary(self.folder, self.metric, status)
+        if self.run.summary.get("failure_class"):
+            # A resumed run still has what the attempt before left.
+            summary.setdefault("failure_class", None)
+        self.run.summary.update(summary)
         self.run.finish(exit_code=int(status.get("exit_code") or 0))
 
 
 def trial_summary(folder: RunFolder, metric: str, status: dict[str, Any]) -> dict[str, Any]:
     """What trials of a sweep are compared by in W&B's table: objective, status, failure class."""
-    found: dict[str, Any] = {"status": status.get("state")}
+    state = status.get("state")
+    pruned = state == STOPPED and folder.stop_reason() == PRUNED
+    found: dict[str, Any] = {"status": PRUNED if pruned else state}
     value = objective(folder, metric) if metric else None
     if value is not None:
         found["objective"] = value
-    if status.get("state") == "failed":
+    if state == DIED:
+        found["failure_class"] = KILLED
+    if state == FAILED:
         cause = str(status.get("cause") or "")
         found["failure_class"] = classify(cause, int(status.get("exit_code") or 1))
     return found

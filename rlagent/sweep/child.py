@@ -23,7 +23,7 @@ from rlagent.sweep.failures import Ending, ending
 from rlagent.sweep.shares import Share
 from rlagent.sweep.signals import SignalQueue
 from rlagent.sweep.source import Trial
-from rlagent.sweep.store import TrialRow
+from rlagent.sweep.store import PRUNED, TrialRow
 
 TAIL_BYTES = 16 << 10
 """How much of a log is read to judge a failure."""
@@ -135,7 +135,7 @@ class Child:
         # It is called again and again: what a full disk refuses now comes later.
         with contextlib.suppress(OSError):
             if self.folder.exists() and not self.folder.stop_requested():
-                self.folder.request_stop()
+                self.folder.request_stop(PRUNED if self.pruned else "")
 
     def kill(self) -> None:
         """End everything of its session at once; its Ray ends with its driver."""

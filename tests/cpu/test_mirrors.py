@@ -6,6 +6,7 @@ import select
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +15,7 @@ from rlagent.config.schema import MonitorConfig
 from rlagent.run.folder import RunFolder
 from rlagent.run.mirror import NoMirror, RunInfo, make_mirror, wandb_id
 from rlagent.run.stats import series
-from rlagent.run.wandb_sink import trial_summary
+from rlagent.run.wandb_sink import WandbSink, trial_summary
 from tests.cpu.wandb_reader import OfflineRun
 
 INFO = {
@@ -228,6 +229,7 @@ def test_a_killed_driver_leaves_no_mirror_behind_and_no_row_out(folder):
         from rlagent.run.mirror import RunInfo, make_mirror
         folder = RunFolder({str(folder.path)!r})
         folder.new_attempt()
+        folder.write_status(state="running", pid=os.getpid(), cause="", exit_code=None)
         mirror = make_mirror(MonitorConfig(type="wandb"), folder, print)
         mirror.start(RunInfo("0123abcd", "demo", "demo"))
         folder.append_metrics("trainer", 1, {{"loss": 1.0}})
@@ -243,6 +245,8 @@ def test_a_killed_driver_leaves_no_mirror_behind_and_no_row_out(folder):
         assert select.select([descriptor], [], [], 30)[0], "the mirror still runs"
     (run,) = offline_runs(folder)
     assert [row["loss"] for row in run.history] == [1.0]
+    assert (run.summary["status"], run.summary["failure_class"]) == ("died", "killed")
+    assert run.exit_code == 1
 
 
 def test_the_summary_holds_what_trials_are_compared_by(folder):
@@ -254,4 +258,24 @@ def test_the_summary_holds_what_trials_are_compared_by(folder):
         "objective": 0.5,
         "failure_class": "workflow error",
     }
+    assert trial_summary(folder, "", {"state": "finished"}) == {"status": "finished"}
+
+
+def test_a_run_that_finishes_when_resumed_has_no_failure_class_any_more(folder):
+    run = SimpleNamespace(summary={"failure_class": "killed"}, url="", finish=lambda exit_code: 0)
+    WandbSink(run, folder, "online", 0).finish({"state": "finished", "exit_code": 0})
+    assert run.summary == {
+        "state": "finished",
+        "exit_code": 0,
+        "status": "finished",
+        "failure_class": None,
+    }
+
+
+def test_the_summary_tells_a_pruned_trial_from_one_that_a_person_stopped(folder):
+    folder.new_attempt()
+    for reason, shown in (("", "stopped"), ("pruned", "pruned")):
+        folder.request_stop(reason)
+        assert trial_summary(folder, "", {"state": "stopped"}) == {"status": shown}
+    # It may have been done before it was asked.
     assert trial_summary(folder, "", {"state": "finished"}) == {"status": "finished"}

@@ -176,6 +176,7 @@ def test_values_measured_meanwhile_reach_the_source_which_may_prune(tmp_path) ->
     source = Recorded(trials, prune=[0])
     code, sweep, _ = run(tmp_path, trials, source=source)
     assert (code, states(sweep)) == (0, ["pruned", "finished"])
+    assert RunFolder(tmp_path / "outputs" / trials[0].folder_name).stop_reason() == "pruned"
     assert source.values[0][0] in (0, 1)
     assert {value for value in source.values if value[0] == 1} == {(1, 1, 0.02), (1, 2, 0.03)}
     assert sorted(source.endings) == [(0, "pruned"), (1, "finished")]
