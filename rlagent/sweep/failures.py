@@ -16,6 +16,7 @@ CONFIGURATION = "configuration"
 DISK_FULL = "disk full"
 STALLED = "stalled"
 KILLED = "killed"
+CRASHED = "crashed"
 UNKNOWN = "unknown"
 CLASSES = (
     OUT_OF_MEMORY,
@@ -26,19 +27,36 @@ CLASSES = (
     DISK_FULL,
     STALLED,
     KILLED,
+    CRASHED,
     UNKNOWN,
 )
 """Classes of failures, as rows and reports name them."""
 
 EXIT_CONFIG = 2
 
+_OF_ITS_OWN = {
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGILL,
+    signal.SIGFPE,
+    signal.SIGABRT,
+}
+"""Signals that a process gets for what it did itself; nobody sent them."""
+
 _MEMORY = re.compile(
     r"OutOfMemory|CUDA out of memory|out of memory\b(?!\))|MemoryError|ran low on memory"
-    r"|Cannot allocate memory|CUBLAS_STATUS_ALLOC_FAILED",
-    re.IGNORECASE,
+    r"|(?:Cannot|can't) allocate memory|CUBLAS_STATUS_ALLOC_FAILED|std::bad_alloc"
+    # What vLLM says when its weights or its KV cache do not fit.
+    r"|No available memory for the cache blocks|larger than the available KV cache memory"
+    r"|Free memory on device .* desired GPU memory utilization",
+    re.IGNORECASE | re.DOTALL,
 )
 # What session.py says of an actor whose process is gone; it names memory as one guess of three.
-_LOST = re.compile(r"its process died|ActorDied|ActorUnavailable|WorkerCrashed|The actor died")
+_LOST = re.compile(
+    r"its process died|ActorDied|ActorUnavailable|WorkerCrashed|The actor died"
+    # vLLM's engine is a process of its own, whose reason is in the log alone.
+    r"|Engine core initialization failed|EngineCore encountered an issue"
+)
 _DISK = re.compile(r"No space left on device|Errno 28|Disk quota exceeded|only \d+ of \d+ bytes")
 _STALL = re.compile(r"run\.stall_timeout")
 _TIMEOUT = re.compile(r"Timeout|timed out", re.IGNORECASE)
@@ -107,7 +125,9 @@ def classify(cause: str, exit_code: int, log_tail: str = "") -> str:
     if _TIMEOUT.search(cause):
         return TIMEOUT
     if exit_code < 0:
-        return OUT_OF_MEMORY if _MEMORY.search(log_tail) else KILLED
+        if _MEMORY.search(log_tail):
+            return OUT_OF_MEMORY
+        return CRASHED if -exit_code in _OF_ITS_OWN else KILLED
     return UNKNOWN
 
 
@@ -123,6 +143,7 @@ def _without_a_word(exit_code: int, log_tail: str) -> str:
             name = signal.Signals(-exit_code).name
         except ValueError:
             name = f"signal {-exit_code}"
-        return f"its process was killed by {name}"
+        verb = "crashed with" if -exit_code in _OF_ITS_OWN else "was killed by"
+        return f"its process {verb} {name}"
     lines = [line.strip() for line in log_tail.splitlines() if line.strip()]
     return lines[-1] if lines else f"its process ended with exit status {exit_code} and no word"

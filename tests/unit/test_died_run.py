@@ -12,7 +12,7 @@ from rlagent.report.data import load
 from rlagent.report.page import page
 from rlagent.run.folder import RunFolder
 from rlagent.run.lock import locked
-from rlagent.sweep.failures import KILLED, LOST_ACTOR, ending, is_retried
+from rlagent.sweep.failures import CRASHED, LOST_ACTOR, ending, is_retried
 from rlagent.trinity.decide import Action, decide
 
 RECORD = {"layout": "1x1+1", "workflow": "w", "dataset": "d"}
@@ -94,11 +94,11 @@ def test_to_stop_it_says_that_it_is_gone_and_leaves_no_request(died, capsys):
 def test_as_a_trial_it_is_tried_again(died):
     status = died.read_status()
     lost = ending(status, 1, "ray.exceptions.ActorDiedError: The actor died unexpectedly")
-    killed = ending(status, -6, "*** SIGABRT received ***")
-    assert [lost.state, killed.state] == ["failed", "failed"]
-    assert [lost.failure, killed.failure] == [LOST_ACTOR, KILLED]
+    crashed = ending(status, -6, "*** SIGABRT received ***")
+    assert [lost.state, crashed.state] == ["failed", "failed"]
+    assert [lost.failure, crashed.failure] == [LOST_ACTOR, CRASHED]
     assert is_retried(lost.failure)
-    assert is_retried(killed.failure)
+    assert is_retried(crashed.failure)
 
 
 def test_a_run_that_ends_between_two_looks_has_not_died(tmp_path, monkeypatch):

@@ -7,6 +7,19 @@ from rlagent.sweep.failures import CLASSES, Ending, classify, ending, is_retried
 LOST = "trainer: its process died (killed, crashed or out of memory): RayActorError: ..."
 ROLLOUTS = "explorer: all 16 rollouts of step 2 failed: "
 
+OUT = "out of memory"
+NO_BLOCKS = "No available memory for the cache blocks. Try increasing `gpu_memory_utilization`"
+NO_START = (
+    "Free memory on device cuda:0 (3.1/79.2 GiB) on startup is less than desired GPU memory "
+    "utilization (0.9, 71.3 GiB). Decrease GPU memory utilization or reduce GPU memory used"
+)
+NO_CACHE = (
+    "To serve at least one request with the models's max seq len (40960), (4.4 GiB KV cache is "
+    "needed, which is larger than the available KV cache memory (1.2 GiB)."
+)
+NO_CODE_12 = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000 bytes."
+NO_HOST_MEMORY = f"[enforce fail at alloc_cpu.cpp:127] err == 0. {NO_CODE_12} Error code 12"
+
 
 @pytest.mark.parametrize(
     ("cause", "exit_code", "tail", "failure"),
@@ -29,6 +42,15 @@ ROLLOUTS = "explorer: all 16 rollouts of step 2 failed: "
         ("dataset.path=x: there is no such file", 2, "", "configuration"),
         ("its process was killed by SIGKILL", -9, "", "killed"),
         ("its process was killed by SIGKILL", -9, "node ran low on memory", "out of memory"),
+        ("its process crashed with SIGSEGV", -11, "Fatal Python error: Segmentation", "crashed"),
+        ("its process crashed with SIGABRT", -6, "terminate called: std::bad_alloc", OUT),
+        (f"explorer: ValueError: {NO_BLOCKS}", 1, "", OUT),
+        (f"explorer: ValueError: {NO_START}", 1, "", OUT),
+        (f"explorer: ValueError: {NO_CACHE}", 1, "", OUT),
+        ("explorer: RuntimeError: Engine core initialization failed.", 1, NO_BLOCKS, OUT),
+        ("explorer: RuntimeError: Engine core initialization failed.", 1, "", "lost actor"),
+        (f"trainer: RuntimeError: {NO_HOST_MEMORY}", 1, "", OUT),
+        (f"trainer: {NO_CODE_12}", 1, "", OUT),
         ("something new", 1, "", "unknown"),
     ],
 )
@@ -59,6 +81,8 @@ def test_a_try_without_a_status_of_its_own_is_judged_by_its_process() -> None:
     assert (wrong.cause, wrong.failure) == ("algorithm.lr=0: must be above 0", "configuration")
     killed = ending({"state": "running"}, -9, "step 3/10")
     assert killed.cause == "its process was killed by SIGKILL"
+    broken = ending({"state": "running"}, -11, "step 3/10")
+    assert (broken.cause, broken.failure) == ("its process crashed with SIGSEGV", "crashed")
     assert ending({}, 1, "").cause == "its process ended with exit status 1 and no word"
 
 
