@@ -112,7 +112,8 @@ def resources_for(
     hardware = [resolved.config.hardware for resolved in trials]
     logical = max((h.logical_gpus for h in hardware), default=0)
     if logical:
-        gpus = tuple(str(index) for index in range(logical))
+        # Named unlike real ones, which another sweep of this machine may use.
+        gpus = tuple(f"logical-{index}" for index in range(logical))
         return Resources(gpus, machine.cores, machine.memory_gib, most, "logical GPU")
     if uses_cluster(trials):
         count = max(int(h.nodes) * int(h.gpus) for h in hardware)

@@ -18,6 +18,7 @@ from rlagent.sweep.child import TICK, Child, end_all, environment
 from rlagent.sweep.display import SweepDisplay
 from rlagent.sweep.failures import is_retried
 from rlagent.sweep.metric import intermediate, objective
+from rlagent.sweep.neighbours import Neighbours
 from rlagent.sweep.options import Done, Options
 from rlagent.sweep.orphans import Orphans
 from rlagent.sweep.rows import Rows
@@ -90,6 +91,7 @@ class _Pool:
         self.ledger = Ledger(resources)
         self.selector = selectors.DefaultSelector()
         self.orphans = Orphans(self.ledger, self.selector, self._orphan_ended)
+        self.neighbours = Neighbours(folder)
         self.waiting: list[Trial] = []
         self.running: dict[int, Child] = {}
         # Tries of this launcher: what failed in an earlier one is tried afresh.
@@ -129,7 +131,7 @@ class _Pool:
             if not self.running:
                 if self.stopping or not (self.waiting or not self.source.exhausted()):
                     return
-                if not self.orphans:
+                if not (self.orphans or self.ledger.has_others()):
                     raise RuntimeError("trials are left, but none of them can start")
             self.rows.write()
             for key, _ in self.selector.select(TICK):
@@ -142,6 +144,8 @@ class _Pool:
     # ---- starting ----
 
     def _start_trials(self) -> None:
+        ours = {child.row.trial_id for child in self.running.values()}
+        self.ledger.count_others(self.neighbours.held(ours))
         for trial in list(self.waiting):
             self._start_if_it_fits(trial)
         while len(self.waiting) < self.options.lookahead and not self.stopping:

@@ -115,6 +115,8 @@ class Ledger:
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
         self._taken: dict[str, tuple[Need, Share]] = {}
+        # What trials of other sweeps have, by the name of the sweep.
+        self._others: list[tuple[str, Need, Share]] = []
 
     def __len__(self) -> int:
         return len(self._taken)
@@ -122,7 +124,9 @@ class Ledger:
     @property
     def free_gpus(self) -> tuple[str, ...]:
         """Ids of the GPUs that nobody has, in order."""
-        taken = {gpu for _, share in self._taken.values() for gpu in share.gpus}
+        shares = [share for _, share in self._taken.values()]
+        shares += [share for _, _, share in self._others]
+        taken = {gpu for share in shares for gpu in share.gpus}
         return tuple(gpu for gpu in self.resources.gpus if gpu not in taken)
 
     def waits_for(self, need: Need) -> str:
@@ -130,19 +134,22 @@ class Ledger:
         most = self.resources.most
         if most is not None and len(self._taken) >= most:
             return f"one of {most} trials to end (sweep.max_parallel)"
+        taken = [held for held, _ in self._taken.values()]
+        taken += [held for _, held, _ in self._others]
         lacking = []
         free = self.free_gpus
         if need.gpus > len(free):
             lacking.append(f"{_count(need.gpus, self.resources.kind)} ({len(free)} free)")
-        cores = self.resources.cores - sum(taken.cores for taken, _ in self._taken.values())
+        cores = self.resources.cores - sum(held.cores for held in taken)
         # The user's own number of trials shares the cores; one trial always runs.
-        if most is None and self._taken and need.cores > cores:
+        if most is None and taken and need.cores > cores:
             lacking.append(f"{_count(need.cores, 'CPU core')} ({max(0, cores)} free)")
-        memory = self.resources.memory_gib - KEPT_GIB
-        memory -= sum(taken.memory_gib for taken, _ in self._taken.values())
-        if self._taken and need.memory_gib > memory:
+        memory = self.resources.memory_gib - KEPT_GIB - sum(held.memory_gib for held in taken)
+        if taken and need.memory_gib > memory:
             lacking.append(f"{need.memory_gib:.1f} GiB of memory ({max(0.0, memory):.1f} free)")
-        return " and ".join(lacking)
+        words = " and ".join(lacking)
+        names = ", ".join(dict.fromkeys(name for name, _, _ in self._others))
+        return f"{words}, shared with {names}" if words and names else words
 
     def take(self, key: str, need: Need) -> Share | None:
         """Give a trial its share; None when it has to wait.
@@ -167,6 +174,28 @@ class Ledger:
         """
         ours = tuple(gpu for gpu in gpus if gpu in self.resources.gpus)
         self._taken[key] = (need, Share(ours, need.cores))
+
+    def count_others(self, held: Sequence[tuple[str, Sequence[str], Need]]) -> None:
+        """Count what trials of other sweeps have as taken, instead of what they had before.
+
+        They are no trials of this sweep: sweep.max_parallel does not mean them.
+
+        Args:
+            held: Of each the name of its sweep, the ids of its GPUs, and what it takes.
+        """
+        self._others = [
+            (name, need, Share(self._ours(gpus), need.cores)) for name, gpus, need in held
+        ]
+
+    def has_others(self) -> bool:
+        """Whether trials of other sweeps have something."""
+        return bool(self._others)
+
+    def _ours(self, gpus: Sequence[str]) -> tuple[str, ...]:
+        """Those of another sweep's GPUs that are shared out here too; logical ones never are."""
+        if self.resources.kind != "GPU":
+            return ()
+        return tuple(gpu for gpu in gpus if gpu in self.resources.gpus)
 
     def give_back(self, key: str) -> None:
         """Take back what a trial had."""

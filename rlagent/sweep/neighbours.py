@@ -1,0 +1,70 @@
+"""What trials of other sweeps on this machine have: two launchers must not give it out twice.
+
+Read from the sweep folders beside this one, where each launcher notes what its trials have. What
+follows from it is the ledger's to say.
+"""
+
+import socket
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from rlagent.run import process
+from rlagent.run.folder import is_driven
+from rlagent.sweep.source import Need
+from rlagent.sweep.store import SWEEP_JSON, Sweep, SweepFolder, TrialRow
+
+Held = tuple[str, Sequence[str], Need]
+"""Of one trial: the name of its sweep, the ids of its GPUs, and what it takes."""
+
+
+class Neighbours:
+    """The other sweeps of a run.dir.
+
+    Args:
+        folder: Of this sweep.
+    """
+
+    def __init__(self, folder: SweepFolder) -> None:
+        self._folder = folder
+        # By path: which file that was, and the sweep with the rows that have something.
+        self._known: dict[Path, tuple[tuple[int, int], Sweep]] = {}
+
+    def held(self, ours: Collection[str]) -> list[Held]:
+        """Return what each trial of theirs has now.
+
+        Args:
+            ours: Ids of trials that this launcher runs: what a killed one noted of them is past.
+        """
+        found: list[Held] = []
+        for path in sorted(self._folder.path.parent.glob(f"*/{SWEEP_JSON}")):
+            if path == self._folder.sweep_json:
+                continue
+            try:
+                found += self._held_in(path, ours)
+            except (OSError, ValueError, TypeError, KeyError):
+                # Removed meanwhile, or written by another version: it tells nothing.
+                self._known.pop(path, None)
+        return found
+
+    def _held_in(self, path: Path, ours: Collection[str]) -> list[Held]:
+        folder, stat = SweepFolder(path.parent), path.stat()
+        # Each write makes a file of its own; two may fall within one tick of the clock.
+        written = stat.st_ino, stat.st_mtime_ns
+        if path not in self._known or self._known[path][0] != written:
+            sweep = folder.read()
+            sweep.trials = [row for row in sweep.trials if row.gpu_ids or row.cores]
+            self._known[path] = written, sweep
+        sweep = self._known[path][1]
+        if not sweep.trials or sweep.host != socket.gethostname():
+            return []
+        # A trial that was just started has no status yet, but its launcher lives.
+        launched = bool(sweep.pid) and process.is_same(sweep.pid or 0, sweep.pid_ticks)
+        return [
+            (folder.name, row.gpu_ids, Need(len(row.gpu_ids), row.cores, row.memory_gib))
+            for row in sweep.trials
+            if row.trial_id not in ours and (launched or _is_driven(folder, row))
+        ]
+
+
+def _is_driven(folder: SweepFolder, row: TrialRow) -> bool:
+    return is_driven(folder.run_folder(row).read_status())

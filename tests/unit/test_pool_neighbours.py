@@ -1,0 +1,118 @@
+"""Sweeps beside each other on one machine: what trials of one have, another does not give out."""
+
+import io
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from rlagent.run.folder import RunFolder
+from rlagent.run.process import start_ticks
+from rlagent.sweep.display import PlainLines
+from rlagent.sweep.grid import GridSource
+from rlagent.sweep.neighbours import Neighbours
+from rlagent.sweep.options import Options
+from rlagent.sweep.pool import run_sweep
+from rlagent.sweep.shares import Ledger, Resources, Share
+from rlagent.sweep.source import Need
+from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
+from tests import stand_in
+
+TAKES = Need(2, 3, 4.0)
+
+
+def neighbour(root: Path, **launcher) -> SweepFolder:
+    """A sweep beside ours with one trial that has something; launched by this process."""
+    folder = SweepFolder(root / "outputs" / "sweep-theirs")
+    row = TrialRow(0, [], {}, "0123abcd", "../theirs-0123abcd", state="running")
+    row.gpu_ids, row.cores, row.memory_gib = ["4", "5"], 3, 4.0
+    here = {"pid": os.getpid(), "pid_ticks": start_ticks(os.getpid()), "host": socket.gethostname()}
+    folder.write(Sweep("sweep-theirs", "t", [], trials=[row], **{**here, **launcher}))
+    return folder
+
+
+def ours(root: Path) -> SweepFolder:
+    return SweepFolder(root / "outputs" / "sweep-ours")
+
+
+def test_what_a_launcher_that_lives_has_noted_is_taken_until_it_is_let_go(tmp_path) -> None:
+    theirs, neighbours = neighbour(tmp_path), Neighbours(ours(tmp_path))
+    assert neighbours.held(()) == [("sweep-theirs", ["4", "5"], TAKES)]
+    sweep = theirs.read()
+    sweep.trials[0].let_go()
+    theirs.write(sweep)
+    assert neighbours.held(()) == []
+
+
+def test_of_a_launcher_that_is_gone_only_trials_that_live_count(tmp_path) -> None:
+    theirs, neighbours = neighbour(tmp_path, pid=None, pid_ticks=None), Neighbours(ours(tmp_path))
+    assert neighbours.held(()) == []
+    RunFolder(tmp_path / "outputs" / "theirs-0123abcd").write_status(
+        state="running", pid=os.getpid()
+    )
+    assert neighbours.held(()) == [("sweep-theirs", ["4", "5"], TAKES)]
+    # The same trial, which now is ours.
+    assert neighbours.held({"0123abcd"}) == []
+    assert Neighbours(theirs).held(()) == []
+
+
+def test_a_sweep_of_another_machine_or_one_that_cannot_be_read_takes_nothing(tmp_path) -> None:
+    theirs, neighbours = neighbour(tmp_path, host="elsewhere"), Neighbours(ours(tmp_path))
+    assert neighbours.held(()) == []
+    for text in ("{", "[]", '{"trials": [{"new": 1}]}'):
+        theirs.sweep_json.write_text(text)
+        assert neighbours.held(()) == []
+
+
+def test_others_have_gpus_cores_and_memory_but_no_place_among_our_trials() -> None:
+    ledger = Ledger(Resources(("4", "6"), 4, 9.0, most=1))
+    ledger.count_others([("sweep-theirs", ["4", "5"], TAKES)])
+    assert ledger.free_gpus == ("6",)
+    assert ledger.waits_for(Need(2, 1, 6.0)) == (
+        "2 GPUs (1 free) and 6.0 GiB of memory (4.0 free), shared with sweep-theirs"
+    )
+    assert ledger.take("a", Need(1, 1, 1.0)) == Share(("6",), 1)
+    ledger.give_back("a")
+    ledger.count_others([])
+    assert ledger.waits_for(Need(2, 1, 6.0)) == ""
+
+
+def test_logical_gpus_are_each_sweeps_own() -> None:
+    ledger = Ledger(Resources(("logical-0",), 8, 64.0, kind="logical GPU"))
+    ledger.count_others([("sweep-theirs", ["logical-0"], Need(1, 2, 3.0))])
+    assert ledger.free_gpus == ("logical-0",)
+    assert ledger.waits_for(Need(1, 7)) == "7 CPU cores (6 free), shared with sweep-theirs"
+
+
+class LetsGo(PlainLines):
+    """Ends the trial of the other sweep once ours is said to wait for it."""
+
+    def __init__(self, theirs: SweepFolder) -> None:
+        self.text, self.theirs = io.StringIO(), theirs
+        super().__init__(self.text)
+
+    def update(self, sweep: Sweep, running) -> None:
+        super().update(sweep, running)
+        if any("sweep-theirs" in row.waits_for for row in sweep.trials):
+            other = self.theirs.read()
+            other.trials[0].let_go()
+            self.theirs.write(other)
+
+
+@pytest.mark.parametrize(
+    ("need", "words"),
+    [
+        (Need(1, 1, 1.0), "waits for 1 GPU (0 free), shared with sweep-theirs"),
+        (Need(0, 2, 1.0), "waits for 2 CPU cores (1 free), shared with sweep-theirs"),
+    ],
+)
+def test_a_trial_waits_for_what_another_sweep_has_and_then_runs(tmp_path, need, words) -> None:
+    display = LetsGo(neighbour(tmp_path))
+    trials = [stand_in.trial(tmp_path, 0, need=need)]
+    sweep = Sweep("sweep-ours", "o", [])
+    options = Options(argv=stand_in.argv, env=stand_in.environment(), lookahead=1)
+    resources = Resources(("5",), 4, 64.0)
+    source = GridSource(trials)
+    assert run_sweep(ours(tmp_path), sweep, source, resources, options, display) == 0
+    assert f"trial 1 (seed=0) {words}" in display.text.getvalue()
