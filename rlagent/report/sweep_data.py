@@ -22,7 +22,7 @@ from rlagent.report.sweep_names import (
 from rlagent.run.folder import DIED
 from rlagent.run.redact import redact
 from rlagent.run.stats import Series, series
-from rlagent.sweep.grid import LAYOUT, key_of
+from rlagent.sweep.grid import key_of
 from rlagent.sweep.metric import value_of
 from rlagent.sweep.store import FAILED, FINISHED, PRUNED, RUNNING, Sweep, SweepFolder, TrialRow
 from rlagent.sweep.words import ranked, trial_command
@@ -239,8 +239,12 @@ def over_seeds(
 
 
 def layouts_differ(trials: Sequence[TrialData]) -> bool:
-    """Whether layouts were compared."""
-    swept = any(LAYOUT in trial.row.params for trial in trials)
+    """Whether layouts were compared: they differ, and by what was swept of the hardware.
+
+    With another model, too, `auto` may take another layout; but then seconds compare models.
+    """
+    keys = {key for trial in trials for key in trial.row.params}
+    swept = any(key == "hardware" or key.startswith("hardware.") for key in keys)
     return swept and len({trial.layout for trial in trials}) > 1
 
 

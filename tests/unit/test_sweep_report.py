@@ -128,6 +128,21 @@ def test_layouts_are_ranked_beside_the_estimate_and_stamped_when_logical(tmp_pat
     assert "logical: timings say nothing about GPUs" in sweep_page(data)
 
 
+@pytest.mark.parametrize("key", ["hardware.engines", "hardware.trainer_gpus", "hardware"])
+def test_layouts_are_ranked_by_whichever_key_of_hardware_they_were_swept(tmp_path, key):
+    folder = fabricate_sweep(tmp_path, trials=8, layouts=True, failed=0)
+    sweep = folder.read()
+    for number, trial in enumerate(sweep.trials):
+        del trial.params["hardware.layout"]
+        trial.params[key] = number
+    folder.write(sweep)
+    assert len(load_sweep(folder).layouts) == 4
+    for trial in sweep.trials:
+        trial.params["model"] = trial.params.pop(key)
+    folder.write(sweep)
+    assert load_sweep(folder).layouts == []
+
+
 def test_a_layout_on_a_machine_without_gpus_takes_none(tmp_path):
     trials = load_sweep(fabricate_sweep(tmp_path, trials=2, failed=0)).trials
     assert [(trial.gpus, trial.tokens_s_gpu) for trial in trials] == [(0, None), (0, None)]
