@@ -4,6 +4,7 @@ Everything comes from the files of the folder; nothing is asked of the network.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +45,8 @@ def write_png(folder: RunFolder, path: Path) -> Path:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; 0 when the report was made, 2 when there is no such run or sweep."""
+    """The command; 0 when the report was made, 2 when there is no such run or sweep, or no place
+    for it."""
     parser = argparse.ArgumentParser(
         prog="rlagent report",
         description="Make a report of a run or a sweep: numbers, curves, conversations, trials.",
@@ -65,11 +67,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RunNotFoundError as error:
         print(f"rlagent report: {error}", file=sys.stderr)
         return 2
+    if asked.out and (problem := _no_place(asked.out)):
+        print(f"rlagent report: --out={asked.out}: {problem}", file=sys.stderr)
+        return 2
     if asked.format in ("markdown", "csv"):
         return _print_text(_text(folder, asked.format), asked.out)
     for path in _write(folder, asked.format, asked.out):
         print(short_path(path))
     return 0
+
+
+def _no_place(out: Path) -> str:
+    """Make the folder that a file goes into; returns why it cannot be written there, if so."""
+    if out.is_dir():
+        return f"is a folder; name a file, such as {out / 'report.html'}"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"its folder cannot be made ({error.strerror}); name a file in another one"
+    if not os.access(out.parent, os.W_OK):
+        return "its folder may not be written to; name a file in another one"
+    return ""
 
 
 def _write(folder: RunFolder | SweepFolder, form: str | None, out: Path | None) -> list[Path]:

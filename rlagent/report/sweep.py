@@ -20,11 +20,11 @@ def write_sweep_report(folder: SweepFolder) -> None:
 
 
 def write_sweep_html(folder: SweepFolder, path: Path) -> Path:
-    """Write the self-contained page; links to trials hold beside the sweep's own folder."""
+    """Write the self-contained page; its links lead from there to the trials' pages."""
     from rlagent.report.sweep_data import load_sweep
     from rlagent.report.sweep_page import sweep_page
 
-    write_atomically(path, sweep_page(load_sweep(folder)))
+    write_atomically(path, sweep_page(load_sweep(folder, path.parent)))
     return path
 
 

@@ -8,6 +8,7 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rlagent.report.importance import Importance, importance
@@ -46,7 +47,7 @@ class TrialData:
     tokens_s: float | None
     # GPUs of its layout, logical ones included; 0 without GPUs; None where it is not known.
     gpus: int | None
-    # Its own page, relative to the sweep's folder; None when it has none.
+    # Its own page, relative to the folder of the sweep's page; None when it has none.
     page: str | None
 
     @property
@@ -140,8 +141,12 @@ class SweepData:
         return is_share(self.sweep.metric)
 
 
-def load_sweep(folder: SweepFolder) -> SweepData:
+def load_sweep(folder: SweepFolder, beside: Path | None = None) -> SweepData:
     """Read a sweep's folder and its trials' run folders.
+
+    Args:
+        folder: The sweep's.
+        beside: The folder that its page is for; the sweep's own when left out.
 
     Raises:
         FileNotFoundError: There is no sweep.
@@ -152,7 +157,9 @@ def load_sweep(folder: SweepFolder) -> SweepData:
         row.overrides = [without_secret(word) for word in row.overrides]
         row.params = redact(row.params)
     gpus: dict[str, int] = {}
-    trials = [_trial(folder, sweep, row, gpus) for row in sweep.trials]
+    # Resolved, as the run folders are: a link that leads out of a linked folder goes astray.
+    start = (beside or folder.path).resolve()
+    trials = [_trial(folder, sweep, row, gpus, start) for row in sweep.trials]
     stamps = dict.fromkeys(str(t.status["stamp"]) for t in trials if t.status.get("stamp"))
     best = sweep.best()
     died = sweep.state == RUNNING and folder.is_dead()
@@ -170,7 +177,9 @@ def load_sweep(folder: SweepFolder) -> SweepData:
     )
 
 
-def _trial(folder: SweepFolder, sweep: Sweep, row: TrialRow, gpus: dict[str, int]) -> TrialData:
+def _trial(
+    folder: SweepFolder, sweep: Sweep, row: TrialRow, gpus: dict[str, int], start: Path
+) -> TrialData:
     """Read one trial; `gpus` remembers those of each layout, since reading YAML is slow."""
     run = folder.run_folder(row)
     rows = run.read_metrics()
@@ -178,7 +187,7 @@ def _trial(folder: SweepFolder, sweep: Sweep, row: TrialRow, gpus: dict[str, int
     layout = row.layout or str(status.get("layout") or "")
     if layout not in gpus and run.config_yaml.is_file():
         gpus[layout] = gpus_of(layout, run.config_yaml.read_text(encoding="utf-8"))
-    page = os.path.relpath(run.report_html, folder.path) if run.report_html.is_file() else None
+    page = os.path.relpath(run.report_html, start) if run.report_html.is_file() else None
     return TrialData(
         row=row,
         status=status,

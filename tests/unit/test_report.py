@@ -111,6 +111,22 @@ def test_the_command_prints_markdown_and_csv(tmp_path, capsys):
     assert shown == wanted
 
 
+@pytest.mark.parametrize("form", ["html", "png", "markdown", "csv"])
+def test_a_report_makes_the_folder_it_goes_into(tmp_path, form):
+    folder, out = fabricate(tmp_path), tmp_path / "new" / "er" / "report"
+    assert main([str(folder.path), "--format", form, "--out", str(out)]) == 0
+    assert out.stat().st_size > 100
+
+
+def test_a_place_where_no_report_can_be_written_exits_2(tmp_path, capsys):
+    folder, file = fabricate(tmp_path), tmp_path / "file"
+    file.touch()
+    assert main([str(folder.path), "--out", str(tmp_path)]) == 2
+    assert f"--out={tmp_path}: is a folder; name a file, such as" in capsys.readouterr().err
+    assert main([str(folder.path), "--out", str(file / "x.html")]) == 2
+    assert "its folder cannot be made" in capsys.readouterr().err
+
+
 def test_a_run_that_is_not_there_exits_2(tmp_path, capsys):
     assert main(["nothing", "--root", str(tmp_path)]) == 2
     assert "there are no runs" in capsys.readouterr().err

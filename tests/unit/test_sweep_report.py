@@ -53,6 +53,17 @@ def test_each_trial_links_to_its_own_page_by_a_relative_address(tmp_path):
     assert all((folder.path / link).is_file() for link in links)
 
 
+def test_links_of_a_page_that_is_written_elsewhere_lead_to_the_trials(tmp_path):
+    folder = fabricate_sweep(tmp_path / "outputs", trials=6)
+    out = tmp_path / "else" / "where" / "x.html"
+    (tmp_path / "shelf").mkdir()
+    (tmp_path / "else").symlink_to(tmp_path / "shelf")
+    assert main([str(folder.path), "--out", str(out)]) == 0
+    links = [a["href"] for t, a in Tags(out.read_text()).found if t == "a"]
+    assert len(links) == 5
+    assert all((out.parent / link).is_file() for link in links)
+
+
 def test_the_page_asks_nothing_of_the_network(tmp_path):
     text = sweep_page(load_sweep(fabricate_sweep(tmp_path)))
     tags = Tags(text).found
