@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rlagent import plan
 from rlagent.config.paths import asset_dir
+from rlagent.report.importance import FEWEST
 
 REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text()
@@ -22,6 +23,10 @@ def test_every_command_of_the_gallery_composes(capsys, monkeypatch):
         words = [word for word in words if word != "--yaml"]
         if words:
             assert plan.main(words) == 0, f"{command}\n{capsys.readouterr().err}"
+
+
+def test_it_says_how_many_trials_importance_needs():
+    assert f"importance of each parameter (from {FEWEST} finished trials on)" in README
 
 
 def test_what_is_promised_as_a_file_is_written_to_one():
