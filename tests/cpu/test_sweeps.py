@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from rlagent.layout.layout import Layout
+from rlagent.run.folder import RunFolder
 from rlagent.run.process import start_ticks
-from rlagent.sweep.store import Sweep, SweepFolder
+from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
 from tests.cpu.runs import REPOSITORY, command, environment, ray_processes
 from tests.cpu.wandb_reader import OfflineRun
+from tests.unit.test_report import Tags
 
 SHORT = ("algorithm.total_steps=1", "dataset.eval_tasks=4", "algorithm.batch_size=2")
 
-MEASURED = {"explorer/step", "eval/success"}
+ROLES = ("explorer", "trainer", "driver")
 
 
 @pytest.fixture
@@ -119,22 +122,67 @@ def test_twelve_trials_of_which_two_fail_survive_kill_9_of_the_launcher(start, t
     assert "failed, workflow error: 2" in output
     assert not ray_processes()
     for row in after.trials:
-        run = folder.run_folder(row)
-        if row.state != "finished":
-            continue
-        (directory,) = run.wandb_dir.glob("offline-run-*")
-        recorded = OfflineRun(directory)
-        assert recorded.run.run_group == folder.name
-        assert recorded.run.display_name == " ".join(row.overrides)
+        check_wandb(folder, row, whole=row.tries == 1)
+    page = folder.report_html.read_text()
+    links = [link["href"] for tag, link in Tags(page).found if tag == "a"]
+    assert len(links) == 12
+    assert all((folder.path / link).is_file() for link in links)
+    assert page.count("<tr") == 1 + 12
+
+
+def check_wandb(folder: SweepFolder, row: TrialRow, whole: bool) -> None:
+    """W&B's run of a trial holds what its run folder does.
+
+    Args:
+        folder: The sweep's.
+        row: The trial's.
+        whole: Whether it ran in one go: else W&B was spared what the resume superseded.
+    """
+    run = folder.run_folder(row)
+    (directory,) = run.wandb_dir.glob("offline-run-*")
+    recorded = OfflineRun(directory)
+    assert recorded.run.run_group == folder.name
+    assert recorded.run.display_name == " ".join(row.overrides)
+    assert set(recorded.run.tags) == {"gsm8k_react", recorded.config["model"]["name"], row.layout}
+    assert recorded.config["hardware"]["layout"] == row.layout
+    assert recorded.config["derived"]["engines"] == Layout.parse(row.layout).engines
+    tasks, group = 2, recorded.config["algorithm"]["repeat_times"]
+    assert recorded.config["derived"]["rollouts"] == tasks * group
+    assert recorded.summary["status"] == row.state
+    assert recorded.summary.get("failure_class") == row.failure
+    assert recorded.exit_code == row.exit_code
+    sent, kept = sent_values(recorded), kept_values(run, recorded)
+    if row.state == "finished":
         assert recorded.summary["objective"] == row.objective
-        assert recorded.summary["status"] == "finished"
-        sent = {
-            r["explorer/step"]: r["eval/success"] for r in recorded.history if set(r) >= MEASURED
-        }
-        kept = run.read_metrics("explorer")
-        assert sent == {
-            r["step"]: r["metrics"]["eval/success"] for r in kept if "eval/success" in r["metrics"]
-        }
+        assert sent["explorer", 1, "eval/success"] == row.objective
+    assert sent == kept if whole else sent.items() <= kept.items()
+
+
+def sent_values(recorded: OfflineRun) -> dict[tuple[str, int, str], float]:
+    """What W&B was sent, by role, step and name."""
+    return {
+        (role, values[f"{role}/step"], name): value
+        for values in recorded.history
+        for role in ROLES
+        if f"{role}/step" in values
+        for name, value in values.items()
+        if not name.startswith("_") and name != f"{role}/step"
+    }
+
+
+def kept_values(run: RunFolder, recorded: OfflineRun) -> dict[tuple[str, int, str], float]:
+    """What metrics.jsonl holds, with the role before a name that is drawn over another's steps."""
+    return {
+        (row["role"], row["step"], shown): value
+        for row in run.read_metrics()
+        for name, value in row["metrics"].items()
+        for shown in [name if owner(recorded, name) == row["role"] else f"{row['role']}/{name}"]
+    }
+
+
+def owner(recorded: OfflineRun, name: str) -> str:
+    """The role over whose steps a name is drawn."""
+    return recorded.axes[name].removesuffix("/step")
 
 
 @pytest.mark.slow
