@@ -244,24 +244,24 @@ def memory_refusals(
         return []
     found = []
     part = share(shape, layout, work, gpu_gib)
+    total, beside = part * gpu_gib, _beside_share(shape, layout)
     engine = engine_memory(shape, layout, work)
-    if engine.gib > part * gpu_gib:
+    if engine.gib > total:
         found.append(
             f"an engine needs {engine.gib:.0f} GiB of each GPU ({engine.words()}), "
-            f"its share of {part:g} is {part * gpu_gib:.0f}"
+            f"its share of {part:g} is {total:.0f}"
         )
-    takes = takes_gib(shape, layout, work, gpu_gib)
-    if takes > gpu_gib:
+    if total + beside > gpu_gib:
         found.append(
-            f"an engine's share of {part:g} is {part * gpu_gib:.0f} GiB, and beside it "
-            f"{takes - part * gpu_gib:.1f} GiB are needed for weights that arrive, of "
+            f"an engine's share of {part:g} is {total:.0f} GiB, and beside it "
+            f"{beside:.1f} GiB are needed for weights that arrive, of "
             f"{gpu_gib:.0f}; leave hardware.gpu_memory_utilization=auto"
         )
     trainer = trainer_memory(shape, layout, work, offload)
     left = room_gib(gpu_gib)
     where = f"there are {left:.0f} to plan with"
     if layout.colocated:
-        left -= takes
+        left -= total + beside
         where = f"beside the engine there are {left:.0f}"
     if trainer.gib > left:
         found.append(
