@@ -210,11 +210,16 @@ def _end(node: Any) -> None:
     started = []
     for own in (info for each in node.all_processes.values() for info in each):
         with contextlib.suppress(psutil.NoSuchProcess):
-            started += psutil.Process(own.process.pid).children(recursive=True)
-    node.kill_all_processes(check_alive=False, allow_graceful=True, wait=True)
+            process = psutil.Process(own.process.pid)
+            # One that still starts others would do so after the look at what it has started.
+            process.suspend()
+            started += process.children(recursive=True)
+    # A suspended process can only be killed.
+    node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
     for process in started:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+    psutil.wait_procs(started, timeout=10)
 
 
 def _stay_on_loopback() -> None:
