@@ -104,9 +104,9 @@ ALL_REDUCE_SECONDS = 20e-6
 LONGEST_ROLLOUT = 2.0
 # Share of a prompt that prefix caching finds: system prompt, tools, and what was said before.
 CACHED_PROMPT = 0.6
-# Agent code, HTTP and queues per rollout, seconds; one explorer does them one after another.
-# 6-8 s were seen for 256 rollouts of a 135M model on an H200, whose decoding takes about 2.
-AGENT_SECONDS = 0.02
+# Agent code, HTTP and queues per rollout, seconds, beside the decoding that goes on meanwhile. What
+# exploring took longer than the decoding estimated: 1.0 s for 256 rollouts of SmolLM2, 1.3 of 1.7B.
+AGENT_SECONDS = 0.005
 
 # ---- seconds of the trainer ----
 
@@ -120,8 +120,8 @@ TRAINING_PASSES = 4
 # Kernel launches and Python per block of one pass, seconds.
 BLOCK_SECONDS = 0.003
 # verl's and Trinity's own time of a training step, seconds: reading, padding, metrics, Ray. What a
-# step of the tiny model takes on an H100, whose arithmetic takes next to nothing.
-TRAIN_STEP_SECONDS = 1.0
+# step of the tiny model takes on an H100, whose arithmetic takes next to nothing: 0.55-0.58.
+TRAIN_STEP_SECONDS = 0.5
 # Bytes per second between host and GPU, as the passes of the reference model reach them, and of a
 # GPU's share of the host's memory when the optimizer steps there (not measured).
 HOST_LINK = 15e9
