@@ -112,7 +112,7 @@ def fabricate(
         if last in measured else None, valid_before=measured[0][1], attempt=1,
         trial_id=name.rsplit("-", 1)[-1], experiment=name.rsplit("-", 1)[0], model="tiny",
         dataset="gsm8k_tiny", layout="1x1+1", started=clock - 3.1 * steps - 41,
-        versions={"torch": "2.13.0", "trinity-rft": "0.6.0", "agentscope": "1.0.21"},
+        versions={"torch": "2.13.0", "trinity-rft": "0.6.0", "agentscope": "1.0.21", "vllm": None},
     )  # fmt: skip
     folder.write_status(pid=None)
     return folder

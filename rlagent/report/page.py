@@ -266,7 +266,8 @@ def ending(data: ReportData) -> str:
 def _versions(versions: Any) -> list[tuple[str, str]]:
     if not isinstance(versions, dict) or not versions:
         return []
-    return [("Versions", ", ".join(f"{name} {found}" for name, found in versions.items()))]
+    found = (f"{name} {version or 'not installed'}" for name, version in versions.items())
+    return [("Versions", ", ".join(found))]
 
 
 def configuration(data: ReportData) -> str:

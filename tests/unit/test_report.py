@@ -46,6 +46,7 @@ def test_the_page_holds_numbers_curves_conversations_and_configuration(plain_pag
                  "Seconds per step", "ppo_kl", "Before, step 0", "After, step 60", "learnt",
                  "config.yaml", "multi_step_grpo", "Finished: 60 of 60 steps"):  # fmt: skip
         assert part in plain_page, part
+    assert "agentscope 1.0.21, vllm not installed" in plain_page
 
 
 def test_the_page_asks_nothing_of_the_network(plain_page):
