@@ -1,6 +1,6 @@
 """Draws reward.png: held-out success with its 95 % interval over the training curve.
 
-Frame and title are a sweep's picture's too (sweep_text.py).
+Figure, axes and title are those of a sweep's picture too (sweep_picture.py).
 """
 
 from pathlib import Path
@@ -16,7 +16,8 @@ BLUE, ORANGE, INK, SOFT, GRID = "#2463c4", "#c4600f", "#1b1f24", "#59636e", "#e3
 
 def draw(data: ReportData, path: Path) -> None:
     """Write the picture, 1200 x 600 pixels; an empty frame when nothing was measured yet."""
-    figure, axes = frame(left=0.075, width=0.735)
+    figure = blank()
+    axes = panel(figure, left=0.075, width=0.735)
     shares(axes)
     axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -28,18 +29,27 @@ def draw(data: ReportData, path: Path) -> None:
     figure.savefig(path, format="png")
 
 
-def frame(left: float, width: float) -> tuple[Any, Any]:
-    """A figure of 1200 x 600 pixels and its axes over training steps.
-
-    Args:
-        left: Where the axes begin, as a share of the figure's width.
-        width: How wide they are, likewise.
-    """
+def blank() -> Any:
+    """A figure of 1200 x 600 pixels."""
     # Without pyplot: no global state, and no display is looked for.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4), dpi=150, facecolor="white")
-    axes = figure.add_axes((left, 0.125, width, 0.70))
+    return Figure(figsize=(8, 4), dpi=150, facecolor="white")
+
+
+def panel(
+    figure: Any, left: float, width: float, bottom: float = 0.125, height: float = 0.70
+) -> Any:
+    """Axes over training steps.
+
+    Args:
+        figure: What they are drawn on, below its title.
+        left: Where the axes begin, as a share of the figure's width.
+        width: How wide they are, likewise.
+        bottom: Where they begin, as a share of the figure's height.
+        height: How high they are, likewise.
+    """
+    axes = figure.add_axes((left, bottom, width, height))
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
@@ -47,7 +57,7 @@ def frame(left: float, width: float) -> tuple[Any, Any]:
     axes.spines["bottom"].set_color(GRID)
     axes.tick_params(colors=SOFT, labelsize=9, length=0, pad=6)
     axes.set_xlabel("training step", color=SOFT, fontsize=9.5)
-    return figure, axes
+    return axes
 
 
 def shares(axes: Any) -> None:

@@ -31,9 +31,9 @@ def write_sweep_html(folder: SweepFolder, path: Path) -> Path:
 def write_sweep_png(folder: SweepFolder, path: Path) -> Path:
     """Write the picture of the learning curves."""
     from rlagent.report.sweep_data import load_sweep
-    from rlagent.report.sweep_text import sweep_png
+    from rlagent.report.sweep_picture import draw_sweep
 
-    sweep_png(load_sweep(folder), path)
+    draw_sweep(load_sweep(folder), path)
     return path
 
 

@@ -1,6 +1,6 @@
 """Gathers what the report of a sweep shows: trials' numbers, groups over seeds, layouts, causes.
 
-Pure after the reading; how it looks is left to sweep_page.py and sweep_text.py.
+Pure after the reading; how it looks is left to sweep_page.py, sweep_text.py and sweep_picture.py.
 """
 
 import os

@@ -1,8 +1,7 @@
-"""The report of a sweep as Markdown and CSV, one row per trial, and as a picture of its curves."""
+"""The report of a sweep as Markdown and CSV, one row per trial."""
 
 import csv
 import io
-from pathlib import Path
 
 from rlagent.report.importance import all_parameters
 from rlagent.report.sweep_data import SweepData, places
@@ -76,36 +75,3 @@ def sweep_csv(data: SweepData) -> str:
              row.ended, row.folder, row.unranked]
         )  # fmt: skip
     return out.getvalue()
-
-
-def sweep_png(data: SweepData, path: Path) -> None:
-    """Write the picture of the learning curves, 1200 x 600 pixels: the best four groups named."""
-    from matplotlib.ticker import MaxNLocator
-
-    from rlagent.report.picture import BLUE, INK, ORANGE, SOFT, frame, plain, shares, title
-
-    figure, axes = frame(left=0.085, width=0.89)
-    if data.percent:
-        shares(axes)
-    shown = [group for group in data.groups if group.mean]
-    for group in shown[4:]:
-        axes.plot(group.mean.steps, group.mean.values, color=SOFT, alpha=0.2, linewidth=1)
-    for group, colour in zip(shown[:4], (BLUE, ORANGE, "#23834d", "#7b4bbf"), strict=False):
-        # Matplotlib drops labels that begin with _.
-        label = " " + plain(group.words[:70])
-        single = len(group.mean.steps) == 1
-        axes.plot(
-            group.mean.steps, group.mean.values, color=colour, linewidth=2, label=label,
-            marker="o" if single else None,
-        )  # fmt: skip
-        if group.band:
-            low, high = zip(*group.band, strict=True)
-            axes.fill_between(group.mean.steps, low, high, color=colour, alpha=0.13, linewidth=0)
-    if shown:
-        axes.legend(frameon=False, fontsize=8.5, loc="best", labelcolor=INK)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    bands = "; bands: least to most of the seeds" if any(g.band for g in shown) else ""
-    about = f"{data.sweep.metric}, {len(data.trials)} trials{bands}"
-    about += f"; {data.stamp}" if data.stamp else ""
-    title(figure, data.sweep.name, about)
-    figure.savefig(path, format="png")
