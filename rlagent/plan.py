@@ -5,6 +5,7 @@ with --yaml only the configuration, as LearnConfig.load_config reads it back. Of
 trials share and a row for each.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -83,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _plan_trials(command: Command) -> int:
     from rlagent.sweep import plan_text
+    from rlagent.sweep.common import impossible_here
     from rlagent.sweep.grid import plan
     from rlagent.sweep.search.start import is_search, plan_search
     from rlagent.sweep.words import shown
@@ -95,6 +97,8 @@ def _plan_trials(command: Command) -> int:
         return 0
     planned = plan(command, machine, base, plan_only=True)
     trials, every = planned.trials, bool(command.flags.all)
+    visible, most = os.environ.get("CUDA_VISIBLE_DEVICES"), base.config.sweep.max_parallel
+    raise_if_any(impossible_here(machine, trials, most, visible))
     parts = plan_text.shared([_parts(trial.resolved) for trial in trials])
     title = f"{len(trials)} trial{'' if len(trials) == 1 else 's'}"
     parts.append((title, plan_text.trial_table(trials, every)))

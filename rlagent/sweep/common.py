@@ -15,6 +15,7 @@ from rlagent.config.machine import Machine
 from rlagent.config.overrides import is_sweep
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import AUTO
+from rlagent.layout.gpus import find_gpu
 from rlagent.report.sweep_names import without_secret
 from rlagent.run.folder import RunFolder
 from rlagent.sweep.grid import key_of
@@ -138,6 +139,31 @@ def impossible(trials: Sequence[Trial], resources: Resources, shared: bool) -> l
             remedy = f"(trial {trial.number + 1}: {words})" if words else ""
             problems.append(Problem("hardware.layout", str(layout), reason, remedy))
     return problems
+
+
+def impossible_here(
+    machine: Machine, trials: Sequence[Trial], max_parallel: int | str, visible: str | None
+) -> list[Problem]:
+    """Return a problem for each planned trial that can never run, of those meant for this machine.
+
+    A plan may be for GPUs that are not here: what this machine has says nothing about those.
+    Arguments as for `resources_for`.
+    """
+    here = [trial for trial in trials if _is_here(trial.resolved, machine)]
+    resolved = [trial.resolved for trial in here]
+    resources = resources_for(machine, resolved, max_parallel, visible)
+    return impossible(here, resources, uses_cluster(resolved))
+
+
+def _is_here(resolved: Resolved, machine: Machine) -> bool:
+    """Whether a trial is meant for GPUs of this machine, or for none."""
+    hardware = resolved.config.hardware
+    if hardware.engine == "embedded":
+        return True
+    if int(hardware.nodes) > 1 or int(hardware.gpus) > len(machine.gpus):
+        return False
+    kinds = {find_gpu(gpu.name, machine).kind.name for gpu in machine.gpus}
+    return find_gpu(hardware.gpu, machine).kind.name in kinds
 
 
 def is_done(trial: Trial, folder: RunFolder) -> bool:

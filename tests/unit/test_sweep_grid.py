@@ -1,11 +1,22 @@
 """Planning a grid: every trial composed, checked and resolved before the first starts."""
 
+from pathlib import Path
+
 import pytest
 
+from rlagent import plan as plan_command
+from rlagent import train
 from rlagent.config.command import parse_command
 from rlagent.config.errors import ConfigError
 from rlagent.config.machine import GPU, Machine
-from rlagent.sweep.common import command_line, impossible, resources_for, sweep_id, uses_cluster
+from rlagent.sweep.common import (
+    command_line,
+    impossible,
+    impossible_here,
+    resources_for,
+    sweep_id,
+    uses_cluster,
+)
 from rlagent.sweep.grid import GridSource, plan
 
 CPU = Machine((), 8, 64.0)
@@ -13,9 +24,9 @@ H100S = Machine((GPU("H100", 80.0),) * 4, 64, 512.0)
 REACT = ("-m", "+experiment=gsm8k_react")
 
 
-def planned(*words: str, machine: Machine = CPU):
+def planned(*words: str, machine: Machine = CPU, plan_only: bool = False):
     command = parse_command([*REACT, *words])
-    return plan(command, machine, command.draft(multirun=True))
+    return plan(command, machine, command.draft(multirun=True), plan_only)
 
 
 def test_a_grid_is_the_product_of_all_values_in_the_order_typed() -> None:
@@ -193,6 +204,43 @@ def test_a_trial_that_can_never_fit_is_refused() -> None:
     assert len(problems) == 2
     assert "needs 100.0 GiB of host memory, there are 63.0" in str(problems[0])
     assert "trial 1: seed=1" in str(problems[0])
+
+
+@pytest.mark.parametrize(
+    ("machine", "hardware", "refused"),
+    [
+        (CPU, "hardware=cpu", True),
+        (H100S, "hardware.gpus=4", True),
+        (H100S, "hardware.gpu=h100-80g", True),
+        (CPU, "hardware=8gpu", False),
+        (H100S, "hardware=8gpu", False),
+        (H100S, "hardware=2x8gpu", False),
+        (H100S, "hardware.gpu=h200-141g", False),
+    ],
+)
+def test_a_plan_refuses_what_can_never_fit_here_and_leaves_other_machines_alone(
+    machine: Machine, hardware: str, refused: bool
+) -> None:
+    words = ("model=qwen3_0_6b", hardware, "sweep.memory_gib=600", "seed=1,2")
+    if machine is CPU and refused:
+        words = words[1:]
+    grid = planned(*words, machine=machine, plan_only=True)
+    problems = [str(item) for item in impossible_here(machine, grid.trials, "auto", None)]
+    assert len(problems) == (2 if refused else 0)
+    assert all("needs 600.0 GiB of host memory" in line for line in problems)
+
+
+@pytest.mark.parametrize("swept", ["seed=1,2", "+sweep=optuna_lr"])
+def test_plan_and_train_refuse_the_same_memory_before_anything_starts(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, swept: str
+) -> None:
+    said = []
+    words = [*REACT, "hardware=cpu", f"run.dir={tmp_path}", "sweep.memory_gib=1e6", swept]
+    for command in (plan_command.main, train.main):
+        assert command(words) == 2
+        said.append(capsys.readouterr())
+    assert said[0] == said[1]
+    assert "needs 1000000.0 GiB of host memory" in said[0].err
 
 
 def test_colocated_trials_are_refused_on_a_shared_cluster() -> None:

@@ -4,6 +4,7 @@ Optuna is imported only when a search really starts.
 """
 
 import hashlib
+import os
 from collections.abc import Sequence
 
 from rlagent.config.command import Command
@@ -11,6 +12,7 @@ from rlagent.config.compose import Draft
 from rlagent.config.errors import raise_if_any
 from rlagent.config.machine import Machine
 from rlagent.config.schema import AUTO, SweepConfig
+from rlagent.sweep.common import impossible_here
 from rlagent.sweep.grid import of_no_use
 from rlagent.sweep.search.corners import check_corners, make_trial
 from rlagent.sweep.search.space import TRIALS, Space, space_of
@@ -71,11 +73,15 @@ def plan_search(command: Command, machine: Machine, base: Draft) -> str:
     """Return the space and its corners in words, each corner composed, checked and resolved.
 
     Raises:
-        ConfigError: With every mistake of the space, its corners and the search.
+        ConfigError: With every mistake of the space, its corners and the search, or with what of
+            them can never run here.
     """
     space = space_of(command, base)
-    corners = check_corners(command, machine, space, base.config.sweep, plan_only=True)
-    lines = describe(space, base.config.sweep, len(corners))
+    settings = base.config.sweep
+    corners = check_corners(command, machine, space, settings, plan_only=True)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    raise_if_any(impossible_here(machine, corners, settings.max_parallel, visible))
+    lines = describe(space, settings, len(corners))
     for trial in corners:
         layout = trial.resolved.layout
         lines.append(f"corner {' '.join(trial.differing)}: legal, layout {layout}")
