@@ -98,13 +98,17 @@ def _write(folder: RunFolder | SweepFolder, form: str | None, out: Path | None) 
         page, picture = folder.report_html, folder.path / sweep.PNG
         if form == "png":
             return [sweep.write_sweep_png(folder, out or picture)]
-        pages = [sweep.write_sweep_html(folder, out or page)]
+        pages = [sweep.write_sweep_html(folder, out or page, _complain)]
         return pages if form or out else [*pages, sweep.write_sweep_png(folder, picture)]
     if form is None and out is None:
         return write_report(folder)
     if form == "png":
         return [write_png(folder, out or folder.reward_png)]
     return [write_html(folder, out or folder.report_html)]
+
+
+def _complain(line: str) -> None:
+    print(f"rlagent report: {line}", file=sys.stderr)
 
 
 def _text(folder: RunFolder | SweepFolder, form: str) -> str:

@@ -1,5 +1,6 @@
 """Makes the report of a sweep in each format, from its folder and its trials' run folders."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from rlagent.run.folder import write_atomically
@@ -9,21 +10,30 @@ PNG = "curves.png"
 """Name of the picture in the sweep's folder."""
 
 
-def write_sweep_report(folder: SweepFolder) -> None:
-    """Write report.html into the sweep's folder.
+def write_sweep_report(folder: SweepFolder, say: Callable[[str], None]) -> None:
+    """Write report.html into the sweep's folder; arguments and errors as for `write_sweep_html`."""
+    write_sweep_html(folder, folder.report_html, say)
+
+
+def write_sweep_html(folder: SweepFolder, path: Path, say: Callable[[str], None]) -> Path:
+    """Write the self-contained page; its links lead from there to the trials' pages.
+
+    Those of trials that ended without writing one are written too.
+
+    Args:
+        folder: The sweep's.
+        path: Where to.
+        say: Told, in one line, of each trial's page that could not be written.
 
     Raises:
         FileNotFoundError: There is no sweep.
-        OSError: When it cannot be written.
+        OSError: When the page of the sweep cannot be written.
     """
-    write_sweep_html(folder, folder.report_html)
-
-
-def write_sweep_html(folder: SweepFolder, path: Path) -> Path:
-    """Write the self-contained page; its links lead from there to the trials' pages."""
     from rlagent.report.sweep_data import load_sweep
     from rlagent.report.sweep_page import sweep_page
+    from rlagent.report.trial_pages import write_trial_pages
 
+    write_trial_pages(folder, say)
     write_atomically(path, sweep_page(load_sweep(folder, path.parent)))
     return path
 

@@ -207,7 +207,7 @@ def _write_report(folder: SweepFolder, display: SweepDisplay) -> None:
     from rlagent.report.sweep import write_sweep_report
 
     try:
-        write_sweep_report(folder)
+        write_sweep_report(folder, display.message)
     except Exception as error:
         display.message(f"the report could not be written: {type(error).__name__}: {error}")
         # On a full disk, for which the report failed, what was said must do.

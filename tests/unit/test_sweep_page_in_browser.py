@@ -56,7 +56,7 @@ def test_a_click_sorts_both_ways_and_the_console_stays_empty(tmp_path, monkeypat
     folder = fabricate_sweep(
         tmp_path, trials=trials, failed=min(5, trials - 1), hostile=trials == 50, steps=10
     )
-    write_sweep_report(folder)
+    write_sweep_report(folder, pytest.fail)
     text, console = browse(folder.report_html, tmp_path / "profile")
     assert console == []
     found = re.search(r'<pre id="seen">(.*?)</pre>', text, re.DOTALL)

@@ -1,0 +1,44 @@
+"""The pages of a sweep's trials: a driver that was killed wrote none, so its sweep's report does.
+
+Which trials lack one is decided here; what a page shows is rlagent.report's.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rlagent.report import write_report
+from rlagent.run.folder import DIED, ENDED, RunFolder
+from rlagent.run.words import short_path
+from rlagent.sweep.store import SweepFolder
+
+
+def write_trial_pages(folder: SweepFolder, say: Callable[[str], None]) -> None:
+    """Write the page of each trial that lacks one; what cannot be written is said.
+
+    Args:
+        folder: The sweep's.
+        say: Told, in one line, of each page that could not be written.
+    """
+    for row in folder.read().trials:
+        run = folder.run_folder(row)
+        try:
+            if lacks_page(run):
+                write_report(run)
+        # The page of one trial must not cost the report of all.
+        except Exception as error:
+            place = short_path(run.report_html)
+            reason = f"{type(error).__name__}: {error}"
+            say(f"trial {row.number + 1}: {place} could not be written: {reason}")
+
+
+def lacks_page(run: RunFolder) -> bool:
+    """Whether a run that goes on no more has no page, or one from before its last word."""
+    if not run.exists() or run.standing().get("state") not in (DIED, *ENDED):
+        return False
+    written = _written_at(run.report_html)
+    return written < max(_written_at(run.status_json), _written_at(run.metrics_jsonl))
+
+
+def _written_at(path: Path) -> int:
+    """When a file was written, in ns; 0 when there is none."""
+    return path.stat().st_mtime_ns if path.is_file() else 0
