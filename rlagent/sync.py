@@ -76,7 +76,7 @@ def run_folders_of(names: Sequence[str], root: str) -> list[RunFolder]:
         RunNotFoundError: A name means nothing or several things.
     """
     if not names:
-        return run_folders(Path(root))
+        return [*run_folders(Path(root)), *_without_status(Path(root))]
     found: dict[Path, RunFolder] = {}
     for name in names:
         folder = find_any(name, root)
@@ -87,6 +87,12 @@ def run_folders_of(names: Sequence[str], root: str) -> list[RunFolder]:
         else:
             found.setdefault(folder.path, folder)
     return list(found.values())
+
+
+def _without_status(root: Path) -> list[RunFolder]:
+    """Folders of trials that died before their first status: the sweep made their W&B run."""
+    found = [RunFolder(path.parent) for path in sorted(root.glob("*/wandb"))]
+    return [run for run in found if not run.exists() and not run.path.is_symlink()]
 
 
 def upload(

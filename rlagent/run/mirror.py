@@ -47,6 +47,8 @@ class RunInfo:
     system_stats: bool = False
     # The metric that trials are compared by; its value becomes `objective` in W&B's summary.
     metric: str = ""
+    # Fields that win over those of status.json at the end, where its driver could not write them.
+    ending: dict[str, Any] = field(default_factory=dict)
 
 
 class Mirror:

@@ -86,7 +86,7 @@ def mirror(spec: dict[str, Any], wake: threading.Event, over: threading.Event) -
         wake.wait()
         wake.clear()
         rows = []
-    sink.finish(at_the_end(folder.read_status()))
+    sink.finish({**at_the_end(folder.read_status()), **spec["ending"]})
 
 
 def at_the_end(status: dict[str, Any]) -> dict[str, Any]:

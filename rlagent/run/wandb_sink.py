@@ -142,7 +142,8 @@ def trial_summary(folder: RunFolder, metric: str, status: dict[str, Any]) -> dic
         found["failure_class"] = KILLED
     if state == FAILED:
         cause = str(status.get("cause") or "")
-        found["failure_class"] = classify(cause, int(status.get("exit_code") or 1))
+        said = status.get("failure_class")
+        found["failure_class"] = said or classify(cause, int(status.get("exit_code") or 1))
     return found
 
 

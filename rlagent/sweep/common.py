@@ -42,13 +42,26 @@ def command_line(trial: Trial, command: Command, group: str, shared: bool) -> li
         # The table is the sweep's; a trial writes lines to its log.
         line.append("run.display=plain")
     if composed.monitor.type != "local":
-        if composed.monitor.group is None:
-            line.append(f"monitor.group={_quoted(group)}")
-        if composed.monitor.name is None:
-            # W&B shows it to others; the overrides that the trial gets are as typed.
-            name = " ".join(without_secret(text) for text in trial.differing)
-            line.append(f"monitor.name={_quoted(name or group)}")
+        names = dashboard_names(trial, group)
+        line += [
+            f"monitor.{key}={_quoted(names[key])}"
+            for key, given in (("group", composed.monitor.group), ("name", composed.monitor.name))
+            if given is None
+        ]
     return [*line, *flags_of(command)]
+
+
+def dashboard_names(trial: Trial, group: str) -> dict[str, str]:
+    """Return the `group` and the `name` of a trial on a dashboard.
+
+    Args:
+        trial: The trial.
+        group: Name of the sweep.
+    """
+    monitor = trial.resolved.composed.monitor
+    # W&B shows it to others; the overrides that the trial gets are as typed.
+    differing = " ".join(without_secret(text) for text in trial.differing)
+    return {"group": monitor.group or group, "name": monitor.name or differing or group}
 
 
 def flags_of(command: Command) -> list[str]:

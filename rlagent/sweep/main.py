@@ -34,6 +34,7 @@ from rlagent.sweep.search.start import is_search, run_search
 from rlagent.sweep.shares import Resources, least_of
 from rlagent.sweep.source import Source, Trial, row_of
 from rlagent.sweep.store import INTERRUPTED, RUNNING, Sweep, SweepFolder
+from rlagent.sweep.unmirrored import Unmirrored
 from rlagent.sweep.words import closing_words
 
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -109,7 +110,7 @@ def run_source(
     raise_if_any(impossible(known, resources, shared))
     config, folder = setup.config, folder_of(setup)
     folder.path.mkdir(parents=True, exist_ok=True)
-    with locked(folder.path) as lock:
+    with locked(folder.path) as lock, Unmirrored(folder) as unmirrored:
         if lock is None:
             holder = folder.read().pid if folder.exists() else None
             print(f"{short_path(folder.path)} is run by process {holder}", file=sys.stderr)
@@ -125,6 +126,7 @@ def run_source(
             own_gpus=not shared,
             is_done=is_done,
             is_anew=is_anew,
+            on_failed=unmirrored.failed,
         )
         display = make_display(config.run.display)
         try:
@@ -133,6 +135,8 @@ def run_source(
             code = run_sweep(folder, sweep, source, resources, options, display)
         finally:
             display.close()
+        for line in unmirrored.finish():
+            display.message(line)
         _write_report(folder, display)
         for line in closing_words(sweep, folder, shared_words(sweep), source.illegal()):
             display.message(line)

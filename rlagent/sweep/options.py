@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rlagent.run.folder import RunFolder
 from rlagent.sweep.source import Need, Trial
+from rlagent.sweep.store import TrialRow
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Options:
         is_done: Whether a trial needs no process, since its run folder holds all that is asked.
         is_anew: Whether a trial sets aside what its run folder holds, though run.fresh does not
             say so; asked when it starts.
+        on_failed: Told of each trial that failed and is not tried again; must return at once.
     """
 
     argv: Callable[[Trial], Sequence[str]]
@@ -35,6 +37,7 @@ class Options:
     env: Mapping[str, str] | None = None
     is_done: Callable[[Trial, RunFolder], bool] = lambda trial, folder: False
     is_anew: Callable[[Trial, RunFolder], bool] = lambda trial, folder: False
+    on_failed: Callable[[Trial, TrialRow], None] = lambda trial, row: None
 
 
 class Done:

@@ -280,6 +280,8 @@ class _Pool:
         self.rows.changed = True
         self.display.ended(row)
         self.source.ended(trial, row)
+        if row.state == FAILED:
+            self.options.on_failed(trial, row)
         if row.state == FAILED and self.options.stop_on_failure and not self.stopping:
             self.stopping = "ended because another trial failed (sweep.on_failure=stop)"
             self.display.message("a trial failed: the others are ended (sweep.on_failure=stop)")

@@ -113,22 +113,25 @@ def start_mirror(
     resolved: Resolved, folder: RunFolder, display: Display, resumed_from: int | None
 ) -> Mirror:
     """Begin to mirror the current attempt; `resumed_from` as in `RunInfo`."""
-    config = resolved.config
-    mirror = make_mirror(config.monitor, folder, display.message)
-    mirror.start(
-        RunInfo(
-            trial_id=resolved.trial_id,
-            name=config.monitor.name or folder.name,
-            group=config.monitor.group or config.run.name,
-            tags=(config.run.name, config.model.name, str(resolved.layout), *config.monitor.tags),
-            config=to_mapping(config),
-            derived={**asdict(resolved.batch), **asdict(resolved.layout)},
-            resumed_from=resumed_from,
-            system_stats=bool(resolved.machine.gpus),
-            metric=config.sweep.metric,
-        )
-    )
+    mirror = make_mirror(resolved.config.monitor, folder, display.message)
+    mirror.start(run_info(resolved, folder, resumed_from))
     return mirror
+
+
+def run_info(resolved: Resolved, folder: RunFolder, resumed_from: int | None) -> RunInfo:
+    """Return what a dashboard shows of a run; `resumed_from` as in `RunInfo`."""
+    config = resolved.config
+    return RunInfo(
+        trial_id=resolved.trial_id,
+        name=config.monitor.name or folder.name,
+        group=config.monitor.group or config.run.name,
+        tags=(config.run.name, config.model.name, str(resolved.layout), *config.monitor.tags),
+        config=to_mapping(config),
+        derived={**asdict(resolved.batch), **asdict(resolved.layout)},
+        resumed_from=resumed_from,
+        system_stats=bool(resolved.machine.gpus),
+        metric=config.sweep.metric,
+    )
 
 
 def _size(path: Path) -> int:

@@ -127,6 +127,7 @@ def test_a_failed_trial_does_not_stop_the_others(monkeypatch, capsys, tmp_path) 
 
     monkeypatch.setattr("rlagent.sweep.main.command_line", stand_in)
     words = ["-m", "+experiment=gsm8k_react", "hardware=cpu", f"run.dir={tmp_path}", "seed=1,2,3"]
+    words.append("monitor=local")
     assert train.main(words) == 1
     text = capsys.readouterr().out
     assert "2 finished, 1 failed" in text
