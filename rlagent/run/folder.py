@@ -8,6 +8,7 @@ import json
 import math
 import os
 import socket
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -358,11 +359,33 @@ def find_run(text: str, root: str | os.PathLike[str] = "outputs") -> RunFolder:
 
 def run_folders(root: Path) -> list[RunFolder]:
     """Run folders below `root`, the one written last first."""
+    return [RunFolder(path) for path in folders_with("status.json", root)]
+
+
+def folders_with(name: str, root: Path) -> list[Path]:
+    """Folders in `root` that hold a file of this name, the one whose file was written last first.
+
+    Each once, however many links, such as `latest`, lead to it. What vanishes meanwhile is left
+    out.
+    """
     if not root.is_dir():
         return []
-    found = [p for p in root.iterdir() if not p.is_symlink() and (p / "status.json").is_file()]
-    newest = sorted(found, key=lambda p: (p / "status.json").stat().st_mtime, reverse=True)
-    return [RunFolder(path) for path in newest]
+    found: dict[Path, tuple[float, Path]] = {}
+    for path in sorted(root.iterdir(), key=lambda each: (each.is_symlink(), each.name)):
+        written = _written_at(path / name)
+        if written is not None:
+            found.setdefault(path.resolve(), (written, path))
+    newest = sorted(found.values(), key=lambda each: each[0], reverse=True)
+    return [path for _, path in newest]
+
+
+def _written_at(path: Path) -> float | None:
+    """When a file was written; None where there is none, or it may not be asked."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime if stat.S_ISREG(found.st_mode) else None
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from rlagent.run.folder import RunFolder, RunNotFoundError, find_run
+from rlagent.run.folder import RunFolder, RunNotFoundError, find_run, folders_with
 from rlagent.sweep.store import SWEEP_JSON, SweepFolder
 
 
@@ -36,9 +36,4 @@ def find_any(text: str, root: str | os.PathLike[str] = "outputs") -> RunFolder |
 
 def sweep_folders(root: str | os.PathLike[str]) -> list[SweepFolder]:
     """Sweep folders below `root`, the one written last first."""
-    root = Path(root)
-    if not root.is_dir():
-        return []
-    found = [p for p in root.iterdir() if not p.is_symlink() and (p / SWEEP_JSON).is_file()]
-    newest = sorted(found, key=lambda p: (p / SWEEP_JSON).stat().st_mtime, reverse=True)
-    return [SweepFolder(path) for path in newest]
+    return [SweepFolder(path) for path in folders_with(SWEEP_JSON, Path(root))]

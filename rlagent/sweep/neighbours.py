@@ -10,8 +10,9 @@ from pathlib import Path
 
 from rlagent.run import process
 from rlagent.run.folder import is_driven
+from rlagent.sweep.find import sweep_folders
 from rlagent.sweep.source import Need
-from rlagent.sweep.store import SWEEP_JSON, Sweep, SweepFolder, TrialRow
+from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
 
 Held = tuple[str, Sequence[str], Need]
 """Of one trial: the name of its sweep, the ids of its GPUs, and what it takes."""
@@ -36,25 +37,26 @@ class Neighbours:
             ours: Ids of trials that this launcher runs: what a killed one noted of them is past.
         """
         found: list[Held] = []
-        for path in sorted(self._folder.path.parent.glob(f"*/{SWEEP_JSON}")):
-            if path == self._folder.sweep_json:
+        # Whichever was written last: what a trial waits for is said in the same order every time.
+        for folder in sorted(sweep_folders(self._folder.path.parent), key=lambda each: each.path):
+            if folder.path == self._folder.path:
                 continue
             try:
-                found += self._held_in(path, ours)
+                found += self._held_in(folder, ours)
             except (OSError, ValueError, TypeError, KeyError):
                 # Removed meanwhile, or written by another version: it tells nothing.
-                self._known.pop(path, None)
+                self._known.pop(folder.path, None)
         return found
 
-    def _held_in(self, path: Path, ours: Collection[str]) -> list[Held]:
-        folder, stat = SweepFolder(path.parent), path.stat()
+    def _held_in(self, folder: SweepFolder, ours: Collection[str]) -> list[Held]:
+        stat = folder.sweep_json.stat()
         # Each write makes a file of its own; two may fall within one tick of the clock.
         written = stat.st_ino, stat.st_mtime_ns
-        if path not in self._known or self._known[path][0] != written:
+        if folder.path not in self._known or self._known[folder.path][0] != written:
             sweep = folder.read()
             sweep.trials = [row for row in sweep.trials if row.gpu_ids or row.cores]
-            self._known[path] = written, sweep
-        sweep = self._known[path][1]
+            self._known[folder.path] = written, sweep
+        sweep = self._known[folder.path][1]
         if not sweep.trials or sweep.host != socket.gethostname():
             return []
         # A trial that was just started has no status yet, but its launcher lives.

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from rlagent.run.folder import RunFolder
 from rlagent.run.process import start_ticks
 from rlagent.sweep.display import PlainLines
+from rlagent.sweep.find import sweep_folders
 from rlagent.sweep.grid import GridSource
 from rlagent.sweep.neighbours import Neighbours
 from rlagent.sweep.options import Options
@@ -63,6 +65,32 @@ def test_a_sweep_of_another_machine_or_one_that_cannot_be_read_takes_nothing(tmp
     for text in ("{", "[]", '{"trials": [{"new": 1}]}'):
         theirs.sweep_json.write_text(text)
         assert neighbours.held(()) == []
+
+
+def test_a_sweep_that_is_kept_elsewhere_counts_by_the_link_to_it_and_once(tmp_path) -> None:
+    theirs, neighbours = neighbour(tmp_path), Neighbours(ours(tmp_path))
+    elsewhere = tmp_path / "elsewhere"
+    theirs.path.rename(elsewhere)
+    theirs.path.symlink_to(elsewhere)
+    theirs.path.with_name("sweep-zzz").symlink_to(theirs.path.name)
+    assert neighbours.held(()) == [("sweep-theirs", ["4", "5"], TAKES)]
+
+
+def test_a_sweep_that_vanishes_while_it_is_looked_at_takes_nothing(tmp_path, monkeypatch) -> None:
+    theirs, look = neighbour(tmp_path), Path.stat
+
+    def and_gone(path: Path, **given) -> os.stat_result:
+        found = look(path, **given)
+        if path == theirs.sweep_json:
+            shutil.rmtree(theirs.path)
+        return found
+
+    monkeypatch.setattr(Path, "stat", and_gone)
+    assert len(sweep_folders(tmp_path / "outputs")) <= 1
+    assert not theirs.path.exists()
+    neighbour(tmp_path)
+    assert Neighbours(ours(tmp_path)).held(()) == []
+    assert not theirs.path.exists()
 
 
 def test_others_have_gpus_cores_and_memory_but_no_place_among_our_trials() -> None:
