@@ -61,7 +61,13 @@ def raise_if_any(problems: Iterable[Problem]) -> None:
 
 
 def written(value: object, limit: int = 80) -> str:
-    """Return a value as one writes it on the command line, cut to a length."""
+    """Return a value as one writes it on the command line, cut to a length.
+
+    >>> written(None), written(True), written(4.0), written(1e-5)
+    ('null', 'true', '4', '1e-05')
+    """
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():

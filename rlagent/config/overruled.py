@@ -79,8 +79,8 @@ def overruled_problems(config: LearnConfig) -> list[Problem]:
         Problem(
             f"trinity.{field}",
             value,
-            f"contradicts {key}={_written(ours)}, from which other settings follow too",
-            f"set {key}={_written(value)} instead",
+            f"contradicts {key}={written(ours)}, from which other settings follow too",
+            f"set {key}={written(value)} instead",
         )
         for field, key, ours, value in _contradicted(config, RECKONED)
     ]
@@ -94,7 +94,7 @@ def overruled_choices(config: LearnConfig) -> list[tuple[str, str, str]]:
     return [
         (
             key,
-            f"{_written(value)}, since trinity.{field} wins over {_written(ours)}",
+            f"{written(value)}, since trinity.{field} wins over {written(ours)}",
             "leave that out",
         )
         for field, key, ours, value in _contradicted(config, TOLD)
@@ -116,8 +116,3 @@ def _at(tree: Any, dotted: str) -> Any:
     for part in dotted.split("."):
         tree = tree.get(part) if isinstance(tree, dict) else None
     return tree
-
-
-def _written(value: Any) -> str:
-    """Return a value as it is written on the command line."""
-    return "null" if value is None else written(value)

@@ -6,6 +6,7 @@ import importlib
 import pytest
 
 MODULES = [
+    "config.errors",
     "config.names",
     "config.paths",
     "config.functions",
