@@ -1,4 +1,5 @@
-"""One process at a time in a folder: the run's driver, or the launcher of a sweep."""
+"""One process at a time in a folder: the run's driver, the launcher of a sweep, or, of a run.dir,
+the launcher that gives out what is free. The lock of a process that is killed vanishes with it."""
 
 import contextlib
 import fcntl
@@ -10,10 +11,18 @@ from typing import IO
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[IO[str] | None]:
     """Hold an existing folder for this process; None when another one does."""
-    with (folder / ".lock").open("w") as file:
+    with _opened(folder / ".lock") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield None
             return
         yield file
+
+
+def _opened(path: Path) -> IO[str]:
+    try:
+        return path.open("w")
+    except PermissionError:
+        # Another person's, in a run.dir that several write to: it can be locked all the same.
+        return path.open("r")

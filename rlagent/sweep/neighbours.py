@@ -4,12 +4,14 @@ Read from the sweep folders beside this one, where each launcher notes what its 
 follows from it is the ledger's to say.
 """
 
+import contextlib
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from rlagent.run import process
 from rlagent.run.folder import is_driven
+from rlagent.run.lock import locked
 from rlagent.sweep.find import sweep_folders
 from rlagent.sweep.source import Need
 from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
@@ -29,6 +31,17 @@ class Neighbours:
         self._folder = folder
         # By path: which file that was, and the sweep with the rows that have something.
         self._known: dict[Path, tuple[tuple[int, int], Sweep]] = {}
+
+    @contextlib.contextmanager
+    def kept_out(self) -> Iterator[bool]:
+        """Keep the other launchers from giving out anything, to look and to note in one go.
+
+        False when one of them does so now: its note is not there yet, so what is free is not known.
+        """
+        root = self._folder.path.parent
+        root.mkdir(parents=True, exist_ok=True)
+        with locked(root) as lock:
+            yield lock is not None
 
     def held(self, ours: Collection[str]) -> list[Held]:
         """Return what each trial of theirs has now.

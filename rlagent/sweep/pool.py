@@ -104,6 +104,8 @@ class _Pool:
         # Ctrl+C so far, and whether a SIGTERM came.
         self.interrupts, self.terminated = 0, False
         self.stopping = ""
+        # Whether another launcher was giving out what is free when a trial could have started.
+        self.held_up = False
         self.signals = SignalQueue()
 
     def run(self) -> int:
@@ -131,7 +133,7 @@ class _Pool:
             if not self.running:
                 if self.stopping or not (self.waiting or not self.source.exhausted()):
                     return
-                if not (self.orphans or self.ledger.has_others()):
+                if not (self.orphans or self.ledger.has_others() or self.held_up):
                     raise RuntimeError("trials are left, but none of them can start")
             self.rows.write()
             for key, _ in self.selector.select(TICK):
@@ -144,8 +146,8 @@ class _Pool:
     # ---- starting ----
 
     def _start_trials(self) -> None:
-        ours = {child.row.trial_id for child in self.running.values()}
-        self.ledger.count_others(self.neighbours.held(ours))
+        self.held_up = False
+        self._count_others()
         for trial in list(self.waiting):
             self._start_if_it_fits(trial)
         while len(self.waiting) < self.options.lookahead and not self.stopping:
@@ -160,6 +162,10 @@ class _Pool:
             row.wait()
             self._start_if_it_fits(new)
 
+    def _count_others(self) -> None:
+        ours = {child.row.trial_id for child in self.running.values()}
+        self.ledger.count_others(self.neighbours.held(ours))
+
     def _start_if_it_fits(self, trial: Trial) -> None:
         """Start a waiting trial, or say what it waits for."""
         row, run = self.rows.of(trial), self._run_folder(trial)
@@ -171,7 +177,7 @@ class _Pool:
             row.waits_for = ""
             self._ended(trial, row)
             return
-        share = self.ledger.take(trial.trial_id, trial.need)
+        share = self._take(trial, row)
         if share is None:
             waits_for = self.ledger.waits_for(trial.need)
             if waits_for != row.waits_for:
@@ -180,6 +186,26 @@ class _Pool:
             return
         self.waiting.remove(trial)
         self._start(trial, row, run, share)
+
+    def _take(self, trial: Trial, row: TrialRow) -> Share | None:
+        """Take a share for a trial and note it, where no other launcher can take it meanwhile."""
+        if self.ledger.waits_for(trial.need):
+            return None
+        with self.neighbours.kept_out() as alone:
+            if not alone:
+                # Soon over: the next tick tries again.
+                self.held_up = True
+                return None
+            # The look that said that it fits may be older than a note of theirs.
+            self._count_others()
+            share = self.ledger.take(trial.trial_id, trial.need)
+            if share is not None:
+                row.gpus = indices(self.ledger.resources.gpus, share)
+                row.gpu_ids = list(share.gpus)
+                row.cores, row.memory_gib = trial.need.cores, trial.need.memory_gib
+                self.rows.changed = True
+                self.rows.write()
+        return share
 
     def _start(self, trial: Trial, row: TrialRow, run: RunFolder, share: Share) -> None:
         self.tries[trial.trial_id] = self.tries.get(trial.trial_id, 0) + 1
@@ -205,8 +231,6 @@ class _Pool:
         self.selector.register(descriptor, selectors.EVENT_READ, self._process_ended)
         row.state, row.started, row.ended, row.exit_code = RUNNING, child.started, None, None
         row.cause, row.failure, row.waits_for, row.objective = "", None, "", None
-        row.gpus, row.gpu_ids = indices(self.ledger.resources.gpus, share), list(share.gpus)
-        row.cores, row.memory_gib = trial.need.cores, trial.need.memory_gib
         self.rows.changed = True
         self.display.started(row, resumed=bool(child.progress.first_step), log=log)
         # A search that is continued hears again what the trial had measured before.

@@ -1,5 +1,6 @@
 """Sweeps beside each other on one machine: what trials of one have, another does not give out."""
 
+import contextlib
 import io
 import os
 import shutil
@@ -15,9 +16,9 @@ from rlagent.sweep.find import sweep_folders
 from rlagent.sweep.grid import GridSource
 from rlagent.sweep.neighbours import Neighbours
 from rlagent.sweep.options import Options
-from rlagent.sweep.pool import run_sweep
+from rlagent.sweep.pool import _Pool, run_sweep
 from rlagent.sweep.shares import Ledger, Resources, Share
-from rlagent.sweep.source import Need
+from rlagent.sweep.source import Need, Trial
 from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
 from tests import stand_in
 
@@ -144,3 +145,80 @@ def test_a_trial_waits_for_what_another_sweep_has_and_then_runs(tmp_path, need, 
     source = GridSource(trials)
     assert run_sweep(ours(tmp_path), sweep, source, resources, options, display) == 0
     assert f"trial 1 (seed=0) {words}" in display.text.getvalue()
+
+
+def pool_of(root: Path, name: str) -> tuple[_Pool, Trial, TrialRow]:
+    """A launcher that lives, and a trial of its own that needs the only GPU there is."""
+    trial = stand_in.trial(root, 0, f"wait:{name}", need=Need(1, 1, 1.0))
+    folder = SweepFolder(root / "outputs" / name)
+    options = Options(argv=stand_in.argv, env=stand_in.environment())
+    display, source = PlainLines(io.StringIO()), GridSource([])
+    resources = Resources(("7",), 8, 64.0)
+    pool = _Pool(folder, Sweep(name, name, []), source, resources, options, display)
+    pool.rows.begin()
+    return pool, trial, pool.rows.of(trial)
+
+
+def test_of_two_launchers_that_look_in_the_same_instant_one_gets_the_gpu(
+    tmp_path, monkeypatch
+) -> None:
+    one, *of_one = pool_of(tmp_path, "sweep-one")
+    other, *of_other = pool_of(tmp_path, "sweep-other")
+    look, got = one.neighbours.held, []
+
+    def look_and_be_overtaken(held_by_us):
+        found = look(held_by_us)
+        # Between the look and the note of one, the other wants the same.
+        got.append(other._take(*of_other))
+        return found
+
+    monkeypatch.setattr(one.neighbours, "held", look_and_be_overtaken)
+    got.append(one._take(*of_one))
+    got.append(other._take(*of_other))
+    assert got == [None, Share(("7",), 1), None]
+    assert other.ledger.waits_for(Need(1)) == "1 GPU (0 free), shared with sweep-one"
+    # What is noted is on disk before any process of it runs.
+    assert one.folder.read().trials[0].gpu_ids == ["7"]
+    assert not one.running
+
+
+class Releases(PlainLines):
+    """Lets other launchers choose at the first tick; remembers of each start whether it had."""
+
+    def __init__(self, held: contextlib.ExitStack) -> None:
+        super().__init__(io.StringIO(), silent=True)
+        self.held, self.released, self.starts = held, False, []
+
+    def started(self, row: TrialRow, resumed: bool, log: Path) -> None:
+        self.starts.append(self.released)
+
+    def update(self, sweep: Sweep, running) -> None:
+        self.held.close()
+        self.released = True
+
+
+def test_a_trial_starts_once_the_other_launcher_has_noted_what_it_takes(tmp_path) -> None:
+    theirs = Neighbours(SweepFolder(tmp_path / "outputs" / "sweep-theirs"))
+    with contextlib.ExitStack() as held:
+        assert held.enter_context(theirs.kept_out())
+        display = Releases(held)
+        sweep, source = Sweep("sweep-ours", "o", []), GridSource([stand_in.trial(tmp_path, 0)])
+        options = Options(argv=stand_in.argv, env=stand_in.environment())
+        resources = Resources((), 8, 64.0)
+        assert run_sweep(ours(tmp_path), sweep, source, resources, options, display) == 0
+    assert display.starts == [True]
+
+
+def test_launchers_of_several_people_keep_each_other_out(tmp_path, monkeypatch) -> None:
+    one, other = Neighbours(ours(tmp_path)), Neighbours(ours(tmp_path))
+    with one.kept_out() as alone, monkeypatch.context() as patch:
+        opened = Path.open
+
+        def of_another_person(path: Path, mode: str = "r", **given):
+            if mode == "w":
+                raise PermissionError(path)
+            return opened(path, mode, **given)
+
+        patch.setattr(Path, "open", of_another_person)
+        with other.kept_out() as both:
+            assert (alone, both) == (True, False)
