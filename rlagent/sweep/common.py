@@ -139,25 +139,30 @@ def resources_for(
 
 
 def impossible(trials: Sequence[Trial], resources: Resources, shared: bool) -> list[Problem]:
-    """Return a problem for each trial that can never run."""
-    problems = []
+    """Return why trials can never run: the memory that all are given once, else one per trial."""
+    problems, room = [], resources.room_gib
     for trial in trials:
-        layout, words = trial.resolved.layout, " ".join(trial.differing)
-        given = trial.resolved.config.sweep.memory_gib != AUTO
-        reason = never(trial.need, resources, given)
-        embedded = trial.resolved.config.hardware.engine == "embedded"
+        config, layout = trial.resolved.config, trial.resolved.layout
+        given = config.sweep.memory_gib
+        # What is only estimated refuses no trial: it may run alone, as it would without a sweep.
+        if given != AUTO and trial.need.memory_gib > room:
+            most = f"a trial can have at most {room:.1f} GiB of this machine's memory"
+            problems.append(Problem("sweep.memory_gib", given, most, "leave it out to estimate it"))
+        reason = never(trial.need, resources)
+        embedded = config.hardware.engine == "embedded"
         if reason is None and shared and layout.colocated and not embedded:
             reason = "engine and trainer on one GPU need a Ray of their own, not a shared cluster"
         if reason is not None:
+            words = " ".join(trial.differing)
             remedy = f"(trial {trial.number + 1}: {words})" if words else ""
             problems.append(Problem("hardware.layout", str(layout), reason, remedy))
-    return problems
+    return list(dict.fromkeys(problems))
 
 
 def impossible_here(
     machine: Machine, trials: Sequence[Trial], max_parallel: int | str, visible: str | None
 ) -> list[Problem]:
-    """Return a problem for each planned trial that can never run, of those meant for this machine.
+    """Return why planned trials can never run, of those meant for this machine.
 
     A plan may be for GPUs that are not here: what this machine has says nothing about those.
     Arguments as for `resources_for`.

@@ -72,6 +72,11 @@ class Resources:
     most: int | None = None
     kind: str = "GPU"
 
+    @property
+    def room_gib(self) -> float:
+        """Host memory that one trial can have, GiB."""
+        return self.memory_gib - KEPT_GIB
+
 
 @dataclass(frozen=True)
 class Share:
@@ -86,27 +91,19 @@ class Share:
     cores: int
 
 
-def never(need: Need, resources: Resources, memory_given: bool = True) -> str | None:
-    """Return why a trial can never run, None when it can.
+def never(need: Need, resources: Resources) -> str | None:
+    """Return why a trial can never have its GPUs, None when it can.
 
     Cores are shared rather than owned, so a trial that could use more runs all the same.
 
     Args:
         need: What it needs.
         resources: What there is.
-        memory_given: Whether its memory was given by sweep.memory_gib; one that is only estimated
-            refuses no trial, which may run alone as it would without a sweep.
     """
-    if need.gpus > len(resources.gpus):
-        there = len(resources.gpus)
-        return f"needs {_count(need.gpus, resources.kind)}, there {_are(there)} {there}"
-    room = resources.memory_gib - KEPT_GIB
-    if memory_given and need.memory_gib > room:
-        return (
-            f"needs {need.memory_gib:.1f} GiB of host memory, there are {room:.1f} "
-            "(sweep.memory_gib)"
-        )
-    return None
+    if need.gpus <= len(resources.gpus):
+        return None
+    there = len(resources.gpus)
+    return f"needs {_count(need.gpus, resources.kind)}, there {_are(there)} {there}"
 
 
 class Ledger:
@@ -144,7 +141,7 @@ class Ledger:
         # The user's own number of trials shares the cores; one trial always runs.
         if most is None and taken and need.cores > cores:
             lacking.append(f"{_count(need.cores, 'CPU core')} ({max(0, cores)} free)")
-        memory = self.resources.memory_gib - KEPT_GIB - sum(held.memory_gib for held in taken)
+        memory = self.resources.room_gib - sum(held.memory_gib for held in taken)
         if taken and need.memory_gib > memory:
             lacking.append(f"{need.memory_gib:.1f} GiB of memory ({max(0.0, memory):.1f} free)")
         words = " and ".join(lacking)
