@@ -2,28 +2,22 @@
 
 import doctest
 import importlib
+from pathlib import Path
 
 import pytest
 
+import rlagent
+
+ROOT = Path(rlagent.__file__).parent
 MODULES = [
-    "config.errors",
-    "config.names",
-    "config.paths",
-    "config.functions",
-    "layout.layout",
-    "sweep.grid",
-    "trinity.startup",
-    "trinity.lag",
-    "gpu.engine_arguments",
-    "sweep.common",
-    "sweep.shares",
-    "report.sweep_names",
-    "report.importance",
+    ".".join(path.relative_to(ROOT.parent).with_suffix("").parts)
+    for path in sorted(ROOT.rglob("*.py"))
+    if ">>> " in path.read_text(encoding="utf-8")
 ]
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_examples_of_a_module_hold(name: str) -> None:
-    result = doctest.testmod(importlib.import_module(f"rlagent.{name}"))
+    result = doctest.testmod(importlib.import_module(name))
     assert result.attempted > 0
     assert result.failed == 0
