@@ -83,7 +83,7 @@ def run_minutes(
     algorithm = config.algorithm
     rollouts = int(algorithm.batch_size) * int(algorithm.repeat_times)
     if planned is None:
-        step = _step_seconds(config, layout, cores, rollouts)
+        step = rough_step_seconds(config, layout, cores)
         explore = 0.4 * step
     else:
         step, explore = planned.step, planned.rollout + planned.agent
@@ -127,8 +127,10 @@ def warnings_of(config: LearnConfig, layout: Layout, machine: Machine) -> list[s
     return found
 
 
-def _step_seconds(config: LearnConfig, layout: Layout, cores: int, rollouts: int) -> float:
+def rough_step_seconds(config: LearnConfig, layout: Layout, cores: int) -> float:
+    """Return roughly how many seconds a step of the resolved run takes; arguments as above."""
     engine = config.hardware.engine
+    rollouts = int(config.algorithm.batch_size) * int(config.algorithm.repeat_times)
     size = max(parameters(config.model.shape), 1_000_000)
     per_call = min(_TYPICAL_SHARE * int(config.model.max_response_tokens), _TYPICAL_TOKENS)
     per_rollout = _CALLS * per_call

@@ -381,7 +381,8 @@ class SweepConfig:
     prune_after: int = 0
     # asha and hyperband: one trial of so many goes on at each rung.
     reduction_factor: int = 3
-    # Try every legal layout of the hardware, the one with the best estimate first.
+    # Try every legal layout of the hardware: the one that `auto` takes, then the others in the
+    # order of the planner's estimate.
     layouts: bool = False
     # Host memory of one trial in GiB. `auto`: by engine and layout.
     memory_gib: Union[float, str] = AUTO

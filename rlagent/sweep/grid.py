@@ -113,6 +113,8 @@ def plan(command: Command, machine: Machine, base: Draft, plan_only: bool = Fals
     most = base.config.sweep.max_trials
     if most and len(grid.trials) > most:
         note = f"sweep.max_trials={most}: the first {most} of {len(grid.trials)} trials run"
+        if base.config.sweep.layouts:
+            note += ": what auto takes, then the fastest by the planner's estimate"
         return dataclasses.replace(grid, trials=grid.trials[:most], notes=[*grid.notes, note])
     return grid
 

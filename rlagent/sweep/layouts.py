@@ -4,7 +4,7 @@ What is legal and how fast it should be is rlagent.layout's.
 """
 
 from rlagent.config.check import requested_parts
-from rlagent.config.estimate import planned_step
+from rlagent.config.estimate import planned_step, rough_step_seconds
 from rlagent.config.resolve import Resolved
 from rlagent.config.weigh import weighed
 from rlagent.layout.choose import legal_layouts
@@ -14,16 +14,18 @@ from rlagent.layout.layout import Layout
 def layouts_to_try(resolved: Resolved) -> list[Layout]:
     """Return every legal layout of the hardware whose memory suffices, the resolved one first.
 
-    On GPUs in the order of the planner's estimate; logical ones have none, and what is most
-    like the planner's choice comes first.
+    It is what a run without a sweep takes, which the others are to be compared with. They follow
+    by the planner's estimate; for logical GPUs there is none, and what is most like the planner's
+    choice comes first.
 
     Args:
         resolved: Resolved with hardware.layout=auto, so that its layout is the planner's choice.
     """
     hardware = resolved.config.hardware
     if hardware.engine != "embedded":
-        fitting = [item.layout for item in weighed(resolved) if not item.reasons]
-        return sorted(fitting, key=lambda layout: layout != resolved.layout)
+        fitting = [item for item in weighed(resolved) if not item.reasons]
+        fitting.sort(key=lambda item: (item.layout != resolved.layout, item.step_s))
+        return [item.layout for item in fitting]
     if not hardware.logical_gpus:
         return [resolved.layout]
     parts = requested_parts(resolved.composed)
@@ -41,6 +43,14 @@ def layouts_to_try(resolved: Resolved) -> list[Layout]:
 
 
 def estimated_step_s(resolved: Resolved) -> float | None:
-    """Return the planner's estimate of one step of a trial, s; None where it has none."""
-    time = planned_step(resolved.config, resolved.layout, resolved.machine)
-    return round(time.step, 3) if time else None
+    """Return the estimate of one step of a trial, s; None of a model whose shape is not known.
+
+    The planner's; on a CPU, logical GPUs or not, a rougher one that knows of no layout.
+    """
+    config = resolved.config
+    time = planned_step(config, resolved.layout, resolved.machine)
+    if time:
+        return round(time.step, 3)
+    if not config.model.shape.layers:
+        return None
+    return round(rough_step_seconds(config, resolved.layout, resolved.machine.cores), 3)

@@ -40,7 +40,7 @@ class Trial:
         params: The same as key and value, numbers as numbers.
         resolved: Its configuration, checked and without `auto`.
         need: What it takes from the machine.
-        estimated_step_s: The planner's estimate of one step, s; None where it has none.
+        estimated_step_s: The estimate of one step, s; None where there is none.
     """
 
     number: int

@@ -198,8 +198,25 @@ def test_a_searched_key_given_once_more_is_refused() -> None:
 def test_the_trials_of_a_grid_are_noted_in_a_search() -> None:
     space, settings = parse_space([LR]), SweepConfig(sampler="tpe", max_trials=2)
     note = "sweep.max_trials=2 changes nothing: a search takes sweep.n_trials"
-    assert describe(space, settings, 2)[-1] == note
-    assert note not in describe(space, SweepConfig(sampler="tpe"), 2)
+    assert describe(space, settings, [])[-1] == note
+    assert note not in describe(space, SweepConfig(sampler="tpe"), [])
+
+
+@pytest.mark.parametrize(
+    ("words", "idle"),
+    [
+        (["algorithm.total_steps=60"], False),
+        (["algorithm.total_steps=10"], True),
+        (["algorithm.total_steps=15", "sweep.prune_after=12"], True),
+        (["algorithm.total_steps=15", "sweep.prune_after=12", "algorithm.eval_interval=7"], False),
+        (["algorithm.total_steps=2", "sweep.metric=rollout/reward/mean"], True),
+    ],
+)
+def test_a_pruner_that_can_end_no_trial_early_is_said(words: list[str], idle: bool) -> None:
+    asked = ["-m", "+experiment=gsm8k_react", "hardware=cpu", "+sweep=optuna_lr", *words]
+    command = parse_command([*asked, "algorithm.lr_warmup_steps=0"])
+    text = plan_search(command, LAPTOP, command.draft(multirun=True))
+    assert ("sweep.pruner=asha changes nothing: it looks at a trial after" in text) == idle
 
 
 def test_a_space_typed_for_the_sweeper_is_that_of_the_trials() -> None:

@@ -296,11 +296,17 @@ def test_layouts_of_gpus_are_tried_by_the_planners_estimate_which_each_trial_kee
     layouts = [str(trial.resolved.layout) for trial in grid.trials]
     assert layouts[0] == str(alone)
     assert len(layouts) > 3
-    estimates = [trial.estimated_step_s for trial in grid.trials]
-    assert all(estimates)
-    assert estimates[-1] == max(estimate or 0 for estimate in estimates)
+    _, *others = [trial.estimated_step_s for trial in grid.trials]
+    assert all(others)
+    assert others == sorted(others)
+    few = planned(*asked, "+sweep=layouts", "sweep.max_trials=3", machine=H100S)
+    assert [str(trial.resolved.layout) for trial in few.trials] == layouts[:3]
+    assert few.notes[0].endswith("what auto takes, then the fastest by the planner's estimate")
 
 
-def test_on_a_cpu_no_seconds_are_estimated() -> None:
-    grid = planned("hardware=cpu", "seed=1,2")
-    assert [trial.estimated_step_s for trial in grid.trials] == [None, None]
+def test_on_a_cpu_the_estimate_is_of_the_cpu_whatever_the_layout() -> None:
+    logical = ("hardware.logical_gpus=8", "hardware.layout=4x1+4,2x2+4")
+    first, second = planned("hardware=cpu", *logical).trials
+    assert first.estimated_step_s == second.estimated_step_s
+    larger = planned("hardware=cpu", "algorithm.repeat_times=16,64").trials
+    assert 0 < larger[0].estimated_step_s < larger[1].estimated_step_s

@@ -4,6 +4,7 @@ Optuna is imported only when a search really starts.
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 
@@ -11,7 +12,8 @@ from rlagent.config.command import Command
 from rlagent.config.compose import Draft
 from rlagent.config.errors import raise_if_any
 from rlagent.config.machine import Machine
-from rlagent.config.schema import AUTO, SweepConfig
+from rlagent.config.metric_names import EVALUATED
+from rlagent.config.schema import AUTO, LearnConfig, SweepConfig
 from rlagent.sweep.common import impossible_here
 from rlagent.sweep.grid import of_no_use
 from rlagent.sweep.search.corners import check_corners, make_trial
@@ -55,7 +57,7 @@ def run_search(command: Command, machine: Machine, base: Draft) -> int:
         content=content_of(corners),
         fresh=base.config.run.fresh,
     )
-    return run_source(setup, source, corners, describe(space, settings, len(corners)))
+    return run_source(setup, source, corners, describe(space, settings, corners))
 
 
 def content_of(corners: Sequence[Trial]) -> str:
@@ -81,15 +83,16 @@ def plan_search(command: Command, machine: Machine, base: Draft) -> str:
     corners = check_corners(command, machine, space, settings, plan_only=True)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     raise_if_any(impossible_here(machine, corners, settings.max_parallel, visible))
-    lines = describe(space, settings, len(corners))
+    lines = describe(space, settings, corners)
     for trial in corners:
         layout = trial.resolved.layout
         lines.append(f"corner {' '.join(trial.differing)}: legal, layout {layout}")
     return "".join(f"# {line}\n" for line in lines)
 
 
-def describe(space: Space, settings: SweepConfig, corners: int) -> list[str]:
+def describe(space: Space, settings: SweepConfig, corners: Sequence[Trial]) -> list[str]:
     """Return what is searched, how and by what, one line each."""
+    checked = len(corners)
     count = settings.n_trials
     if count == AUTO:
         every = sum(1 for _ in space.combinations()) if settings.sampler == "grid" else 0
@@ -98,5 +101,29 @@ def describe(space: Space, settings: SweepConfig, corners: int) -> list[str]:
     lines = [f"search: {settings.direction} {settings.metric} in {count} trials"]
     lines[0] += f" ({settings.sampler}{pruned})"
     lines += [f"space: {each.name} in {each.words()}" for each in space.dimensions]
-    lines.append(f"checked: {corners} corner{'' if corners == 1 else 's'} of the space")
+    lines.append(f"checked: {checked} corner{'' if checked == 1 else 's'} of the space")
+    lines += idle_pruner(settings, corners[0].resolved.config) if corners else []
     return lines + of_no_use(settings, ["max_trials"], "a search takes sweep.n_trials")
+
+
+def idle_pruner(settings: SweepConfig, config: LearnConfig) -> list[str]:
+    """Return that the pruner can end no trial early, where it looks at none before its end.
+
+    Args:
+        settings: The sweep's.
+        config: Of a trial, resolved.
+    """
+    if settings.pruner == "none":
+        return []
+    steps, interval = int(config.algorithm.total_steps), config.algorithm.eval_interval or 1
+    first = settings.prune_after or interval
+    if settings.metric.startswith(EVALUATED):
+        # Measured every `interval` steps only.
+        first = math.ceil(first / interval) * interval
+    if first < steps:
+        return []
+    return [
+        f"sweep.pruner={settings.pruner} changes nothing: it looks at a trial after {first} steps "
+        f"at the earliest, and none has more than {steps}; lower algorithm.eval_interval or "
+        "sweep.prune_after"
+    ]
