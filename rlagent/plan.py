@@ -15,6 +15,7 @@ import yaml
 from rlagent.config.cluster import with_cluster
 from rlagent.config.command import Command, parse_command, print_problems
 from rlagent.config.compose import to_yaml
+from rlagent.config.contradictions import sweep_without_m
 from rlagent.config.errors import ConfigError, raise_if_any
 from rlagent.config.machine import detect
 from rlagent.config.prepare import prepare
@@ -75,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             config = resolved.config if command.flags.resolve else resolved.composed
             sys.stdout.write(to_yaml(config))
             return 0
+        for line in sweep_without_m(resolved.config.sweep):
+            print(line, file=sys.stderr)
         shown = layouts(resolved, every=command.flags.all)
         sys.stdout.write(describe(resolved) + shown + trinity_yaml(resolved))
     except ConfigError as error:

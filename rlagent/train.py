@@ -123,14 +123,17 @@ def _show(command: Command) -> int:
 
 def _train(command: Command) -> int:
     from rlagent.config.cluster import with_cluster
+    from rlagent.config.contradictions import sweep_without_m
     from rlagent.config.machine import detect
     from rlagent.config.prepare import prepare
     from rlagent.sweep import leash
 
-    leash.hold()
+    led = leash.hold()
     draft = command.draft()
     machine = with_cluster(detect(), draft.config.hardware)
     resolved = prepare(draft, machine, command.config_dirs)
+    for line in () if led else sweep_without_m(resolved.config.sweep):
+        print(line, file=sys.stderr)
     from rlagent.run.words import same_command
     from rlagent.trinity.launch import launch
 

@@ -6,7 +6,20 @@ Asked twice: of what was written, where `auto` contradicts nothing, and of what 
 from typing import Any
 
 from rlagent.config.errors import Problem
-from rlagent.config.schema import AUTO, LearnConfig
+from rlagent.config.schema import AUTO, LearnConfig, SweepConfig
+
+
+def sweep_without_m(sweep: SweepConfig) -> list[str]:
+    """Return what of a sweep's settings asks for many trials, though `-m` was not given.
+
+    Said, not refused: the command of a sweep's single trial holds them too.
+    """
+    asked = []
+    if sweep.sampler != "none":
+        asked.append(f"sweep.sampler={sweep.sampler}")
+    if sweep.layouts:
+        asked.append("sweep.layouts=true")
+    return [f"{each} changes nothing without -m: this is one run" for each in asked]
 
 
 def number_contradictions(config: LearnConfig) -> list[Problem]:

@@ -18,15 +18,16 @@ GRACE = 1800.0
 (session.py), of minutes for a large model; this one is for a driver that hangs."""
 
 
-def hold() -> None:
-    """Follow the launcher of this process, if it was started by one; returns at once."""
+def hold() -> bool:
+    """Follow the launcher of this process; returns at once whether it was started by one."""
     number = os.environ.pop(VARIABLE, None)
     if number is None:
-        return
+        return False
     descriptor = int(number)
     # A process that a trial starts and leaves behind must not hold the pipe.
     os.set_inheritable(descriptor, False)
     threading.Thread(target=_follow, args=(descriptor, _end), name="leash", daemon=True).start()
+    return True
 
 
 @contextlib.contextmanager

@@ -231,3 +231,16 @@ def test_nothing_is_launched_from_a_wrong_configuration(launched: list, capsys) 
     assert train.main(["+experiment=gsm8k_react", "hardware=cpu", "seed=x"]) == 2
     assert "seed=x" in capsys.readouterr().err
     assert launched == []
+
+
+@pytest.mark.parametrize(
+    ("sweep", "setting"),
+    [("optuna_lr", "sweep.sampler=tpe"), ("layouts", "sweep.layouts=true")],
+)
+def test_a_sweep_without_m_is_said_to_be_one_run(sweep: str, setting: str, capsys) -> None:
+    words = ["+experiment=gsm8k_react", "hardware=cpu", f"+sweep={sweep}"]
+    assert plan.main(words) == 0
+    said = f"{setting} changes nothing without -m: this is one run\n"
+    assert capsys.readouterr().err == said
+    assert plan.main(["-m", *words]) == 0
+    assert "without -m" not in capsys.readouterr().err
