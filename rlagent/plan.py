@@ -86,15 +86,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _plan_trials(command: Command) -> int:
-    from rlagent.sweep import plan_text
+    from rlagent.sweep import mistakes, plan_text
     from rlagent.sweep.common import impossible_here
     from rlagent.sweep.grid import plan
     from rlagent.sweep.search.start import is_search, plan_search
     from rlagent.sweep.words import shown
 
     base = command.draft(multirun=True)
-    raise_if_any(base.problems)
     machine = with_cluster(detect(), base.config.hardware)
+    mistakes.raise_if_any(command, machine, base, plan_only=True)
     if is_search(base):
         sys.stdout.write(plan_search(command, machine, base))
         return 0

@@ -17,7 +17,7 @@ from rlagent.config.schema import LearnConfig
 from rlagent.report.sweep_names import shared_words
 from rlagent.run.lock import locked
 from rlagent.run.words import short_path
-from rlagent.sweep import grid, leftovers
+from rlagent.sweep import grid, leftovers, mistakes
 from rlagent.sweep.common import (
     command_line,
     impossible,
@@ -69,11 +69,11 @@ def run(command: Command) -> int:
         ConfigError: With every mistake of every trial; then none has started.
     """
     base = command.draft(multirun=True)
-    raise_if_any(base.problems)
+    machine = with_cluster(detect(), base.config.hardware)
+    mistakes.raise_if_any(command, machine, base)
     if base.sweeper.get("_target_") not in (BASIC, OURS):
         # A sweeper that is not ours hands its jobs to our launcher, see hydra_jobs.py.
         return run_hydra(command)
-    machine = with_cluster(detect(), base.config.hardware)
     if is_search(base):
         return run_search(command, machine, base)
     planned = grid.plan(command, machine, base)

@@ -310,3 +310,18 @@ def test_on_a_cpu_the_estimate_is_of_the_cpu_whatever_the_layout() -> None:
     assert first.estimated_step_s == second.estimated_step_s
     larger = planned("hardware=cpu", "algorithm.repeat_times=16,64").trials
     assert 0 < larger[0].estimated_step_s < larger[1].estimated_step_s
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["algorithm.lr=1e-4,abc", "sed=1,2", "model=tinny"],
+        ["algorithm.lr=tag(log,interval(-1e-5,1e-3))", "sed=1", "model=tinny", "+sweep=optuna"],
+    ],
+)
+def test_mistakes_of_all_trials_and_of_some_are_listed_together(words: list[str], capsys) -> None:
+    for command in (plan_command.main, train.main):
+        assert command(["-m", *REACT, "hardware=cpu", *words]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        heads = sorted(line.split("=")[0] for line in lines)
+        assert heads == ["algorithm.lr", "model", "sed"]

@@ -37,7 +37,6 @@ def run_search(command: Command, machine: Machine, base: Draft) -> int:
     """
     from rlagent.sweep.main import Setup, folder_of, run_source
 
-    raise_if_any(base.problems)
     space = space_of(command, base)
     corners = check_corners(command, machine, space, base.config.sweep)
     settings, config = base.config.sweep, corners[0].resolved.config
