@@ -89,8 +89,14 @@ class Group:
     # The training reward, the mean over seeds too.
     reward: Series
     band: tuple[tuple[float, float], ...]
-    # Mean objective; None when no trial has one.
+    # Mean objective of those that finished, of the others where none did; None when none has one.
     objective: float | None
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether a trial of it is ranked as finished."""
+        rows = [trial.row for trial in self.trials]
+        return any(row.state == FINISHED and row.objective is not None for row in rows)
 
 
 @dataclass(frozen=True)
@@ -201,7 +207,10 @@ def _trial(
 
 
 def groups_of(trials: Sequence[TrialData], sweep: Sweep) -> list[Group]:
-    """Trials joined over seeds, the best first; those without any measurement are left out."""
+    """Trials joined over seeds, those without any measurement left out, in the ranking's order.
+
+    As for trials, those that finished come first, however good the others were when they ended.
+    """
     joined: dict[tuple[str, ...], list[TrialData]] = {}
     short = short_keys([key_of(text) for trial in trials for text in trial.row.overrides])
     for trial in trials:
@@ -213,7 +222,9 @@ def groups_of(trials: Sequence[TrialData], sweep: Sweep) -> list[Group]:
         alike = [t for t in members if not t.row.unranked] or members
         mean, band = over_seeds([(t.row.state, t.metric) for t in alike])
         reward, _ = over_seeds([(t.row.state, t.reward) for t in alike])
-        values = [t.row.objective for t in members if t.row.objective is not None]
+        known = [t.row for t in members if t.row.objective is not None]
+        done = [row for row in known if row.state == FINISHED]
+        values = [row.objective or 0.0 for row in done or known]
         if mean or values:
             seeds = f", {len(members)} seeds" if len(members) > 1 else ""
             texts = [shortened(text, short) for text in key]
@@ -221,7 +232,10 @@ def groups_of(trials: Sequence[TrialData], sweep: Sweep) -> list[Group]:
             score = statistics.fmean(values) if values else None
             found.append(Group(words, tuple(members), mean, reward, band, score))
     sign = -1 if sweep.direction == "maximize" else 1
-    return sorted(found, key=lambda g: (g.objective is None, sign * (g.objective or 0.0)))
+    return sorted(
+        found,
+        key=lambda g: (not g.has_finished, g.objective is None, sign * (g.objective or 0.0)),
+    )
 
 
 def over_seeds(

@@ -33,10 +33,20 @@ def draw_sweep(data: SweepData, path: Path) -> None:
         # Below both, where long names have room.
         figure.legend(loc="lower left", ncols=2, frameon=False, fontsize=8.5, labelcolor=INK)
     bands = "; bands: least to most of the seeds" if any(g.band for g in shown) else ""
-    about = f"{len(data.trials)} trials{bands}"
+    about = f"{len(data.trials)} trials{_named(len(shown))}{bands}"
     about += f"; {data.stamp}" if data.stamp else ""
     title(figure, data.sweep.name, about)
     figure.savefig(path, format="png")
+
+
+def _named(curves: int) -> str:
+    """Which curves have a name; '' when all of them have one.
+
+    >>> _named(7), _named(4)
+    ('; named: the best 4, grey: the others', '')
+    """
+    most = len(COLOURS)
+    return f"; named: the best {most}, grey: the others" if curves > most else ""
 
 
 _PALE: dict[str, Any] = {"color": SOFT, "alpha": 0.2, "linewidth": 1}

@@ -10,11 +10,11 @@ import pytest
 from rlagent.config.command import parse_command
 from rlagent.config.machine import Machine
 from rlagent.config.prepare import prepare
-from rlagent.report import main
+from rlagent.report import main, sweep_picture
 from rlagent.report.importance import FEWEST, importance
 from rlagent.report.parallel import parallel
 from rlagent.report.sweep import PNG, sweep_text, write_sweep_report
-from rlagent.report.sweep_data import load_sweep, over_seeds
+from rlagent.report.sweep_data import TrialData, groups_of, load_sweep, over_seeds
 from rlagent.report.sweep_names import shared_words
 from rlagent.report.sweep_page import sweep_page
 from rlagent.run.folder import RunFolder
@@ -25,6 +25,7 @@ from rlagent.sweep.search.corners import check_corners
 from rlagent.sweep.search.space import space_of
 from rlagent.sweep.search.start import is_search
 from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
+from rlagent.sweep.words import ranked
 from tests.fabricated import HOSTILE
 from tests.fabricated_sweep import fabricate_sweep
 from tests.unit.test_report import Tags
@@ -172,6 +173,38 @@ def test_curves_are_joined_over_seeds_at_the_steps_that_all_measured():
     short = Series("m", (0,), (0.9,))
     mean, band = over_seeds([("finished", one), ("failed", short)])
     assert (mean.steps, band) == ((0, 5, 10), ())
+
+
+def trial_of(row, curve):
+    return TrialData(row, {}, curve, Series("r", (), ()), None, None, 0, None)
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_curves_are_named_in_the_order_of_the_ranking(direction):
+    sign = 1 if direction == "maximize" else -1
+    rows = [row(0, sign * 0.9, "pruned", a=0), row(1, sign * 0.2, a=1), row(2, None, "failed", a=2),
+            row(3, sign * 0.4, a=3), row(4, sign * 0.5, "pruned", a=4)]  # fmt: skip
+    trials = [trial_of(each, Series("m", (0, 1), (0.1, 0.2))) for each in rows]
+    sweep = Sweep("s", "i", [], direction=direction, trials=rows)
+    order = [group.trials[0].row for group in groups_of(trials, sweep)]
+    assert order == [*ranked(sweep), rows[2]]
+
+
+def test_a_pruned_seed_does_not_count_beside_a_finished_one():
+    rows = [row(0, 0.9, "pruned", a=0, seed=1), row(1, 0.2, a=0, seed=2)]
+    trials = [trial_of(each, Series("m", (0, 1), (0.1, 0.2))) for each in rows]
+    (group,) = groups_of(trials, Sweep("s", "i", [], trials=rows))
+    assert group.objective == 0.2
+
+
+def test_the_picture_says_what_is_grey(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(sweep_picture, "title", lambda figure, name, about: said.append(about))
+    for trials in (20, 8):
+        folder = fabricate_sweep(tmp_path / str(trials), trials=trials, failed=0, steps=5)
+        sweep_picture.draw_sweep(load_sweep(folder), tmp_path / "x.png")
+    assert "20 trials; named: the best 4, grey: the others" in said[0]
+    assert "grey" not in said[1]
 
 
 def test_the_command_of_the_best_trial_leaves_out_what_was_swept():
