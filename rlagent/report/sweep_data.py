@@ -307,6 +307,19 @@ def places(sweep: Sweep) -> dict[int, int]:
     return {row.number: place for place, row in enumerate(finished, start=1)}
 
 
+def in_order(data: SweepData) -> list[TrialData]:
+    """The trials as the terminal ranks them; then those without a place, failed ones last."""
+    rank = {row.number: place for place, row in enumerate(ranked(data.sweep))}
+    last = len(rank)
+
+    def key(trial: TrialData) -> tuple[int, bool, bool, int]:
+        row = trial.row
+        ended = row.state in (FINISHED, PRUNED)
+        return rank.get(row.number, last), not ended, row.state == FAILED, row.number
+
+    return sorted(data.trials, key=key)
+
+
 def _median(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None

@@ -11,7 +11,7 @@ from rlagent.report.importance import all_parameters
 from rlagent.report.page import document
 from rlagent.report.parallel import parallel
 from rlagent.report.svg import Axis, Line, chart, thin
-from rlagent.report.sweep_data import Group, SweepData, TrialData, places
+from rlagent.report.sweep_data import Group, SweepData, TrialData, in_order
 from rlagent.report.sweep_names import short_keys, shortened, sweep_command
 from rlagent.run.stats import Series
 from rlagent.run.words import duration, number, percent
@@ -223,10 +223,8 @@ def _table(data: SweepData) -> str:
         ("report", ""),
     ]  # fmt: skip
     best = data.best
-    where = places(data.sweep)
-    # Ranked ones first, then the rest in their order.
-    trials = sorted(data.trials, key=lambda t: (where.get(t.row.number, len(where) + 1), t.number))
-    body = "".join(_row(data, trial, best is not None and trial.row is best) for trial in trials)
+    rows = [_row(data, trial, best is not None and trial.row is best) for trial in in_order(data)]
+    body = "".join(rows)
     falling = data.sweep.metric if data.sweep.direction == "maximize" else ""
     return f"<h2>Trials</h2>{_sortable(heads, body, falling, ' trials')}"
 

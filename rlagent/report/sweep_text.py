@@ -4,7 +4,7 @@ import csv
 import io
 
 from rlagent.report.importance import all_parameters
-from rlagent.report.sweep_data import SweepData, places
+from rlagent.report.sweep_data import SweepData, in_order, places
 from rlagent.run.words import number, percent
 from rlagent.sweep.words import unranked_lines
 
@@ -23,7 +23,7 @@ def sweep_markdown(data: SweepData) -> str:
               "| tokens/s | failure |"]  # fmt: skip
     lines.append("| ---: | ---: | :--- | :--- | ---: | ---: | ---: | ---: | :--- |")
     where = places(sweep)
-    for t in sorted(data.trials, key=lambda t: (where.get(t.row.number, len(where) + 1), t.number)):
+    for t in in_order(data):
         value = percent(t.row.objective) if data.percent else number(t.row.objective)
         cells = [
             str(where.get(t.row.number, "")), str(t.number), _cell(t.words), t.row.state, value,

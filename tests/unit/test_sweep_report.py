@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,7 @@ from rlagent.report import main, sweep_picture
 from rlagent.report.importance import FEWEST, importance
 from rlagent.report.parallel import parallel
 from rlagent.report.sweep import PNG, sweep_text, write_sweep_report
-from rlagent.report.sweep_data import TrialData, groups_of, load_sweep, over_seeds
+from rlagent.report.sweep_data import TrialData, groups_of, in_order, load_sweep, over_seeds
 from rlagent.report.sweep_names import shared_words
 from rlagent.report.sweep_page import sweep_page
 from rlagent.run.folder import RunFolder
@@ -188,6 +189,18 @@ def test_curves_are_named_in_the_order_of_the_ranking(direction):
     sweep = Sweep("s", "i", [], direction=direction, trials=rows)
     order = [group.trials[0].row for group in groups_of(trials, sweep)]
     assert order == [*ranked(sweep), rows[2]]
+
+
+def test_trials_stand_as_the_terminal_ranks_them_and_failed_ones_last(tmp_path):
+    folder = SweepFolder(tmp_path / "sweep-s-1")
+    states = [("failed", None), ("pruned", 0.25), ("waiting", None), ("finished", 0.5),
+              ("pruned", 0.5), ("finished", None), ("failed", None)]  # fmt: skip
+    trials = [row(n, value, state, a=f"v{n}") for n, (state, value) in enumerate(states)]
+    folder.write(Sweep("sweep-s-1", "1", ["-m"], trials=trials, state="failed"))
+    assert [t.row.number for t in in_order(load_sweep(folder))] == [3, 4, 1, 5, 2, 0, 6]
+    page = sweep_page(load_sweep(folder)).split("<h2>Trials</h2>")[1]
+    for text in (page, sweep_text(folder, "markdown").split("| place |")[1]):
+        assert re.findall(r"(?<=a=v)\d(?= \||<)", text) == list("3415206")
 
 
 def test_a_pruned_seed_does_not_count_beside_a_finished_one():
