@@ -77,10 +77,11 @@ def is_number(value: Any) -> bool:
 def wants_log(values: Sequence[float]) -> bool:
     """Whether positive numbers span so much that they are better seen by their logarithm.
 
-    >>> wants_log([1e-5, 1e-3]), wants_log([1, 2])
-    (True, False)
+    >>> wants_log([1e-5, 1e-4]), wants_log([1, 2]), wants_log([0, 100])
+    (True, False, False)
     """
-    return min(values) > 0 and max(values) / min(values) >= 20
+    # A ratio such as 1e-4 / 1e-5 is a little less than 10.
+    return min(values) > 0 and max(values) / min(values) >= 10 * (1 - 1e-9)
 
 
 def _values(rows: Sequence[TrialRow], name: str) -> set[str]:

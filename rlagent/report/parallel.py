@@ -5,11 +5,13 @@ Pure: rows in, text out.
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rlagent.report.importance import is_number, wants_log
+from rlagent.report.svg import faint
+from rlagent.report.sweep_names import is_share
 from rlagent.run.words import number
 from rlagent.sweep.store import TrialRow
 
@@ -18,10 +20,10 @@ MOST_LABELS = 8
 TOP = 0.1
 """Share of the trials that is drawn as the best ones."""
 
-MANY = 100
-"""With more trials than this, those that are not among the best are drawn paler."""
+WIDTH, HEIGHT, LEFT, RIGHT, ABOVE, BELOW = 1080, 350, 110, 110, 40, 22
 
-WIDTH, HEIGHT, LEFT, RIGHT, ABOVE, BELOW = 1080, 340, 110, 110, 34, 18
+PAD = 10
+"""Pixels that an axis goes on beyond its values: a line along its end would seem a frame's."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,16 @@ class Scale:
     name: str
     places: dict[str, float]
     labels: tuple[tuple[float, str], ...]
+    log: bool = False
 
 
-def scale(name: str, values: Sequence[Any]) -> Scale:
-    """Numbers by size (by logarithm where they span much), anything else evenly, in order."""
+def scale(name: str, values: Sequence[Any], searched_log: bool = False) -> Scale:
+    """Numbers by size, anything else evenly, in order.
+
+    Numbers stand by their logarithm where they span much or were searched that way.
+    """
     if name != "seed" and all(is_number(value) for value in values):
-        return _numeric(name, values)
+        return _numeric(name, values, wants_log(values) or (searched_log and min(values) > 0))
     texts = sorted({str(value) for value in values}, key=_natural)
     last = max(1, len(texts) - 1)
     even = {text: (index / last if len(texts) > 1 else 0.5) for index, text in enumerate(texts)}
@@ -45,8 +51,8 @@ def scale(name: str, values: Sequence[Any]) -> Scale:
     return Scale(name, places, tuple((even[text], text) for text in texts[::every]))
 
 
-def _numeric(name: str, values: Sequence[Any], most: int = MOST_LABELS) -> Scale:
-    turn = math.log if wants_log(values) else float
+def _numeric(name: str, values: Sequence[Any], log: bool, most: int = MOST_LABELS) -> Scale:
+    turn = math.log if log else float
     low, high = turn(min(values)), turn(max(values))
     span = high - low
     places = {repr(v): ((turn(v) - low) / span if span else 0.5) for v in values}
@@ -54,14 +60,14 @@ def _numeric(name: str, values: Sequence[Any], most: int = MOST_LABELS) -> Scale
     if len(distinct) <= most:
         labels = [(places[repr(value)], number(value)) for value in distinct]
         # Values that lie close together would be written over each other.
-        return Scale(name, places, tuple(_apart(labels)))
+        return Scale(name, places, tuple(_apart(labels)), log)
     if not span:
         return Scale(name, places, ((0.5, number(values[0])),))
     labels = []
     for quarter in range(5):
         at = low + span * quarter / 4
-        labels.append((quarter / 4, f"{math.exp(at) if turn is math.log else at:.3g}"))
-    return Scale(name, places, tuple(labels))
+        labels.append((quarter / 4, f"{math.exp(at) if log else at:.3g}"))
+    return Scale(name, places, tuple(labels), log)
 
 
 def _apart(labels: Sequence[tuple[float, str]], gap: float = 0.06) -> list[tuple[float, str]]:
@@ -79,13 +85,25 @@ def _natural(text: str) -> tuple[bool, float, str]:
         return True, 0.0, text
 
 
-def parallel(rows: Sequence[TrialRow], names: Sequence[str], metric: str) -> str:
+def top_lines(trials: int) -> int:
+    """How many trials, the best included, are drawn as the best ones.
+
+    >>> top_lines(5), top_lines(20)
+    (1, 2)
+    """
+    return max(1, round(TOP * trials))
+
+
+def parallel(
+    rows: Sequence[TrialRow], names: Sequence[str], metric: str, logs: Collection[str] = ()
+) -> str:
     """The figure; '' with fewer than two trials or no parameter that differs.
 
     Args:
         rows: Trials with an objective, the best first.
         names: Parameters, the ones to keep first when there are too many.
         metric: Name of the objective.
+        logs: Parameters that were searched on a logarithmic scale.
     """
     usable = [
         name
@@ -95,11 +113,14 @@ def parallel(rows: Sequence[TrialRow], names: Sequence[str], metric: str) -> str
     ][:MOST_AXES]
     if len(rows) < 2 or not usable:
         return ""
-    scales = [scale(name, [row.params[name] for row in rows]) for name in usable]
-    scales.append(_numeric(metric, [row.objective for row in rows], most=0))
+    scales = [scale(name, [row.params[name] for row in rows], name in logs) for name in usable]
+    objectives = [row.objective for row in rows if row.objective is not None]
+    # The good ones, which matter, would lie close together at the end of a share's logarithm.
+    log = wants_log(objectives) and not is_share(metric)
+    scales.append(_numeric(metric, objectives, log, most=0))
     step = (WIDTH - LEFT - RIGHT) / (len(scales) - 1)
     body = []
-    top = max(1, round(TOP * len(rows)))
+    top = top_lines(len(rows))
     # The worst first, so that the best lie on top.
     for place in reversed(range(len(rows))):
         row = rows[place]
@@ -117,10 +138,10 @@ def parallel(rows: Sequence[TrialRow], names: Sequence[str], metric: str) -> str
     body += [
         _axis(axis, LEFT + step * index, step, index == last) for index, axis in enumerate(scales)
     ]
-    many = " many" if len(rows) > MANY else ""
     return (
-        f'<div class="card pad{many}"><svg viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'role="img" aria-label="Parallel coordinates">{"".join(body)}</svg></div>'
+        f'<div class="card pad" style="{faint(len(rows) - top)}">'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Parallel coordinates">'
+        f"{''.join(body)}</svg></div>"
     )
 
 
@@ -131,11 +152,13 @@ def _y(share: float) -> float:
 def _axis(axis: Scale, x: float, step: float, last: bool) -> str:
     """An axis with its labels on the left, of the last one on the right, clear of the lines."""
     # About 7 pixels a letter; names keep their end, which tells them apart.
-    room = max(6, int(step / 7.2))
+    note = ", log" if axis.log else ""
+    room = max(6, int(step / 7.2) - len(note))
     name = axis.name if len(axis.name) <= room else "…" + axis.name[-room + 1 :]
     parts = [
-        f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{_y(0):.1f}" y2="{_y(1):.1f}"/>',
-        f'<text class="name" x="{x:.1f}" y="16" text-anchor="middle">{html.escape(name)}'
+        f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{_y(0) + PAD:.1f}" '
+        f'y2="{_y(1) - PAD:.1f}"/>',
+        f'<text class="name" x="{x:.1f}" y="16" text-anchor="middle">{html.escape(name)}{note}'
         f"<title>{html.escape(axis.name)}</title></text>",
     ]
     for at, text in axis.labels:

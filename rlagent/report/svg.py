@@ -70,6 +70,15 @@ def thin(points: Series, most: int = MAX_POINTS) -> Series:
     return Series(points.name, tuple(steps), tuple(values))
 
 
+def faint(lines: int) -> str:
+    """Opacity, as a style, of lines that nobody tells apart: few may be seen, many make a cloud.
+
+    >>> faint(4), faint(40), faint(400)
+    ('--faint:0.8', '--faint:0.3', '--faint:0.13')
+    """
+    return f"--faint:{min(0.8, max(0.13, 12 / max(1, lines))):.2g}"
+
+
 def value_text(value: float, percent: bool) -> str:
     """A value as an axis or a tooltip shows it."""
     if percent:

@@ -26,13 +26,12 @@ td .state { margin: 0; vertical-align: 0; }
 a { color: var(--c1); }
 .command { padding: 12px 16px; white-space: pre-wrap; overflow-wrap: anywhere; }
 .tile b.long { white-space: normal; overflow-wrap: anywhere; font-size: 15px; }
-svg .behind { stroke: var(--c5); stroke-width: 1; opacity: .3; }
-svg .trial { fill: none; stroke: var(--c5); stroke-width: 1; opacity: .3; }
+svg .behind { stroke: var(--c5); stroke-width: 1; opacity: var(--faint); }
+svg .trial { fill: none; stroke: var(--c5); stroke-width: 1.2; opacity: var(--faint); }
 svg .trial.top { stroke: var(--c1); stroke-width: 1.8; opacity: .85; }
 svg .trial.first { stroke: var(--c2); stroke-width: 3; opacity: 1; }
 svg .trial:hover { stroke: var(--ink); stroke-width: 3; opacity: 1; }
 svg .axis { stroke: var(--soft); stroke-width: 1; }
-.many svg .trial:not(.top):not(.first), .many svg .behind { opacity: .13; }
 svg .name { fill: var(--ink); font-size: 12px; font-weight: 600; }
 svg .halo { paint-order: stroke; stroke: var(--card); stroke-width: 4px; }
 .pad svg { min-width: 760px; }

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import yaml
-from hydra.core.override_parser.types import ChoiceSweep
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep
 
-from rlagent.config.overrides import is_sweep, parse
+from rlagent.config.overrides import SWEPT_BY_HYDRA, is_sweep, parse
 from rlagent.layout.layout import Layout
 from rlagent.run.redact import HIDDEN, redact
 from rlagent.run.words import python_command
@@ -68,6 +68,21 @@ def shared_words(sweep: Sweep) -> list[str]:
             continue
         kept.append(word)
     return kept
+
+
+def log_keys(argv: Iterable[str]) -> set[str]:
+    """The keys that a command line has searched on a logarithmic scale.
+
+    >>> log_keys(["-m", "algorithm.lr=tag(log,interval(1e-5,3e-5))", "seed=1,2"])
+    {'algorithm.lr'}
+    """
+    found = set()
+    for word in argv:
+        override = None if word.startswith("-") else parse(word)
+        value = override.value() if override else None
+        if isinstance(value, IntervalSweep) and "log" in value.tags:
+            found.add(key_of(word).removeprefix(SWEPT_BY_HYDRA))
+    return found
 
 
 def short_keys(keys: Iterable[str]) -> dict[str, str]:

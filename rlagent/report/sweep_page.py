@@ -9,10 +9,10 @@ from urllib.parse import quote
 from rlagent.report import sweep_assets
 from rlagent.report.importance import all_parameters
 from rlagent.report.page import document
-from rlagent.report.parallel import parallel
-from rlagent.report.svg import Axis, Line, chart, thin
+from rlagent.report.parallel import parallel, top_lines
+from rlagent.report.svg import Axis, Line, chart, faint, thin
 from rlagent.report.sweep_data import Group, SweepData, TrialData, in_order
-from rlagent.report.sweep_names import short_keys, shortened, sweep_command
+from rlagent.report.sweep_names import log_keys, short_keys, shortened, sweep_command
 from rlagent.run.stats import Series
 from rlagent.run.words import duration, number, percent
 from rlagent.sweep.store import FAILED, FINISHED
@@ -124,10 +124,10 @@ def _curves(data: SweepData) -> str:
     name = "Training reward of the named, mean over seeds"
     wide += chart(name, rewards, Axis(low=0.0), 1080, 260)
     narrow += chart(name, rewards, Axis(low=0.0), 520, 260)
-    many = " many" if len(behind) > 40 else ""
+    style = f'style="{faint(len(behind))}"'
     return (
-        f'<h2>Learning curves</h2>{note}<div class="wide-only hero{many}">{wide}</div>'
-        f'<div class="narrow hero{many}">{narrow}</div>'
+        f'<h2>Learning curves</h2>{note}<div class="wide-only hero" {style}>{wide}</div>'
+        f'<div class="narrow hero" {style}>{narrow}</div>'
     )
 
 
@@ -177,10 +177,11 @@ def _parallel(data: SweepData) -> str:
     order = [name for name, _ in data.importance.shares]
     known = all_parameters(data.sweep.trials, data.sweep.parameters)
     names = known if len(known) <= 8 else [*order, *(n for n in known if n not in order)]
-    figure = parallel(rows, names, data.sweep.metric)
+    figure = parallel(rows, names, data.sweep.metric, log_keys(data.sweep.argv))
     if not figure:
         return ""
-    said = f"{len(rows)} finished trials; orange: the best, blue: the best tenth."
+    blue = ", blue: the best tenth" if top_lines(len(rows)) > 1 else ""
+    said = f"{len(rows)} finished trials; orange: the best{blue}."
     return f"<h2>Parameters and objective</h2><p>{said}</p>{figure}"
 
 

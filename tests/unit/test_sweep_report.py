@@ -13,10 +13,10 @@ from rlagent.config.machine import Machine
 from rlagent.config.prepare import prepare
 from rlagent.report import main, sweep_picture
 from rlagent.report.importance import FEWEST, importance
-from rlagent.report.parallel import parallel
+from rlagent.report.parallel import parallel, scale
 from rlagent.report.sweep import PNG, sweep_text, write_sweep_report
 from rlagent.report.sweep_data import TrialData, groups_of, in_order, load_sweep, over_seeds
-from rlagent.report.sweep_names import shared_words
+from rlagent.report.sweep_names import log_keys, shared_words
 from rlagent.report.sweep_page import sweep_page
 from rlagent.run.folder import RunFolder
 from rlagent.run.stats import Series
@@ -285,6 +285,39 @@ def test_parallel_coordinates_stand_one_value_of_any_kind():
     assert parallel(rows, ["a", "b"], "m").count("<polyline") == 2
     assert parallel(rows[:1], ["a"], "m") == ""
     assert parallel(rows, ["b"], "m") == ""
+
+
+def test_an_axis_is_logarithmic_where_it_spans_much_or_was_searched_so():
+    wide, near = scale("lr", [1e-5, 1e-4, 1e-3]), scale("lr", [1e-4, 2e-4, 4e-4])
+    assert wide.log
+    assert wide.places["0.0001"] == pytest.approx(0.5)
+    assert not near.log
+    assert scale("lr", [1e-4, 2e-4, 4e-4], searched_log=True).places["0.0002"] == pytest.approx(0.5)
+    assert not scale("x", [0, 1, 100], searched_log=True).log
+    rows = [row(n, 0.5, lr=lr) for n, lr in enumerate((1e-4, 2e-4, 4e-4))]
+    assert ">lr, log<" in parallel(rows, ["lr"], "m", {"lr"})
+    assert ">lr<" in parallel(rows, ["lr"], "m")
+
+
+def test_keys_searched_by_logarithm_are_known_from_the_command():
+    argv = ["-m", "--config-dir", "x", "hydra.sweeper.params.a=tag(log,interval(1,3))",
+            "b=interval(1,3)", "+c=tag(log,int(interval(1,3)))"]  # fmt: skip
+    assert log_keys(argv) == {"a", "c"}
+
+
+def test_blue_lines_are_spoken_of_only_where_there_are_some(tmp_path):
+    few = sweep_page(load_sweep(fabricate_sweep(tmp_path / "few", trials=8, failed=0, steps=5)))
+    many = sweep_page(load_sweep(fabricate_sweep(tmp_path / "many", trials=30, failed=0, steps=5)))
+    assert ("blue:" in few, 'class="trial top"' in few) == (False, False)
+    assert ("blue: the best tenth" in many, 'class="trial top"' in many) == (True, True)
+
+
+def test_lines_stay_within_their_axis():
+    figure = parallel([row(0, 0.9, a=1), row(1, 0.1, a=2)], ["a"], "m")
+    ends = [float(y) for y in re.findall(r'class="axis".*? y1="([\d.]+)" y2="[\d.]+"', figure)]
+    lines = [float(y) for points in re.findall(r'points="([^"]+)"', figure)
+             for y in re.findall(r",([\d.]+)", points)]  # fmt: skip
+    assert max(lines) < min(ends)
 
 
 def test_csv_has_a_row_per_trial_and_a_column_per_parameter(tmp_path):
