@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rlagent.report.hidden import points_under, stretches_under
 from rlagent.run.stats import Series, smooth
 
 MAX_POINTS = 400
@@ -126,6 +127,7 @@ def chart(
     width: int = 520,
     height: int = 230,
     behind: Sequence[Series] = (),
+    best_first: bool = False,
 ) -> str:
     """A chart of curves over steps, with its title and legend; '' when there is nothing to draw.
 
@@ -136,6 +138,7 @@ def chart(
         width: In pixels of the drawing.
         height: The same.
         behind: Curves without a name, pale behind the others.
+        best_first: Draw the first on top, and the others wider where they lie under it.
     """
     lines = [line for line in lines if line.series]
     if not lines:
@@ -148,7 +151,7 @@ def chart(
         for line in pale
     ]
     body += [_band(line, frame) for line in lines if line.band]
-    body += [_curve(line, frame) for line in lines]
+    body += _best_on_top(lines, frame) if best_first else [_curve(line, frame) for line in lines]
     return _figure(title, lines, axis, frame, body)
 
 
@@ -213,16 +216,45 @@ def _band(line: Line, frame: Frame) -> str:
     return f'<path class="band c{line.colour}" d="{outline}Z"/>'
 
 
-def _curve(line: Line, frame: Frame) -> str:
+def _best_on_top(lines: Sequence[Line], frame: Frame) -> list[str]:
+    curves = [_drawn(line) for line in lines]
+    under = zip(lines, curves, stretches_under(curves), points_under(curves), strict=True)
+    body = []
+    for line, curve, stretches, points in under:
+        wider = "".join(
+            f'<path class="line c{line.colour}{_dash(line)}" '
+            f'style="stroke-width:{2 + 3 * count}" '
+            f'd="{frame.path(curve.steps[part], curve.values[part])}"/>'
+            for part, count in stretches
+        )
+        body.append(wider + _curve(line, frame, points))
+    return body[::-1]
+
+
+def _dash(line: Line) -> str:
+    return " dashed" if line.dashed or (line.band and len(line.series.steps) < 3) else ""
+
+
+def _is_smoothed(line: Line) -> bool:
+    return line.smoothed and len(thin(line.series).steps) > 4
+
+
+def _drawn(line: Line) -> Series:
     shown = thin(line.series)
-    dashed = " dashed" if line.dashed or (line.band and len(line.series.steps) < 3) else ""
+    if _is_smoothed(line):
+        return Series(shown.name, shown.steps, tuple(smooth(shown.values)))
+    return shown
+
+
+def _curve(line: Line, frame: Frame, under: Sequence[int] = ()) -> str:
+    """A curve and its dots, which are larger where `under` counts others that lie on them."""
+    shown = _drawn(line)
     parts = []
-    if line.smoothed and len(shown.steps) > 4:
-        pale = frame.path(shown.steps, shown.values)
+    if _is_smoothed(line):
+        pale = frame.path(shown.steps, thin(line.series).values)
         parts.append(f'<path class="line pale c{line.colour}" d="{pale}"/>')
-        shown = Series(shown.name, shown.steps, tuple(smooth(shown.values)))
     path = frame.path(shown.steps, shown.values)
-    parts.append(f'<path class="line c{line.colour}{dashed}" d="{path}"/>')
+    parts.append(f'<path class="line c{line.colour}{_dash(line)}" d="{path}"/>')
     if line.dots or len(shown.steps) == 1:
         for index, (step, value) in enumerate(zip(shown.steps, shown.values, strict=True)):
             x, y = frame.x(step), frame.y(value)
@@ -232,7 +264,10 @@ def _curve(line: Line, frame: Frame) -> str:
                     f'<line class="whisker c{line.colour}" x1="{x:.1f}" x2="{x:.1f}" '
                     f'y1="{frame.y(low):.1f}" y2="{frame.y(high):.1f}"/>'
                 )
-            parts.append(f'<circle class="dot c{line.colour}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>')
+            size = 3.5 + 2.5 * (under[index] if under else 0)
+            parts.append(
+                f'<circle class="dot c{line.colour}" cx="{x:.1f}" cy="{y:.1f}" r="{size}"/>'
+            )
     return "".join(parts)
 
 

@@ -115,15 +115,15 @@ def _curves(data: SweepData) -> str:
         said.append(f"Named: the best {len(named)}; grey: {part}{len(others)} others.")
     note = f"<p>{escape(' '.join(said))}</p>" if said else ""
     metric = data.sweep.metric
-    wide = chart(metric, lines, axis, 1080, 330, behind)
-    narrow = chart(metric, lines, axis, 520, 300, behind[::4] or behind)
+    wide = chart(metric, lines, axis, 1080, 330, behind, best_first=True)
+    narrow = chart(metric, lines, axis, 520, 300, behind[::4] or behind, best_first=True)
     rewards = [
         Line(_short(group.words), group.reward, colour=index + 1, smoothed=True)
         for index, group in enumerate(named)
     ]
     name = "Training reward of the named, mean over seeds"
-    wide += chart(name, rewards, Axis(low=0.0), 1080, 260)
-    narrow += chart(name, rewards, Axis(low=0.0), 520, 260)
+    wide += chart(name, rewards, Axis(low=0.0), 1080, 260, best_first=True)
+    narrow += chart(name, rewards, Axis(low=0.0), 520, 260, best_first=True)
     style = f'style="{faint(len(behind))}"'
     return (
         f'<h2>Learning curves</h2>{note}<div class="wide-only hero" {style}>{wide}</div>'

@@ -1,9 +1,11 @@
 """Draws a sweep's curves.png: the objective, and beside it the reward of every step."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rlagent.report.data import Series
+from rlagent.report.hidden import points_under, stretches_under
 from rlagent.report.picture import BLUE, INK, ORANGE, SOFT, blank, panel, plain, shares, title
 from rlagent.report.sweep_data import Group, SweepData
 from rlagent.run.stats import smooth
@@ -23,10 +25,13 @@ def draw_sweep(data: SweepData, path: Path) -> None:
     shown = [group for group in data.groups if group.mean]
     for group in shown[len(COLOURS) :]:
         objective.plot(group.mean.steps, group.mean.values, **_PALE)
-        reward.plot(group.reward.steps, _smooth(group.reward), **_PALE)
-    for group, colour in zip(shown, COLOURS, strict=False):
+        reward.plot(group.reward.steps, _smooth(group.reward).values, **_PALE)
+    named = shown[: len(COLOURS)]
+    for group, colour in zip(named, COLOURS, strict=False):
         _objective(objective, group, colour)
         _reward(reward, group.reward, colour)
+    _best_on_top(objective, [group.mean for group in named])
+    _best_on_top(reward, [_smooth(group.reward) for group in named])
     if all(min(group.reward.values, default=0.0) >= 0 for group in shown):
         reward.set_ylim(bottom=0)
     if shown:
@@ -77,8 +82,27 @@ def _objective(axes: Any, group: Group, colour: str) -> None:
 
 def _reward(axes: Any, reward: Series, colour: str) -> None:
     axes.plot(reward.steps, reward.values, color=colour, alpha=0.22, linewidth=1)
-    axes.plot(reward.steps, _smooth(reward), color=colour, linewidth=1.8)
+    axes.plot(reward.steps, _smooth(reward).values, color=colour, linewidth=1.8)
 
 
-def _smooth(reward: Series) -> list[float]:
-    return smooth(reward.values, 0.7)
+def _best_on_top(axes: Any, curves: Sequence[Series]) -> None:
+    """Draw the first curve on top, and the others wider where they lie under it."""
+    under = zip(curves, COLOURS, stretches_under(curves), points_under(curves), strict=False)
+    for place, (curve, colour, stretches, points) in enumerate(under):
+        order = 3 - 0.1 * place
+        for line in axes.lines:
+            if line.get_color() == colour:
+                line.set_zorder(order)
+        # A straight line between two far points would look like a measured course.
+        for part, count in stretches if len(points) > 2 else []:
+            axes.plot(
+                curve.steps[part], curve.values[part], color=colour, linewidth=2 + 3 * count,
+                zorder=order,
+            )  # fmt: skip
+        if len(points) < 3:
+            sizes = [(5 + 4 * count) ** 2 for count in points]
+            axes.scatter(curve.steps, curve.values, s=sizes, color=colour, zorder=order)
+
+
+def _smooth(reward: Series) -> Series:
+    return Series(reward.name, reward.steps, tuple(smooth(reward.values, 0.7)))

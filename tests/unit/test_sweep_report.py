@@ -203,6 +203,61 @@ def test_trials_stand_as_the_terminal_ranks_them_and_failed_ones_last(tmp_path):
         assert re.findall(r"(?<=a=v)\d(?= \||<)", text) == list("3415206")
 
 
+def alike_sweep(root, steps=4, trials=3):
+    """Trials whose curves have the same values."""
+    folder = fabricate_sweep(root, trials=trials, failed=0, steps=5)
+    sweep = folder.read()
+    for trial in sweep.trials:
+        trial.overrides, trial.objective = [f"lr={trial.number}"], 0.5
+        lines = [
+            json.dumps({"role": "explorer", "step": step, "attempt": 1, "time": 0.0,
+                        "metrics": {"eval/success": 0.5, "rollout/reward/mean": 0.5}})
+            for step in range(steps)
+        ]  # fmt: skip
+        folder.run_folder(trial).metrics_jsonl.write_text("\n".join(lines) + "\n")
+    folder.write(sweep)
+    return folder
+
+
+def test_of_curves_with_equal_values_the_best_lies_on_top_and_the_others_show(tmp_path):
+    page = sweep_page(load_sweep(alike_sweep(tmp_path)))
+    chart = page.split('data-chart="')[1]
+    drawn = re.findall(r'<path class="line c(\d)"(?: style="stroke-width:(\d+)")?', chart)
+    assert drawn == [("3", "8"), ("3", ""), ("2", "5"), ("2", ""), ("1", "")]
+    # The last dots of all are the best one's, as large as ever.
+    assert re.findall(r'r="([\d.]+)"/><line class="cursor"', chart)[0] == "3.5"
+    assert re.findall(r'<i class="c(\d)"', chart) == ["1", "2", "3"]
+
+
+def test_curves_that_only_cross_keep_their_width(tmp_path):
+    page = sweep_page(load_sweep(fabricate_sweep(tmp_path, trials=8, failed=0)))
+    assert "<path" in page
+    assert "stroke-width:" not in page.split("</style>")[1]
+
+
+def test_the_picture_draws_the_best_of_equal_curves_on_top(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(sweep_picture, "title", lambda figure, name, about: kept.append(figure))
+    sweep_picture.draw_sweep(load_sweep(alike_sweep(tmp_path)), tmp_path / "x.png")
+    for axes in kept[0].axes:
+        lines = [line for line in axes.lines if line.get_alpha() is None]
+        drawn = {line.get_color(): (line.get_zorder(), line.get_linewidth()) for line in lines}
+        orders, widths = zip(*(drawn[colour] for colour in sweep_picture.COLOURS[:3]), strict=True)
+        assert orders[0] > orders[1] > orders[2]
+        assert widths[0] < widths[1] < widths[2]
+
+
+def test_the_picture_shows_equal_points_without_a_line_between_them(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(sweep_picture, "title", lambda figure, name, about: kept.append(figure))
+    data = load_sweep(alike_sweep(tmp_path, steps=2))
+    sweep_picture.draw_sweep(data, tmp_path / "x.png")
+    objective = kept[0].axes[0]
+    assert [line.get_linestyle() for line in objective.lines] == [":"] * 3
+    sizes = [dots.get_sizes()[0] for dots in objective.collections]
+    assert sizes == sorted(set(sizes))
+
+
 def test_a_pruned_seed_does_not_count_beside_a_finished_one():
     rows = [row(0, 0.9, "pruned", a=0, seed=1), row(1, 0.2, a=0, seed=2)]
     trials = [trial_of(each, Series("m", (0, 1), (0.1, 0.2))) for each in rows]
