@@ -29,6 +29,12 @@ from rlagent.sweep.store import FAILED, FINISHED, PRUNED, RUNNING, Sweep, SweepF
 from rlagent.sweep.words import ranked, trial_command
 
 SEED = "seed"
+BEST_NOTE = (
+    "Where the sweep ran, this trial is done already; with run.fresh=true added it is trained "
+    "anew. Elsewhere the command trains the same trial."
+)
+"""What the command of the best trial does."""
+
 REWARD = "rollout/reward/mean"
 STEP_S, TOKENS_S = "time/step", "tokens/per_second"
 

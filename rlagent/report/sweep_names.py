@@ -51,7 +51,8 @@ def shared_words(sweep: Sweep) -> list[str]:
     """What all trials' commands share: the sweep's own, without what was swept and how.
 
     Flags and their values stay, since a trial needs the configuration folder too. So does a preset
-    such as `+sweep=layouts`: it may set the steps and the evaluation of each trial.
+    such as `+sweep=layouts`: it may set the steps and the evaluation of each trial. `run.fresh`
+    goes: that the sweep began anew says nothing of its trials.
     """
     swept = set(sweep.parameters)
     kept, words = [], iter(sweep.argv)
@@ -65,6 +66,8 @@ def shared_words(sweep: Sweep) -> list[str]:
             continue
         key = key_of(word)
         if key.startswith(("hydra.", "hydra/", "sweep.")) or key in swept or is_sweep(word):
+            continue
+        if key == "run.fresh":
             continue
         kept.append(word)
     return kept

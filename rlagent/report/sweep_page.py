@@ -11,7 +11,7 @@ from rlagent.report.importance import all_parameters
 from rlagent.report.page import document
 from rlagent.report.parallel import parallel, top_lines
 from rlagent.report.svg import Axis, Line, chart, faint, thin
-from rlagent.report.sweep_data import Group, SweepData, TrialData, in_order
+from rlagent.report.sweep_data import BEST_NOTE, Group, SweepData, TrialData, in_order
 from rlagent.report.sweep_names import log_keys, short_keys, shortened, sweep_command
 from rlagent.run.stats import Series
 from rlagent.run.words import duration, number, percent
@@ -89,7 +89,7 @@ def _reproduce(data: SweepData) -> str:
             '<p class="card none">No finished trial has an objective yet.</p>'
         )
     return (
-        "<h2>To train the best trial again</h2>"
+        f"<h2>The best trial's command</h2><p>{escape(BEST_NOTE)}</p>"
         f'<div class="card command"><code>{escape(data.best_command)}</code></div>'
     )
 

@@ -4,7 +4,7 @@ import csv
 import io
 
 from rlagent.report.importance import all_parameters
-from rlagent.report.sweep_data import SweepData, in_order, places
+from rlagent.report.sweep_data import BEST_NOTE, SweepData, in_order, places
 from rlagent.run.words import number, percent
 from rlagent.sweep.words import unranked_lines
 
@@ -18,7 +18,8 @@ def sweep_markdown(data: SweepData) -> str:
     if data.stamp:
         lines.append(f"- Note: {_cell(data.stamp)}")
     if data.best_command:
-        lines += ["", "The best trial again:", "", f"    {data.best_command}"]
+        lines += ["", f"The best trial's command. {BEST_NOTE}", ""]
+        lines.append(f"    {data.best_command}")
     lines += ["", f"| place | trial | overrides | state | {_cell(sweep.metric)} | steps | s/step "
               "| tokens/s | failure |"]  # fmt: skip
     lines.append("| ---: | ---: | :--- | :--- | ---: | ---: | ---: | ---: | :--- |")

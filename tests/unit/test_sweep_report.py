@@ -43,7 +43,7 @@ def test_the_page_of_a_sweep_holds_every_part(tmp_path):
     text = sweep_page(load_sweep(fabricate_sweep(tmp_path, trials=20)))
     for part in ("Learning curves", "least to most of the seeds", "Parallel coordinates",
                  "PED-ANOVA over 18", "out of memory: 1", "workflow error: 1", "18 finished",
-                 "To train the best trial again", "algorithm.lr=3e-4"):  # fmt: skip
+                 "The best trial's command", "algorithm.lr=3e-4"):  # fmt: skip
         assert part in text, part
 
 
@@ -276,12 +276,18 @@ def test_the_picture_says_what_is_grey(tmp_path, monkeypatch):
 
 
 def test_the_command_of_the_best_trial_leaves_out_what_was_swept():
-    argv = ["-m", "+experiment=e", "algorithm.lr=1e-4,3e-4", "+sweep=layouts", "sweep.retries=1",
-            "hydra.sweeper.params={}", "hydra/sweeper=basic", "--config-dir", "mine",
-            "model=tiny"]  # fmt: skip
+    argv = ["-m", "+experiment=e", "run.fresh=true", "algorithm.lr=1e-4,3e-4", "+sweep=layouts",
+            "sweep.retries=1", "hydra.sweeper.params={}", "hydra/sweeper=basic", "--config-dir",
+            "mine", "model=tiny"]  # fmt: skip
     sweep = Sweep("s", "i", argv, parameters=["algorithm.lr"])
     kept = ["+experiment=e", "+sweep=layouts", "--config-dir", "mine", "model=tiny"]
     assert shared_words(sweep) == kept
+
+
+def test_the_report_says_what_the_command_of_the_best_trial_does(tmp_path):
+    folder = fabricate_sweep(tmp_path, trials=4)
+    for text in (sweep_page(load_sweep(folder)), sweep_text(folder, "markdown")):
+        assert "done already; with run.fresh=true added it is trained anew" in text
 
 
 @pytest.mark.parametrize(
