@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from rlagent.run.folder import RunFolder
+from rlagent.run.summary import LOGICAL
 from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
 from tests.fabricated import HOSTILE
 
@@ -149,7 +150,7 @@ def _write_run(run, params, steps, asked, chance, failing, layouts) -> float:
         state="failed" if failing else "finished", steps_trained=steps, steps_asked=asked,
         success_after=value, pid=None, started=time.time() - 300,
         layout=params.get("hardware.layout", "1x1+1"),
-        **({"stamp": "logical: timings say nothing about GPUs"} if layouts else {}),
+        **({"stamp": LOGICAL} if layouts else {}),
     )  # fmt: skip
     run.report_html.write_text("<!doctype html><title>trial</title>")
     return value
