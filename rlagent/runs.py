@@ -18,10 +18,23 @@ from typing import Any
 from rlagent.run.folder import DIED, RunFolder, run_folders
 from rlagent.run.words import aligned, number, percent, short_path
 from rlagent.sweep.find import sweep_folders
-from rlagent.sweep.store import FINISHED, RUNNING, SweepFolder
+from rlagent.sweep.store import FINISHED, PRUNED, RUNNING, SweepFolder
 
 UNREADABLE = "unreadable"
 METRIC = "eval/success"
+
+COLUMNS = """\
+columns:
+  name       of the run's folder, or of the sweep's
+  state      as it was last written; died: its process is gone and did not say why
+  done       of a run the steps trained, of a sweep the trials finished or pruned
+  best       of a run its highest evaluation after a step of training;
+             of a sweep the objective of its best finished trial, which by default is the value
+             of that trial's last evaluation, and so may be less than the trial's own best
+  last word  when it last wrote how it stands
+  host       where it ran
+  folder     where it is
+"""
 
 
 @dataclass(frozen=True)
@@ -33,11 +46,12 @@ class Entry:
     name: str
     # The state as written; `died` when its process is gone, `unreadable` for a broken file.
     state: str
-    # Steps trained of steps asked; of a sweep trials finished of all.
+    # Steps trained of steps asked; of a sweep trials that finished or were pruned, of all.
     done: int
     asked: int | None
-    # The best value of the metric that training has reached, and which metric that is; None before
-    # the first: what the untrained model can do is nobody's best.
+    # The best value of the metric that training has reached, of a sweep the best trial's objective,
+    # and which metric that is; None before the first: what the untrained model can do is nobody's
+    # best.
     best: float | None
     metric: str
     # Unix times of the start and of the last word; None where not recorded.
@@ -98,7 +112,7 @@ def sweep_entry(folder: SweepFolder) -> Entry:
         kind="sweep",
         name=folder.name,
         state=DIED if sweep.state == RUNNING and folder.is_dead() else sweep.state,
-        done=sum(row.state == FINISHED for row in sweep.trials),
+        done=sum(row.state in (FINISHED, PRUNED) for row in sweep.trials),
         asked=len(sweep.trials),
         best=best.objective if best else None,
         metric=sweep.metric,
@@ -146,7 +160,10 @@ def csv_text(found: Sequence[Entry]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, also when nothing has run yet, and 2 without such a folder."""
     parser = argparse.ArgumentParser(
-        prog="rlagent runs", description="What has run here: runs and sweeps, the newest first."
+        prog="rlagent runs",
+        description="What has run here: runs and sweeps, the newest first.",
+        epilog=COLUMNS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--root", default="outputs", help="where run folders are (outputs)")
     parser.add_argument("--format", choices=("table", "csv", "json"), default="table")

@@ -54,6 +54,23 @@ def test_runs_and_sweeps_are_listed_the_newest_first(tmp_path, capsys):
     assert "1/2 trials" in next(line for line in lines if line.startswith("sweep-s-9"))
 
 
+def test_pruned_trials_count_as_done_and_failed_ones_do_not(tmp_path):
+    folder = fabricate_sweep(tmp_path, trials=4, failed=1)
+    sweep = folder.read()
+    sweep.trials[0].state = "pruned"
+    folder.write(sweep)
+    entry = runs.sweep_entry(folder)
+    assert (entry.done, entry.asked) == (3, 4)
+
+
+def test_help_says_what_each_column_is(capsys):
+    with pytest.raises(SystemExit):
+        runs.main(["--help"])
+    said = capsys.readouterr().out
+    for head in runs.table([]).split("  "):
+        assert f"\n  {head.strip()} " in said
+
+
 def test_the_best_of_a_run_is_what_training_reached_not_where_it_began(tmp_path, capsys):
     folder = run_of(tmp_path, "a-1", "stopped", success_before=0.9)
     folder.append_metrics("explorer", 0, {"eval/success": 0.9})
