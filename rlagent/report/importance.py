@@ -38,8 +38,13 @@ def importance(
         parameters: Keys in the order typed; those that only trials know follow.
         direction: maximize or minimize: which trials are the best ones.
     """
-    done = [row for row in rows if row.state == FINISHED and row.objective is not None]
+    finished = [row for row in rows if row.state == FINISHED]
+    if not finished:
+        return Importance(note="No trial finished.")
+    done = [row for row in finished if row.objective is not None]
     done = [row for row in done if math.isfinite(row.objective or 0.0)]
+    if not done:
+        return Importance(note="No trial that finished has an objective.")
     names = [name for name in all_parameters(rows, parameters) if len(_values(done, name)) > 1]
     if not names:
         return Importance(note="No parameter differs between trials that finished.")

@@ -343,6 +343,15 @@ def test_too_few_trials_say_so_instead_of_showing_chance():
     assert "No parameter differs" in importance(alike, ["a"]).note
 
 
+def test_without_a_finished_trial_nothing_is_said_of_parameters(tmp_path):
+    folder = fabricate_sweep(tmp_path, trials=3, failed=3)
+    text = sweep_text(folder, "markdown")
+    assert "No trial finished." in text
+    assert "No parameter" not in text
+    unmeasured = [row(0, None, a=1), row(1, float("nan"), a=2)]
+    assert "No trial that finished has an objective" in importance(unmeasured, ["a"]).note
+
+
 def test_parallel_coordinates_stand_one_value_of_any_kind():
     rows = [row(0, 0.5, a="x", b=1), row(1, 0.5, a=True, b=1)]
     assert parallel(rows, ["a", "b"], "m").count("<polyline") == 2
