@@ -30,8 +30,8 @@ def draw_sweep(data: SweepData, path: Path) -> None:
     for group, colour in zip(named, COLOURS, strict=False):
         _objective(objective, group, colour)
         _reward(reward, group.reward, colour)
-    _best_on_top(objective, [group.mean for group in named])
-    _best_on_top(reward, [_smooth(group.reward) for group in named])
+    _best_on_top(objective, [group.mean for group in named], joined=3)
+    _best_on_top(reward, [_smooth(group.reward) for group in named], joined=2)
     if all(min(group.reward.values, default=0.0) >= 0 for group in shown):
         reward.set_ylim(bottom=0)
     if shown:
@@ -85,21 +85,26 @@ def _reward(axes: Any, reward: Series, colour: str) -> None:
     axes.plot(reward.steps, _smooth(reward).values, color=colour, linewidth=1.8)
 
 
-def _best_on_top(axes: Any, curves: Sequence[Series]) -> None:
-    """Draw the first curve on top, and the others wider where they lie under it."""
+def _best_on_top(axes: Any, curves: Sequence[Series], joined: int) -> None:
+    """Draw the first curve on top, and the others wider where they lie under it.
+
+    Args:
+        axes: Where the curves are drawn already.
+        curves: The best first.
+        joined: Fewest points that have a line between them; fewer are dots.
+    """
     under = zip(curves, COLOURS, stretches_under(curves), points_under(curves), strict=False)
     for place, (curve, colour, stretches, points) in enumerate(under):
         order = 3 - 0.1 * place
         for line in axes.lines:
             if line.get_color() == colour:
                 line.set_zorder(order)
-        # A straight line between two far points would look like a measured course.
-        for part, count in stretches if len(points) > 2 else []:
+        for part, count in stretches if len(points) >= joined else []:
             axes.plot(
                 curve.steps[part], curve.values[part], color=colour, linewidth=2 + 3 * count,
                 zorder=order,
             )  # fmt: skip
-        if len(points) < 3:
+        if len(points) < joined:
             sizes = [(5 + 4 * count) ** 2 for count in points]
             axes.scatter(curve.steps, curve.values, s=sizes, color=colour, zorder=order)
 

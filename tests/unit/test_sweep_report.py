@@ -258,6 +258,8 @@ def test_the_picture_shows_equal_points_without_a_line_between_them(tmp_path, mo
     assert [line.get_linestyle() for line in objective.lines] == [":"] * 3
     sizes = [dots.get_sizes()[0] for dots in objective.collections]
     assert sizes == sorted(set(sizes))
+    # Steps of training follow each other: their rewards are joined, and are no dots.
+    assert not list(kept[0].axes[1].collections)
 
 
 def test_a_pruned_seed_does_not_count_beside_a_finished_one():
