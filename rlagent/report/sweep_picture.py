@@ -39,7 +39,8 @@ def draw_sweep(data: SweepData, path: Path) -> None:
         figure.legend(loc="lower left", ncols=2, frameon=False, fontsize=8.5, labelcolor=INK)
     bands = "; bands: least to most of the seeds" if any(g.band for g in shown) else ""
     about = f"{len(data.trials)} trials{_named(len(shown))}{bands}"
-    about += f"; {data.stamp}" if data.stamp else ""
+    # What follows is about seconds, and there are none in the picture.
+    about += f"; {data.stamp.partition(':')[0]}" if data.stamp else ""
     title(figure, data.sweep.name, about)
     figure.savefig(path, format="png")
 

@@ -279,6 +279,14 @@ def test_the_picture_says_what_is_grey(tmp_path, monkeypatch):
     assert "grey" not in said[1]
 
 
+def test_the_picture_names_logical_gpus_but_no_seconds(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(sweep_picture, "title", lambda figure, name, about: said.append(about))
+    folder = fabricate_sweep(tmp_path, trials=4, layouts=True, failed=0, steps=5)
+    sweep_picture.draw_sweep(load_sweep(folder), tmp_path / "x.png")
+    assert said[0].endswith("; on logical GPUs, a CPU in truth")
+
+
 def test_the_command_of_the_best_trial_leaves_out_what_was_swept():
     argv = ["-m", "+experiment=e", "run.fresh=true", "algorithm.lr=1e-4,3e-4", "+sweep=layouts",
             "sweep.retries=1", "hydra.sweeper.params={}", "hydra/sweeper=basic", "--config-dir",
