@@ -92,13 +92,15 @@ class Driver:
         # On a full disk this is the room for the last words.
         self._reserve.unlink(missing_ok=True)
         success = success_fields(self.folder.read_metrics("explorer"))
-        status = self.folder.write_status(
-            state=state, exit_code=exit_code, cause=cause, pid=None, **success
-        )
-        self._write_report()
-        # A dashboard also shows the run that failed before its first step.
-        where = (self.watch.mirror or self._start_mirror()).finish(status)
-        self.display.finish(status, self.folder, self._next_command(state), where)
+        status = self.folder.write_status(state=state, exit_code=exit_code, cause=cause, **success)
+        try:
+            self._write_report()
+            # A dashboard also shows the run that failed before its first step.
+            where = (self.watch.mirror or self._start_mirror()).finish(status)
+            self.display.finish(status, self.folder, self._next_command(state), where)
+        finally:
+            # Until here the folder is in use: who is to start the run again waits for this process.
+            self.folder.write_status(pid=None)
 
     def _guarded(self) -> tuple[str, int, str]:
         """Run, and turn every way to end into state, exit code and cause."""

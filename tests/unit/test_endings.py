@@ -1,5 +1,6 @@
 """How the driver words and counts the end of a run that was asked to stop."""
 
+import os
 import signal
 
 import pytest
@@ -72,3 +73,16 @@ def test_a_dashboard_gets_what_still_counts_of_earlier_attempts():
     assert current_rows(rows, 2, 2) == rows[:3]
     assert current_rows(rows, 2, 0) == []
     assert current_rows(rows, 1, 0) == rows
+
+
+def test_the_process_is_named_as_the_driver_until_its_last_words_are_written(driver, monkeypatch):
+    drove = []
+
+    def finish(*words):
+        drove.append((driver.folder.read_status()["state"], driver.folder.driver_alive()))
+
+    monkeypatch.setattr(driver.display, "finish", finish)
+    driver.folder.write_status(state="running", pid=os.getpid())
+    driver._conclude("stopped", 1, "stopped on request")
+    assert drove == [("stopped", True)]
+    assert not driver.folder.driver_alive()

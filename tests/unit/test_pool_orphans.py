@@ -162,3 +162,19 @@ def test_a_launcher_notes_what_each_of_its_trials_has(tmp_path) -> None:
     one = stand_in.trial(tmp_path, 0, need=ONE_GPU)
     code, _ = run(tmp_path, [], [one], Resources(("5",), 4, 16.0), Notes(io.StringIO()))
     assert (code, noted) == (0, [([0], ["5"], 1, 1.0)])
+
+
+def test_a_trial_whose_process_has_had_its_last_word_is_started_when_that_has_ended(
+    orphan, tmp_path
+) -> None:
+    trial, process = orphan
+    run_folder = RunFolder(Path(trial.resolved.config.run.dir) / trial.folder_name)
+    # It still writes its report, and has the folder to itself.
+    run_folder.write_status(state="stopped", exit_code=1)
+    row = left_row(
+        trial, SweepFolder(tmp_path / "outputs" / "sweep-x"), "running", gpus=[0], gpu_ids=["0"]
+    )
+    display = EndsIt(process, f"waits for process {process.pid}")
+    code, sweep = run(tmp_path, [row], [trial], Resources(("0",), 4, 16.0), display)
+    assert display.ended_it
+    assert (code, [each.state for each in sweep.trials]) == (0, ["finished"])
