@@ -84,7 +84,8 @@ class PlainLines:
         new = [row for row in waiting if row.trial_id not in self._waits]
         self._waits.update(row.trial_id for row in new)
         if new:
-            others = f", and {len(new) - 1} more wait" if len(new) > 1 else ""
+            more = len(new) - 1
+            others = f", and {more} more wait{'s' if more == 1 else ''}" if more else ""
             self.message(f"{label(new[0])} waits for {new[0].waits_for}{others}")
 
     def ended(self, row: TrialRow, again: bool = False) -> None:

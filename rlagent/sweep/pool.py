@@ -245,7 +245,6 @@ class _Pool:
         if waits_for and waits_for != row.waits_for:
             row.waits_for = waits_for
             self.rows.changed = True
-            self.display.message(f"trial {trial.number + 1} waits for {waits_for}")
         return bool(waits_for)
 
     # ---- what happens meanwhile ----
@@ -285,7 +284,7 @@ class _Pool:
         row.state, row.ended = result.state, time.time()
         row.let_go()
         if child.pruned and result.state == STOPPED:
-            row.state, row.cause = PRUNED, "pruned: others did better at the same step"
+            row.state, row.cause = PRUNED, "others did better at the same step"
         elif child.asked and result.state != FINISHED:
             row.state, row.failure = INTERRUPTED if self.interrupts else STOPPED, None
             row.cause = result.cause or self.stopping

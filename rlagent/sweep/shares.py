@@ -130,7 +130,8 @@ class Ledger:
         """Return what a trial that needs this waits for, in words; empty when it can start."""
         most = self.resources.most
         if most is not None and len(self._taken) >= most:
-            return f"one of {most} trials to end (sweep.max_parallel)"
+            running = "the trial under way" if most == 1 else f"one of {most} trials"
+            return f"{running} to end (sweep.max_parallel)"
         taken = [held for held, _ in self._taken.values()]
         taken += [held for _, held, _ in self._others]
         lacking = []

@@ -126,8 +126,8 @@ def test_a_trial_that_waits_for_its_own_process_leaves_the_other_gpus_to_others(
     display = EndsIt(process, "trial 2 (seed=1) starts")
     code, sweep = run(tmp_path, [row], [old, new], Resources(("0", "1"), 4, 16.0), display)
     lines = display.text.getvalue().splitlines()
-    assert lines[1] == f"trial 1 waits for process {process.pid}, which runs it already, to end"
-    assert lines[2].startswith("trial 2 (seed=1) starts on GPU 1;")
+    assert lines[0] == f"process {process.pid}, left from before, still runs trial 1, on GPU 0"
+    assert lines[1].startswith("trial 2 (seed=1) starts on GPU 1;")
     assert "trial 1 (seed=0) starts on GPU 0" in display.text.getvalue()
     assert (code, [each.state for each in sweep.trials]) == (0, ["finished", "finished"])
     assert RunFolder(tmp_path / "outputs" / old.folder_name).read_status()["attempt"] == 2
