@@ -1,13 +1,14 @@
 """Starting or joining Ray: which of the two, with what, and taking it down again."""
 
 import contextlib
+import functools
 import logging
 import os
 import socket
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,7 +191,8 @@ def _not_up_in_time(options: dict[str, Any]) -> str:
     from ray._private.node import Node
 
     try:
-        ray.init(address="local", **options)
+        with _in_groups_of_their_own():
+            ray.init(address="local", **options)
     except Exception as error:
         if NOT_UP not in str(error):
             raise
@@ -201,6 +203,24 @@ def _not_up_in_time(options: dict[str, Any]) -> str:
         _end(node)
         return str(node.get_logs_dir_path())
     return ""
+
+
+@contextlib.contextmanager
+def _in_groups_of_their_own() -> Iterator[None]:
+    """Have Ray's processes started outside of this one's process group.
+
+    `timeout` and others send SIGTERM to a whole group. It asks the driver to stop, for which Ray
+    has to live on; Ray itself keeps no more than Ctrl+C from its processes. They still end with
+    the driver, however it ends: the kernel tells them (PR_SET_PDEATHSIG).
+    """
+    from ray._private import services
+
+    started = services.ConsolePopen
+    services.ConsolePopen = functools.partial(started, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = started
 
 
 def _end(node: Any) -> None:

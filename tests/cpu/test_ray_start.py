@@ -48,3 +48,34 @@ def test_a_ray_that_was_not_up_in_time_is_started_again_and_leaves_nothing_behin
         "1",
     ]
     assert not ray_processes()
+
+
+# As `timeout` does; the group is this process's own.
+SIGNALLED = """
+import os, signal
+import ray
+from rlagent.config.schema import HardwareConfig
+from rlagent.trinity.ray_cluster import connect
+
+connect(HardwareConfig(ray="start"), "test", {}, 0, 2)
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append("asked"))
+os.killpg(os.getpgrp(), signal.SIGTERM)
+print(*asked, ray.get(ray.remote(lambda: "alive").remote()))
+ray.shutdown()
+"""
+
+
+def test_a_sigterm_to_the_process_group_reaches_the_driver_and_leaves_ray_alone(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,
+    )
+    assert done.stdout.splitlines() == ["asked alive"], done.stderr
+    assert done.returncode == 0
+    assert not ray_processes()
