@@ -23,7 +23,6 @@ from rlagent.report.sweep_names import (
 from rlagent.run.folder import DIED
 from rlagent.run.redact import redact
 from rlagent.run.stats import Series, series
-from rlagent.run.summary import LOGICAL
 from rlagent.sweep.grid import key_of
 from rlagent.sweep.metric import value_of
 from rlagent.sweep.store import FAILED, FINISHED, PRUNED, RUNNING, Sweep, SweepFolder, TrialRow
@@ -35,9 +34,6 @@ BEST_NOTE = (
     "anew. Elsewhere the command trains the same trial."
 )
 """What the command of the best trial does."""
-
-ON_LOGICAL = "on logical GPUs, a CPU in truth: these seconds say nothing about GPUs"
-"""What a run's stamp of logical GPUs is for readers of a sweep's timings."""
 
 REWARD = "rollout/reward/mean"
 STEP_S, TOKENS_S = "time/step", "tokens/per_second"
@@ -176,8 +172,7 @@ def load_sweep(folder: SweepFolder, beside: Path | None = None) -> SweepData:
     # Resolved, as the run folders are: a link that leads out of a linked folder goes astray.
     start = (beside or folder.path).resolve()
     trials = [_trial(folder, sweep, row, gpus, start) for row in sweep.trials]
-    given = dict.fromkeys(str(t.status["stamp"]) for t in trials if t.status.get("stamp"))
-    stamps = [ON_LOGICAL if stamp == LOGICAL else stamp for stamp in given]
+    stamps = dict.fromkeys(str(t.status["stamp"]) for t in trials if t.status.get("stamp"))
     best = sweep.best()
     died = sweep.state == RUNNING and folder.is_dead()
     return SweepData(

@@ -11,7 +11,7 @@ from rlagent.run.progress import Evaluation, evaluation
 from rlagent.run.stats import difference
 from rlagent.run.words import duration, percent, python_command, short_path
 
-LOGICAL = "logical: timings say nothing about GPUs"
+LOGICAL = "on logical GPUs, a CPU in truth: timings say nothing about GPUs"
 """The stamp of a run on logical GPUs."""
 
 

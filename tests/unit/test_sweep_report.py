@@ -138,7 +138,7 @@ def test_layouts_are_ranked_beside_the_estimate_and_stamped_when_logical(tmp_pat
     assert first.gpus == 8
     assert first.tokens_s_gpu == pytest.approx(first.tokens_s / 8, rel=0.01)
     assert first.estimate_s == pytest.approx(2.6)
-    words = "on logical GPUs, a CPU in truth: these seconds say nothing about GPUs"
+    words = "on logical GPUs, a CPU in truth: timings say nothing about GPUs"
     assert words in sweep_page(data).split("<h2>Layouts</h2>")[1]
     assert words in sweep_text(folder, "markdown")
 
