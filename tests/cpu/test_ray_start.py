@@ -32,15 +32,21 @@ ray.shutdown()
 """
 
 
-def test_a_ray_that_was_not_up_in_time_is_started_again_and_leaves_nothing_behind(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", CODE],
-        cwd=tmp_path,
+def run_alone(code, folder):
+    """Run Python code in a process, and a process group, of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
         env=environment(),
         capture_output=True,
         text=True,
         check=False,
+        start_new_session=True,
     )
+
+
+def test_a_ray_that_was_not_up_in_time_is_started_again_and_leaves_nothing_behind(tmp_path):
+    done = run_alone(CODE, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "Ray was not up in time, as on a busy machine; it is started once more",
@@ -67,15 +73,7 @@ ray.shutdown()
 
 
 def test_a_sigterm_to_the_process_group_reaches_the_driver_and_leaves_ray_alone(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", SIGNALLED],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        start_new_session=True,
-    )
+    done = run_alone(SIGNALLED, tmp_path)
     assert done.stdout.splitlines() == ["asked alive"], done.stderr
     assert done.returncode == 0
     assert not ray_processes()
