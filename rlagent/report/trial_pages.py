@@ -4,10 +4,9 @@ Which trials lack one is decided here; what a page shows is rlagent.report's.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 from rlagent.report import write_report
-from rlagent.run.folder import DIED, ENDED, RunFolder
+from rlagent.run.folder import DIED, ENDED, RunFolder, written_at
 from rlagent.run.words import short_path
 from rlagent.sweep.store import SweepFolder
 
@@ -35,10 +34,7 @@ def lacks_page(run: RunFolder) -> bool:
     """Whether a run that goes on no more has no page, or one from before its last word."""
     if not run.exists() or run.standing().get("state") not in (DIED, *ENDED):
         return False
-    written = _written_at(run.report_html)
-    return written < max(_written_at(run.status_json), _written_at(run.metrics_jsonl))
-
-
-def _written_at(path: Path) -> int:
-    """When a file was written, in ns; 0 when there is none."""
-    return path.stat().st_mtime_ns if path.is_file() else 0
+    page, *told = (
+        written_at(path) or 0 for path in (run.report_html, run.status_json, run.metrics_jsonl)
+    )
+    return page < max(told)

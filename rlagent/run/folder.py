@@ -183,9 +183,21 @@ class RunFolder:
             fields.setdefault("host", socket.gethostname())
         status = {**self.read_status(), **fields, "updated": time.time()}
         self.path.mkdir(parents=True, exist_ok=True)
+        self._write_status(status)
+        return status
+
+    def let_go(self) -> None:
+        """Name no driver in status.json any more; its last word keeps its time.
+
+        Else the page, which is written in between, would seem older than what it tells.
+        """
+        when = self.status_json.stat().st_mtime_ns
+        self._write_status({**self.read_status(), "pid": None, "pid_ticks": None})
+        os.utime(self.status_json, ns=(when, when))
+
+    def _write_status(self, status: dict[str, Any]) -> None:
         text = json.dumps(_plain(status), indent=2, allow_nan=False) + "\n"
         write_atomically(self.status_json, text)
-        return status
 
     def read_status(self) -> dict[str, Any]:
         """The status as last written; empty before the first write."""
@@ -370,22 +382,22 @@ def folders_with(name: str, root: Path) -> list[Path]:
     """
     if not root.is_dir():
         return []
-    found: dict[Path, tuple[float, Path]] = {}
+    found: dict[Path, tuple[int, Path]] = {}
     for path in sorted(root.iterdir(), key=lambda each: (each.is_symlink(), each.name)):
-        written = _written_at(path / name)
+        written = written_at(path / name)
         if written is not None:
             found.setdefault(path.resolve(), (written, path))
     newest = sorted(found.values(), key=lambda each: each[0], reverse=True)
     return [path for _, path in newest]
 
 
-def _written_at(path: Path) -> float | None:
-    """When a file was written; None where there is none, or it may not be asked."""
+def written_at(path: Path) -> int | None:
+    """When a file was written, in ns; None where there is none, or it may not be asked."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_mtime if stat.S_ISREG(found.st_mode) else None
+    return found.st_mtime_ns if stat.S_ISREG(found.st_mode) else None
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -100,7 +100,7 @@ class Driver:
             self.display.finish(status, self.folder, self._next_command(state), where)
         finally:
             # Until here the folder is in use: who is to start the run again waits for this process.
-            self.folder.write_status(pid=None)
+            self.folder.let_go()
 
     def _guarded(self) -> tuple[str, int, str]:
         """Run, and turn every way to end into state, exit code and cause."""

@@ -8,6 +8,7 @@ import pytest
 from rlagent.config.compose import Draft
 from rlagent.config.machine import Machine
 from rlagent.config.prepare import prepare
+from rlagent.report.trial_pages import lacks_page
 from rlagent.run.display import SilentDisplay
 from rlagent.run.folder import RunFolder
 from rlagent.run.mirror_process import current_rows
@@ -86,3 +87,5 @@ def test_the_process_is_named_as_the_driver_until_its_last_words_are_written(dri
     driver._conclude("stopped", 1, "stopped on request")
     assert drove == [("stopped", True)]
     assert not driver.folder.driver_alive()
+    # Else the report of a sweep would write it once more.
+    assert not lacks_page(driver.folder)
