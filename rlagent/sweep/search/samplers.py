@@ -12,6 +12,7 @@ from optuna.distributions import (
 )
 
 from rlagent.config.schema import SweepConfig
+from rlagent.sweep.search.pruning import prune_from
 from rlagent.sweep.search.space import Dimension, Space
 
 
@@ -51,7 +52,7 @@ def make_pruner(settings: SweepConfig, steps: int, interval: int) -> optuna.prun
         steps: Steps of a trial.
         interval: Steps between two held-out measurements; 0: not measured meanwhile.
     """
-    least = settings.prune_after or interval or 1
+    least = prune_from(settings, interval)
     factor = settings.reduction_factor
     match settings.pruner:
         case "asha":

@@ -4,7 +4,6 @@ Optuna is imported only when a search really starts.
 """
 
 import hashlib
-import math
 import os
 from collections.abc import Sequence
 
@@ -12,11 +11,11 @@ from rlagent.config.command import Command
 from rlagent.config.compose import Draft
 from rlagent.config.errors import raise_if_any
 from rlagent.config.machine import Machine
-from rlagent.config.metric_names import EVALUATED
-from rlagent.config.schema import AUTO, LearnConfig, SweepConfig
+from rlagent.config.schema import AUTO, SweepConfig
 from rlagent.sweep.common import impossible_here
 from rlagent.sweep.grid import of_no_use
 from rlagent.sweep.search.corners import check_corners, make_trial
+from rlagent.sweep.search.pruning import idle_pruner
 from rlagent.sweep.search.space import TRIALS, Space, space_of
 from rlagent.sweep.source import Trial
 
@@ -103,26 +102,3 @@ def describe(space: Space, settings: SweepConfig, corners: Sequence[Trial]) -> l
     lines.append(f"checked: {checked} corner{'' if checked == 1 else 's'} of the space")
     lines += idle_pruner(settings, corners[0].resolved.config) if corners else []
     return lines + of_no_use(settings, ["max_trials"], "a search takes sweep.n_trials")
-
-
-def idle_pruner(settings: SweepConfig, config: LearnConfig) -> list[str]:
-    """Return that the pruner can end no trial early, where it looks at none before its end.
-
-    Args:
-        settings: The sweep's.
-        config: Of a trial, resolved.
-    """
-    if settings.pruner == "none":
-        return []
-    steps, interval = int(config.algorithm.total_steps), config.algorithm.eval_interval or 1
-    first = settings.prune_after or interval
-    if settings.metric.startswith(EVALUATED):
-        # Measured every `interval` steps only.
-        first = math.ceil(first / interval) * interval
-    if first < steps:
-        return []
-    return [
-        f"sweep.pruner={settings.pruner} changes nothing: it looks at a trial after {first} steps "
-        f"at the earliest, and none has more than {steps}; lower algorithm.eval_interval or "
-        "sweep.prune_after"
-    ]
