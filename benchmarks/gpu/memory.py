@@ -143,7 +143,9 @@ PHASES: "list[Phase]" = [
     },
     {
         (0, 1): [
-            Point("rollout-4b-tp2-eager", "rollout", "qwen3_4b", "1x2+1", graphs=False),
+            Point(
+                "rollout-4b-tp2-eager", "rollout", "qwen3_4b", "1x2+1", seconds=170, graphs=False
+            ),
             Point("trainer-8b-2-offload", "trainer", "qwen3_8b", TWO, seconds=200, offload=True),
         ],
     },

@@ -48,7 +48,7 @@ def test_a_run_trains_on_whole_steps_and_on_policy(tmp_path, gpus):
         assert abs(metrics["actor/rollout_kl"]) < 0.01
 
 
-@pytest.mark.parametrize("gpus", [2])
+@pytest.mark.parametrize("gpus", [1, 2])
 def test_a_run_goes_on_from_its_checkpoint_and_exports_what_vllm_loads(tmp_path, gpus):
     keep = (f"hardware={gpus}gpu", "algorithm.save_interval=1")
     _train(tmp_path, *keep, "algorithm.total_steps=1")
