@@ -135,6 +135,7 @@ PHASES: "list[Phase]" = [
         (0,): [
             Point("trainer-0.6b-1-24k", "trainer", "qwen3_0_6b", ONE, **LONG),
             Point("trainer-4b-1", "trainer", "qwen3_4b", ONE, seconds=90),
+            Point("trainer-1.7b-1-offload", "trainer", "qwen3_1_7b", ONE, seconds=160, offload=True),
         ],
         (1,): [
             Point("rollout-1.7b-1-eager", "rollout", "qwen3_1_7b", ONE, graphs=False),

@@ -12,10 +12,21 @@ from trinity.trainer.verl.workers import TrinityActorRolloutRefWorker
 from verl.single_controller.base.decorator import Dispatch, register
 from verl.utils.device import set_expandable_segments
 
+from rlagent.config.machine import detect
 from rlagent.gpu import flash_attention, logits, packed
 
 _ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 """Who sets one of these says how torch's allocator works."""
+
+
+def host_threads() -> int:
+    """Threads for what a trainer computes on the host: its part of the cores of its node.
+
+    Ray lets an actor have as many as the CPUs that it reserved, which is one: with it, gradients
+    are added up and Adam steps at a tenth of what the host's memory can do.
+    """
+    ranks = int(os.environ.get("RAY_LOCAL_WORLD_SIZE", 1))
+    return max(1, detect().cores // ranks)
 
 
 class StepWorker(TrinityActorRolloutRefWorker):
@@ -33,6 +44,8 @@ class StepWorker(TrinityActorRolloutRefWorker):
             flash_attention.use_torch_padding()
         packed.register()
         super().init_model()
+        if self.actor is not None and self.actor.engine.engine_config.offload_policy:
+            torch.set_num_threads(host_threads())
         for model in (self.actor, self.ref):
             if model is not None:
                 # verl's override of it would be exported with the model, and mean nothing there.

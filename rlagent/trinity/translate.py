@@ -335,6 +335,10 @@ def trainer(resolved: Resolved) -> dict[str, Any]:
             "offload_policy": bool(config.hardware.offload),
             **attention(config),
         }
+        if config.hardware.offload:
+            # Adam steps on the host: torch's fused one goes over its memory once, not per term.
+            fused = {"optim": {"override_optimizer_config": {"fused": True}}}
+            tree["trainer_config"] = tree.get("trainer_config", {}) | {"actor": fused}
     return tree
 
 
