@@ -135,7 +135,9 @@ PHASES: "list[Phase]" = [
         (0,): [
             Point("trainer-0.6b-1-24k", "trainer", "qwen3_0_6b", ONE, **LONG),
             Point("trainer-4b-1", "trainer", "qwen3_4b", ONE, seconds=90),
-            Point("trainer-1.7b-1-offload", "trainer", "qwen3_1_7b", ONE, seconds=160, offload=True),
+            Point(
+                "trainer-1.7b-1-offload", "trainer", "qwen3_1_7b", ONE, seconds=160, offload=True
+            ),
         ],
         (1,): [
             Point("rollout-1.7b-1-eager", "rollout", "qwen3_1_7b", ONE, graphs=False),
@@ -147,7 +149,16 @@ PHASES: "list[Phase]" = [
             Point(
                 "rollout-4b-tp2-eager", "rollout", "qwen3_4b", "1x2+1", seconds=170, graphs=False
             ),
-            Point("trainer-8b-2-offload", "trainer", "qwen3_8b", TWO, seconds=200, offload=True),
+            # Few micro-batches: each adds its gradients up in host memory, ten seconds or more.
+            Point(
+                "trainer-8b-2-offload",
+                "trainer",
+                "qwen3_8b",
+                TWO,
+                seconds=300,
+                micro_batches=2,
+                offload=True,
+            ),
         ],
     },
 ]

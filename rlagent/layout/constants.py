@@ -122,10 +122,13 @@ BLOCK_SECONDS = 0.003
 # verl's and Trinity's own time of a training step, seconds: reading, padding, metrics, Ray. What a
 # step of the tiny model takes on an H100, whose arithmetic takes next to nothing: 0.55-0.58.
 TRAIN_STEP_SECONDS = 0.5
-# Bytes per second between host and GPU, as the passes of the reference model reach them, and of a
-# GPU's share of the host's memory when the optimizer steps there (not measured).
+# Bytes per second between host and GPU, as the passes of the reference model reach them.
 HOST_LINK = 15e9
-HOST_MEMORY = 15e9
+# Where the trainer's state waits in host memory, bytes per second: of a GPU's share of that memory
+# while Adam steps, and of a micro-batch's fp32 gradients, which FSDP2 copies there and adds up
+# with nothing else at the same time. Measured at 1.7B beside one H100, with 16 cores.
+HOST_MEMORY = 32e9
+HOST_SUM = 1.5e9
 # Share of a link that collectives reach, and bytes per second of one GPU to another node (a
 # 400 Gbit/s port per GPU).
 LINK_SHARE = 0.7

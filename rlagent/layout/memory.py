@@ -57,7 +57,8 @@ def trainer_memory(
     copy = 0 if offload and const.OFFLOAD_LOWERS_PEAK else const.ADAM_COPY_BYTES
     optimizer = state | {"optimizer step": copy * parameters(shape) / layout.trainer_gpus / GIB}
     sync = state | {"weight sync": _sync_bytes(shape, layout) / GIB}
-    peaks = [*(state | part for part in _passes(shape, layout, work)), optimizer, sync]
+    passes = _passes(shape, layout, work, offload and const.OFFLOAD_LOWERS_PEAK)
+    peaks = [*(state | part for part in passes), optimizer, sync]
     return RoleMemory("trainer", max(peaks, key=lambda parts: sum(parts.values())))
 
 
@@ -83,14 +84,8 @@ def _sync_buffer(shape: ModelShape) -> float:
 def _state(shape: ModelShape, layout: Layout, offload: bool) -> dict[str, float]:
     """Return what stays through a step: shards of weights, gradients and both moments, GiB."""
     shard = parameters(shape) / layout.trainer_gpus / GIB
-    away = offload and const.OFFLOAD_LOWERS_PEAK
-    if away:
-        # The shards of the embeddings' group and of a block pass through, in fp32.
-        passing = shape.vocab * shape.hidden + block_parameters(shape)
-        return {
-            "context": const.TRAINER_CONTEXT_GIB,
-            "shards in passing": 2 * FULL * passing / layout.trainer_gpus / GIB,
-        }
+    if offload and const.OFFLOAD_LOWERS_PEAK:
+        return {"context": const.TRAINER_CONTEXT_GIB}
     return {
         "context": const.TRAINER_CONTEXT_GIB,
         "weights": const.WEIGHT_BYTES * shard,
@@ -99,8 +94,14 @@ def _state(shape: ModelShape, layout: Layout, offload: bool) -> dict[str, float]
     }
 
 
-def _passes(shape: ModelShape, layout: Layout, work: Workload) -> list[dict[str, float]]:
-    """Return what a micro-batch adds at each moment that may be its peak, GiB."""
+def _passes(
+    shape: ModelShape, layout: Layout, work: Workload, away: bool
+) -> list[dict[str, float]]:
+    """Return what a micro-batch adds at each moment that may be its peak, GiB.
+
+    What is `away`, in host memory, passes through in fp32: the shards of the block at work and the
+    next one, or those of the embeddings; none while there are logits.
+    """
     tokens = _tokens_at_once(shape, layout, work)
     gpus = layout.trainer_gpus
     kept = tokens * shape.hidden * shape.layers * HALF
@@ -125,11 +126,20 @@ def _passes(shape: ModelShape, layout: Layout, work: Workload) -> list[dict[str,
     reduced = block * (HALF + 2 * FULL + FULL / gpus) + embeddings * HALF
     sums = const.SUMMED_COPIES if gpus == 1 else const.SUMMED_COPIES_SHARDED
     summed = {"summed gradients": sums * embeddings * FULL}
+    passing = FULL / gpus if away else 0
     moments = [
         {"activations": kept, "gathered blocks": gathered, "logits": logits} | summed,
-        {"activations": kept + recomputed, "gathered blocks": gathered + reduced} | summed,
+        {
+            "activations": kept + recomputed,
+            "gathered blocks": gathered + reduced,
+            "shards in passing": passing * 2 * block,
+        }
+        | summed,
         # The sum itself.
-        {"gathered blocks": gathered + embeddings * (FULL + max(HALF, FULL / gpus))},
+        {
+            "gathered blocks": gathered + embeddings * (FULL + max(HALF, FULL / gpus)),
+            "shards in passing": passing * embeddings,
+        },
     ]
     return [{name: value / GIB for name, value in parts.items()} for parts in moments]
 

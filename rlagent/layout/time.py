@@ -172,9 +172,11 @@ class _Trainer:
 
     def train(self) -> float:
         """Return the seconds of forward and backward passes and the optimizer's step."""
-        # Twice the bf16 weights, once the fp32 gradients; from and to the host the fp32 shards.
-        host = 3 if self.offload else 0
+        # Twice the bf16 weights, once the fp32 gradients; from the host twice the fp32 shards.
+        host = 2 if self.offload else 0
         passes = self._passes(const.TRAINING_PASSES, gathered=2 * 2 + 4, host=host)
+        if self.offload:
+            passes += self.micro_batches * self.shard_bytes / const.HOST_SUM
         optimizer = const.ADAM_BYTES * self.shard_bytes / const.WEIGHT_BYTES
         speed = const.HOST_MEMORY if self.offload else self.gpu.memory_bandwidth
         return passes + optimizer / speed + const.TRAIN_STEP_SECONDS

