@@ -17,7 +17,7 @@ from rlagent.config.overruled import overruled_choices
 from rlagent.config.paths import BUILTIN, local_path
 from rlagent.config.presets import dataset_preset, overlay
 from rlagent.config.resolution import Resolution
-from rlagent.config.resolve_model import resolve_model_and_layout
+from rlagent.config.resolve_model import host_lacks, resolve_model_and_layout
 from rlagent.config.resolved_checks import resolved_problems
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.layout.constants import MOST_SHARE
@@ -253,9 +253,7 @@ def _steps_of_epochs(resolution: Resolution) -> int | None:
 
 def _engine_settings(resolution: Resolution, layout: Layout) -> None:
     hardware, embedded = resolution.config.hardware, resolution.embedded
-    if hardware.offload == AUTO:
-        shape, memory = resolution.config.model.shape, resolution.gpu_gib
-        hardware.offload = not embedded and not fits(shape, layout, memory, resolution.workload)
+    _offload(resolution, layout)
     if hardware.runners == AUTO:
         hardware.runners = 1 if embedded else 4 * layout.engines
     if hardware.gpu_memory_utilization == AUTO:
@@ -267,6 +265,33 @@ def _engine_settings(resolution: Resolution, layout: Layout) -> None:
         )
     _tool_choice(resolution)
     _attention(resolution, layout)
+
+
+def _offload(resolution: Resolution, layout: Layout) -> None:
+    hardware, asked = resolution.config.hardware, resolution.config.hardware.offload
+    if asked == AUTO:
+        shape, work = resolution.config.model.shape, resolution.workload
+        fitting = resolution.embedded or fits(shape, layout, resolution.gpu_gib, work)
+        hardware.offload = not fitting
+    if not hardware.offload or resolution.embedded or resolution.problems or resolution.native:
+        return
+    smaller = "a smaller model, or more GPUs for the trainer"
+    if asked == AUTO:
+        resolution.chose(
+            "offload",
+            "the trainer's state does not fit its GPUs and waits in host memory, and a step takes "
+            "several times longer",
+            smaller,
+        )
+    lacks, there = host_lacks(resolution, offload=True), resolution.machine.memory_gib
+    if lacks:
+        resolution.refuse(
+            "hardware.offload",
+            asked,
+            f"the trainer's state in host memory makes it {there + lacks:.0f} GiB in use, of "
+            f"{there:.0f} that there are",
+            f"take {smaller}",
+        )
 
 
 def _tool_choice(resolution: Resolution) -> None:

@@ -1,6 +1,7 @@
 """Resolving: which model is trained, and on which layout it runs."""
 
 import copy
+import itertools
 
 from rlagent.config.check import LAYOUT_PARTS, LEGAL_LAYOUT, requested_layout, requested_parts
 from rlagent.config.paths import BUILTIN, local_path
@@ -9,10 +10,11 @@ from rlagent.config.resolution import Resolution
 from rlagent.config.schema import AUTO, ModelShape
 from rlagent.config.shapes import read_shape, shape_problems
 from rlagent.layout.choose import best_layout
+from rlagent.layout.constants import HOST_BESIDE_GIB
 from rlagent.layout.fit import fits, parameters
 from rlagent.layout.gpus import find_gpu
 from rlagent.layout.layout import Layout, refusals
-from rlagent.layout.memory import engine_memory, trainer_memory
+from rlagent.layout.memory import engine_memory, host_gib, trainer_memory
 
 PLAIN = Layout(1, 1, 1)
 """One engine and one trainer: what the embedded engine uses, and a stand-in after a mistake."""
@@ -49,10 +51,12 @@ def _take_largest_that_fits(resolution: Resolution) -> None:
             "model.candidates", "[]", "there is nothing to choose from", "choose a preset: model="
         )
         return
-    for name in reversed(candidates):
+    # With its state in host memory a model trains many times slower: a smaller one comes first.
+    tried = [[offload] for offload in resolution.offloads]
+    for offloads, name in itertools.product(tried, reversed(candidates)):
         resolution.config.model = copy.deepcopy(before)
         _take_preset(resolution, name)
-        if _some_layout_fits(resolution):
+        if _some_layout_fits(resolution, offloads) and not host_lacks(resolution, offloads[0]):
             where = f"{resolution.total_gpus} x {resolution.gpu_gib:.0f} GiB"
             chosen = f"{name}, the largest that fits {where} of {', '.join(candidates)}"
             # A larger one would not fit.
@@ -109,7 +113,7 @@ def _layout(resolution: Resolution) -> Layout:
         return asked
     if resolution.embedded:
         return _embedded_layout(resolution)
-    found = _best(resolution)
+    found = _best(resolution, resolution.offloads)
     if found is not None:
         alternative = "hardware.layout=ENGINESxTENSOR_PARALLEL+TRAINER_GPUS"
         resolution.chose("layout", f"{found}: {found.words()}", alternative)
@@ -161,7 +165,7 @@ def _refuse_parts(resolution: Resolution, parts: dict[str, int], gpus: int) -> N
     )
 
 
-def _best(resolution: Resolution) -> Layout | None:
+def _best(resolution: Resolution, offloads: list[bool]) -> Layout | None:
     hardware, parts = resolution.config.hardware, requested_parts(resolution.config)
     if not resolution.shares_sequences:
         parts.setdefault("sequence_parallel", 1)
@@ -171,26 +175,42 @@ def _best(resolution: Resolution) -> Layout | None:
         resolution.config.model.shape,
         resolution.gpu_gib,
         resolution.longest,
-        resolution.offloads,
+        offloads,
         parts,
         resolution.workload,
         find_gpu(hardware.gpu, resolution.machine).kind,
     )
 
 
-def _some_layout_fits(resolution: Resolution) -> bool:
+def _some_layout_fits(resolution: Resolution, offloads: list[bool]) -> bool:
+    """Return whether the model fits the GPUs in some layout, and that which was asked for somehow.
+
+    The layouts of a sweep then have one model, whichever of them must offload.
+    """
     try:
         asked = requested_layout(resolution.config)
     except ValueError:
         return True  # Reported when the layout itself is resolved.
-    return _best(resolution) is not None if asked is None else _fits(resolution, asked)
+    if asked is not None and not _fits(resolution, asked, resolution.offloads):
+        return False
+    return _best(resolution, offloads) is not None
 
 
-def _fits(resolution: Resolution, layout: Layout) -> bool:
+def _fits(resolution: Resolution, layout: Layout, offloads: list[bool]) -> bool:
     shape, memory = resolution.config.model.shape, resolution.gpu_gib
-    return any(
-        fits(shape, layout, memory, resolution.workload, offload) for offload in resolution.offloads
-    )
+    return any(fits(shape, layout, memory, resolution.workload, offload) for offload in offloads)
+
+
+def host_lacks(resolution: Resolution, offload: bool) -> float:
+    """Return the GiB that a node's memory lacks for what the trainer keeps there, or 0.
+
+    What is planned for another machine lacks nothing: its memory is not known.
+    """
+    if resolution.config.hardware.gpu not in {gpu.name for gpu in resolution.machine.gpus}:
+        return 0.0
+    needs = host_gib(resolution.config.model.shape, resolution.workload, offload)
+    nodes = int(resolution.config.hardware.nodes)
+    return max(0.0, needs / nodes + HOST_BESIDE_GIB - resolution.machine.memory_gib)
 
 
 def _check_asked(resolution: Resolution, layout: Layout) -> None:
@@ -213,7 +233,12 @@ def _check_asked(resolution: Resolution, layout: Layout) -> None:
     found = refusals(layout, gpus, nodes, shape)
     for reason in found:
         resolution.refuse("hardware.layout", str(layout), reason, LEGAL_LAYOUT)
-    if found or resolution.embedded or resolution.native or _fits(resolution, layout):
+    if (
+        found
+        or resolution.embedded
+        or resolution.native
+        or _fits(resolution, layout, resolution.offloads)
+    ):
         return
     engine = engine_memory(shape, layout, resolution.workload).gib
     trainer = trainer_memory(shape, layout, resolution.workload, resolution.offloads[-1]).gib

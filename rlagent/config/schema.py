@@ -233,8 +233,8 @@ class HardwareConfig:
     # Attention of the trainer on GPUs: flash_attention_2; packed = torch's own kernel, without
     # padding as well; sdpa = padded. `auto`: flash_attention_2 when it is installed, else packed.
     attention: str = AUTO
-    # Move parameters and optimizer state to host memory between uses. `auto`: when they
-    # would not fit otherwise.
+    # Keep the trainer's parameters, gradients and optimizer state in host memory, which takes
+    # several times longer. `auto`: when they would not fit otherwise.
     offload: Union[bool, str] = AUTO
     # GPU model to plan for on a machine that lacks it, such as h100-80g; `auto`: the one found.
     gpu: str = AUTO

@@ -62,6 +62,17 @@ def trainer_memory(
     return RoleMemory("trainer", max(peaks, key=lambda parts: sum(parts.values())))
 
 
+def host_gib(shape: ModelShape, work: Workload, offload: bool) -> float:
+    """Return what all of a trainer's GPUs together keep in host memory: the reference model, and
+    offloaded weights and gradients, pinned, and Adam's moments."""
+    pinned = const.WEIGHT_BYTES if work.reference else 0
+    moments = 0
+    if offload:
+        pinned += const.WEIGHT_BYTES + const.GRADIENT_BYTES
+        moments = const.MOMENT_BYTES
+    return (const.HOST_PINNED * pinned + moments) * parameters(shape) / GIB
+
+
 def _sync_bytes(shape: ModelShape, layout: Layout) -> float:
     """Return what the weights need on their way to the engines."""
     largest = _largest_matrix(shape)

@@ -48,10 +48,11 @@ def test_without_a_gpu_the_tiny_model_its_data_and_the_embedded_engine_are_taken
     ("machine", "model", "layout"),
     [
         (with_gpus(8), "qwen3_8b", "4x1+4s2"),
-        (with_gpus(4), "qwen3_8b", "2x1+2s2"),
-        (with_gpus(2, 141), "qwen3_8b", "1x1+1"),
-        (with_gpus(2, 24), "qwen3_1_7b", "1x1+1"),
-        (with_gpus(2, 18), "qwen3_0_6b", "1x1+1"),
+        (with_gpus(4), "qwen3_4b", "2x1+2s2"),
+        (with_gpus(2, 141), "qwen3_4b", "1x1+1"),
+        (with_gpus(2, 24), "qwen3_0_6b", "1x1+1"),
+        # With its state in host memory, where none fits otherwise.
+        (with_gpus(2, 18), "qwen3_1_7b", "1x1+1"),
         (with_gpus(1, 24), "qwen3_0_6b", "1x1*1"),
     ],
 )
@@ -62,6 +63,21 @@ def test_with_gpus_the_largest_model_that_fits_is_taken(
     assert (result.config.model.name, str(result.layout)) == (model, layout)
     assert result.config.dataset.name == "gsm8k"
     assert any(f"model: {model}" in line and "otherwise model" in line for line in result.choices)
+
+
+def test_a_state_that_waits_in_host_memory_is_said_and_has_to_fit_there() -> None:
+    gpus = with_gpus(2).gpus
+    there = resolved("model=qwen3_4b", machine=Machine(gpus, 64, 128))
+    assert there.config.hardware.offload is True
+    assert [line for line in there.choices if line.startswith("offload: ")]
+    (lacking,) = reasons("model=qwen3_4b", machine=Machine(gpus, 64, 64))
+    assert "hardware.offload=auto" in lacking
+    assert "104 GiB in use, of 64 that there are" in lacking
+    # Elsewhere it may be there.
+    planned = ("model=qwen3_4b", "hardware=2gpu", "hardware.gpu=h100-80g")
+    assert resolved(*planned, plan_only=True).config.hardware.offload is True
+    small = resolved(machine=Machine(with_gpus(2, 18).gpus, 64, 48))
+    assert small.config.model.name == "qwen3_0_6b"
 
 
 @pytest.mark.parametrize(
