@@ -73,7 +73,7 @@ class ModelConfig:
     # Name of the preset, for display and for the run's tags; `auto` = chosen by hardware.
     name: str = AUTO
     # Hugging Face hub id, local folder, or `builtin:tiny`. `auto`: without a GPU the tiny model,
-    # with GPUs the largest of `candidates` that fits.
+    # with GPUs the largest of `candidates` that fits, if possible without hardware.offload.
     path: str = AUTO
     # Most tokens of prompt and response together. `auto`: the recipe's.
     max_model_len: Union[int, str] = AUTO
