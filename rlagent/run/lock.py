@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+IN_USE = "is in use by a running run"
+"""What a run says of its folder that another process holds; a sweep knows it by that."""
+
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[IO[str] | None]:
@@ -18,6 +21,22 @@ def locked(folder: Path) -> Iterator[IO[str] | None]:
             yield None
             return
         yield file
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process holds a folder now, whatever else is known of that process."""
+    try:
+        file = (folder / ".lock").open("r")
+    except (FileNotFoundError, PermissionError):
+        # Another person's that may not even be asked: who wants to hold it is told so.
+        return False
+    with file:
+        try:
+            # Shared: two who only ask are not in each other's way.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _opened(path: Path) -> IO[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlagent.run.folder import ENDED
+from rlagent.run.lock import IN_USE
 from rlagent.sweep.store import FAILED, FINISHED, INTERRUPTED, STOPPED
 
 OUT_OF_MEMORY = "out of memory"
@@ -134,6 +135,11 @@ def classify(cause: str, exit_code: int, log_tail: str = "") -> str:
 def is_retried(failure: str | None) -> bool:
     """Whether another try can help: a wrong configuration stays wrong."""
     return failure is not None and failure != CONFIGURATION
+
+
+def is_held_up(found: Ending) -> bool:
+    """Whether a try did not begin, since another process held its run folder."""
+    return found.state == FAILED and IN_USE in found.cause
 
 
 def _without_a_word(exit_code: int, log_tail: str) -> str:

@@ -1,6 +1,7 @@
 """Trials whose process another launcher left, or a person started: what they hold until they end.
 
-Such a process is waited for, never ended; what may start beside it is the ledger's to say.
+Such a process is waited for, never ended; what may start beside it is the ledger's to say. One that
+has had its last word still has its run folder for a while: it is known by the folder's lock alone.
 """
 
 import os
@@ -8,6 +9,8 @@ import selectors
 from collections.abc import Callable, Iterator
 
 from rlagent.run.folder import RunFolder, is_driven
+from rlagent.run.lock import is_locked
+from rlagent.run.words import short_path
 from rlagent.sweep.shares import Ledger
 from rlagent.sweep.source import Need
 from rlagent.sweep.store import SweepFolder, TrialRow
@@ -16,7 +19,7 @@ NOTHING = Need(0, 0, 0.0)
 
 
 class Orphans:
-    """Trials driven by others, each by the descriptor that tells its end.
+    """Trials driven by others, each by the descriptor that tells its end, or by its run folder.
 
     Args:
         ledger: Where what they have counts as taken.
@@ -29,10 +32,13 @@ class Orphans:
     ) -> None:
         self._ledger, self._selector, self._ended = ledger, selector, ended
         self._rows: dict[int, TrialRow] = {}
-        self._pids: dict[str, int] = {}
+        # By trial, in words; also of those whose process is not known.
+        self._drivers: dict[str, str] = {}
+        # Those whose process is not known: until nobody holds their run folder.
+        self._locked: dict[str, tuple[TrialRow, RunFolder]] = {}
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._drivers)
 
     def take_over(self, folder: SweepFolder, rows: list[TrialRow]) -> Iterator[str]:
         """Hold what processes of earlier launchers still have; yields a line about each.
@@ -44,12 +50,12 @@ class Orphans:
             need = Need(len(row.gpu_ids), row.cores, row.memory_gib)
             if need == NOTHING:
                 continue
-            pid = self._hold(row, folder.run_folder(row), need)
-            if pid is None:
+            driver = self._hold(row, folder.run_folder(row), need)
+            if not driver:
                 row.let_go()
                 continue
             gpus = f", on GPU{'' if len(row.gpus) == 1 else 's'} {_listed(row)}" if row.gpus else ""
-            yield f"process {pid}, left from before, still runs trial {row.number + 1}{gpus}"
+            yield f"{driver}, left from before, still runs trial {row.number + 1}{gpus}"
 
     def waits_for(self, row: TrialRow, run: RunFolder, need: Need) -> str:
         """What a trial that another process runs has to wait for, in words; empty when none does.
@@ -60,38 +66,53 @@ class Orphans:
             need: What it takes. Which GPUs a process has that no launcher of this sweep started
                 is not known, so only its cores and memory count.
         """
-        pid = self._pids.get(row.trial_id)
-        if pid is None:
-            pid = self._hold(row, run, Need(0, need.cores, need.memory_gib))
-        return "" if pid is None else f"process {pid}, which runs it already, to end"
+        driver = self._drivers.get(row.trial_id)
+        driver = driver or self._hold(row, run, Need(0, need.cores, need.memory_gib))
+        return f"{driver}, which runs it already, to end" if driver else ""
+
+    def look(self) -> list[TrialRow]:
+        """Take back what those had whose run folder nobody holds any more; returns their rows."""
+        free = [row for row, run in self._locked.values() if not is_locked(run.path)]
+        for row in free:
+            del self._locked[row.trial_id]
+            self._let_go(row)
+        return free
 
     def end(self, descriptor: int) -> TrialRow:
         """Take back what one had that has ended; returns its row."""
         self._selector.unregister(descriptor)
         os.close(descriptor)
         row = self._rows.pop(descriptor)
-        del self._pids[row.trial_id]
-        self._ledger.give_back(row.trial_id)
-        row.waits_for = ""
-        row.let_go()
+        self._let_go(row)
         return row
 
     def close(self) -> None:
         """Wait for none of them any more."""
         for descriptor in self._rows:
             os.close(descriptor)
-        self._rows, self._pids = {}, {}
+        self._rows, self._drivers, self._locked = {}, {}, {}
 
-    def _hold(self, row: TrialRow, run: RunFolder, need: Need) -> int | None:
-        """Count a trial as taken if a process drives it; returns that process."""
+    def _hold(self, row: TrialRow, run: RunFolder, need: Need) -> str:
+        """Count a trial as taken if a process drives it; returns that process in words."""
         found = _driver(run)
-        if found is None:
-            return None
-        pid, descriptor = found
-        self._rows[descriptor], self._pids[row.trial_id] = row, pid
+        if found is not None:
+            pid, descriptor = found
+            self._rows[descriptor], driver = row, f"process {pid}"
+            self._selector.register(descriptor, selectors.EVENT_READ, self._ended)
+        elif is_locked(run.path):
+            self._locked[row.trial_id] = row, run
+            driver = f"a process that holds {short_path(run.path)}"
+        else:
+            return ""
+        self._drivers[row.trial_id] = driver
         self._ledger.take_these(row.trial_id, row.gpu_ids, need)
-        self._selector.register(descriptor, selectors.EVENT_READ, self._ended)
-        return pid
+        return driver
+
+    def _let_go(self, row: TrialRow) -> None:
+        del self._drivers[row.trial_id]
+        self._ledger.give_back(row.trial_id)
+        row.waits_for = ""
+        row.let_go()
 
 
 def _driver(run: RunFolder) -> tuple[int, int] | None:

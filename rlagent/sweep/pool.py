@@ -16,7 +16,7 @@ from rlagent.run.folder import RunFolder
 from rlagent.sweep import leash
 from rlagent.sweep.child import TICK, Child, end_all, environment
 from rlagent.sweep.display import SweepDisplay
-from rlagent.sweep.failures import is_retried
+from rlagent.sweep.failures import is_held_up, is_retried
 from rlagent.sweep.metric import intermediate, objective
 from rlagent.sweep.neighbours import Neighbours
 from rlagent.sweep.options import Done, Options
@@ -139,6 +139,8 @@ class _Pool:
             for key, _ in self.selector.select(TICK):
                 key.data(key.fd)
             self._pass_signals_on()
+            if self.orphans.look():
+                self.rows.changed = True
             for child in self.running.values():
                 self._look(child)
             self.display.update(self.sweep, self.running.values())
@@ -288,14 +290,22 @@ class _Pool:
         elif child.asked and result.state != FINISHED:
             row.state, row.failure = INTERRUPTED if self.interrupts else STOPPED, None
             row.cause = result.cause or self.stopping
+        if is_held_up(result) and not (child.began or self.stopping):
+            # By a process that came between the look at its folder and its own start: no try.
+            self.tries[trial.trial_id] -= 1
+            self._wait_again(trial, row)
+            return
         again = row.state == FAILED and is_retried(row.failure) and not self.stopping
         if again and self.tries[trial.trial_id] <= self.options.retries:
             self.display.ended(row, again=True)
-            row.wait()
-            self.waiting.insert(0, trial)
-            self.rows.changed = True
+            self._wait_again(trial, row)
             return
         self._ended(trial, row)
+
+    def _wait_again(self, trial: Trial, row: TrialRow) -> None:
+        row.wait()
+        self.waiting.insert(0, trial)
+        self.rows.changed = True
 
     def _ended(self, trial: Trial, row: TrialRow) -> None:
         if row.state in (FINISHED, PRUNED):

@@ -13,7 +13,7 @@ from typing import Any
 from rlagent.config.resolve import Resolved
 from rlagent.run.display import Display, make_display
 from rlagent.run.folder import RunFolder
-from rlagent.run.lock import locked
+from rlagent.run.lock import IN_USE, locked
 from rlagent.trinity import decide
 from rlagent.trinity.driver import Driver
 from rlagent.trinity.endings import EXIT_FAILED
@@ -84,9 +84,7 @@ def _launch_in(
     folder.path.mkdir(parents=True, exist_ok=True)
     with locked(folder.path) as lock:
         if lock is None:
-            cause = (
-                f"{folder.path} is in use by a running run; `rlagent stop {folder.name}` ends it"
-            )
+            cause = f"{folder.path} {IN_USE}; `rlagent stop {folder.name}` ends it"
             print(cause, file=sys.stderr)
             return Outcome("failed", EXIT_FAILED, cause, folder.path)
         record = make_record(resolved, workflow_func, judge_func)

@@ -2,12 +2,14 @@
 
 import io
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rlagent.run.folder import RunFolder
+from rlagent.run.lock import IN_USE
 from rlagent.sweep.display import PlainLines
 from rlagent.sweep.grid import GridSource
 from rlagent.sweep.options import Options
@@ -16,6 +18,19 @@ from rlagent.sweep.shares import Resources
 from rlagent.sweep.source import Need, Trial, row_of
 from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
 from tests import stand_in
+
+HOLDS_ON = """
+import sys
+from pathlib import Path
+from rlagent.run.folder import RunFolder
+from rlagent.run.lock import locked
+
+with locked(Path(sys.argv[1])) as lock:
+    assert lock
+    RunFolder(sys.argv[1]).write_status(state="stopped", exit_code=1, cause="stopped", pid=None)
+    print("ended", flush=True)
+    sys.stdin.read()
+"""
 
 ONE_GPU = Need(gpus=1, cores=1, memory_gib=1.0)
 
@@ -33,6 +48,26 @@ def orphan(tmp_path):
     process.kill()
     process.wait()
     process.stdout.close()
+
+
+@pytest.fixture
+def ending(tmp_path):
+    """A trial with a process that said how it ended and still holds the run folder."""
+    one = stand_in.trial(tmp_path, 0, need=ONE_GPU)
+    folder = tmp_path / "outputs" / one.folder_name
+    folder.mkdir(parents=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDS_ON, str(folder)],
+        env=stand_in.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ended\n"
+    yield one, process
+    process.kill()
+    process.communicate()
 
 
 class EndsIt(PlainLines):
@@ -150,6 +185,46 @@ def test_what_a_killed_launcher_noted_for_a_process_that_is_gone_is_free(tmp_pat
     display = PlainLines(io.StringIO())
     code, sweep = run(tmp_path, [row], [new], Resources(("0",), 4, 16.0), display)
     assert (code, sweep.trials[0].gpu_ids) == (0, [])
+
+
+def test_a_trial_waits_for_a_process_that_holds_its_folder_after_its_last_word(
+    ending, tmp_path
+) -> None:
+    old, process = ending
+    folder = SweepFolder(tmp_path / "outputs" / "sweep-x")
+    row = left_row(old, folder, "running", gpus=[0], gpu_ids=["0"], cores=1, memory_gib=1.0)
+    new = stand_in.trial(tmp_path, 1, need=ONE_GPU)
+    words = f"waits for a process that holds {folder.run_folder(row).path}"
+    display = EndsIt(process, words)
+    code, sweep = run(tmp_path, [row], [old, new], Resources(("0",), 4, 16.0), display)
+    assert words in display.text.getvalue()
+    assert (code, [each.state for each in sweep.trials]) == (0, ["finished", "finished"])
+    assert [each.tries for each in sweep.trials] == [1, 1]
+
+
+def test_what_a_process_that_is_ending_has_is_not_free_before_it_lets_go(ending, tmp_path) -> None:
+    old, process = ending
+    folder = SweepFolder(tmp_path / "outputs" / "sweep-x")
+    row = left_row(old, folder, "interrupted", gpus=[0], gpu_ids=["0"], cores=1, memory_gib=1.0)
+    new = stand_in.trial(tmp_path, 1, need=ONE_GPU)
+    display = EndsIt(process, "waits for 1 GPU (0 free)")
+    code, _ = run(tmp_path, [row], [new], Resources(("0",), 4, 16.0), display)
+    assert (code, display.ended_it, row.gpu_ids) == (0, True, [])
+
+
+def test_a_trial_whose_folder_was_taken_while_it_started_is_started_again(tmp_path) -> None:
+    one, begun = stand_in.trial(tmp_path, 0), []
+
+    def argv(trial: Trial) -> list[str]:
+        begun.append(trial.number)
+        refused = [sys.executable, "-c", f"print('outputs/x {IN_USE}; ...'); raise SystemExit(1)"]
+        return stand_in.argv(trial) if len(begun) > 1 else refused
+
+    folder, display = SweepFolder(tmp_path / "outputs" / "sweep-x"), PlainLines(io.StringIO())
+    sweep = Sweep("sweep-x", "x", [], trials=[row_of(one, folder)])
+    options = Options(argv=argv, env=stand_in.environment())
+    code = run_sweep(folder, sweep, GridSource([one]), Resources((), 4, 16.0), options, display)
+    assert (code, sweep.trials[0].state, len(begun)) == (0, "finished", 2)
 
 
 def test_a_launcher_notes_what_each_of_its_trials_has(tmp_path) -> None:
