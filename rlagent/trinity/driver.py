@@ -256,23 +256,22 @@ class Driver:
         # Ray's processes start while this one imports what checks the configuration.
         importing = threading.Thread(target=_import_validators, daemon=True)
         importing.start()
-        cluster = ray_cluster.connect(
-            self.config.hardware,
-            namespace=namespace,
-            env={
-                "RLAGENT_THREADS": threads,
-                "PYTHONPATH": ray_cluster.python_path(),
-                "TRINITY_LOG_DIR": str(self.attempt.logs),
-                **ray_cluster.colocated_env(self.resolved.layout, self.config.hardware.engine),
-            },
-            gpus=ray_cluster.gpus_to_offer(self.resolved.layout, self.config.hardware.engine),
-            cpus=max(4, self.resolved.machine.cores),
-            say=self.display.message,
-        )
+        with ray_cluster.keeping_sigterm():
+            cluster = ray_cluster.connect(
+                self.config.hardware,
+                namespace=namespace,
+                env={
+                    "RLAGENT_THREADS": threads,
+                    "PYTHONPATH": ray_cluster.python_path(),
+                    "TRINITY_LOG_DIR": str(self.attempt.logs),
+                    **ray_cluster.colocated_env(self.resolved.layout, self.config.hardware.engine),
+                },
+                gpus=ray_cluster.gpus_to_offer(self.resolved.layout, self.config.hardware.engine),
+                cpus=max(4, self.resolved.machine.cores),
+                say=self.display.message,
+            )
         # transformers' lazy imports do not bear two threads.
         importing.join()
-        # ray.init puts a handler of its own in the place of ours.
-        self.signals.install()
         self.marks.mark("ray")
         self.display.message(cluster.words())
         try:

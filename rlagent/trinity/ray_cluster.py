@@ -4,9 +4,11 @@ import contextlib
 import functools
 import logging
 import os
+import signal
 import socket
 import sys
 import sysconfig
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -221,6 +223,32 @@ def _in_groups_of_their_own() -> Iterator[None]:
         yield
     finally:
         services.ConsolePopen = started
+
+
+@contextlib.contextmanager
+def keeping_sigterm() -> Iterator[None]:
+    """Keep Ray from handling SIGTERM itself, for a process that has a handler of its own.
+
+    Ray's Python part would exit there and then, its C++ part a little later.
+    """
+    import ray
+    from ray._private import utils
+
+    sets, made = utils.set_sigterm_handler, ray._raylet.CoreWorker
+
+    def make(*arguments: Any, **named: Any) -> Any:
+        # Python does not know of the C++ part's handler, which this puts in its place.
+        ours = signal.getsignal(signal.SIGTERM)
+        worker = made(*arguments, **named)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ours)
+        return worker
+
+    utils.set_sigterm_handler, ray._raylet.CoreWorker = lambda handler: None, make
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler, ray._raylet.CoreWorker = sets, made
 
 
 def _end(node: Any) -> None:

@@ -77,3 +77,41 @@ def test_a_sigterm_to_the_process_group_reaches_the_driver_and_leaves_ray_alone(
     assert done.stdout.splitlines() == ["asked alive"], done.stderr
     assert done.returncode == 0
     assert not ray_processes()
+
+
+# It comes when Ray's processes are started and this one is not yet connected to them.
+WHILE_IT_STARTS = """
+import os, signal
+import ray
+from ray._private.node import Node
+from rlagent.config.schema import HardwareConfig
+from rlagent.trinity.ray_cluster import connect, keeping_sigterm
+from rlagent.trinity.signals import Signals
+
+starts = Node.start_ray_processes
+
+def start_ray_processes(node):
+    starts(node)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+Node.start_ray_processes = start_ray_processes
+with Signals() as signals:
+    with keeping_sigterm():
+        connect(HardwareConfig(ray="start"), "test", {}, 0, 2)
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(*signals.received, ray.get(ray.remote(lambda: "alive").remote()))
+    ray.shutdown()
+"""
+
+
+def test_a_sigterm_while_ray_starts_is_the_runs_to_obey(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", WHILE_IT_STARTS],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["15 15 alive"], done.stderr
+    assert not ray_processes()

@@ -1,6 +1,7 @@
 """What a Ray that is started for a run offers, and what one that is joined adds."""
 
 import os
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from rlagent.layout.layout import Layout
 from rlagent.trinity import ray_cluster
 from rlagent.trinity.endings import RunError
 from rlagent.trinity.ray_cluster import colocated_env, gpus_to_offer
+from rlagent.trinity.signals import Signals
 
 EIGHT = Machine((GPU("NVIDIA H100 80GB HBM3", 80.0),) * 8, 64, 500.0)
 
@@ -26,6 +28,18 @@ def test_a_colocated_gpu_is_offered_to_engine_and_trainer(monkeypatch):
     layout = Layout(1, 1, 1, colocated=True)
     assert gpus_to_offer(layout, "vllm") == 2
     assert colocated_env(layout, "vllm") == {"CUDA_VISIBLE_DEVICES": "3,3"}
+
+
+def test_ray_leaves_sigterm_to_a_run_while_it_starts():
+    from ray._private import utils
+
+    with Signals() as signals:
+        with ray_cluster.keeping_sigterm():
+            utils.set_sigterm_handler(signal.SIG_IGN)
+            os.kill(os.getpid(), signal.SIGTERM)
+        utils.set_sigterm_handler(signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    assert signals.received == [signal.SIGTERM]
 
 
 def test_other_layouts_are_offered_what_they_use():
