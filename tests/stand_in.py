@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def trial(
     root: Path, number: int, behaviour: str = "finish", need: "Need | None" = None
 ) -> "Trial":
-    """A trial that behaves as told: finish, fail:CAUSE, fail_once, wait, wait_once, die, config,
+    """A trial that behaves as told: finish, fail:CAUSE, fail_once, wait, wait_once, late
+    (asked to stop it has trained its last step by then), die, config,
     anew (sets the metrics of an earlier run aside), deaf (neither ends nor can be asked to)."""
     # Not needed by the process that stands in for the trainer, and slow to import.
     from rlagent.config.machine import Machine
@@ -91,6 +92,11 @@ def main(path: str, behaviour: str, seed: str, *added: str) -> int:
             if folder.stop_requested():
                 end(signal.SIGTERM, None)
             time.sleep(0.05)
+    while kind == "late":
+        if folder.stop_requested():
+            folder.write_status(steps_asked=2, steps_trained=2)
+            end(signal.SIGTERM, None)
+        time.sleep(0.05)
     folder.write_status(state="finished", exit_code=0, cause="", steps_trained=2, pid=None)
     return 0
 

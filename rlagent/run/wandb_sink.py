@@ -17,7 +17,7 @@ from rlagent.run.folder import DIED, RunFolder, write_atomically
 from rlagent.run.wandb_access import key_source
 from rlagent.run.words import python_command, short_path
 from rlagent.sweep.failures import KILLED, classify
-from rlagent.sweep.metric import objective
+from rlagent.sweep.metric import objective, state_when_pruned
 from rlagent.sweep.store import FAILED, PRUNED, STOPPED
 
 SUMMARY = (
@@ -134,7 +134,7 @@ def trial_summary(folder: RunFolder, metric: str, status: dict[str, Any]) -> dic
     """What trials of a sweep are compared by in W&B's table: objective, status, failure class."""
     state = status.get("state")
     pruned = state == STOPPED and folder.stop_reason() == PRUNED
-    found: dict[str, Any] = {"status": PRUNED if pruned else state}
+    found: dict[str, Any] = {"status": state_when_pruned(folder, metric) if pruned else state}
     value = objective(folder, metric) if metric else None
     if value is not None:
         found["objective"] = value

@@ -5,6 +5,7 @@ import statistics
 from typing import Any
 
 from rlagent.run.folder import RunFolder
+from rlagent.sweep.store import FINISHED, PRUNED
 
 
 def objective(folder: RunFolder, metric: str) -> float | None:
@@ -30,6 +31,23 @@ def value_of(rows: list[dict[str, Any]], metric: str) -> float | None:
     if is_pace(metric):
         return statistics.median(values)
     return values[-1]
+
+
+def state_when_pruned(folder: RunFolder, metric: str) -> str:
+    """Return the state of a trial that stopped when it was asked to be pruned.
+
+    A request that came in its last step took nothing from it that trials are compared by.
+
+    Args:
+        folder: The trial's run folder.
+        metric: A name in metrics.jsonl.
+    """
+    status = folder.read_status()
+    asked, trained = status.get("steps_asked"), status.get("steps_trained") or 0
+    if asked is None or trained < asked:
+        return PRUNED
+    at_the_end = (row for row in folder.read_metrics() if row["step"] >= asked)
+    return FINISHED if any(intermediate(row, metric) for row in at_the_end) else PRUNED
 
 
 def is_pace(metric: str) -> bool:

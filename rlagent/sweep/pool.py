@@ -17,7 +17,7 @@ from rlagent.sweep import leash
 from rlagent.sweep.child import TICK, Child, end_all, environment
 from rlagent.sweep.display import SweepDisplay
 from rlagent.sweep.failures import is_held_up, is_retried
-from rlagent.sweep.metric import intermediate, objective
+from rlagent.sweep.metric import intermediate, objective, state_when_pruned
 from rlagent.sweep.neighbours import Neighbours
 from rlagent.sweep.options import Done, Options
 from rlagent.sweep.orphans import Orphans
@@ -286,7 +286,8 @@ class _Pool:
         row.state, row.ended = result.state, time.time()
         row.let_go()
         if child.pruned and result.state == STOPPED:
-            row.state, row.cause = PRUNED, "others did better at the same step"
+            row.state = state_when_pruned(child.folder, self.sweep.metric)
+            row.cause = "others did better at the same step" if row.state == PRUNED else ""
         elif child.asked and result.state != FINISHED:
             row.state, row.failure = INTERRUPTED if self.interrupts else STOPPED, None
             row.cause = result.cause or self.stopping

@@ -15,6 +15,7 @@ from rlagent.run.folder import RunFolder
 from rlagent.run.process import start_ticks
 from rlagent.sweep.display import PlainLines, cells
 from rlagent.sweep.grid import GridSource
+from rlagent.sweep.metric import state_when_pruned
 from rlagent.sweep.options import Options
 from rlagent.sweep.pool import _Pool, run_sweep
 from rlagent.sweep.shares import Resources
@@ -181,6 +182,29 @@ def test_values_measured_meanwhile_reach_the_source_which_may_prune(tmp_path) ->
     assert {value for value in source.values if value[0] == 1} == {(1, 1, 0.02), (1, 2, 0.03)}
     assert sorted(source.endings) == [(0, "pruned"), (1, "finished")]
     assert sweep.trials[0].objective == 0.01
+
+
+def test_a_trial_that_trained_its_last_step_when_pruned_is_finished_and_ranked(tmp_path) -> None:
+    trials = [stand_in.trial(tmp_path, 0, "late")]
+    source = Recorded(trials, prune=[0])
+    code, sweep, text = run(tmp_path, trials, source=source)
+    assert (code, states(sweep), source.endings) == (0, ["finished"], [(0, "finished")])
+    assert (sweep.trials[0].objective, sweep.trials[0].cause) == (0.02, "")
+    assert "pruned" not in text
+
+
+@pytest.mark.parametrize(
+    ("trained", "measured_at", "state"),
+    [(2, 2, "finished"), (2, 1, "pruned"), (1, 2, "pruned")],
+)
+def test_a_pruned_trial_is_finished_when_nothing_that_it_is_compared_by_is_missing(
+    trained: int, measured_at: int, state: str, tmp_path
+) -> None:
+    folder = RunFolder(tmp_path)
+    assert state_when_pruned(folder, "eval/success") == "pruned"
+    folder.append_metrics("explorer", measured_at, {"eval/success": 0.0})
+    folder.write_status(state="stopped", steps_asked=2, steps_trained=trained)
+    assert state_when_pruned(folder, "eval/success") == state
 
 
 def test_a_run_that_another_process_drives_is_waited_for(tmp_path) -> None:
