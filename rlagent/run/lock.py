@@ -15,12 +15,11 @@ IN_USE = "is in use by a running run"
 def locked(folder: Path) -> Iterator[IO[str] | None]:
     """Hold an existing folder for this process; None when another one does."""
     with _opened(folder / ".lock") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield None
-            return
-        yield file
+        while not (ours := _taken(file, fcntl.LOCK_EX)):
+            # What can be shared is held by none but those who ask, which is over at once.
+            if not _taken(file, fcntl.LOCK_SH):
+                break
+        yield file if ours else None
 
 
 def is_locked(folder: Path) -> bool:
@@ -31,17 +30,24 @@ def is_locked(folder: Path) -> bool:
         # Another person's that may not even be asked: who wants to hold it is told so.
         return False
     with file:
-        try:
-            # Shared: two who only ask are not in each other's way.
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+        # Shared, so that it is told from a holder's: who only asks is in nobody's way.
+        return not _taken(file, fcntl.LOCK_SH)
+
+
+def _taken(file: IO[str], how: int) -> bool:
+    """Lock a file as told unless others' locks forbid it; what it was locked for before ends."""
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _opened(path: Path) -> IO[str]:
     try:
-        return path.open("w")
+        # Some network file systems share a lock only with who may read, and give it to one alone
+        # only who may write.
+        return path.open("a+")
     except PermissionError:
         # Another person's, in a run.dir that several write to: it can be locked all the same.
         return path.open("r")

@@ -19,7 +19,7 @@ from rlagent.run.folder import RunFolder
 from rlagent.run.progress import Progress
 from rlagent.run.tail import Tail
 from rlagent.sweep import leash
-from rlagent.sweep.failures import Ending, ending
+from rlagent.sweep.failures import Ending, ending, is_held_up
 from rlagent.sweep.shares import Share
 from rlagent.sweep.signals import SignalQueue
 from rlagent.sweep.source import Trial
@@ -86,8 +86,9 @@ class Child:
         self.pruned = False
         # Whether the launcher asked it to end, other than by pruning.
         self.asked = False
-        # Whether it got as far as its run folder; known once it has ended.
-        self.began = False
+        # Whether it got as far as its run folder, or was refused it by who held it; known once it
+        # has ended.
+        self.began = self.held_up = False
         self.process: subprocess.Popen[bytes] | None = None
         steps = trial.resolved.config.algorithm.total_steps
         first = 0 if anew else folder.read_status().get("steps_trained") or 0
@@ -146,11 +147,13 @@ class Child:
     def end(self) -> Ending:
         """How it ended; its process has."""
         assert self.process is not None
-        code = self.process.wait()
+        code, log_tail = self.process.wait(), tail_of(self.log)
         status = self.folder.read_status()
-        # Else left by an earlier try.
-        self.began = float(status.get("updated") or 0.0) >= self.started
-        return ending(status if self.began else {}, code, tail_of(self.log))
+        self.held_up = is_held_up(log_tail)
+        # Else left by an earlier try, or written meanwhile by who holds the run folder.
+        began = float(status.get("updated") or 0.0) >= self.started
+        self.began = began and not self.held_up
+        return ending(status if self.began else {}, code, log_tail)
 
 
 def end_all(

@@ -137,9 +137,9 @@ def is_retried(failure: str | None) -> bool:
     return failure is not None and failure != CONFIGURATION
 
 
-def is_held_up(found: Ending) -> bool:
-    """Whether a try did not begin, since another process held its run folder."""
-    return found.state == FAILED and IN_USE in found.cause
+def is_held_up(log_tail: str) -> bool:
+    """Whether a try did not begin, since another process held its run folder: its last word."""
+    return IN_USE in _last_line(log_tail)
 
 
 def _without_a_word(exit_code: int, log_tail: str) -> str:
@@ -151,5 +151,10 @@ def _without_a_word(exit_code: int, log_tail: str) -> str:
             name = f"signal {-exit_code}"
         verb = "crashed with" if -exit_code in _OF_ITS_OWN else "was killed by"
         return f"its process {verb} {name}"
+    none = f"its process ended with exit status {exit_code} and no word"
+    return _last_line(log_tail) or none
+
+
+def _last_line(log_tail: str) -> str:
     lines = [line.strip() for line in log_tail.splitlines() if line.strip()]
-    return lines[-1] if lines else f"its process ended with exit status {exit_code} and no word"
+    return lines[-1] if lines else ""

@@ -70,13 +70,13 @@ class Orphans:
         driver = driver or self._hold(row, run, Need(0, need.cores, need.memory_gib))
         return f"{driver}, which runs it already, to end" if driver else ""
 
-    def look(self) -> list[TrialRow]:
-        """Take back what those had whose run folder nobody holds any more; returns their rows."""
+    def look(self) -> bool:
+        """Take back what those had whose run folder nobody holds any more; False: none."""
         free = [row for row, run in self._locked.values() if not is_locked(run.path)]
         for row in free:
             del self._locked[row.trial_id]
             self._let_go(row)
-        return free
+        return bool(free)
 
     def end(self, descriptor: int) -> TrialRow:
         """Take back what one had that has ended; returns its row."""

@@ -16,7 +16,7 @@ from rlagent.run.folder import RunFolder
 from rlagent.sweep import leash
 from rlagent.sweep.child import TICK, Child, end_all, environment
 from rlagent.sweep.display import SweepDisplay
-from rlagent.sweep.failures import is_held_up, is_retried
+from rlagent.sweep.failures import is_retried
 from rlagent.sweep.metric import intermediate, objective, state_when_pruned
 from rlagent.sweep.neighbours import Neighbours
 from rlagent.sweep.options import Done, Options
@@ -282,20 +282,20 @@ class _Pool:
         if child.began:
             self.begun.add(trial.trial_id)
         self.ledger.give_back(trial.trial_id)
+        row.let_go()
+        if child.held_up and not self.stopping:
+            # By a process that came between the look at its folder and its own start: no try.
+            self.tries[trial.trial_id] -= 1
+            self._wait_again(trial, row)
+            return
         row.exit_code, row.cause, row.failure = result.exit_code, result.cause, result.failure
         row.state, row.ended = result.state, time.time()
-        row.let_go()
         if child.pruned and result.state == STOPPED:
             row.state = state_when_pruned(child.folder, self.sweep.metric)
             row.cause = "others did better at the same step" if row.state == PRUNED else ""
         elif child.asked and result.state != FINISHED:
             row.state, row.failure = INTERRUPTED if self.interrupts else STOPPED, None
             row.cause = result.cause or self.stopping
-        if is_held_up(result) and not (child.began or self.stopping):
-            # By a process that came between the look at its folder and its own start: no try.
-            self.tries[trial.trial_id] -= 1
-            self._wait_again(trial, row)
-            return
         again = row.state == FAILED and is_retried(row.failure) and not self.stopping
         if again and self.tries[trial.trial_id] <= self.options.retries:
             self.display.ended(row, again=True)

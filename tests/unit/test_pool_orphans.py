@@ -32,6 +32,17 @@ with locked(Path(sys.argv[1])) as lock:
     sys.stdin.read()
 """
 
+REFUSED = f"""
+import sys
+from pathlib import Path
+from rlagent.run.lock import locked
+
+with locked(Path(sys.argv[1])) as lock:
+    assert lock is None
+    print(sys.argv[1] + " {IN_USE}; `rlagent stop x` ends it")
+    sys.exit(1)
+"""
+
 ONE_GPU = Need(gpus=1, cores=1, memory_gib=1.0)
 
 
@@ -56,6 +67,14 @@ def ending(tmp_path):
     one = stand_in.trial(tmp_path, 0, need=ONE_GPU)
     folder = tmp_path / "outputs" / one.folder_name
     folder.mkdir(parents=True)
+    process = holder(folder)
+    yield one, process
+    process.kill()
+    process.communicate()
+
+
+def holder(folder: Path) -> subprocess.Popen:
+    """A process that holds a run folder until its standard input ends."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDS_ON, str(folder)],
         env=stand_in.environment(),
@@ -65,9 +84,7 @@ def ending(tmp_path):
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ended\n"
-    yield one, process
-    process.kill()
-    process.communicate()
+    return process
 
 
 class EndsIt(PlainLines):
@@ -212,19 +229,35 @@ def test_what_a_process_that_is_ending_has_is_not_free_before_it_lets_go(ending,
     assert (code, display.ended_it, row.gpu_ids) == (0, True, [])
 
 
-def test_a_trial_whose_folder_was_taken_while_it_started_is_started_again(tmp_path) -> None:
-    one, begun = stand_in.trial(tmp_path, 0), []
+def test_a_trial_whose_folder_was_taken_while_it_started_waits_and_is_started_again(
+    tmp_path,
+) -> None:
+    one, others = stand_in.trial(tmp_path, 0), []
+    path = tmp_path / "outputs" / one.folder_name
 
     def argv(trial: Trial) -> list[str]:
-        begun.append(trial.number)
-        refused = [sys.executable, "-c", f"print('outputs/x {IN_USE}; ...'); raise SystemExit(1)"]
-        return stand_in.argv(trial) if len(begun) > 1 else refused
+        if others:
+            return stand_in.argv(trial)
+        # After the launcher's look at the folder, and with a status that is not the trial's.
+        path.mkdir(parents=True)
+        others.append(holder(path))
+        return [sys.executable, "-c", REFUSED, str(path)]
 
-    folder, display = SweepFolder(tmp_path / "outputs" / "sweep-x"), PlainLines(io.StringIO())
+    class EndsTheHolder(PlainLines):
+        def update(self, sweep: Sweep, running) -> None:
+            super().update(sweep, running)
+            if "which runs it already" in sweep.trials[0].waits_for and not others[0].stdin.closed:
+                others[0].communicate("")
+
+    folder, text = SweepFolder(tmp_path / "outputs" / "sweep-x"), io.StringIO()
     sweep = Sweep("sweep-x", "x", [], trials=[row_of(one, folder)])
     options = Options(argv=argv, env=stand_in.environment())
-    code = run_sweep(folder, sweep, GridSource([one]), Resources((), 4, 16.0), options, display)
-    assert (code, sweep.trials[0].state, len(begun)) == (0, "finished", 2)
+    resources, display = Resources((), 4, 16.0), EndsTheHolder(text)
+    code = run_sweep(folder, sweep, GridSource([one]), resources, options, display)
+    row = sweep.trials[0]
+    assert (code, row.state, row.tries) == (0, "finished", 2)
+    assert "failed" not in text.getvalue()
+    assert RunFolder(path).read_status()["attempt"] == 1
 
 
 def test_a_launcher_notes_what_each_of_its_trials_has(tmp_path) -> None:

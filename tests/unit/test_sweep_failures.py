@@ -2,7 +2,10 @@
 
 import pytest
 
-from rlagent.sweep.failures import CLASSES, Ending, classify, ending, is_retried
+from rlagent.run.lock import locked
+from rlagent.sweep.failures import CLASSES, Ending, classify, ending, is_held_up, is_retried
+from rlagent.trinity.launch import launch
+from tests import stand_in
 
 LOST = "trainer: its process died (killed, crashed or out of memory): RayActorError: ..."
 ROLLOUTS = "explorer: all 16 rollouts of step 2 failed: "
@@ -88,3 +91,17 @@ def test_a_try_without_a_status_of_its_own_is_judged_by_its_process() -> None:
 
 def test_a_process_that_says_it_succeeded_while_its_status_does_not_has_failed() -> None:
     assert ending({"state": "running"}, 0, "").state == "failed"
+
+
+def test_a_run_whose_folder_another_process_holds_is_known_by_its_last_word(
+    tmp_path, capsys
+) -> None:
+    one = stand_in.trial(tmp_path, 0)
+    folder = tmp_path / "outputs" / one.folder_name
+    folder.mkdir(parents=True)
+    with locked(folder):
+        assert launch(one.resolved).exit_code == 1
+    said = capsys.readouterr().err
+    assert is_held_up(said)
+    assert not is_held_up(f"{said}explorer: out of memory\n")
+    assert not is_held_up("")

@@ -1,0 +1,40 @@
+"""The lock of a folder: held by one process, and asked about by any number."""
+
+import fcntl
+
+import pytest
+
+from rlagent.run.lock import is_locked, locked
+
+
+def test_a_folder_is_locked_while_it_is_held(tmp_path) -> None:
+    assert not is_locked(tmp_path / "no such folder")
+    assert not is_locked(tmp_path)
+    with locked(tmp_path) as lock:
+        assert lock is not None
+        assert is_locked(tmp_path)
+        with locked(tmp_path) as second:
+            assert second is None
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+
+
+def test_two_who_ask_at_once_hear_the_same(tmp_path) -> None:
+    with (tmp_path / ".lock").open("w") as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        assert not is_locked(tmp_path)
+
+
+def test_who_only_asks_keeps_nobody_from_holding(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flock, asking = fcntl.flock, (tmp_path / ".lock").open("w")
+    flock(asking, fcntl.LOCK_SH)
+
+    def until_it_was_shared(file, how: int) -> None:
+        flock(file, how)
+        if how & fcntl.LOCK_SH:
+            asking.close()
+
+    monkeypatch.setattr(fcntl, "flock", until_it_was_shared)
+    with locked(tmp_path) as lock:
+        assert lock is not None
+    assert asking.closed
