@@ -227,28 +227,22 @@ def _in_groups_of_their_own() -> Iterator[None]:
 
 @contextlib.contextmanager
 def keeping_sigterm() -> Iterator[None]:
-    """Keep Ray from handling SIGTERM itself, for a process that has a handler of its own.
+    """Keep SIGTERM with the handler of this process while Ray starts; only the main thread can.
 
-    Ray's Python part would exit there and then, its C++ part a little later.
+    Ray's Python part would put handlers in its place that end the process there and then. Its C++
+    part puts one in place when this process is connected, a few ms before Ray is up, of which
+    Python does not know: it is replaced when the block ends.
     """
-    import ray
     from ray._private import utils
 
-    sets, made = utils.set_sigterm_handler, ray._raylet.CoreWorker
-
-    def make(*arguments: Any, **named: Any) -> Any:
-        # Python does not know of the C++ part's handler, which this puts in its place.
-        ours = signal.getsignal(signal.SIGTERM)
-        worker = made(*arguments, **named)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, ours)
-        return worker
-
-    utils.set_sigterm_handler, ray._raylet.CoreWorker = lambda handler: None, make
+    ours, theirs = signal.getsignal(signal.SIGTERM), utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda handler: None
     try:
         yield
     finally:
-        utils.set_sigterm_handler, ray._raylet.CoreWorker = sets, made
+        utils.set_sigterm_handler = theirs
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ours)
 
 
 def _end(node: Any) -> None:

@@ -105,13 +105,7 @@ with Signals() as signals:
 
 
 def test_a_sigterm_while_ray_starts_is_the_runs_to_obey(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", WHILE_IT_STARTS],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_alone(WHILE_IT_STARTS, tmp_path)
     assert done.stdout.splitlines() == ["15 15 alive"], done.stderr
+    assert done.returncode == 0
     assert not ray_processes()

@@ -37,8 +37,24 @@ def test_ray_leaves_sigterm_to_a_run_while_it_starts():
         with ray_cluster.keeping_sigterm():
             utils.set_sigterm_handler(signal.SIG_IGN)
             os.kill(os.getpid(), signal.SIGTERM)
+            # As Ray's C++ part, which asks nobody.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.kill(os.getpid(), signal.SIGTERM)
         utils.set_sigterm_handler(signal.SIG_IGN)
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    assert signals.received == [signal.SIGTERM, signal.SIGTERM]
+
+
+def test_sigterm_is_a_runs_again_when_ray_does_not_start():
+    def start() -> None:
+        with ray_cluster.keeping_sigterm():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            raise RunError("Ray was not up in time, twice")
+
+    with Signals() as signals:
+        with pytest.raises(RunError):
+            start()
+        os.kill(os.getpid(), signal.SIGTERM)
     assert signals.received == [signal.SIGTERM]
 
 
