@@ -20,6 +20,7 @@ from rlagent.config.resolution import Resolution
 from rlagent.config.resolve_model import host_lacks, resolve_model_and_layout
 from rlagent.config.resolved_checks import resolved_problems
 from rlagent.config.schema import AUTO, LearnConfig
+from rlagent.config.workload import TOKENS_PER_GPU
 from rlagent.layout.constants import MOST_SHARE
 from rlagent.layout.fit import fits
 from rlagent.layout.gpus import ASSUMED, find_gpu, nearest
@@ -280,7 +281,8 @@ def _offload(resolution: Resolution, layout: Layout) -> None:
         resolution.chose(
             "offload",
             "the trainer's state does not fit its GPUs and waits in host memory, and a step takes "
-            "several times longer",
+            "several times longer (less with larger micro-batches, where they fit: "
+            f"trinity.{TOKENS_PER_GPU})",
             smaller,
         )
     lacks, there = host_lacks(resolution, offload=True), resolution.machine.memory_gib

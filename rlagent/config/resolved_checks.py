@@ -1,6 +1,7 @@
 """What only shows once `auto` is filled: what a recipe brought, rows, columns, divisibility."""
 
 import json
+import math
 from pathlib import Path
 
 from rlagent.config.batch import count_rows, split_file
@@ -12,6 +13,7 @@ from rlagent.config.overruled import overruled_problems
 from rlagent.config.paths import local_path
 from rlagent.config.schema import DatasetConfig, LearnConfig
 from rlagent.config.shapes import read_positions
+from rlagent.config.workload import TOKENS_PER_GPU, tokens_per_gpu
 from rlagent.layout.layout import Layout
 
 
@@ -22,7 +24,7 @@ def resolved_problems(config: LearnConfig, layout: Layout) -> list[Problem]:
     if problems:
         return problems
     problems = number_contradictions(config) + algorithm_problems(config)
-    problems += _positions(config) + _batch(config, layout)
+    problems += _positions(config) + _batch(config, layout) + _micro_batch(config, layout)
     return problems + overruled_problems(config) + _dataset(config)
 
 
@@ -37,6 +39,24 @@ def _positions(config: LearnConfig) -> list[Problem]:
             longest,
             f"the model's positions end at {positions} (max_position_embeddings of config.json)",
             "lower it, or scale the positions with trinity.model.rope_scaling",
+        )
+    ]
+
+
+def _micro_batch(config: LearnConfig, layout: Layout) -> list[Problem]:
+    """verl takes no sequence that is longer than a micro-batch (prepare_micro_batches)."""
+    asked = tokens_per_gpu(config)
+    longest = int(config.model.max_model_len)
+    least = math.ceil(longest / layout.sequence_parallel)
+    if asked is None or asked >= least or config.hardware.engine == "embedded":
+        return []
+    return [
+        Problem(
+            f"trinity.{TOKENS_PER_GPU}",
+            asked,
+            f"the longest sequence has {longest} tokens, model.max_model_len, "
+            f"on {layout.sequence_parallel} GPU{'s' * (layout.sequence_parallel > 1)}",
+            f"take at least {least}, or leave it to be chosen",
         )
     ]
 

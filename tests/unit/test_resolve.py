@@ -15,7 +15,7 @@ from rlagent.config.presets import model_preset
 from rlagent.config.resolve import KEPT, Resolved, resolve
 from rlagent.config.schema import ModelShape
 from rlagent.config.shapes import read_shape
-from rlagent.config.weigh import weighed
+from rlagent.config.weigh import weighed, weighed_taken
 from tests.configured import configured, drafted
 
 CPU = Machine((), 2, 24)
@@ -78,6 +78,24 @@ def test_a_state_that_waits_in_host_memory_is_said_and_has_to_fit_there() -> Non
     assert resolved(*planned, plan_only=True).config.hardware.offload is True
     small = resolved(machine=Machine(with_gpus(2, 18).gpus, 64, 48))
     assert small.config.model.name == "qwen3_0_6b"
+
+
+def test_micro_batches_that_were_asked_for_are_weighed_and_hold_the_longest_sequence() -> None:
+    asked = "trinity.trainer.max_token_len_per_gpu="
+    usual, large = (
+        weighed_taken(resolved("model=qwen3_1_7b", *more, machine=with_gpus(2)))
+        for more in ((), (f"{asked}24576",))
+    )
+    assert large.trainer.gib > usual.trainer.gib + 5
+    (short,) = reasons("model=qwen3_1_7b", f"{asked}2048", machine=with_gpus(2))
+    assert "12288" in short
+    assert "take at least 12288" in short
+    # Two GPUs share a sequence.
+    shared = ("hardware.layout=2x1+2s2", "hardware.attention=flash_attention_2")
+    four = dataclasses.replace(with_gpus(4), flash_attention="2.8.3")
+    assert resolved("model=qwen3_1_7b", f"{asked}6144", *shared, machine=four).layout
+    # The embedded trainer makes none.
+    assert resolved("model=tiny", f"{asked}16").layout
 
 
 @pytest.mark.parametrize(
