@@ -17,12 +17,11 @@ from rlagent.config.overruled import overruled_choices
 from rlagent.config.paths import BUILTIN, local_path
 from rlagent.config.presets import dataset_preset, overlay
 from rlagent.config.resolution import Resolution
-from rlagent.config.resolve_model import host_lacks, resolve_model_and_layout
+from rlagent.config.resolve_model import resolve_model_and_layout
+from rlagent.config.resolve_offload import resolve_offload
 from rlagent.config.resolved_checks import resolved_problems
 from rlagent.config.schema import AUTO, LearnConfig
-from rlagent.config.workload import TOKENS_PER_GPU
 from rlagent.layout.constants import MOST_SHARE
-from rlagent.layout.fit import fits
 from rlagent.layout.gpus import ASSUMED, find_gpu, nearest
 from rlagent.layout.layout import Layout
 from rlagent.layout.memory import share
@@ -254,7 +253,7 @@ def _steps_of_epochs(resolution: Resolution) -> int | None:
 
 def _engine_settings(resolution: Resolution, layout: Layout) -> None:
     hardware, embedded = resolution.config.hardware, resolution.embedded
-    _offload(resolution, layout)
+    resolve_offload(resolution, layout)
     if hardware.runners == AUTO:
         hardware.runners = 1 if embedded else 4 * layout.engines
     if hardware.gpu_memory_utilization == AUTO:
@@ -266,34 +265,6 @@ def _engine_settings(resolution: Resolution, layout: Layout) -> None:
         )
     _tool_choice(resolution)
     _attention(resolution, layout)
-
-
-def _offload(resolution: Resolution, layout: Layout) -> None:
-    hardware, asked = resolution.config.hardware, resolution.config.hardware.offload
-    if asked == AUTO:
-        shape, work = resolution.config.model.shape, resolution.workload
-        fitting = resolution.embedded or fits(shape, layout, resolution.gpu_gib, work)
-        hardware.offload = not fitting
-    if not hardware.offload or resolution.embedded or resolution.problems or resolution.native:
-        return
-    smaller = "a smaller model, or more GPUs for the trainer"
-    if asked == AUTO:
-        resolution.chose(
-            "offload",
-            "the trainer's state does not fit its GPUs and waits in host memory, and a step takes "
-            "several times longer (less with larger micro-batches, where they fit: "
-            f"trinity.{TOKENS_PER_GPU})",
-            smaller,
-        )
-    lacks, there = host_lacks(resolution, offload=True), resolution.machine.memory_gib
-    if lacks:
-        resolution.refuse(
-            "hardware.offload",
-            asked,
-            f"the trainer's state in host memory makes it {there + lacks:.0f} GiB in use, of "
-            f"{there:.0f} that there are",
-            f"take {smaller}",
-        )
 
 
 def _tool_choice(resolution: Resolution) -> None:

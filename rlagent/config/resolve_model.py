@@ -7,14 +7,14 @@ from rlagent.config.check import LAYOUT_PARTS, LEGAL_LAYOUT, requested_layout, r
 from rlagent.config.paths import BUILTIN, local_path
 from rlagent.config.presets import model_preset, model_preset_of_path, overlay
 from rlagent.config.resolution import Resolution
+from rlagent.config.resolve_offload import host_lacks
 from rlagent.config.schema import AUTO, ModelShape
 from rlagent.config.shapes import read_shape, shape_problems
 from rlagent.layout.choose import best_layout
-from rlagent.layout.constants import HOST_BESIDE_GIB
 from rlagent.layout.fit import fits, parameters
 from rlagent.layout.gpus import find_gpu
 from rlagent.layout.layout import Layout, refusals
-from rlagent.layout.memory import engine_memory, host_gib, trainer_memory
+from rlagent.layout.memory import engine_memory, trainer_memory
 
 PLAIN = Layout(1, 1, 1)
 """One engine and one trainer: what the embedded engine uses, and a stand-in after a mistake."""
@@ -199,18 +199,6 @@ def _some_layout_fits(resolution: Resolution, offloads: list[bool]) -> bool:
 def _fits(resolution: Resolution, layout: Layout, offloads: list[bool]) -> bool:
     shape, memory = resolution.config.model.shape, resolution.gpu_gib
     return any(fits(shape, layout, memory, resolution.workload, offload) for offload in offloads)
-
-
-def host_lacks(resolution: Resolution, offload: bool) -> float:
-    """Return the GiB that a node's memory lacks for what the trainer keeps there, or 0.
-
-    What is planned for another machine lacks nothing: its memory is not known.
-    """
-    if resolution.config.hardware.gpu not in {gpu.name for gpu in resolution.machine.gpus}:
-        return 0.0
-    needs = host_gib(resolution.config.model.shape, resolution.workload, offload)
-    nodes = int(resolution.config.hardware.nodes)
-    return max(0.0, needs / nodes + HOST_BESIDE_GIB - resolution.machine.memory_gib)
 
 
 def _check_asked(resolution: Resolution, layout: Layout) -> None:

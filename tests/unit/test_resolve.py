@@ -73,6 +73,9 @@ def test_a_state_that_waits_in_host_memory_is_said_and_has_to_fit_there() -> Non
     (lacking,) = reasons("model=qwen3_4b", machine=Machine(gpus, 64, 64))
     assert "hardware.offload=auto" in lacking
     assert "104 GiB in use, of 64 that there are" in lacking
+    # With other mistakes, all at once.
+    more = reasons("model=qwen3_4b", "algorithm.batch_size=9999", machine=Machine(gpus, 64, 64))
+    assert [reason.split("=")[0] for reason in more] == ["hardware.offload", "algorithm.batch_size"]
     # Elsewhere it may be there.
     planned = ("model=qwen3_4b", "hardware=2gpu", "hardware.gpu=h100-80g")
     assert resolved(*planned, plan_only=True).config.hardware.offload is True

@@ -1,0 +1,60 @@
+"""Resolving: whether the trainer's state waits in host memory, and whether it fits there."""
+
+from rlagent.config.resolution import Resolution
+from rlagent.config.schema import AUTO
+from rlagent.config.workload import TOKENS_PER_GPU
+from rlagent.layout.constants import HOST_BESIDE_GIB
+from rlagent.layout.fit import fits
+from rlagent.layout.layout import Layout
+from rlagent.layout.memory import host_gib
+
+_MISTAKES = {
+    "hardware.engine",
+    "hardware.gpus",
+    "hardware.layout",
+    "model.path",
+    "model.candidates",
+}
+"""Keys that leave no layout to weigh, when there is something wrong with them."""
+
+
+def resolve_offload(resolution: Resolution, layout: Layout) -> None:
+    """Fill hardware.offload, and refuse what the host does not hold."""
+    hardware, asked = resolution.config.hardware, resolution.config.hardware.offload
+    if asked == AUTO:
+        shape, work = resolution.config.model.shape, resolution.workload
+        fitting = resolution.embedded or fits(shape, layout, resolution.gpu_gib, work)
+        hardware.offload = not fitting
+    without_layout = {problem.key for problem in resolution.problems} & _MISTAKES
+    if not hardware.offload or resolution.embedded or resolution.native or without_layout:
+        return
+    smaller = "a smaller model, or more GPUs for the trainer"
+    if asked == AUTO:
+        resolution.chose(
+            "offload",
+            "the trainer's state does not fit its GPUs and waits in host memory, and a step takes "
+            "several times longer (less with larger micro-batches, where they fit: "
+            f"trinity.{TOKENS_PER_GPU})",
+            smaller,
+        )
+    lacks, there = host_lacks(resolution, offload=True), resolution.machine.memory_gib
+    if lacks:
+        resolution.refuse(
+            "hardware.offload",
+            asked,
+            f"the trainer's state in host memory makes it {there + lacks:.0f} GiB in use, of "
+            f"{there:.0f} that there are",
+            f"take {smaller}",
+        )
+
+
+def host_lacks(resolution: Resolution, offload: bool) -> float:
+    """Return the GiB that a node's memory lacks for what the trainer keeps there, or 0.
+
+    What is planned for another machine lacks nothing: its memory is not known.
+    """
+    if resolution.config.hardware.gpu not in {gpu.name for gpu in resolution.machine.gpus}:
+        return 0.0
+    needs = host_gib(resolution.config.model.shape, resolution.workload, offload)
+    nodes = int(resolution.config.hardware.nodes)
+    return max(0.0, needs / nodes + HOST_BESIDE_GIB - resolution.machine.memory_gib)
