@@ -1,0 +1,67 @@
+"""A sweep on one GPU whose launcher is killed: the same command goes on from there."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rlagent.run.folder import RunFolder
+from rlagent.sweep.store import SweepFolder
+
+STEPS = 4
+SWEEP = [
+    *("-m", "+experiment=gsm8k_react", "model=tiny", "monitor=local", "seed=1,2"),
+    *("hardware.enforce_eager=true", "algorithm.batch_size=5", "algorithm.repeat_times=3"),
+    *("algorithm.save_interval=1", f"algorithm.total_steps={STEPS}", "dataset.eval_tasks=32"),
+]
+
+
+def _start(folder: Path, hardware: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "rlagent.train", *SWEEP, hardware, f"run.dir={folder}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _runs(folder: Path) -> list[RunFolder]:
+    """The run folders of the sweep's trials, in their order; none before there is a sweep."""
+    for path in folder.glob("sweep-*"):
+        if (path / "sweep.json").is_file():
+            sweep = SweepFolder(path)
+            return [sweep.run_folder(row) for row in sweep.read().trials]
+    return []
+
+
+def _trained(folder: Path) -> int:
+    """Steps that the first trial has trained."""
+    return sum(int(run.read_status().get("steps_trained") or 0) for run in _runs(folder)[:1])
+
+
+@pytest.mark.parametrize("gpus", [1])
+def test_a_killed_launchers_trial_is_ended_and_resumed_by_the_same_command(tmp_path, gpus):
+    hardware = f"hardware={gpus}gpu"
+    first = _start(tmp_path, hardware)
+    while not _trained(tmp_path):
+        assert first.poll() is None, first.communicate()[0]
+        time.sleep(0.2)
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+    # At once: what the trial's processes still hold is waited for.
+    again = _start(tmp_path, hardware)
+    output, _ = again.communicate(timeout=500)
+    assert again.returncode == 0, output
+    one, two = _runs(tmp_path)
+    for run in (one, two):
+        status = run.read_status()
+        assert (status["state"], status["steps_trained"]) == ("finished", STEPS)
+    assert (one.read_status()["attempt"], two.read_status()["attempt"]) == (2, 1)
+    steps = [row["step"] for row in one.read_metrics("trainer") if "actor/ppo_kl" in row["metrics"]]
+    assert sorted(set(steps)) == list(range(1, STEPS + 1)), json.dumps(steps)
