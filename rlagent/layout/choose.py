@@ -35,26 +35,28 @@ def legal_layouts(gpus_per_node: int, nodes: int, shape: ModelShape | None) -> l
 def ranked(found: Sequence[Candidate], max_model_len: int) -> list[Candidate]:
     """Return the candidates that fit, the one to take first.
 
-    The fastest by the estimate; but those that it cannot tell apart from the fastest come
-    first, by what is known to work: half of the GPUs for the trainer, small tensor parallelism,
-    two GPUs per sequence for long sequences, else one, and no offloading.
+    Those that need no offloading, then those that do; of each the fastest by the estimate, but
+    those that it cannot tell apart from the fastest come first, by what is known to work: half of
+    the GPUs for the trainer, small tensor parallelism, two GPUs per sequence for long sequences,
+    else one.
     """
     fitting = [item for item in found if not item.reasons]
-    if not fitting:
-        return []
-    fastest = min(item.step_s for item in fitting)
+    fastest = {
+        offload: min((item.step_s for item in fitting if item.offload is offload), default=0.0)
+        for offload in (False, True)
+    }
     sequence = 2 if max_model_len >= _LONG_SEQUENCE else 1
 
     def rank(item: Candidate) -> tuple[float, ...]:
         layout = item.layout
-        close = item.step_s <= fastest * (1 + TELLS_APART)
+        close = item.step_s <= fastest[item.offload] * (1 + TELLS_APART)
         return (
+            item.offload,
             0.0 if close else item.step_s,
             abs(layout.trainer_gpus - layout.total_gpus / 2),
             layout.tensor_parallel,
             abs(layout.sequence_parallel - sequence),
             layout.sequence_parallel,
-            item.offload,
         )
 
     return sorted(fitting, key=rank)

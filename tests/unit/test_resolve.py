@@ -65,6 +65,12 @@ def test_with_gpus_the_largest_model_that_fits_is_taken(
     assert any(f"model: {model}" in line and "otherwise model" in line for line in result.choices)
 
 
+def test_no_layout_that_must_offload_is_taken_where_another_need_not() -> None:
+    result = resolved(machine=Machine(with_gpus(8, 24).gpus, 64, 48))
+    assert (result.config.model.name, str(result.layout)) == ("qwen3_1_7b", "3x1+5")
+    assert result.config.hardware.offload is False
+
+
 def test_a_state_that_waits_in_host_memory_is_said_and_has_to_fit_there() -> None:
     gpus = with_gpus(2).gpus
     there = resolved("model=qwen3_4b", machine=Machine(gpus, 64, 128))
