@@ -10,6 +10,9 @@ from rlagent.config.workload import workload_of
 from rlagent.layout.gpus import find_gpu
 from rlagent.layout.workload import Workload
 
+NO_LAYOUT = {"hardware.engine", "hardware.gpus", "model.path", "model.candidates"}
+"""Keys that leave nothing to choose a layout for when there is something wrong with them."""
+
 
 @dataclass
 class Resolution:

@@ -6,7 +6,7 @@ import itertools
 from rlagent.config.check import LAYOUT_PARTS, LEGAL_LAYOUT, requested_layout, requested_parts
 from rlagent.config.paths import BUILTIN, local_path
 from rlagent.config.presets import model_preset, model_preset_of_path, overlay
-from rlagent.config.resolution import Resolution
+from rlagent.config.resolution import NO_LAYOUT, Resolution
 from rlagent.config.resolve_offload import host_lacks
 from rlagent.config.schema import AUTO, ModelShape
 from rlagent.config.shapes import read_shape, shape_problems
@@ -52,11 +52,10 @@ def _take_largest_that_fits(resolution: Resolution) -> None:
         )
         return
     # With its state in host memory a model trains many times slower: a smaller one comes first.
-    tried = [[offload] for offload in resolution.offloads]
-    for offloads, name in itertools.product(tried, reversed(candidates)):
+    for offload, name in itertools.product(resolution.offloads, reversed(candidates)):
         resolution.config.model = copy.deepcopy(before)
         _take_preset(resolution, name)
-        if _some_layout_fits(resolution, offloads) and not host_lacks(resolution, offloads[0]):
+        if _some_layout_fits(resolution, offload) and not host_lacks(resolution, offload):
             where = f"{resolution.total_gpus} x {resolution.gpu_gib:.0f} GiB"
             chosen = f"{name}, the largest that fits {where} of {', '.join(candidates)}"
             # A larger one would not fit.
@@ -120,7 +119,7 @@ def _layout(resolution: Resolution) -> Layout:
         return found
     model = resolution.config.model
     reported = {problem.key for problem in resolution.problems}
-    if {"hardware.engine", "hardware.gpus", "model.path", "model.candidates"} & reported:
+    if NO_LAYOUT & reported:
         return PLAIN
     hardware, parts = resolution.config.hardware, requested_parts(resolution.config)
     if parts and not _legal(int(hardware.gpus), int(hardware.nodes), model.shape, parts):
@@ -182,7 +181,7 @@ def _best(resolution: Resolution, offloads: list[bool]) -> Layout | None:
     )
 
 
-def _some_layout_fits(resolution: Resolution, offloads: list[bool]) -> bool:
+def _some_layout_fits(resolution: Resolution, offload: bool) -> bool:
     """Return whether the model fits the GPUs in some layout, and that which was asked for somehow.
 
     The layouts of a sweep then have one model, whichever of them must offload.
@@ -191,14 +190,16 @@ def _some_layout_fits(resolution: Resolution, offloads: list[bool]) -> bool:
         asked = requested_layout(resolution.config)
     except ValueError:
         return True  # Reported when the layout itself is resolved.
-    if asked is not None and not _fits(resolution, asked, resolution.offloads):
+    if asked is not None and not _fits(resolution, asked):
         return False
-    return _best(resolution, offloads) is not None
+    return _best(resolution, [offload]) is not None
 
 
-def _fits(resolution: Resolution, layout: Layout, offloads: list[bool]) -> bool:
+def _fits(resolution: Resolution, layout: Layout) -> bool:
     shape, memory = resolution.config.model.shape, resolution.gpu_gib
-    return any(fits(shape, layout, memory, resolution.workload, offload) for offload in offloads)
+    return any(
+        fits(shape, layout, memory, resolution.workload, offload) for offload in resolution.offloads
+    )
 
 
 def _check_asked(resolution: Resolution, layout: Layout) -> None:
@@ -221,12 +222,7 @@ def _check_asked(resolution: Resolution, layout: Layout) -> None:
     found = refusals(layout, gpus, nodes, shape)
     for reason in found:
         resolution.refuse("hardware.layout", str(layout), reason, LEGAL_LAYOUT)
-    if (
-        found
-        or resolution.embedded
-        or resolution.native
-        or _fits(resolution, layout, resolution.offloads)
-    ):
+    if found or resolution.embedded or resolution.native or _fits(resolution, layout):
         return
     engine = engine_memory(shape, layout, resolution.workload).gib
     trainer = trainer_memory(shape, layout, resolution.workload, resolution.offloads[-1]).gib

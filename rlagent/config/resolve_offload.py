@@ -1,21 +1,12 @@
 """Resolving: whether the trainer's state waits in host memory, and whether it fits there."""
 
-from rlagent.config.resolution import Resolution
+from rlagent.config.resolution import NO_LAYOUT, Resolution
 from rlagent.config.schema import AUTO
 from rlagent.config.workload import TOKENS_PER_GPU
 from rlagent.layout.constants import HOST_BESIDE_GIB
 from rlagent.layout.fit import fits
 from rlagent.layout.layout import Layout
 from rlagent.layout.memory import host_gib
-
-_MISTAKES = {
-    "hardware.engine",
-    "hardware.gpus",
-    "hardware.layout",
-    "model.path",
-    "model.candidates",
-}
-"""Keys that leave no layout to weigh, when there is something wrong with them."""
 
 
 def resolve_offload(resolution: Resolution, layout: Layout) -> None:
@@ -25,7 +16,8 @@ def resolve_offload(resolution: Resolution, layout: Layout) -> None:
         shape, work = resolution.config.model.shape, resolution.workload
         fitting = resolution.embedded or fits(shape, layout, resolution.gpu_gib, work)
         hardware.offload = not fitting
-    without_layout = {problem.key for problem in resolution.problems} & _MISTAKES
+    reported = {problem.key for problem in resolution.problems}
+    without_layout = reported & (NO_LAYOUT | {"hardware.layout"})
     if not hardware.offload or resolution.embedded or resolution.native or without_layout:
         return
     smaller = "a smaller model, or more GPUs for the trainer"

@@ -13,7 +13,7 @@ from rlagent.config.overruled import overruled_problems
 from rlagent.config.paths import local_path
 from rlagent.config.schema import DatasetConfig, LearnConfig
 from rlagent.config.shapes import read_positions
-from rlagent.config.workload import TOKENS_PER_GPU, tokens_per_gpu
+from rlagent.config.workload import TOKENS_PER_GPU, asked_tokens_per_gpu
 from rlagent.layout.layout import Layout
 
 
@@ -45,7 +45,7 @@ def _positions(config: LearnConfig) -> list[Problem]:
 
 def _micro_batch(config: LearnConfig, layout: Layout) -> list[Problem]:
     """verl takes no sequence that is longer than a micro-batch (prepare_micro_batches)."""
-    asked = tokens_per_gpu(config)
+    asked = asked_tokens_per_gpu(config)
     longest = int(config.model.max_model_len)
     least = math.ceil(longest / layout.sequence_parallel)
     if asked is None or asked >= least or config.hardware.engine == "embedded":

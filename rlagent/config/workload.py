@@ -8,7 +8,7 @@ TOKENS_PER_GPU = "trainer.max_token_len_per_gpu"
 """Trinity's key for the tokens of one micro-batch of the trainer on one GPU."""
 
 
-def tokens_per_gpu(config: LearnConfig) -> int | None:
+def asked_tokens_per_gpu(config: LearnConfig) -> int | None:
     """Return the tokens of a micro-batch if `trinity` sets them, else None."""
     role, name = TOKENS_PER_GPU.split(".")
     asked = (config.trinity.get(role) or {}).get(name)
@@ -32,7 +32,7 @@ def workload_of(config: LearnConfig) -> Workload:
         response,
         tasks=tasks,
         rollouts=tasks * _number(algorithm.repeat_times, recipe.repeat_times),
-        tokens_per_gpu=tokens_per_gpu(config),
+        tokens_per_gpu=asked_tokens_per_gpu(config),
         reference=reference,
         # The algorithms' own weight is 0 (trinity/algorithm/entropy_loss_fn): shown, not learnt.
         entropy=bool(algorithm.entropy_coef),
