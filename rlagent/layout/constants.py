@@ -27,12 +27,6 @@ MOMENT_BYTES = 8
 # (torch/optim/adam.py, _multi_tensor_adam). Activations are gone by then.
 ADAM_COPY_BYTES = 4
 
-# Whether hardware.offload lowers the trainer's peak: true of FSDP2's CPUOffloadPolicy (Trinity's
-# trainer.offload_policy), under which weights, gradients and moments live in host memory. verl's
-# param_offload and optimizer_offload bring everything back before the first micro-batch
-# (verl/workers/engine/base.py, BaseEngineCtx): they free memory between steps, not in them.
-OFFLOAD_LOWERS_PEAK = True
-
 # What is pinned in host memory takes the next power of two of each tensor (torch's
 # CachingHostAllocator), and what a node's other processes take beside it, GiB. Of the 4B shape,
 # offloaded, 108 GiB were measured in use, where this comes to 104.

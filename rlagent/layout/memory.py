@@ -54,10 +54,10 @@ def trainer_memory(
     for gradients: it is never the peak.
     """
     state = _state(shape, layout, offload)
-    copy = 0 if offload and const.OFFLOAD_LOWERS_PEAK else const.ADAM_COPY_BYTES
+    copy = 0 if offload else const.ADAM_COPY_BYTES
     optimizer = state | {"optimizer step": copy * parameters(shape) / layout.trainer_gpus / GIB}
     sync = state | {"weight sync": _sync_bytes(shape, layout) / GIB}
-    passes = _passes(shape, layout, work, offload and const.OFFLOAD_LOWERS_PEAK)
+    passes = _passes(shape, layout, work, offload)
     peaks = [*(state | part for part in passes), optimizer, sync]
     return RoleMemory("trainer", max(peaks, key=lambda parts: sum(parts.values())))
 
@@ -95,7 +95,10 @@ def _sync_buffer(shape: ModelShape) -> float:
 def _state(shape: ModelShape, layout: Layout, offload: bool) -> dict[str, float]:
     """Return what stays through a step: shards of weights, gradients and both moments, GiB."""
     shard = parameters(shape) / layout.trainer_gpus / GIB
-    if offload and const.OFFLOAD_LOWERS_PEAK:
+    if offload:
+        # FSDP2's CPUOffloadPolicy (Trinity's trainer.offload_policy) has all of it live in host
+        # memory. verl's param_offload and optimizer_offload bring it back before the first
+        # micro-batch (verl/workers/engine/base.py, BaseEngineCtx), and so lower no peak.
         return {"context": const.TRAINER_CONTEXT_GIB}
     return {
         "context": const.TRAINER_CONTEXT_GIB,
@@ -106,12 +109,12 @@ def _state(shape: ModelShape, layout: Layout, offload: bool) -> dict[str, float]
 
 
 def _passes(
-    shape: ModelShape, layout: Layout, work: Workload, away: bool
+    shape: ModelShape, layout: Layout, work: Workload, offload: bool
 ) -> list[dict[str, float]]:
     """Return what a micro-batch adds at each moment that may be its peak, GiB.
 
-    What is `away`, in host memory, passes through in fp32: the shards of the block at work and the
-    next one, or those of the embeddings; none while there are logits.
+    What is offloaded passes through in fp32: the shards of the block at work and the next one, or
+    those of the embeddings; none while there are logits.
     """
     tokens = _tokens_at_once(shape, layout, work)
     gpus = layout.trainer_gpus
@@ -137,7 +140,7 @@ def _passes(
     reduced = block * (HALF + 2 * FULL + FULL / gpus) + embeddings * HALF
     sums = const.SUMMED_COPIES if gpus == 1 else const.SUMMED_COPIES_SHARDED
     summed = {"summed gradients": sums * embeddings * FULL}
-    passing = FULL / gpus if away else 0
+    passing = FULL / gpus if offload else 0
     moments = [
         {"activations": kept, "gathered blocks": gathered, "logits": logits} | summed,
         {
