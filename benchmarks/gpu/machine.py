@@ -1,12 +1,13 @@
 """What the GPUs of this machine hold, watched through NVML; and which code is measured."""
 
+import os
 import subprocess
 import threading
 import time
 from pathlib import Path
 from types import TracebackType
 
-from rlagent.config.machine import detect
+from rlagent.config.machine import GPU, detect, visible
 
 GIB = 1024**3
 PERIOD = 0.2
@@ -38,15 +39,18 @@ def used_gib() -> list[float]:
 
 
 def await_free_gpus(most: float = 90.0) -> None:
-    """Wait until the processes of the run before have given their memory back.
+    """Wait until the processes of the run before have given the visible GPUs' memory back.
 
     Raises:
         TimeoutError: They did not within `most` seconds.
     """
     end = time.monotonic() + most
-    while max(used_gib(), default=0.0) > FREE_GIB:
+    # Each stands for its place among all.
+    places = [(f"{place}", GPU(f"{place}", 0.0)) for place in range(len(used_gib()))]
+    mine = [int(gpu.name) for gpu in visible(places, os.environ.get("CUDA_VISIBLE_DEVICES"))]
+    while max(held := [used_gib()[place] for place in mine], default=0.0) > FREE_GIB:
         if time.monotonic() > end:
-            raise TimeoutError(f"the GPUs are still in use: {used_gib()} GiB")
+            raise TimeoutError(f"the GPUs are still in use: {held} GiB")
         time.sleep(PERIOD)
 
 

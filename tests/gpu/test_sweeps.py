@@ -1,4 +1,5 @@
-"""A sweep on one GPU whose launcher is killed: the same command goes on from there."""
+"""A sweep whose launcher is killed: the same command goes on from there. Its trials take one GPU
+each, and run beside each other where there are two."""
 
 import os
 import signal
@@ -51,16 +52,17 @@ def test_a_killed_launchers_trial_is_ended_and_resumed_by_the_same_command(tmp_p
     while not _trained(tmp_path):
         assert first.poll() is None, first.communicate()[0]
         time.sleep(0.2)
+    begun = [run.read_status().get("attempt", 0) for run in _runs(tmp_path)]
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()
     # At once: what the trial's processes still hold is waited for.
     again = _start(tmp_path, hardware)
     output, _ = again.communicate(timeout=500)
     assert again.returncode == 0, output
-    one, two = _runs(tmp_path)
-    for run in (one, two):
+    for run, attempts in zip(_runs(tmp_path), begun, strict=True):
         status = run.read_status()
         assert (status["state"], status["steps_trained"]) == ("finished", STEPS)
-    assert (one.read_status()["attempt"], two.read_status()["attempt"]) == (2, 1)
-    steps = [row["step"] for row in one.read_metrics("trainer") if "actor/ppo_kl" in row["metrics"]]
-    assert sorted(set(steps)) == list(range(1, STEPS + 1))
+        assert status["attempt"] == attempts + 1
+        rows = run.read_metrics("trainer")
+        steps = {row["step"] for row in rows if "actor/ppo_kl" in row["metrics"]}
+        assert steps == set(range(1, STEPS + 1))
