@@ -278,7 +278,9 @@ class Driver:
             yield
         finally:
             if not cluster.found:
-                ray.shutdown()
+                # The last words are still to be written.
+                with ray_cluster.keeping_sigterm():
+                    ray.shutdown()
 
     def _start_mirror(self) -> Mirror:
         return start_mirror(self.resolved, self.folder, self.display, self.resumed_from)

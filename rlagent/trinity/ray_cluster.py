@@ -227,11 +227,12 @@ def _in_groups_of_their_own() -> Iterator[None]:
 
 @contextlib.contextmanager
 def keeping_sigterm() -> Iterator[None]:
-    """Keep SIGTERM with the handler of this process while Ray starts; only the main thread can.
+    """Keep SIGTERM with the main thread's own handler while Ray starts or ends.
 
     Ray's Python part would put handlers in its place that end the process there and then. Its C++
-    part puts one in place when this process is connected, a few ms before Ray is up, of which
-    Python does not know: it is replaced when the block ends.
+    part puts one in place when this process is connected, a few ms before Ray is up, and leaves
+    none when it is disconnected, so that SIGTERM kills. Python knows of neither: its own handler is
+    put back when the block ends.
     """
     from ray._private import utils
 

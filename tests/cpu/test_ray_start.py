@@ -79,7 +79,8 @@ def test_a_sigterm_to_the_process_group_reaches_the_driver_and_leaves_ray_alone(
     assert not ray_processes()
 
 
-# It comes when Ray's processes are started and this one is not yet connected to them.
+# It comes when Ray's processes are started and this one is not yet connected to them, when it is,
+# and when it is not any more.
 WHILE_IT_STARTS = """
 import os, signal
 import ray
@@ -100,12 +101,15 @@ with Signals() as signals:
         connect(HardwareConfig(ray="start"), "test", {}, 0, 2)
     os.kill(os.getpid(), signal.SIGTERM)
     print(*signals.received, ray.get(ray.remote(lambda: "alive").remote()))
-    ray.shutdown()
+    with keeping_sigterm():
+        ray.shutdown()
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(*signals.received)
 """
 
 
-def test_a_sigterm_while_ray_starts_is_the_runs_to_obey(tmp_path):
+def test_a_sigterm_while_ray_starts_or_when_it_has_ended_is_the_runs_to_obey(tmp_path):
     done = run_alone(WHILE_IT_STARTS, tmp_path)
-    assert done.stdout.splitlines() == ["15 15 alive"], done.stderr
+    assert done.stdout.splitlines() == ["15 15 alive", "15 15 15"], done.stderr
     assert done.returncode == 0
     assert not ray_processes()
