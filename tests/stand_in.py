@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlagent.run.folder import RunFolder
+from rlagent.run.folder import LATEST_CHECKPOINT, RunFolder
 from rlagent.sweep import leash
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ def main(path: str, behaviour: str, seed: str, *added: str) -> int:
     while kind == "late":
         if folder.stop_requested():
             folder.write_status(steps_asked=2, steps_trained=2)
+            folder.checkpoints.mkdir()
+            (folder.checkpoints / LATEST_CHECKPOINT).write_text("2")
             end(signal.SIGTERM, None)
         time.sleep(0.05)
     folder.write_status(state="finished", exit_code=0, cause="", steps_trained=2, pid=None)

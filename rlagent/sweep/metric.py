@@ -4,7 +4,7 @@ import math
 import statistics
 from typing import Any
 
-from rlagent.run.folder import RunFolder
+from rlagent.run.folder import LATEST_CHECKPOINT, RunFolder
 from rlagent.sweep.store import FINISHED, PRUNED
 
 
@@ -36,7 +36,8 @@ def value_of(rows: list[dict[str, Any]], metric: str) -> float | None:
 def state_when_pruned(folder: RunFolder, metric: str) -> str:
     """Return the state of a trial that stopped when it was asked to be pruned.
 
-    A request that came in its last step took nothing from it that trials are compared by.
+    A request that came in its last step took nothing from it where that step was trained, saved
+    and measured all the same.
 
     Args:
         folder: The trial's run folder.
@@ -44,10 +45,16 @@ def state_when_pruned(folder: RunFolder, metric: str) -> str:
     """
     status = folder.read_status()
     asked, trained = status.get("steps_asked"), status.get("steps_trained") or 0
-    if asked is None or trained < asked:
+    if asked is None or trained < asked or not _is_saved(folder, trained):
         return PRUNED
     at_the_end = (row for row in folder.read_metrics() if row["step"] >= asked)
     return FINISHED if any(intermediate(row, metric) for row in at_the_end) else PRUNED
+
+
+def _is_saved(folder: RunFolder, step: int) -> bool:
+    """Whether the newest checkpoint of a run is that of a step."""
+    note = folder.checkpoints / LATEST_CHECKPOINT
+    return note.is_file() and note.read_text(encoding="utf-8").strip() == str(step)
 
 
 def is_pace(metric: str) -> bool:

@@ -12,7 +12,7 @@ import pytest
 
 from rlagent import sync
 from rlagent.config.schema import MonitorConfig
-from rlagent.run.folder import RunFolder
+from rlagent.run.folder import LATEST_CHECKPOINT, RunFolder
 from rlagent.run.mirror import NoMirror, RunInfo, make_mirror, wandb_id
 from rlagent.run.stats import series
 from rlagent.run.wandb_sink import WandbSink, trial_summary
@@ -277,5 +277,12 @@ def test_the_summary_tells_a_pruned_trial_from_one_that_a_person_stopped(folder)
     for reason, shown in (("", "stopped"), ("pruned", "pruned")):
         folder.request_stop(reason)
         assert trial_summary(folder, "", {"state": "stopped"}) == {"status": shown}
+    # Its last step was trained, saved and measured when the request came.
+    folder.append_metrics("explorer", 2, {"eval/success": 0.5})
+    status = folder.write_status(state="stopped", steps_asked=2, steps_trained=2)
+    folder.checkpoints.mkdir()
+    (folder.checkpoints / LATEST_CHECKPOINT).write_text("2")
+    found = trial_summary(folder, "eval/success", status)
+    assert found == {"status": "finished", "objective": 0.5}
     # It may have been done before it was asked.
     assert trial_summary(folder, "", {"state": "finished"}) == {"status": "finished"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rlagent.run.folder import RunFolder
+from rlagent.run.folder import LATEST_CHECKPOINT, RunFolder
 from rlagent.run.process import start_ticks
 from rlagent.sweep.display import PlainLines, cells
 from rlagent.sweep.grid import GridSource
@@ -194,16 +194,25 @@ def test_a_trial_that_trained_its_last_step_when_pruned_is_finished_and_ranked(t
 
 
 @pytest.mark.parametrize(
-    ("trained", "measured_at", "state"),
-    [(2, 2, "finished"), (2, 1, "pruned"), (1, 2, "pruned")],
+    ("trained", "saved", "measured", "state"),
+    [
+        (2, 2, 2, "finished"),
+        (2, 2, 1, "pruned"),
+        # As when the disk is full.
+        (2, 1, 2, "pruned"),
+        (1, 1, 2, "pruned"),
+    ],
 )
-def test_a_pruned_trial_is_finished_when_nothing_that_it_is_compared_by_is_missing(
-    trained: int, measured_at: int, state: str, tmp_path
+def test_a_pruned_trial_is_finished_when_its_last_step_was_trained_saved_and_measured(
+    trained: int, saved: int, measured: int, state: str, tmp_path
 ) -> None:
     folder = RunFolder(tmp_path)
     assert state_when_pruned(folder, "eval/success") == "pruned"
-    folder.append_metrics("explorer", measured_at, {"eval/success": 0.0})
+    folder.append_metrics("explorer", measured, {"eval/success": 0.0})
     folder.write_status(state="stopped", steps_asked=2, steps_trained=trained)
+    assert state_when_pruned(folder, "eval/success") == "pruned"
+    folder.checkpoints.mkdir()
+    (folder.checkpoints / LATEST_CHECKPOINT).write_text(f"{saved}\n")
     assert state_when_pruned(folder, "eval/success") == state
 
 
