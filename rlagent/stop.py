@@ -125,9 +125,10 @@ def stop(folder: RunFolder, timeout: float = TIMEOUT) -> int:
 def _open_process(folder: RunFolder | SweepFolder, pid: int | None) -> int | None:
     """A descriptor of the driver's process; None when that process is gone.
 
-    Opened before it is checked, so that the process checked is the one that is signalled.
+    Checked before it is opened, since the number of one that is gone may be that of a thread by
+    now, which cannot be opened; and after, so that the one checked is the one that is signalled.
     """
-    if not pid:
+    if not pid or not folder.driver_alive():
         return None
     try:
         descriptor = os.pidfd_open(pid)

@@ -3,10 +3,13 @@
 Only the training is pretended: processes, signals, the run folder and the leash are real.
 """
 
+import contextlib
 import os
 import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +50,19 @@ def argv(planned: "Trial") -> list[str]:
     behaviour = planned.overrides[-1].partition("=")[2]
     folder = Path(config.run.dir) / planned.folder_name
     return [sys.executable, __file__, str(folder), behaviour, str(config.seed)]
+
+
+@contextlib.contextmanager
+def thread_number() -> Iterator[int]:
+    """The number of a thread, which no process has."""
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    try:
+        yield thread.native_id or 0
+    finally:
+        over.set()
+        thread.join()
 
 
 def environment() -> dict[str, str]:

@@ -118,11 +118,12 @@ class Orphans:
 def _driver(run: RunFolder) -> tuple[int, int] | None:
     """The process that drives a run on this machine, and a descriptor of it; None when none does.
 
-    Opened before it is checked, so that the process checked is the one that is waited for.
+    Checked before it is opened, since the number of one that is gone may be that of a thread by
+    now, which cannot be opened; and after, so that the one checked is the one that is waited for.
     """
     status = run.read_status()
     pid = status.get("pid")
-    if not pid:
+    if not pid or not is_driven(status):
         return None
     try:
         descriptor = os.pidfd_open(pid)

@@ -204,6 +204,13 @@ def test_what_a_killed_launcher_noted_for_a_process_that_is_gone_is_free(tmp_pat
     assert (code, sweep.trials[0].gpu_ids) == (0, [])
 
 
+def test_a_thread_with_the_number_of_a_process_that_is_gone_drives_no_trial(tmp_path) -> None:
+    one, display = stand_in.trial(tmp_path, 0), PlainLines(io.StringIO())
+    with stand_in.thread_number() as number:
+        RunFolder(tmp_path / "outputs" / one.folder_name).write_status(pid=number, pid_ticks=1)
+        assert run(tmp_path, [], [one], Resources((), 4, 16.0), display)[0] == 0
+
+
 def test_a_trial_waits_for_a_process_that_holds_its_folder_after_its_last_word(
     ending, tmp_path
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from rlagent.run.folder import RunFolder
 from rlagent.stop import main, stop, stop_sweep
 from rlagent.sweep.store import Sweep, SweepFolder
+from tests import stand_in
 
 DRIVER = """
 import os, signal, sys
@@ -137,6 +138,14 @@ def test_another_process_with_the_recorded_number_is_not_signalled(tmp_path, cap
     assert stop(folder) == 1
     assert "is gone" in capsys.readouterr().err
     assert not folder.stop_requested()
+
+
+def test_a_thread_with_the_recorded_number_is_not_the_driver(tmp_path, capsys):
+    folder = RunFolder(tmp_path)
+    with stand_in.thread_number() as number:
+        folder.write_status(state="running", pid=number, pid_ticks=1)
+        assert stop(folder) == 1
+    assert "is gone" in capsys.readouterr().err
 
 
 def test_a_run_that_has_ended_is_left_as_it_is(tmp_path, capsys):
