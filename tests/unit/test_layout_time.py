@@ -12,8 +12,8 @@ from rlagent.layout.layout import Layout
 from rlagent.layout.time import StepTime, step_time
 from rlagent.layout.workload import Workload
 
-# Updates: one each, of sequences of 4,096 tokens. Steps: medians of whole runs of 32 tasks x 8
-# rollouts, two calls each with responses of 128 tokens. Commits and commands: RESULTS.md, GPUs.
+# Updates: one each, of sequences of 4,096 tokens. Steps: medians of whole runs of 32 tasks (4B: 16)
+# x 8 rollouts, two calls each with responses of 128 tokens. Commits and commands: RESULTS.md, GPUs.
 MEASURED = json.loads((Path(__file__).parent / "data" / "measured_seconds.json").read_text())
 
 
@@ -33,7 +33,9 @@ def test_the_seconds_of_an_update_are_near_the_measured(row) -> None:
     halves = {"prompt_tokens": 2048, "response_tokens": 2048}
     time = estimated(row, Workload(4096, 2048, rollouts=1, calls=tokens / 4096, **halves))
     update = time.train - constants.TRAIN_STEP_SECONDS
-    assert update == pytest.approx(row["update"], rel=0.08)
+    # How fast a host adds gradients up differs more between machines than how fast a GPU computes.
+    least, most = (0.9, 1.4) if row.get("offload") else (0.92, 1.08)
+    assert least * row["update"] < update < most * row["update"]
     # Of the reference model less is known: what waits in host memory is brought in meanwhile, and
     # the same pass took 3.5 s on one machine and 2.7 s on another.
     assert time.reference == pytest.approx(row["reference"], rel=0.45)
@@ -43,9 +45,11 @@ def test_the_seconds_of_an_update_are_near_the_measured(row) -> None:
     "row", MEASURED["steps"], ids=lambda row: f"{row['model']} {row['max_lag']}"
 )
 def test_the_seconds_of_a_whole_step_are_near_the_measured(row) -> None:
-    prompt = row["tokens"] / 512 - 128
+    rollouts = row.get("rollouts", 256)
+    prompt = row["tokens"] / (2 * rollouts) - 128
     lengths = {"calls": 2, "prompt_tokens": prompt, "response_tokens": 128}
-    time = estimated(row, Workload(2048, 128, rollouts=256, max_lag=row["max_lag"], **lengths))
+    work = Workload(2048, 128, rollouts=rollouts, max_lag=row["max_lag"], **lengths)
+    time = estimated(row, work)
     # With a lag the front ends of engines are kept busier than the estimate has it.
     most = 1.5 if row["max_lag"] else 1.15
     assert 0.9 * row["step"] < time.step < most * row["step"]
