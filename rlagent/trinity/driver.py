@@ -268,19 +268,26 @@ class Driver:
                 },
                 gpus=ray_cluster.gpus_to_offer(self.resolved.layout, self.config.hardware.engine),
                 cpus=max(4, self.resolved.machine.cores),
-                say=self.display.message,
+                say=self._start_ray_again,
             )
-        # transformers' lazy imports do not bear two threads.
-        importing.join()
-        self.marks.mark("ray")
-        self.display.message(cluster.words())
         try:
+            # transformers' lazy imports do not bear two threads.
+            importing.join()
+            self.marks.mark("ray")
+            self.display.message(cluster.words())
+            # A stop may have been asked for meanwhile.
+            self.watch.tick()
             yield
         finally:
             if not cluster.found:
                 # The last words are still to be written.
                 with ray_cluster.keeping_sigterm():
                     ray.shutdown()
+
+    def _start_ray_again(self, words: str) -> None:
+        """Say that Ray gets a second try, unless a stop was asked for in the first."""
+        self.watch.tick()
+        self.display.message(words)
 
     def _start_mirror(self) -> Mirror:
         return start_mirror(self.resolved, self.folder, self.display, self.resumed_from)

@@ -132,7 +132,7 @@ def connect(
         env: Environment for the workers, beside `QUIET`.
         gpus: GPUs offered by a Ray that is started here.
         cpus: CPU cores offered likewise.
-        say: Told in a line when a start takes a second try.
+        say: Told in a line before a start takes a second try; what it raises prevents that.
 
     Raises:
         ConnectionError: The address does not answer.

@@ -25,10 +25,28 @@ def get_node(*arguments):
 services.get_node = get_node
 node.time = types.SimpleNamespace(**vars(time))
 node.time.monotonic = itertools.count(0, 31).__next__
-cluster = connect(HardwareConfig(ray="start"), "test", {}, 0, 2, say=print)
+
+def heads():
+    return [child.name() for child in psutil.Process().children()].count("gcs_server")
+"""
+
+AGAIN = f"""
+{CODE}
+cluster = connect(HardwareConfig(ray="start"), "test", {{}}, 0, 2, say=print)
 print("started", cluster.started, ray.cluster_resources()["CPU"])
-print([child.name() for child in psutil.Process().children()].count("gcs_server"))
+print(heads())
 ray.shutdown()
+"""
+
+NOT_AGAIN = f"""
+{CODE}
+def refuse(words):
+    raise InterruptedError(words)
+
+try:
+    connect(HardwareConfig(ray="start"), "test", {{}}, 0, 2, say=refuse)
+except InterruptedError as error:
+    print(error, heads())
 """
 
 
@@ -46,13 +64,22 @@ def run_alone(code, folder):
 
 
 def test_a_ray_that_was_not_up_in_time_is_started_again_and_leaves_nothing_behind(tmp_path):
-    done = run_alone(CODE, tmp_path)
+    done = run_alone(AGAIN, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "Ray was not up in time, as on a busy machine; it is started once more",
         "started True 2.0",
         "1",
     ]
+    assert not ray_processes()
+
+
+def test_a_ray_that_was_not_up_in_time_is_not_started_again_when_the_run_is_to_stop(tmp_path):
+    done = run_alone(NOT_AGAIN, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (
+        "Ray was not up in time, as on a busy machine; it is started once more 0\n"
+    )
     assert not ray_processes()
 
 
