@@ -16,15 +16,21 @@ INSTRUCTIONS = 400
 """Tokens of the system prompt, the tools and the task."""
 LOGITS_BYTES = 4 << 30
 MOST_TOKENS = 1 << 16
+MOST_VOCABULARY = 1 << 18
+"""Entries of a vocabulary that is not known."""
 
 
 def micro_batch_tokens(max_model_len: int, vocab: int) -> int:
     """Return the tokens of one micro-batch of the trainer on one GPU.
 
-    As rlagent.trinity.translate.tokens_per_gpu tells verl: as many as make 4 GiB of bf16
-    logits, at most 65536, but at least one whole sequence.
+    verl packs sequences until it is reached: as many as make LOGITS_BYTES of bf16 logits, since
+    those of a large vocabulary outweigh everything else, but at least one whole sequence.
+
+    Args:
+        max_model_len: Longest sequence, tokens.
+        vocab: Entries of the vocabulary; 0: not known.
     """
-    fitting = LOGITS_BYTES // (2 * vocab) if vocab else 0
+    fitting = LOGITS_BYTES // (2 * (vocab or MOST_VOCABULARY))
     return max(max_model_len, min(MOST_TOKENS, fitting))
 
 

@@ -15,15 +15,13 @@ from rlagent.config.resolve import Resolved
 from rlagent.config.schema import LearnConfig
 from rlagent.gpu.engine_arguments import capture_sizes
 from rlagent.gpu.flash_attention import PACKED
+from rlagent.layout.workload import micro_batch_tokens
 from rlagent.trinity import EMBEDDED
 
 WORKFLOW_TYPE = "rlagent.trinity.workflow.AgentWorkflow"
 MONITOR_TYPE = "rlagent.trinity.monitor.RunFolderMonitor"
 WHOLE_STEPS = "rlagent.trinity.buffer.WholeStepSampling"
 HELD_OUT = "heldout"
-LOGITS_BYTES = 4 << 30
-MOST_TOKENS = 1 << 16
-MOST_VOCABULARY = 1 << 18
 CHECKPOINTS = "checkpoints"
 
 
@@ -328,7 +326,9 @@ def trainer(resolved: Resolved) -> dict[str, Any]:
     else:
         tree |= {
             "use_dynamic_bsz": True,
-            "max_token_len_per_gpu": tokens_per_gpu(config),
+            "max_token_len_per_gpu": micro_batch_tokens(
+                int(config.model.max_model_len), config.model.shape.vocab
+            ),
             "ulysses_sequence_parallel_size": layout.sequence_parallel,
             # FSDP2's own; verl's param_offload and optimizer_offload load all of it back for
             # the update, and so lower no peak.
@@ -340,17 +340,6 @@ def trainer(resolved: Resolved) -> dict[str, Any]:
             fused = {"optim": {"override_optimizer_config": {"fused": True}}}
             tree["trainer_config"] = tree.get("trainer_config", {}) | {"actor": fused}
     return tree
-
-
-def tokens_per_gpu(config: LearnConfig) -> int:
-    """Tokens of one micro-batch of the trainer on one GPU.
-
-    verl packs sequences until it is reached: as many as make LOGITS_BYTES of bf16 logits, since
-    those of a large vocabulary outweigh everything else, but at least one whole sequence.
-    """
-    vocabulary = config.model.shape.vocab or MOST_VOCABULARY
-    fitting = min(MOST_TOKENS, LOGITS_BYTES // (2 * vocabulary))
-    return max(int(config.model.max_model_len), fitting)
 
 
 def attention(config: LearnConfig) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from rlagent.config.errors import ConfigError
 from rlagent.config.machine import GPU, Machine
 from rlagent.config.resolve import resolve
 from rlagent.gpu.flash_attention import PACKED
-from rlagent.trinity.translate import to_trinity, tokens_per_gpu
+from rlagent.trinity.translate import to_trinity
 
 
 def machine(flash_attention: str | None, count: int = 2) -> Machine:
@@ -106,8 +106,8 @@ def test_verl_trains_on_whole_steps_unless_a_number_is_given():
     ("model", "tokens"), [("tiny", 65536), ("qwen3_0_6b", 14134), ("smollm2_135m", 43690)]
 )
 def test_micro_batches_are_as_large_as_their_logits_allow(model, tokens):
-    config = resolve(configured("hardware=2gpu", f"model={model}"), machine(None)).config
-    assert tokens_per_gpu(config) == tokens
+    trainer = tree_of(None, f"model={model}")["trainer"]
+    assert trainer["max_token_len_per_gpu"] == tokens
 
 
 def test_an_engine_is_made_for_the_rollouts_that_it_gets_at_once():

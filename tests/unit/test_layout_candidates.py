@@ -18,7 +18,6 @@ from rlagent.layout.layout import Layout, refusals
 from rlagent.layout.table import SHOWN, refused, table
 from rlagent.layout.time import overlapped, step_time, step_words
 from rlagent.layout.workload import Workload
-from rlagent.trinity.translate import tokens_per_gpu
 
 H100 = KINDS["h100-80g"]
 SHAPE_8B = model_preset("qwen3_8b").shape
@@ -84,12 +83,6 @@ def test_without_flash_attention_no_layout_shares_sequences() -> None:
     found = weighed(planned("hardware=8gpu", "hardware.attention=packed"))
     assert found
     assert all(item.layout.sequence_parallel == 1 for item in found)
-
-
-@pytest.mark.parametrize("model", ["tiny", "smollm2_135m", "qwen3_0_6b", "qwen3_8b"])
-def test_the_micro_batch_that_is_planned_for_is_the_one_that_verl_is_told(model: str) -> None:
-    config = planned("hardware=8gpu", f"model={model}").config
-    assert workload_of(config).micro_batch(config.model.shape.vocab) == tokens_per_gpu(config)
 
 
 # ---- time ----
