@@ -51,17 +51,30 @@ def _take_largest_that_fits(resolution: Resolution) -> None:
             "model.candidates", "[]", "there is nothing to choose from", "choose a preset: model="
         )
         return
+    where = f"{resolution.total_gpus} x {resolution.gpu_gib:.0f} GiB"
+    # Those that fit the GPUs alone.
+    short: list[str] = []
     # With its state in host memory a model trains many times slower: a smaller one comes first.
     for offload, name in itertools.product(resolution.offloads, reversed(candidates)):
         resolution.config.model = copy.deepcopy(before)
         _take_preset(resolution, name)
-        if _some_layout_fits(resolution, offload) and not host_lacks(resolution, offload):
-            where = f"{resolution.total_gpus} x {resolution.gpu_gib:.0f} GiB"
+        layouts = _some_layouts(resolution, offload)
+        if layouts and not any(host_lacks(resolution, *item) for item in layouts):
+            if not offload and True in resolution.offloads:
+                where += " without offloading,"
             chosen = f"{name}, the largest that fits {where} of {', '.join(candidates)}"
+            if short:
+                there = f"{resolution.machine.memory_gib:.0f} GiB of host memory"
+                chosen += f"; {there} are too little for {', '.join(dict.fromkeys(short))}"
             # A larger one would not fit.
             smaller = f"model={candidates[0]}" if name != candidates[0] else "model.path=FOLDER"
             resolution.chose("model", chosen, smaller)
             return
+        short += [name] if layouts else []
+    if short:
+        chosen = f"{candidates[0]}, the smallest of {', '.join(candidates)}: by the estimate host "
+        chosen += "memory is too little for any"
+        resolution.chose("model", chosen, "model.path=FOLDER")
 
 
 def _take_preset(resolution: Resolution, name: str) -> None:
@@ -181,25 +194,28 @@ def _best(resolution: Resolution, offloads: list[bool]) -> Layout | None:
     )
 
 
-def _some_layout_fits(resolution: Resolution, offload: bool) -> bool:
-    """Return whether the model fits the GPUs in some layout, and that which was asked for somehow.
+def _some_layouts(resolution: Resolution, offload: bool) -> list[tuple[Layout, bool]]:
+    """Return the layout in which the model fits the GPUs best, and that which was asked for, each
+    with whether it offloads; nothing where one of them does not fit.
 
     The layouts of a sweep then have one model, whichever of them must offload.
     """
+    best = _best(resolution, [offload])
+    if best is None:
+        return []
     try:
         asked = requested_layout(resolution.config)
     except ValueError:
-        return True  # Reported when the layout itself is resolved.
-    if asked is not None and not _fits(resolution, asked):
-        return False
-    return _best(resolution, [offload]) is not None
+        asked = None  # Reported when the layout itself is resolved.
+    if asked is None:
+        return [(best, offload)]
+    ways = [way for way in resolution.offloads if _fits(resolution, asked, [way])]
+    return [(best, offload), (asked, ways[0])] if ways else []
 
 
-def _fits(resolution: Resolution, layout: Layout) -> bool:
+def _fits(resolution: Resolution, layout: Layout, offloads: list[bool]) -> bool:
     shape, memory = resolution.config.model.shape, resolution.gpu_gib
-    return any(
-        fits(shape, layout, memory, resolution.workload, offload) for offload in resolution.offloads
-    )
+    return any(fits(shape, layout, memory, resolution.workload, way) for way in offloads)
 
 
 def _check_asked(resolution: Resolution, layout: Layout) -> None:
@@ -222,7 +238,9 @@ def _check_asked(resolution: Resolution, layout: Layout) -> None:
     found = refusals(layout, gpus, nodes, shape)
     for reason in found:
         resolution.refuse("hardware.layout", str(layout), reason, LEGAL_LAYOUT)
-    if found or resolution.embedded or resolution.native or _fits(resolution, layout):
+    if found or resolution.embedded or resolution.native:
+        return
+    if _fits(resolution, layout, resolution.offloads):
         return
     engine = engine_memory(shape, layout, resolution.workload).gib
     trainer = trainer_memory(shape, layout, resolution.workload, resolution.offloads[-1]).gib

@@ -5,6 +5,7 @@ from rlagent.config.schema import AUTO
 from rlagent.config.workload import TOKENS_PER_GPU
 from rlagent.layout.constants import HOST_BESIDE_GIB
 from rlagent.layout.fit import fits
+from rlagent.layout.gpus import find_gpu
 from rlagent.layout.layout import Layout
 from rlagent.layout.memory import host_gib
 
@@ -29,24 +30,29 @@ def resolve_offload(resolution: Resolution, layout: Layout) -> None:
             f"trinity.{TOKENS_PER_GPU})",
             smaller,
         )
-    lacks, there = host_lacks(resolution, offload=True), resolution.machine.memory_gib
+    lacks, there = host_lacks(resolution, layout, offload=True), resolution.machine.memory_gib
     if lacks:
+        without = "hardware.offload=auto, which keeps it on the GPUs where it fits, or "
         resolution.refuse(
             "hardware.offload",
             asked,
             f"the trainer's state in host memory makes it {there + lacks:.0f} GiB in use, of "
             f"{there:.0f} that there are",
-            f"take {smaller}",
+            f"take {'' if asked == AUTO else without}{smaller}",
         )
 
 
-def host_lacks(resolution: Resolution, offload: bool) -> float:
+def host_lacks(resolution: Resolution, layout: Layout, offload: bool) -> float:
     """Return the GiB that a node's memory lacks for what the trainer keeps there, or 0.
 
     What is planned for another machine lacks nothing: its memory is not known.
     """
-    if resolution.config.hardware.gpu not in {gpu.name for gpu in resolution.machine.gpus}:
+    hardware, machine = resolution.config.hardware, resolution.machine
+    gpus = int(hardware.gpus)
+    if not machine.gpus or gpus > len(machine.gpus):
         return 0.0
-    needs = host_gib(resolution.config.model.shape, resolution.workload, offload)
-    nodes = int(resolution.config.hardware.nodes)
-    return max(0.0, needs / nodes + HOST_BESIDE_GIB - resolution.machine.memory_gib)
+    here = {find_gpu(gpu.name, machine).kind.name for gpu in machine.gpus}
+    if find_gpu(hardware.gpu, machine).kind.name not in here:
+        return 0.0
+    needs = host_gib(resolution.config.model.shape, layout, resolution.workload, offload, gpus)
+    return max(0.0, needs + HOST_BESIDE_GIB - machine.memory_gib)

@@ -62,15 +62,18 @@ def trainer_memory(
     return RoleMemory("trainer", max(peaks, key=lambda parts: sum(parts.values())))
 
 
-def host_gib(shape: ModelShape, work: Workload, offload: bool) -> float:
-    """Return what all of a trainer's GPUs together keep in host memory: the reference model, and
-    offloaded weights and gradients, pinned, and Adam's moments."""
+def host_gib(
+    shape: ModelShape, layout: Layout, work: Workload, offload: bool, gpus_per_node: int
+) -> float:
+    """Return what a trainer keeps in the host memory of a node: the reference model, and offloaded
+    weights and gradients, pinned, and Adam's moments; of several nodes the one with most."""
     pinned = const.WEIGHT_BYTES if work.reference else 0
     moments = 0
     if offload:
         pinned += const.WEIGHT_BYTES + const.GRADIENT_BYTES
         moments = const.MOMENT_BYTES
-    return (const.HOST_PINNED * pinned + moments) * parameters(shape) / GIB
+    here = min(layout.trainer_gpus, gpus_per_node) / layout.trainer_gpus
+    return (const.HOST_PINNED * pinned + moments) * parameters(shape) * here / GIB
 
 
 def _sync_bytes(shape: ModelShape, layout: Layout) -> float:

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlagent.config.schema import AUTO, LearnConfig
+from rlagent.config.workload import workload_of
+from rlagent.layout.constants import HOST_BESIDE_GIB
 from rlagent.layout.layout import Layout
+from rlagent.layout.memory import host_gib
 from rlagent.sweep.source import Need
 
 CPU_CORES = 2
@@ -17,7 +20,7 @@ CPU_GIB = 3.0
 ENGINE_GIB = 0.8
 """Host memory of each further embedded engine."""
 GPU_GIB = 16.0
-"""Host memory that a trial takes per GPU."""
+"""Host memory that a trial takes per GPU at least."""
 KEPT_GIB = 1.0
 """Host memory left to the system and the launcher."""
 
@@ -40,7 +43,14 @@ def need_of(config: LearnConfig, layout: Layout) -> Need:
     if config.workflow.auxiliary_models:
         # They are outside of the layout.
         gpus = int(config.hardware.gpus) * nodes
-    memory = GPU_GIB * gpus / nodes
+    kept = host_gib(
+        config.model.shape,
+        layout,
+        workload_of(config),
+        bool(config.hardware.offload),
+        int(config.hardware.gpus),
+    )
+    memory = max(GPU_GIB * gpus / nodes, kept + HOST_BESIDE_GIB)
     return Need(gpus, 0, memory if given == AUTO else float(given), nodes)
 
 

@@ -16,6 +16,9 @@ from rlagent.config.resolve import KEPT, Resolved, resolve
 from rlagent.config.schema import ModelShape
 from rlagent.config.shapes import read_shape
 from rlagent.config.weigh import weighed, weighed_taken
+from rlagent.layout.layout import Layout
+from rlagent.layout.memory import host_gib
+from rlagent.layout.workload import Workload
 from tests.configured import configured, drafted
 
 CPU = Machine((), 2, 24)
@@ -85,8 +88,34 @@ def test_a_state_that_waits_in_host_memory_is_said_and_has_to_fit_there() -> Non
     # Elsewhere it may be there.
     planned = ("model=qwen3_4b", "hardware=2gpu", "hardware.gpu=h100-80g")
     assert resolved(*planned, plan_only=True).config.hardware.offload is True
-    small = resolved(machine=Machine(with_gpus(2, 18).gpus, 64, 48))
+    # This one has little, whatever its GPUs are called.
+    here = ("model=qwen3_4b", "hardware.gpu=h100-80g", "hardware.offload=true")
+    (lacking,) = reasons(*here, machine=Machine(gpus, 64, 64))
+    assert "take hardware.offload=auto, which keeps it on the GPUs" in lacking
+
+
+def test_a_model_chosen_for_the_gpus_fits_the_host_too_or_says_what_is_short() -> None:
+    two = with_gpus(2, 18).gpus
+    small = resolved(machine=Machine(two, 64, 48))
     assert small.config.model.name == "qwen3_0_6b"
+    (said,) = (line for line in small.choices if line.startswith("model: "))
+    assert "48 GiB of host memory are too little for qwen3_1_7b" in said
+    # Also where the layout is given, in which the larger model would have to offload.
+    four, layout = with_gpus(4).gpus, "hardware.layout=3x1+1"
+    assert resolved(layout, machine=Machine(four, 64, 512)).config.model.name == "qwen3_4b"
+    given = resolved(layout, machine=Machine(four, 64, 64))
+    assert given.config.model.name == "qwen3_1_7b"
+    assert given.config.hardware.offload is False
+    none = resolved(machine=Machine(four, 64, 8))
+    assert any("the smallest of" in line and "too little" in line for line in none.choices)
+
+
+def test_a_trainer_over_several_nodes_shares_its_state_among_them() -> None:
+    shape = model_preset("qwen3_4b").shape
+    here, there = (
+        host_gib(shape, Layout.parse(f"4x1+{gpus}"), Workload(4096), True, 4) for gpus in (4, 8)
+    )
+    assert there == pytest.approx(here / 2)
 
 
 def test_micro_batches_that_were_asked_for_are_weighed_and_hold_the_longest_sequence() -> None:
@@ -103,6 +132,9 @@ def test_micro_batches_that_were_asked_for_are_weighed_and_hold_the_longest_sequ
     shared = ("hardware.layout=2x1+2s2", "hardware.attention=flash_attention_2")
     four = dataclasses.replace(with_gpus(4), flash_attention="2.8.3")
     assert resolved("model=qwen3_1_7b", f"{asked}6144", *shared, machine=four).layout
+    # It means nothing where micro-batches have a fixed number of sequences.
+    fixed = ("model=qwen3_1_7b", f"{asked}2048", "trinity.trainer.use_dynamic_bsz=false")
+    assert resolved(*fixed, machine=with_gpus(2)).layout
     # The embedded trainer makes none.
     assert resolved("model=tiny", f"{asked}16").layout
 

@@ -39,7 +39,7 @@ def test_a_sweep_of_layouts_is_a_table_with_memory_seconds_and_a_verdict(capsys)
     assert rows[0] == ["1", "4x1+4s2", "78 (21) GiB", "62 GiB", "150.6 s", "20 minutes",
                        "fits, among the fastest"]  # fmt: skip
     assert rows[-1][1].endswith(" (o)")
-    assert rows[-1][-1] == "fits, 12.0 x the fastest"
+    assert rows[-1][-1] == "fits, 10.5 x the fastest"
     assert "#   (o): the trainer's state in host memory" in lines
     refused = lines[lines.index("# layouts refused") + 1]
     assert refused == "#   1x1*1: colocated leaves 7 of 8 GPUs idle"

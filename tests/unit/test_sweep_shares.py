@@ -82,6 +82,10 @@ def test_a_trial_needs_what_its_layout_says() -> None:
     assert needs(h100s, qwen, "hardware.layout=2x1+2").gpus == 4
     assert needs(h100s, qwen, "hardware.layout=1x1*1").gpus == 1
     assert needs(h100s, qwen).gpus == 8
+    # What a large model's trainer keeps in host memory counts.
+    assert needs(h100s, qwen, "hardware.layout=1x1+1").memory_gib == 32.0
+    offloaded = needs(h100s, "model=qwen3_4b", "hardware.layout=1x1+1")
+    assert 100 < offloaded.memory_gib < 110
     two_nodes = dataclasses.replace(h100s, cluster=True)
     assert needs(two_nodes, qwen, "hardware=2x8gpu").nodes == 2
     auxiliary = "workflow.auxiliary_models=[{name: judge, path: Qwen/Qwen3-8B}]"
