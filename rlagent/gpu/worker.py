@@ -20,17 +20,13 @@ _ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 
 
 def host_threads() -> int:
-    """Threads for what a trainer computes on the host: its part of the cores that the run has of
-    its node, RLAGENT_THREADS.
+    """Threads for what a trainer computes on the host: its part of the cores of its node.
 
     Ray lets an actor have as many as the CPUs that it reserved, which is one: with it, gradients
     are added up and Adam steps at a tenth of what the host's memory can do.
     """
     ranks = int(os.environ.get("RAY_LOCAL_WORLD_SIZE", 1))
-    cores = detect().cores
-    # Set where the driver runs, which may be a node with more of them.
-    cores = min(cores, int(os.environ.get("RLAGENT_THREADS", cores)))
-    return max(1, cores // ranks)
+    return max(1, detect().cores // ranks)
 
 
 class StepWorker(TrinityActorRolloutRefWorker):
