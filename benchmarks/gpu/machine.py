@@ -45,13 +45,35 @@ def await_free_gpus(most: float = 90.0) -> None:
         TimeoutError: They did not within `most` seconds.
     """
     end = time.monotonic() + most
-    # Each stands for its place among all.
-    places = [(f"{place}", GPU(f"{place}", 0.0)) for place in range(len(used_gib()))]
-    mine = [int(gpu.name) for gpu in visible(places, os.environ.get("CUDA_VISIBLE_DEVICES"))]
-    while max(held := [used_gib()[place] for place in mine], default=0.0) > FREE_GIB:
+    mine = _visible()
+    while mine:
+        used = used_gib()
+        held = [used[place] for place in mine]
+        if max(held) <= FREE_GIB:
+            return
         if time.monotonic() > end:
             raise TimeoutError(f"the GPUs are still in use: {held} GiB")
         time.sleep(PERIOD)
+
+
+def _visible() -> list[int]:
+    """Places of the visible GPUs among all of the machine."""
+    if not detect().gpus:
+        return []
+    import pynvml
+
+    pynvml.nvmlInit()
+    try:
+        handles = [
+            pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())
+        ]
+        places = [
+            (str(pynvml.nvmlDeviceGetUUID(handle)), GPU(str(place), 0.0))
+            for place, handle in enumerate(handles)
+        ]
+    finally:
+        pynvml.nvmlShutdown()
+    return [int(gpu.name) for gpu in visible(places, os.environ.get("CUDA_VISIBLE_DEVICES"))]
 
 
 class Peaks:

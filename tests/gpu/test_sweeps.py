@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rlagent.config.machine import detect
 from rlagent.run.folder import RunFolder
 from rlagent.sweep.store import SweepFolder
 
@@ -40,6 +41,11 @@ def _runs(folder: Path) -> list[RunFolder]:
     return []
 
 
+def _attempts(folder: Path) -> list[int]:
+    """Of each trial how often it was started."""
+    return [run.read_status().get("attempt", 0) for run in _runs(folder)]
+
+
 def _trained(folder: Path) -> int:
     """Steps that the first trial has trained."""
     return sum(int(run.read_status().get("steps_trained") or 0) for run in _runs(folder)[:1])
@@ -49,10 +55,11 @@ def _trained(folder: Path) -> int:
 def test_a_killed_launchers_trial_is_ended_and_resumed_by_the_same_command(tmp_path, gpus):
     hardware = f"hardware={gpus}gpu"
     first = _start(tmp_path, hardware)
-    while not _trained(tmp_path):
+    beside = max(1, min(2, len(detect().gpus)))
+    begun = [1] * beside + [0] * (2 - beside)
+    while not _trained(tmp_path) or _attempts(tmp_path) != begun:
         assert first.poll() is None, first.communicate()[0]
         time.sleep(0.2)
-    begun = [run.read_status().get("attempt", 0) for run in _runs(tmp_path)]
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()
     # At once: what the trial's processes still hold is waited for.
