@@ -52,29 +52,32 @@ def _take_largest_that_fits(resolution: Resolution) -> None:
         )
         return
     where = f"{resolution.total_gpus} x {resolution.gpu_gib:.0f} GiB"
+    there = f"{resolution.machine.memory_gib:.0f} GiB of host memory"
     # Those that fit the GPUs alone.
     short: list[str] = []
     # With its state in host memory a model trains many times slower: a smaller one comes first.
     for offload, name in itertools.product(resolution.offloads, reversed(candidates)):
         resolution.config.model = copy.deepcopy(before)
         _take_preset(resolution, name)
-        layouts = _some_layouts(resolution, offload)
-        if layouts and not any(host_lacks(resolution, *item) for item in layouts):
-            if not offload and True in resolution.offloads:
+        layout = _some_layout(resolution, offload)
+        if layout is None:
+            continue
+        if not host_lacks(resolution, layout, offload):
+            # A layout that was asked for may have to offload.
+            if resolution.config.hardware.layout == AUTO and resolution.offloads[-1] is not offload:
                 where += " without offloading,"
             chosen = f"{name}, the largest that fits {where} of {', '.join(candidates)}"
             if short:
-                there = f"{resolution.machine.memory_gib:.0f} GiB of host memory"
                 chosen += f"; {there} are too little for {', '.join(dict.fromkeys(short))}"
             # A larger one would not fit.
             smaller = f"model={candidates[0]}" if name != candidates[0] else "model.path=FOLDER"
             resolution.chose("model", chosen, smaller)
             return
-        short += [name] if layouts else []
-    if short:
-        chosen = f"{candidates[0]}, the smallest of {', '.join(candidates)}: by the estimate host "
-        chosen += "memory is too little for any"
-        resolution.chose("model", chosen, "model.path=FOLDER")
+        short.append(name)
+    if candidates[0] in short:
+        chosen = f"{candidates[0]}, though by the estimate {there} are too little even for it"
+        without = "algorithm.kl_coef=0, which keeps no reference model there"
+        resolution.chose("model", chosen, without)
 
 
 def _take_preset(resolution: Resolution, name: str) -> None:
@@ -194,28 +197,26 @@ def _best(resolution: Resolution, offloads: list[bool]) -> Layout | None:
     )
 
 
-def _some_layouts(resolution: Resolution, offload: bool) -> list[tuple[Layout, bool]]:
-    """Return the layout in which the model fits the GPUs best, and that which was asked for, each
-    with whether it offloads; nothing where one of them does not fit.
+def _some_layout(resolution: Resolution, offload: bool) -> Layout | None:
+    """Return the layout in which the model fits the GPUs best; None where there is none, or where
+    that which was asked for does not fit in any way.
 
     The layouts of a sweep then have one model, whichever of them must offload.
     """
-    best = _best(resolution, [offload])
-    if best is None:
-        return []
     try:
         asked = requested_layout(resolution.config)
     except ValueError:
         asked = None  # Reported when the layout itself is resolved.
-    if asked is None:
-        return [(best, offload)]
-    ways = [way for way in resolution.offloads if _fits(resolution, asked, [way])]
-    return [(best, offload), (asked, ways[0])] if ways else []
+    if asked is not None and not _fits(resolution, asked):
+        return None
+    return _best(resolution, [offload])
 
 
-def _fits(resolution: Resolution, layout: Layout, offloads: list[bool]) -> bool:
+def _fits(resolution: Resolution, layout: Layout) -> bool:
     shape, memory = resolution.config.model.shape, resolution.gpu_gib
-    return any(fits(shape, layout, memory, resolution.workload, way) for way in offloads)
+    return any(
+        fits(shape, layout, memory, resolution.workload, offload) for offload in resolution.offloads
+    )
 
 
 def _check_asked(resolution: Resolution, layout: Layout) -> None:
@@ -238,9 +239,7 @@ def _check_asked(resolution: Resolution, layout: Layout) -> None:
     found = refusals(layout, gpus, nodes, shape)
     for reason in found:
         resolution.refuse("hardware.layout", str(layout), reason, LEGAL_LAYOUT)
-    if found or resolution.embedded or resolution.native:
-        return
-    if _fits(resolution, layout, resolution.offloads):
+    if found or resolution.embedded or resolution.native or _fits(resolution, layout):
         return
     engine = engine_memory(shape, layout, resolution.workload).gib
     trainer = trainer_memory(shape, layout, resolution.workload, resolution.offloads[-1]).gib

@@ -52,7 +52,8 @@ def host_lacks(resolution: Resolution, layout: Layout, offload: bool) -> float:
     if not machine.gpus or gpus > len(machine.gpus):
         return 0.0
     here = {find_gpu(gpu.name, machine).kind.name for gpu in machine.gpus}
-    if find_gpu(hardware.gpu, machine).kind.name not in here:
+    # What is run and not planned runs here, whatever its GPUs are said to be.
+    if resolution.plan_only and find_gpu(hardware.gpu, machine).kind.name not in here:
         return 0.0
     needs = host_gib(resolution.config.model.shape, layout, resolution.workload, offload, gpus)
     return max(0.0, needs + HOST_BESIDE_GIB - machine.memory_gib)

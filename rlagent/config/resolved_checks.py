@@ -48,9 +48,7 @@ def _micro_batch(config: LearnConfig, layout: Layout) -> list[Problem]:
     asked = asked_tokens_per_gpu(config)
     longest = int(config.model.max_model_len)
     least = math.ceil(longest / layout.sequence_parallel)
-    # With micro-batches of a fixed number of sequences it means nothing.
-    by_tokens = (config.trinity.get("trainer") or {}).get("use_dynamic_bsz", True)
-    if asked is None or asked >= least or not by_tokens or config.hardware.engine == "embedded":
+    if asked is None or asked >= least or config.hardware.engine == "embedded":
         return []
     return [
         Problem(

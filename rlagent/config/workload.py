@@ -9,10 +9,14 @@ TOKENS_PER_GPU = "trainer.max_token_len_per_gpu"
 
 
 def asked_tokens_per_gpu(config: LearnConfig) -> int | None:
-    """Return the tokens of a micro-batch if `trinity` sets them, else None."""
+    """Return the tokens of a micro-batch if `trinity` sets them, else None.
+
+    Where micro-batches have a fixed number of sequences nobody reads them.
+    """
     role, name = TOKENS_PER_GPU.split(".")
-    asked = (config.trinity.get(role) or {}).get(name)
-    return asked if isinstance(asked, int) else None
+    trainer = config.trinity.get(role) or {}
+    asked = trainer.get(name)
+    return asked if isinstance(asked, int) and trainer.get("use_dynamic_bsz", True) else None
 
 
 def workload_of(config: LearnConfig) -> Workload:

@@ -127,7 +127,7 @@ HOST_LINK = 15e9
 # Where the trainer's state waits in host memory, bytes per second: of a GPU's share of that memory
 # while Adam steps, and of a micro-batch's fp32 gradients, which FSDP2 copies there and adds up
 # with nothing else at the same time. Measured beside H100s with 16 or 32 cores: 1.7B and 4B on one
-# GPU, within 9 %; 8B on two was faster than that, 20 s an update where 27 are estimated.
+# GPU, within 7 %; 8B on two was faster than that, 20 s an update where 27 are estimated.
 HOST_MEMORY = 32e9
 HOST_SUM = 1.8e9
 # Share of a link that collectives reach, and bytes per second of one GPU to another node (a

@@ -227,7 +227,7 @@ def _in_groups_of_their_own() -> Iterator[None]:
 
 @contextlib.contextmanager
 def keeping_sigterm() -> Iterator[None]:
-    """Keep SIGTERM with the main thread's own handler while Ray starts or ends.
+    """Keep SIGTERM with the main thread's own handler while Ray starts, and when it has ended.
 
     Ray's Python part would put handlers in its place that end the process there and then. Its C++
     part puts one in place when this process is connected, a few ms before Ray is up, and leaves

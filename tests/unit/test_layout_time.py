@@ -33,9 +33,9 @@ def test_the_seconds_of_an_update_are_near_the_measured(row) -> None:
     halves = {"prompt_tokens": 2048, "response_tokens": 2048}
     time = estimated(row, Workload(4096, 2048, rollouts=1, calls=tokens / 4096, **halves))
     update = time.train - constants.TRAIN_STEP_SECONDS
-    # How fast a host adds gradients up differs more between machines than how fast a GPU computes.
-    least, most = (0.9, 1.4) if row.get("offload") else (0.92, 1.08)
-    assert least * row["update"] < update < most * row["update"]
+    # Several processes add gradients up on a host at once, faster than the estimate has it.
+    most = 1.4 if row.get("offload") and row["layout"] == "1x1+2" else 1.08
+    assert 0.92 * row["update"] < update < most * row["update"]
     # Of the reference model less is known: what waits in host memory is brought in meanwhile, and
     # the same pass took 3.5 s on one machine and 2.7 s on another.
     assert time.reference == pytest.approx(row["reference"], rel=0.45)

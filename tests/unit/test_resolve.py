@@ -100,14 +100,24 @@ def test_a_model_chosen_for_the_gpus_fits_the_host_too_or_says_what_is_short() -
     assert small.config.model.name == "qwen3_0_6b"
     (said,) = (line for line in small.choices if line.startswith("model: "))
     assert "48 GiB of host memory are too little for qwen3_1_7b" in said
-    # Also where the layout is given, in which the larger model would have to offload.
-    four, layout = with_gpus(4).gpus, "hardware.layout=3x1+1"
-    assert resolved(layout, machine=Machine(four, 64, 512)).config.model.name == "qwen3_4b"
-    given = resolved(layout, machine=Machine(four, 64, 64))
-    assert given.config.model.name == "qwen3_1_7b"
-    assert given.config.hardware.offload is False
-    none = resolved(machine=Machine(four, 64, 8))
-    assert any("the smallest of" in line and "too little" in line for line in none.choices)
+    (none,) = (
+        line
+        for line in resolved(machine=Machine(with_gpus(4).gpus, 64, 8)).choices
+        if line.startswith("model: ")
+    )
+    assert "qwen3_0_6b, though by the estimate 8 GiB of host memory are too little" in none
+
+
+def test_layouts_that_are_compared_have_one_model_whichever_must_offload() -> None:
+    machine = Machine(with_gpus(4).gpus, 64, 512)
+    found = [
+        resolved(f"hardware.layout={layout}", machine=machine) for layout in ("2x1+2", "3x1+1")
+    ]
+    assert [item.config.model.name for item in found] == ["qwen3_4b", "qwen3_4b"]
+    assert [item.config.hardware.offload for item in found] == [False, True]
+    assert not [line for item in found for line in item.choices if "without offloading" in line]
+    (lacking,) = reasons("hardware.layout=3x1+1", machine=Machine(machine.gpus, 64, 64))
+    assert lacking.startswith("hardware.offload=auto")
 
 
 def test_a_trainer_over_several_nodes_shares_its_state_among_them() -> None:
@@ -134,7 +144,8 @@ def test_micro_batches_that_were_asked_for_are_weighed_and_hold_the_longest_sequ
     assert resolved("model=qwen3_1_7b", f"{asked}6144", *shared, machine=four).layout
     # It means nothing where micro-batches have a fixed number of sequences.
     fixed = ("model=qwen3_1_7b", f"{asked}2048", "trinity.trainer.use_dynamic_bsz=false")
-    assert resolved(*fixed, machine=with_gpus(2)).layout
+    as_usual = weighed_taken(resolved(*fixed, machine=with_gpus(2)))
+    assert as_usual.trainer.gib == usual.trainer.gib
     # The embedded trainer makes none.
     assert resolved("model=tiny", f"{asked}16").layout
 
