@@ -1,13 +1,13 @@
 """What the GPUs of this machine hold, watched through NVML; and which code is measured."""
 
-import os
 import subprocess
 import threading
 import time
 from pathlib import Path
 from types import TracebackType
 
-from rlagent.config.machine import GPU, detect, visible
+from rlagent.config.machine import detect
+from rlagent.health.machine import gpu_memory
 
 GIB = 1024**3
 PERIOD = 0.2
@@ -45,35 +45,13 @@ def await_free_gpus(most: float = 90.0) -> None:
         TimeoutError: They did not within `most` seconds.
     """
     end = time.monotonic() + most
-    mine = _visible()
-    while mine:
-        used = used_gib()
-        held = [used[place] for place in mine]
+    while detect().gpus:
+        held = [(total - free) / GIB for _, free, total in gpu_memory()]
         if max(held) <= FREE_GIB:
             return
         if time.monotonic() > end:
             raise TimeoutError(f"the GPUs are still in use: {held} GiB")
         time.sleep(PERIOD)
-
-
-def _visible() -> list[int]:
-    """Places of the visible GPUs among all of the machine."""
-    if not detect().gpus:
-        return []
-    import pynvml
-
-    pynvml.nvmlInit()
-    try:
-        handles = [
-            pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())
-        ]
-        places = [
-            (str(pynvml.nvmlDeviceGetUUID(handle)), GPU(str(place), 0.0))
-            for place, handle in enumerate(handles)
-        ]
-    finally:
-        pynvml.nvmlShutdown()
-    return [int(gpu.name) for gpu in visible(places, os.environ.get("CUDA_VISIBLE_DEVICES"))]
 
 
 class Peaks:

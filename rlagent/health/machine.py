@@ -27,7 +27,7 @@ def gpu_rows(machine: Machine, resolved: "Resolved | None") -> list[Row]:
     if resolved and resolved.config.hardware.engine == "vllm":
         share = float(resolved.config.hardware.gpu_memory_utilization)
     rows = []
-    for index, (name, free, total) in enumerate(_gpu_memory()):
+    for index, (name, free, total) in enumerate(gpu_memory()):
         text = f"{name}, {free / GIB:.0f} of {total / GIB:.0f} GiB free"
         label = f"GPU {index}"
         if free >= share * total:
@@ -42,7 +42,7 @@ def gpu_rows(machine: Machine, resolved: "Resolved | None") -> list[Row]:
     return rows
 
 
-def _gpu_memory() -> list[tuple[str, int, int]]:
+def gpu_memory() -> list[tuple[str, int, int]]:
     """Name, free and total bytes of each GPU that CUDA_VISIBLE_DEVICES leaves, in its order."""
     import pynvml
 

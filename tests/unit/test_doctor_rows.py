@@ -57,9 +57,9 @@ def test_only_the_gpus_that_cuda_shows_are_looked_at(monkeypatch):
     )
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
-    assert machine._gpu_memory() == [("GPU number 2", 2, 9), ("GPU number 0", 0, 9)]
+    assert machine.gpu_memory() == [("GPU number 2", 2, 9), ("GPU number 0", 0, 9)]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert len(machine._gpu_memory()) == 3
+    assert len(machine.gpu_memory()) == 3
 
 
 def test_a_folder_of_parquet_files_is_a_dataset_one_without_the_split_is_not(tmp_path):
