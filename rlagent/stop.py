@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 
 from rlagent.run.folder import ENDED, RunFolder, RunNotFoundError
+from rlagent.run.process import open_recorded
 from rlagent.run.summary import how_it_ended
 from rlagent.run.words import duration, short_path
 from rlagent.sweep.find import find_any
@@ -64,7 +65,7 @@ def stop_sweep(folder: SweepFolder, timeout: float = TIMEOUT) -> int:
     if sweep.host and sweep.host != socket.gethostname():
         print(f"{folder.name} runs on {sweep.host}; stop it from there.", file=sys.stderr)
         return 1
-    descriptor = _open_process(folder, sweep.pid)
+    descriptor = open_recorded(sweep.pid, folder.driver_alive)
     if descriptor is None:
         print(
             f"{folder.name} says running, but its launcher {sweep.pid} is gone: it was killed. "
@@ -106,7 +107,7 @@ def stop(folder: RunFolder, timeout: float = TIMEOUT) -> int:
         print(f"{folder.name} runs on {host}; it was asked to stop and will end soon.")
         return 0
     pid = status.get("pid")
-    descriptor = _open_process(folder, pid)
+    descriptor = open_recorded(pid, folder.driver_alive)
     if descriptor is None:
         print(
             f"{folder.name} says {status.get('state')}, but its process {pid} is gone: it was "
@@ -120,24 +121,6 @@ def stop(folder: RunFolder, timeout: float = TIMEOUT) -> int:
         return _await_end(folder, descriptor, pid, timeout)
     finally:
         os.close(descriptor)
-
-
-def _open_process(folder: RunFolder | SweepFolder, pid: int | None) -> int | None:
-    """A descriptor of the driver's process; None when that process is gone.
-
-    Checked before it is opened, since the number of one that is gone may be that of a thread by
-    now, which cannot be opened; and after, so that the one checked is the one that is signalled.
-    """
-    if not pid or not folder.driver_alive():
-        return None
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return None
-    if folder.driver_alive():
-        return descriptor
-    os.close(descriptor)
-    return None
 
 
 def _await_end(folder: RunFolder, descriptor: int, pid: int | None, timeout: float) -> int:

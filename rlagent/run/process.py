@@ -1,8 +1,10 @@
 """Whether a recorded process is still the same one: process ids are reused, start times are not.
 
-Reads /proc only; sending signals and waiting are left to the callers.
+Sending signals and waiting are left to the callers.
 """
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -26,3 +28,25 @@ def is_same(pid: int, recorded_ticks: int | None) -> bool:
     """Whether `pid` lives and, where a start time was recorded, started at that time."""
     now = start_ticks(pid)
     return now is not None and (recorded_ticks is None or now == recorded_ticks)
+
+
+def open_recorded(pid: int | None, alive: Callable[[], bool]) -> int | None:
+    """Return a descriptor of a recorded process, which the caller closes; None when it is gone.
+
+    Checked before it is opened, since the number of one that is gone may be that of a thread by
+    now, which cannot be opened; and after, so that the one checked is the one that is opened.
+
+    Args:
+        pid: The recorded number; None: none was recorded.
+        alive: Whether the process that was recorded still runs.
+    """
+    if not pid or not alive():
+        return None
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    if alive():
+        return descriptor
+    os.close(descriptor)
+    return None

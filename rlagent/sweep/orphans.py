@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from rlagent.run.folder import RunFolder, is_driven
 from rlagent.run.lock import is_locked
+from rlagent.run.process import open_recorded
 from rlagent.run.words import short_path
 from rlagent.sweep.shares import Ledger
 from rlagent.sweep.source import Need
@@ -116,23 +117,11 @@ class Orphans:
 
 
 def _driver(run: RunFolder) -> tuple[int, int] | None:
-    """The process that drives a run on this machine, and a descriptor of it; None when none does.
-
-    Checked before it is opened, since the number of one that is gone may be that of a thread by
-    now, which cannot be opened; and after, so that the one checked is the one that is waited for.
-    """
+    """The process that drives a run here, and a descriptor of it; None when none does."""
     status = run.read_status()
-    pid = status.get("pid")
-    if not pid or not is_driven(status):
-        return None
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return None
-    if is_driven(status):
-        return pid, descriptor
-    os.close(descriptor)
-    return None
+    pid: int | None = status.get("pid")
+    descriptor = open_recorded(pid, lambda: is_driven(status))
+    return None if pid is None or descriptor is None else (pid, descriptor)
 
 
 def _listed(row: TrialRow) -> str:
