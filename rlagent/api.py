@@ -1,6 +1,5 @@
 """The Python interface: `learn(workflow_func, config)`. Everything heavy is imported on use."""
 
-import copy
 import functools
 import inspect
 from collections.abc import Callable
@@ -59,6 +58,7 @@ def learn(
     from rlagent.config.compose import Draft
     from rlagent.config.machine import detect
     from rlagent.config.prepare import prepare
+    from rlagent.config.python_changes import with_python_changes
     from rlagent.run.words import script_command
     from rlagent.trinity.launch import launch
 
@@ -72,12 +72,12 @@ def learn(
             f"workflow_func {_qualified(workflow_func)!r} must take the arguments task and model; "
             f"missing: {', '.join(sorted(missing))}"
         )
-    config = copy.deepcopy(config)
+    config, problems = with_python_changes(config)
     if not config.workflow.function:
         # Part of the run's identity: another function is another run.
         config.workflow.function = _name(workflow_func)
     machine = with_cluster(detect(), config.hardware)
-    resolved = prepare(Draft(config, []), machine, workflow_given=True)
+    resolved = prepare(Draft(config, problems), machine, workflow_given=True)
     outcome = launch(
         resolved, workflow_func=workflow_func, judge_func=judge_func, command=script_command
     )

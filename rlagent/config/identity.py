@@ -6,6 +6,7 @@ on the same machine, without what only says where and how it is shown.
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlagent.config.paths import local_path
@@ -23,6 +24,13 @@ LEFT_OUT = {
 }
 """Groups (None: all of it) and fields that do not change a trial's identity."""
 
+LEFT_OUT_OF_NATIVE = {
+    "buffer": ("total_steps", "total_epochs"),
+    "trainer": ("total_steps", "save_interval", "max_checkpoints_to_keep"),
+    "monitor": None,
+}
+"""The same of a native Trinity YAML."""
+
 
 def identity(config: LearnConfig) -> dict[str, Any]:
     """Return what a trial's id is made of, as plain data.
@@ -32,12 +40,7 @@ def identity(config: LearnConfig) -> dict[str, Any]:
     from rlagent.config.compose import to_mapping
 
     data = to_mapping(config)
-    for group, fields in LEFT_OUT.items():
-        if fields is None:
-            del data[group]
-        else:
-            for name in fields:
-                del data[group][name]
+    data = _without(data, LEFT_OUT)
     for name in ("total_steps", "save_interval"):
         del data["model"]["recipe"][name]
     data["run"] = {"name": config.run.name}
@@ -48,7 +51,7 @@ def identity(config: LearnConfig) -> dict[str, Any]:
             data[group][key] = str(local.resolve()) if local else value
     native = getattr(config, "native", None)
     if native:
-        data["native"] = native
+        data["native"] = _without(native, LEFT_OUT_OF_NATIVE)
     return data
 
 
@@ -60,3 +63,12 @@ def trial_id(config: LearnConfig) -> str:
     """
     text = json.dumps(identity(config), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _without(data: dict[str, Any], left_out: Mapping[str, Sequence[str] | None]) -> dict[str, Any]:
+    kept = {group: value for group, value in data.items() if left_out.get(group, ()) is not None}
+    for group, names in left_out.items():
+        section = kept.get(group)
+        if names and isinstance(section, dict):
+            kept[group] = {name: value for name, value in section.items() if name not in names}
+    return kept

@@ -151,6 +151,7 @@ class Driver:
 
     def _attempt(self) -> None:
         from rlagent.trinity import build, ray_cluster, translate
+        from rlagent.trinity.checkpoints import elsewhere, place_checkpoints
         from rlagent.trinity.data import prepare_data
         from rlagent.trinity.reach import models_of, require_models
 
@@ -158,8 +159,10 @@ class Driver:
         prepare_data(self.config.dataset, self.folder.path)
         tree = translate.to_trinity(self.resolved, self.folder.path, self.attempt.number)
         build.save_yaml(tree, self.folder.trinity_yaml)
+        place_checkpoints(self.folder, elsewhere(self.resolved.composed))
         checkpoints = self.folder.checkpoints
-        self.first_step = rewind.rewind_explorer(checkpoints, "explorer")
+        explorer = tree["explorer"].get("name") or "explorer"
+        self.first_step = rewind.rewind_explorer(checkpoints, explorer)
         if self.first_step:
             choices.append(f"resuming from the checkpoint of step {self.first_step}")
         self.display.start(choices, self.total_steps, self.first_step)

@@ -40,15 +40,12 @@ def to_trinity(resolved: Resolved, run_dir: str | Path, attempt: int = 1) -> dic
     run_dir = Path(run_dir)
     native = getattr(resolved.composed, "native", None)
     if native:
-        return native_tree(native, resolved, run_dir, attempt)
+        completed = native_tree(native, resolved, run_dir, attempt)
+        return merge(completed, checkpoint_place(run_dir))
     workflow = workflow_args(config, run_dir, attempt)
     tree: dict[str, Any] = {
         "mode": "colocate" if resolved.layout.colocated and not embedded(config) else "both",
-        # checkpoint_root_dir/project/group/name is where Trinity keeps everything of a run.
-        "project": "",
-        "group": "",
-        "name": CHECKPOINTS,
-        "checkpoint_root_dir": str(run_dir),
+        **checkpoint_place(run_dir),
         "ray_namespace": namespace(run_dir, attempt),
         "continue_from_checkpoint": True,
         "ignore_validator_suggestions": True,
@@ -62,7 +59,21 @@ def to_trinity(resolved: Resolved, run_dir: str | Path, attempt: int = 1) -> dic
         "data_processor": data_processor(config),
         "monitor": {"monitor_type": MONITOR_TYPE},
     }
-    return merge(tree, config.trinity)
+    return merge(merge(tree, config.trinity), checkpoint_place(run_dir))
+
+
+def checkpoint_place(run_dir: Path) -> dict[str, Any]:
+    """Where Trinity keeps everything of a run: checkpoint_root_dir/project/group/name.
+
+    Always in the run folder: two runs in one folder would continue each other's checkpoints. A
+    directory given elsewhere is linked from there, see checkpoints.py.
+    """
+    return {
+        "project": "",
+        "group": "",
+        "name": CHECKPOINTS,
+        "checkpoint_root_dir": str(run_dir),
+    }
 
 
 def native_tree(
@@ -71,7 +82,6 @@ def native_tree(
     """A native configuration, completed where it says nothing and a run needs it."""
     total_steps = resolved.config.algorithm.total_steps
     needed = {
-        "checkpoint_root_dir": str(run_dir / CHECKPOINTS),
         "ray_namespace": namespace(run_dir, attempt),
         "cluster": cluster(resolved),
         "buffer": {"total_steps": total_steps},

@@ -148,8 +148,12 @@ def test_a_native_yaml_trains_and_reaches_trinity_unchanged(tmp_path):
     assert result.status["steps_trained"] == 1
     given = yaml.safe_load(text)
     handed_over = OmegaConf.to_container(OmegaConf.load(result.folder.trinity_yaml))
-    assert _part(given, handed_over) == given
-    assert (tmp_path / "checkpoints" / "my-project" / "my-group" / "native").is_dir()
+    # Where Trinity keeps what: in the run folder, which leads to the given directory.
+    ours = dict.fromkeys(("project", "group", "name", "checkpoint_root_dir"))
+    assert {**_part(given, handed_over), **ours} == {**given, **ours}
+    own = tmp_path / "checkpoints" / result.folder.name
+    assert result.folder.checkpoints.resolve() == own
+    assert (own / "global_step_1").is_dir()
 
 
 def _part(shape, whole):
