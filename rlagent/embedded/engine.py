@@ -163,6 +163,7 @@ def service_options(config: InferenceModelConfig) -> ServiceOptions:
     options = ServiceOptions(
         model_path=config.model_path,
         model_name=config.model_path,
+        api_key=config.api_key,
         max_model_len=config.max_model_len or 4096,
         threads=int(extra.pop("threads", 0)) or default_threads(),
         dtype=extra.pop("dtype", "float32"),

@@ -5,9 +5,11 @@ Reads and answers requests; what they may ask for is in protocol.py, drawing in 
 
 import dataclasses
 import json
+import secrets
 import time
 import uuid
 from typing import Any, Dict, List, Optional, Sequence
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -58,6 +60,7 @@ class ChatServer:
         max_model_len: Tokens of prompt and response together.
         defaults: For what a request leaves out.
         reasoning: Whether text before </think> is reported as reasoning_content.
+        api_key: What requests must bring as a bearer token; empty: nothing.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class ChatServer:
         max_model_len: int,
         defaults: Defaults,
         reasoning: bool = False,
+        api_key: str = "",
     ) -> None:
         self.loop = loop
         self.tokenizer = tokenizer
@@ -79,13 +83,15 @@ class ChatServer:
         self.max_model_len = max_model_len
         self.defaults = defaults
         self.reasoning = reasoning
+        self.api_key = api_key
         self._texts = TokenTexts(tokenizer)
         self._runner: Optional[web.AppRunner] = None
 
     async def start(self) -> str:
         """Listen on a free port of 127.0.0.1; returns the address, as http://127.0.0.1:port."""
         errors: Any = _errors_as_json
-        app = web.Application(client_max_size=_MAX_BODY, middlewares=[errors])
+        guard: Any = guarding(self.api_key)
+        app = web.Application(client_max_size=_MAX_BODY, middlewares=[errors, guard])
         app.router.add_get("/health", self._health)
         app.router.add_get("/load", self._load)
         app.router.add_get("/v1/models", self._models)
@@ -233,6 +239,32 @@ def error_response(
     """An error in the shape that OpenAI clients read."""
     error = {"message": message, "type": kind, "param": param, "code": status}
     return web.json_response({"error": error}, status=status)
+
+
+def guarding(api_key: str) -> Any:
+    """A middleware that answers only who knows the key, and no page of a browser.
+
+    A page of any site may send requests to loopback. A browser then says where the page comes
+    from (Origin), or, when the site's name was made to point to loopback, calls this server by
+    that name (Host).
+    """
+
+    @web.middleware
+    async def guard(http: web.Request, handler: Handler) -> web.StreamResponse:
+        host = http.headers.get("Host", "")
+        if urlsplit(f"//{host}").hostname not in ("127.0.0.1", "localhost"):
+            return error_response(403, f"the host {host!r} is not loopback", "permission_error")
+        if "Origin" in http.headers:
+            return error_response(403, "browsers are not answered", "permission_error")
+        # Not what says that it lives, and how busy it is: Trinity asks without the key.
+        if api_key and http.path.startswith("/v1/"):
+            given = http.headers.get("Authorization", "").removeprefix("Bearer ")
+            if not secrets.compare_digest(given.encode(), api_key.encode()):
+                text = "the key of this run is missing or wrong"
+                return error_response(401, text, "authentication_error")
+        return await handler(http)
+
+    return guard
 
 
 @web.middleware

@@ -28,6 +28,7 @@ class ServiceOptions:
     Attributes:
         model_path: Hugging Face folder or hub id.
         model_name: What responses call it.
+        api_key: What requests must bring as a bearer token; empty: nothing.
         max_model_len: Tokens of prompt and response together.
         threads: Of torch.
         dtype: Of weights and activations, a name in torch.
@@ -41,6 +42,7 @@ class ServiceOptions:
     model_path: str
     model_name: str
     max_model_len: int
+    api_key: str = ""
     threads: int = 1
     dtype: str = "float32"
     seed: int = 0
@@ -181,6 +183,7 @@ class Service:
             options.max_model_len,
             self._defaults(),
             options.reasoning,
+            options.api_key,
         )
         self._stopping = asyncio.Event()
         running = self._loop.create_task(self._generation.run())

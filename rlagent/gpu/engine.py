@@ -32,6 +32,8 @@ class RolloutEngine(vLLMRolloutModel):
         }
         for name, value in environment(self._ours).items():
             os.environ.setdefault(name, value)
+        # vLLM's server reads it where Trinity hands it no --api-key. It guards /v1.
+        os.environ["VLLM_API_KEY"] = config.api_key
         super().__init__(config)
 
     async def prepare(self) -> None:

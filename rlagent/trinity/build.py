@@ -1,6 +1,7 @@
 """From Trinity's configuration as nested dicts to Trinity's own checked Config object."""
 
 import contextlib
+import secrets
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -69,6 +70,17 @@ def attach_workflow(
             taskset.workflow_args["judge"] = judge
         if taskset.workflow_args["function"]:
             taskset.default_workflow_type = WORKFLOW_TYPE
+
+
+def require_key(config: Any) -> None:
+    """Have the engines ask for a key of this attempt, which is in no file.
+
+    An engine listens on loopback, where every user of the machine could sample from the model.
+    Trinity hands the key to the processes that run agent code, together with its Config.
+    """
+    explorer = config.explorer
+    for model in (explorer.rollout_model, *explorer.auxiliary_models):
+        model.api_key = secrets.token_urlsafe(32)
 
 
 def save_yaml(tree: dict[str, Any], path: Path) -> None:

@@ -174,6 +174,7 @@ class Driver:
         self.display.phase("starting Ray")
         with self._ray(tree["ray_namespace"]):
             config = self._build(tree)
+            build.require_key(config)
             build.attach_workflow(
                 config,
                 translate.workflow_args(self.config, self.folder.path, self.attempt.number),

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -50,6 +51,11 @@ QUIET = {
     "PYTHONUNBUFFERED": "1",
 }
 """Environment of the workers; a value that the user set wins."""
+
+
+_TOKEN = secrets.token_hex(32)
+"""What a Ray that this process starts asks of everyone who talks to it. Ray reads the token once per
+process, so every Ray of this process has the same one; it is kept in memory and environment only."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +169,9 @@ def connect(
         # Meanwhile the driver checks the configuration.
         os.environ.setdefault("RAY_preload_python_modules", PRELOADED)
     _stay_on_loopback()
+    # Loopback is open to every user of the machine, and who may submit a task to Ray runs code as
+    # this one. Ray would ask for a token of its own, which it keeps in ~/.ray for all who can read.
+    os.environ.setdefault("RAY_AUTH_TOKEN", _TOKEN)
     os.environ.setdefault("RAY_raylet_start_wait_time_s", START_SECONDS)
     options = {
         "num_cpus": cpus,

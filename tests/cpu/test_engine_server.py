@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import httpx
 import jsonschema
 import openai
 import pytest
@@ -61,6 +62,36 @@ def test_a_response_carries_the_tokens_and_logprobs_that_training_needs(service)
     size = len(completion.prompt_token_ids)
     expected = expected[size - 1 : -1].gather(1, ids[0, size:, None])[:, 0]
     assert (expected - torch.tensor(logprobs)).abs().max() < 1e-4
+
+
+def test_a_service_with_a_key_answers_only_who_brings_it_and_no_page_of_a_browser(folder):
+    guarded = Service(ServiceOptions(str(folder), "random", 1024, api_key="sesame"))
+    guarded.start()
+    key = {"Authorization": "Bearer sesame"}
+    try:
+        status = {
+            name: httpx.get(f"{guarded.url}{path}", headers=headers).status_code
+            for name, path, headers in (
+                ("with the key", "/v1/models", key),
+                ("without it", "/v1/models", {}),
+                ("with another", "/v1/models", {"Authorization": "Bearer sesam"}),
+                ("a site's page", "/v1/models", {**key, "Origin": "https://evil.example"}),
+                ("a rebound name", "/v1/models", {**key, "Host": "evil.example:80"}),
+                ("by name", "/v1/models", {**key, "Host": "localhost:80"}),
+                ("is it up?", "/health", {}),
+            )
+        }
+    finally:
+        guarded.stop()
+    assert status == {
+        "with the key": 200,
+        "without it": 401,
+        "with another": 401,
+        "a site's page": 403,
+        "a rebound name": 403,
+        "by name": 200,
+        "is it up?": 200,
+    }
 
 
 def test_the_prompt_is_the_chat_template_s(service):

@@ -140,3 +140,24 @@ def test_a_sigterm_while_ray_starts_or_when_it_has_ended_is_the_runs_to_obey(tmp
     assert done.stdout.splitlines() == ["15 15 alive", "15 15 15"], done.stderr
     assert done.returncode == 0
     assert not ray_processes()
+
+
+A_STRANGER = """
+import os, subprocess, sys
+import ray
+from rlagent.config.schema import HardwareConfig
+from rlagent.trinity.ray_cluster import connect
+
+cluster = connect(HardwareConfig(ray="start"), "test", {}, 0, 2)
+join = f"import ray; ray.init({cluster.address!r}, log_to_driver=False)"
+kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_AUTH")}
+for env in (os.environ, kept):
+    print(subprocess.run([sys.executable, "-c", join], env=env, capture_output=True).returncode)
+ray.shutdown()
+"""
+
+
+def test_a_ray_that_a_run_started_lets_in_no_process_without_the_runs_token(tmp_path):
+    done = run_alone(A_STRANGER, tmp_path)
+    assert done.stdout.split() == ["0", "1"], done.stderr
+    assert not ray_processes()
