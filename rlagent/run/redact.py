@@ -1,35 +1,27 @@
-"""Takes secrets out of configurations before anyone else sees them.
-
-By key name only: a secret under an innocent name is not recognised.
-"""
+"""Takes secrets out of what is shown. What is written holds none: rlagent.config.secrets refuses
+them; this is for folders of other origin, and for names that only may mean one."""
 
 import re
 from typing import Any
 
-SECRET_KEY = re.compile(
-    r"(^|[_.-])(api_?key|key|token|secret|password|passwd|credentials?|authorization|auth_token)$",
-    re.IGNORECASE,
-)
-HIDDEN = "(hidden)"
+from rlagent.config.secrets import HIDDEN, hides_secret, is_reference
+
+__all__ = ["HIDDEN", "redact", "redact_yaml"]
+
+_MAY_BE = re.compile(r"(^|[_.-])key$", re.IGNORECASE)
 
 
 def redact(value: Any) -> Any:
-    """A copy with every value under a secret-sounding key replaced by `(hidden)`.
+    """A copy with `(hidden)` in place of every value that is secret by its name or by itself.
 
     >>> redact({"api_key": "x", "max_response_tokens": 5, "args": [{"password": "y"}]})
     {'api_key': '(hidden)', 'max_response_tokens': 5, 'args': [{'password': '(hidden)'}]}
     """
-    if isinstance(value, dict):
-        return {
-            key: HIDDEN if _is_secret(key, item) else redact(item) for key, item in value.items()
-        }
-    if isinstance(value, (list, tuple)):
-        return [redact(item) for item in value]
-    return value
+    return _redacted(value, "")
 
 
 def redact_yaml(text: str) -> str:
-    """The same for a YAML text, written anew in block style; comments are lost.
+    """The same for a YAML text, written again in block style; comments are lost.
 
     Not line by line: a secret may go over several lines.
     """
@@ -43,5 +35,21 @@ def redact_yaml(text: str) -> str:
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _is_secret(key: Any, value: Any) -> bool:
-    return isinstance(key, str) and value not in (None, "") and bool(SECRET_KEY.search(key))
+def _redacted(value: Any, name: str) -> Any:
+    if isinstance(value, dict):
+        # All of what stands under a secret's name, in whatever form.
+        return {
+            key: HIDDEN if _hides(str(key), item) else _redacted(item, str(key))
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [_redacted(item, name) for item in value]
+    return HIDDEN if _hides(name, value) else value
+
+
+def _hides(name: str, value: Any) -> bool:
+    if value in (None, "") or is_reference(value):
+        return False
+    if isinstance(value, (dict, list)):
+        return bool(value) and hides_secret(name, "any text")
+    return hides_secret(name, value) or (bool(name) and bool(_MAY_BE.search(name)))

@@ -1,11 +1,12 @@
 """From Trinity's configuration as nested dicts to Trinity's own checked Config object."""
 
 import contextlib
+import io
 import secrets
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -70,6 +71,33 @@ def attach_workflow(
             taskset.workflow_args["judge"] = judge
         if taskset.workflow_args["function"]:
             taskset.default_workflow_type = WORKFLOW_TYPE
+
+
+class _Said(io.TextIOBase):
+    """A stream to whatever file is set, and to none in between.
+
+    Trinity's loggers keep the stdout of their first use, and a second `learn()` of a process has a
+    log of its own.
+    """
+
+    file: TextIO | None = None
+
+    def write(self, text: str) -> int:
+        """Write to the file of now."""
+        return len(text) if self.file is None else self.file.write(text)
+
+
+_said = _Said()
+
+
+@contextlib.contextmanager
+def saying_to(log: Path) -> Iterator[None]:
+    """Append to `log` what Trinity's validators would print."""
+    with log.open("a", encoding="utf-8") as _said.file, contextlib.redirect_stdout(_said):
+        try:
+            yield
+        finally:
+            _said.file = None
 
 
 def require_key(config: Any) -> None:

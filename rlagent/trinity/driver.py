@@ -172,7 +172,7 @@ class Driver:
             # In a cluster others fetch them, who may reach what this machine does not.
             require_models(models_of(tree))
         self.display.phase("starting Ray")
-        with self._ray(tree["ray_namespace"]):
+        with ray_cluster.restored_environment(), self._ray(tree["ray_namespace"]):
             config = self._build(tree)
             build.require_key(config)
             build.attach_workflow(
@@ -187,10 +187,7 @@ class Driver:
         """Trinity's Config; what its validators print goes to the log."""
         from rlagent.trinity import build
 
-        with (
-            self.attempt.driver_log.open("a", encoding="utf-8") as log,
-            contextlib.redirect_stdout(log),
-        ):
+        with build.saying_to(self.attempt.driver_log):
             return build.build(tree)
 
     def _drive(self, config: Any) -> None:

@@ -11,7 +11,7 @@ import sys
 import sysconfig
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from rlagent.trinity.endings import RunError
 _LOG = logging.getLogger("rlagent")
 
 LOOPBACK = "127.0.0.1"
+LOOPBACK_NAMES = (LOOPBACK, "localhost", "::1")
 OBJECT_STORE_BYTES = 1 << 30
 """Largest object store of a Ray that is started here: weights and experiences of one step."""
 
@@ -54,8 +55,10 @@ QUIET = {
 
 
 _TOKEN = secrets.token_hex(32)
-"""What a Ray that this process starts asks of everyone who talks to it. Ray reads the token once per
-process, so every Ray of this process has the same one; it is kept in memory and environment only."""
+"""What a Ray that this process starts asks of everyone who talks to it; in no file.
+
+Ray reads its token once per process, so every Ray of this process has the same one.
+"""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,34 @@ class Cluster:
         if self.started:
             return f"Ray: started on {LOOPBACK} for this run"
         return f"Ray: joined the cluster at {self.address}"
+
+
+def without_proxy(environ: Mapping[str, str]) -> dict[str, str]:
+    """Environment in which requests to loopback pass no proxy, whatever else does.
+
+    Where `http_proxy` is set and `no_proxy` is not, agents would ask the proxy for the engine.
+
+    >>> without_proxy({"no_proxy": "example.org"})["NO_PROXY"]
+    'example.org,127.0.0.1,localhost,::1'
+    """
+    kept = (environ.get("no_proxy") or environ.get("NO_PROXY") or "").split(",")
+    hosts = ",".join(
+        dict.fromkeys(host.strip() for host in (*kept, *LOOPBACK_NAMES) if host.strip())
+    )
+    # Libraries differ in which of the two they read.
+    return {"no_proxy": hosts, "NO_PROXY": hosts}
+
+
+@contextlib.contextmanager
+def restored_environment() -> Iterator[None]:
+    """Undo what starting Ray changes in the environment: `learn()` runs in the user's process."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def gpus_to_offer(layout: Layout, engine: str) -> int:
@@ -146,7 +177,11 @@ def connect(
     """
     import ray
 
-    workers = {**{k: os.environ.get(k, v) for k, v in QUIET.items()}, **env}
+    workers = {
+        **{k: os.environ.get(k, v) for k, v in QUIET.items()},
+        **without_proxy(os.environ),
+        **env,
+    }
     common: dict[str, Any] = {
         "namespace": namespace,
         "log_to_driver": False,

@@ -164,6 +164,43 @@ def _part(shape, whole):
 
 
 @pytest.mark.slow
+def test_a_script_may_learn_twice_behind_a_proxy_and_finds_its_environment_as_it_was(tmp_path):
+    (tmp_path / "config.yaml").write_text(OURS)
+    script = _script(
+        tmp_path,
+        """
+        import os
+
+        from rlagent import LearnConfig, learn
+        from rlagent.workflows.gsm8k_react import react_agent
+
+        if __name__ == "__main__":
+            # Nobody answers there: what goes through the proxy fails.
+            os.environ["http_proxy"] = os.environ["HTTP_PROXY"] = "http://127.0.0.1:9"
+            before = dict(os.environ)
+            for seed in (1, 2):
+                config = LearnConfig.load_config("config.yaml")
+                config.seed = seed
+                config.run.dir = f"outputs/{seed}"
+                assert learn(react_agent, config).state == "finished"
+                assert dict(os.environ) == before
+        """,
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Logging error" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
 def test_a_failed_run_raises_with_its_cause(tmp_path):
     (tmp_path / "config.yaml").write_text(OURS)
     script = _script(

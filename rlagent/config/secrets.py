@@ -1,0 +1,162 @@
+"""Tells secrets from other values, so that none is written; and reads references to them.
+
+A configuration ends up in the run folder, in reports and on dashboards. A secret is named there
+(`${oc.env:NAME}`), and read from the environment by the process that calls the user's function.
+"""
+
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from rlagent.config.errors import Problem
+
+HIDDEN = "(hidden)"
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_SURE = {
+    "apikey", "auth", "authorization", "bearer", "cookie", "cookies", "credential", "credentials",
+    "passphrase", "passwd", "password", "pwd", "secret", "secrets",
+}  # fmt: skip
+"""Words that make a name that of a secret, wherever they stand in it."""
+
+_OPENING = {"access", "api", "auth", "private", "secret", "signing", "encryption"}
+"""Words before `key` that say that it opens something."""
+
+_KNOWN = re.compile(
+    r"sk-[\w-]{16,}|hf_\w{20,}|gh[pousr]_\w{30,}|github_pat_\w{30,}|xox[abprs]-[\w-]{10,}"
+    r"|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*|Bearer\s+\S{8,}"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+)
+"""Forms of keys that their issuers gave them, and those of tokens and private keys."""
+
+_URL_PASSWORD = re.compile(r"\w[\w+.-]*://[^/\s:@]*:[^/\s@]+@")
+_RANDOM = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}")
+_REFERENCE = re.compile(r"\$\{oc\.env:\s*([A-Za-z_]\w*)\s*\}")
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a name says that its value is secret.
+
+    >>> [is_secret_name(n) for n in ("OPENAI_API_KEY", "accessToken", "db.pwd", "authorization")]
+    [True, True, True, True]
+    >>> [is_secret_name(n) for n in ("max_response_tokens", "answer_key", "author", "keys")]
+    [False, False, False, False]
+    """
+    words = [word.lower() for word in _WORD.findall(name)]
+    if not words:
+        return False
+    if _SURE.intersection(words) or words[-1] == "token":
+        return True
+    return words[-1] == "key" and bool(_OPENING.intersection(words[-2:-1]))
+
+
+def looks_secret(value: str) -> bool:
+    """Whether a text looks like a secret by itself: a key's form, a password in a URL, or chance.
+
+    >>> looks_secret("postgres://me:sesame@db/x"), looks_secret("https://me@db/x")
+    (True, False)
+    >>> looks_secret("Zx81kQ0pLm93RtY7uVw2AbCd"), looks_secret("experiments/Qwen3-8B-Instruct-2507")
+    (True, False)
+    """
+    if _KNOWN.search(value) or _URL_PASSWORD.search(value):
+        return True
+    return bool(_RANDOM.fullmatch(value)) and _is_random(value)
+
+
+def _is_random(text: str) -> bool:
+    """Whether letters and digits follow each other as if drawn: bits per character, and how often
+    the kind of character changes, which in words and version numbers is seldom."""
+    kinds = [
+        "d" if c.isdigit() else "u" if c.isupper() else "l" if c.islower() else "" for c in text
+    ]
+    if not {"d", "u", "l"} <= set(kinds):
+        return False
+    changes = sum(a != b for a, b in zip(kinds, kinds[1:], strict=False)) / (len(text) - 1)
+    bits = -sum(n / len(text) * math.log2(n / len(text)) for n in Counter(text).values())
+    return changes > 0.45 and bits > 3.8
+
+
+def hides_secret(name: str, value: Any) -> bool:
+    """Whether a value must not be written, by its name or by itself; a reference may be."""
+    if isinstance(value, bool) or value in (None, "", HIDDEN) or is_reference(value):
+        return False
+    if isinstance(value, str):
+        return is_secret_name(name) or looks_secret(value)
+    # `max_token=5` counts something.
+    is_number = isinstance(value, (int, float))
+    return is_number and is_secret_name(name) and not name.lower().endswith("token")
+
+
+def is_reference(value: Any) -> bool:
+    """Whether a value refers to environment variables and holds no secret beside them.
+
+    >>> is_reference("${oc.env:KEY}"), is_reference("Bearer ${oc.env:KEY}"), is_reference("x")
+    (True, True, False)
+    """
+    if not isinstance(value, str) or not _REFERENCE.search(value):
+        return False
+    return not looks_secret(_REFERENCE.sub("", value))
+
+
+def secret_problems(data: Any, prefix: str = "") -> list[Problem]:
+    """Return one problem per value of a configuration that looks like a secret."""
+    return [
+        Problem(
+            key,
+            HIDDEN,
+            "looks like a secret, which would be written into the run folder",
+            f"put it into an environment variable and write {key}='${{oc.env:NAME}}'",
+        )
+        for key, name, value in _leaves(data, prefix)
+        if hides_secret(name, value)
+    ]
+
+
+def missing_references(data: Any, prefix: str = "") -> list[Problem]:
+    """Return one problem per reference to an environment variable that is not set."""
+    return [
+        Problem(key, value, f"the environment has no {variable}", f"export {variable}=...")
+        for key, _, value in _leaves(data, prefix)
+        if isinstance(value, str)
+        for variable in _REFERENCE.findall(value)
+        if variable not in os.environ
+    ]
+
+
+def resolve_references(data: Any) -> Any:
+    """Return a copy with references replaced by what the environment of this process holds.
+
+    Raises:
+        KeyError: A variable is not set here.
+    """
+    if isinstance(data, dict):
+        return {key: resolve_references(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [resolve_references(value) for value in data]
+    if not isinstance(data, str):
+        return data
+    return _REFERENCE.sub(lambda found: _read(found[1]), data)
+
+
+def _read(variable: str) -> str:
+    if variable not in os.environ:
+        raise KeyError(
+            f"the environment variable {variable}, which workflow.args refers to, is not set in the "
+            "process that runs the workflow; on a cluster set it on every node"
+        )
+    return os.environ[variable]
+
+
+def _leaves(data: Any, prefix: str, name: str = "") -> Iterator[tuple[str, str, Any]]:
+    """The leaves of nested data: dotted key, the nearest name above, value."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key), str(key))
+    elif isinstance(data, (list, tuple)):
+        for index, value in enumerate(data):
+            yield from _leaves(value, f"{prefix}.{index}", name)
+    else:
+        yield prefix, name, data
