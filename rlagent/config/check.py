@@ -22,6 +22,7 @@ from rlagent.config.functions import (
 from rlagent.config.metric_names import metric_problems
 from rlagent.config.names import did_you_mean
 from rlagent.config.schema import AUTO, LearnConfig
+from rlagent.config.secrets import secret_problems
 from rlagent.config.spec import Spec, spec_of, validate
 from rlagent.config.trinity_schema import algorithm_types, check_trinity
 from rlagent.layout.layout import Layout, refusals
@@ -158,7 +159,7 @@ def check(config: LearnConfig, workflow_given: bool = False) -> list[Problem]:
     """
     if getattr(config, "native", None):
         # A native YAML is checked against Trinity's schema on reading; the rest is Trinity's.
-        return _functions(config, workflow_given)
+        return _functions(config, workflow_given) + secret_problems(config.native)
     wrong_types = validate(dataclasses.asdict(config), _spec())[1]
     if wrong_types:
         # Made in Python rather than composed; ranges of wrong types mean nothing.
@@ -174,6 +175,7 @@ def check(config: LearnConfig, workflow_given: bool = False) -> list[Problem]:
         problems += metric_problems(config, workflow_given)
     problems += check_trinity(config.trinity)
     problems += _names(config)
+    problems += secret_problems(dataclasses.asdict(config))
     return problems
 
 

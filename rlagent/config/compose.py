@@ -27,6 +27,7 @@ from rlagent.config.errors import ConfigError, Problem
 from rlagent.config.overlay import Shared, overlaid
 from rlagent.config.paths import conf_dir
 from rlagent.config.schema import ADDED, LearnConfig
+from rlagent.config.secrets import keeping_references
 from rlagent.config.spec import build, spec_of, validate
 from rlagent.config.trinity_schema import check_trinity
 
@@ -142,7 +143,9 @@ def draft(
         # Our own check decides; OmegaConf also refuses what is right, such as 1 for a
         # Union of float and str.
         try:
-            plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+            plain = OmegaConf.to_container(
+                keeping_references(node), resolve=True, throw_on_missing=True
+            )
         except OmegaConfBaseException as broken:
             return Draft(LearnConfig(), [*problems, _from_hydra(broken)], None, True)
         assert isinstance(plain, dict)

@@ -11,6 +11,7 @@ from rlagent.config.machine import Machine
 from rlagent.config.overrides import as_typed
 from rlagent.config.resolve import Resolved, resolve
 from rlagent.config.schema import LearnConfig
+from rlagent.config.secrets import missing_references
 
 
 def prepare(
@@ -33,6 +34,8 @@ def prepare(
         ConfigError: With every mistake of composing, checking and resolving.
     """
     problems = [*draft.problems, *_new(check(draft.config, workflow_given), draft.problems)]
+    if not plan_only:
+        problems += missing_references(draft.config.workflow.args, "workflow.args")
     if draft.incomplete:
         # A refused preset would have set it; that one line says what to do.
         problems = [item for item in problems if item.message != "no workflow is chosen"]

@@ -281,7 +281,8 @@ class WorkflowConfig:
     # null: none.
     judge: Optional[str] = None
     # Keyword arguments handed to the function beside task and model. They are written to the run
-    # folder: keys and passwords belong into the environment.
+    # folder, so a key or password is given as '${oc.env:NAME}': the process that calls the function
+    # reads it from its environment. What looks like a secret by name or form is refused.
     args: Dict[str, Any] = field(default_factory=dict)
 
     # ---- advanced ----

@@ -4,12 +4,16 @@ A configuration ends up in the run folder, in reports and on dashboards. A secre
 (`${oc.env:NAME}`), and read from the environment by the process that calls the user's function.
 """
 
+import copy
+import itertools
 import math
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
 
 from rlagent.config.errors import Problem
 
@@ -33,7 +37,7 @@ _KNOWN = re.compile(
 """Forms of keys that their issuers gave them, and those of tokens and private keys."""
 
 _URL_PASSWORD = re.compile(r"\w[\w+.-]*://[^/\s:@]*:[^/\s@]+@")
-_RANDOM = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}")
+_RANDOM = re.compile(r"[A-Za-z0-9+_-]{24,}={0,2}")
 _REFERENCE = re.compile(r"\$\{oc\.env:\s*([A-Za-z_]\w*)\s*\}")
 
 
@@ -63,7 +67,7 @@ def looks_secret(value: str) -> bool:
     """
     if _KNOWN.search(value) or _URL_PASSWORD.search(value):
         return True
-    return bool(_RANDOM.fullmatch(value)) and _is_random(value)
+    return any(_RANDOM.fullmatch(part) and _is_random(part) for part in value.split("/"))
 
 
 def _is_random(text: str) -> bool:
@@ -74,7 +78,7 @@ def _is_random(text: str) -> bool:
     ]
     if not {"d", "u", "l"} <= set(kinds):
         return False
-    changes = sum(a != b for a, b in zip(kinds, kinds[1:], strict=False)) / (len(text) - 1)
+    changes = sum(a != b for a, b in itertools.pairwise(kinds)) / (len(text) - 1)
     bits = -sum(n / len(text) * math.log2(n / len(text)) for n in Counter(text).values())
     return changes > 0.45 and bits > 3.8
 
@@ -99,6 +103,25 @@ def is_reference(value: Any) -> bool:
     if not isinstance(value, str) or not _REFERENCE.search(value):
         return False
     return not looks_secret(_REFERENCE.sub("", value))
+
+
+def keeping_references(node: DictConfig) -> DictConfig:
+    """Return a copy of a composed configuration that resolves to one in which the references of
+    workflow.args stand as written: only the process that calls the workflow reads them."""
+    copied = copy.deepcopy(node)
+    arguments = OmegaConf.select(copied, "workflow.args")
+    if arguments:
+        raw = OmegaConf.to_container(arguments)
+        OmegaConf.update(copied, "workflow.args", _escaped(raw), merge=False, force_add=True)
+    return copied
+
+
+def _escaped(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _escaped(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_escaped(value) for value in data]
+    return _REFERENCE.sub(r"\\\g<0>", data) if isinstance(data, str) else data
 
 
 def secret_problems(data: Any, prefix: str = "") -> list[Problem]:
@@ -144,17 +167,19 @@ def resolve_references(data: Any) -> Any:
 def _read(variable: str) -> str:
     if variable not in os.environ:
         raise KeyError(
-            f"the environment variable {variable}, which workflow.args refers to, is not set in the "
-            "process that runs the workflow; on a cluster set it on every node"
+            f"the environment variable {variable}, which workflow.args refers to, is not set in "
+            "the process that runs the workflow; on a cluster set it on every node"
         )
     return os.environ[variable]
 
 
 def _leaves(data: Any, prefix: str, name: str = "") -> Iterator[tuple[str, str, Any]]:
-    """The leaves of nested data: dotted key, the nearest name above, value."""
+    """The leaves of nested data: dotted key, the name that says what it is, value."""
     if isinstance(data, dict):
         for key, value in data.items():
-            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key), str(key))
+            # All of what stands under a secret's name is one.
+            above = name if is_secret_name(name) else str(key)
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key), above)
     elif isinstance(data, (list, tuple)):
         for index, value in enumerate(data):
             yield from _leaves(value, f"{prefix}.{index}", name)

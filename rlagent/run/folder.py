@@ -134,6 +134,11 @@ class RunFolder:
         """Exists while someone has asked the run to stop."""
         return self.path / "stop_requested"
 
+    def make(self) -> None:
+        """Create the folder where there is none, open to its owner only: it holds conversations
+        and tasks. A stricter umask counts too."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
     def exists(self) -> bool:
         """Whether a run has written its status here."""
         return self.status_json.is_file()
@@ -182,7 +187,7 @@ class RunFolder:
             fields.setdefault("pid_ticks", process.start_ticks(pid) if pid else None)
             fields.setdefault("host", socket.gethostname())
         status = {**self.read_status(), **fields, "updated": time.time()}
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.make()
         self._write_status(status)
         return status
 

@@ -239,6 +239,6 @@ def wandb_id(folder: RunFolder, trial_id: str) -> str:
             return kept
     alphabet = string.ascii_lowercase + string.digits
     made = f"{trial_id}-{''.join(secrets.choice(alphabet) for _ in range(6))}"
-    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.make()
     folder.wandb_id_file.write_text(made + "\n")
     return made

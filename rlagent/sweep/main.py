@@ -109,7 +109,7 @@ def run_source(
     )
     raise_if_any(impossible(known, resources, shared))
     config, folder = setup.config, folder_of(setup)
-    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(folder.path) as lock, Unmirrored(folder) as unmirrored:
         if lock is None:
             holder = folder.read().pid if folder.exists() else None

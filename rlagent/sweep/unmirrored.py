@@ -67,7 +67,7 @@ def _make(folder: SweepFolder, trial: Trial, row: TrialRow) -> list[str]:
     from rlagent.trinity.watch import run_info
 
     run, told = folder.run_folder(row), list[str]()
-    run.path.mkdir(parents=True, exist_ok=True)
+    run.make()
     with locked(run.path) as lock:
         # Where another process drives this very run, that one mirrors it.
         if lock is None or run.wandb_id_file.is_file():

@@ -81,7 +81,7 @@ def _launch_in(
     command: Callable[[dict[str, object]], str] | None,
 ) -> Outcome:
     config = resolved.config
-    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.make()
     with locked(folder.path) as lock:
         if lock is None:
             cause = f"{folder.path} {IN_USE}; `rlagent stop {folder.name}` ends it"
@@ -128,7 +128,7 @@ def _set_aside(folder: RunFolder) -> None:
     number = 1
     while (aside := folder.path.with_name(f"{folder.name}.{number}")).exists():
         number += 1
-    aside.mkdir()
+    aside.mkdir(mode=0o700)
     for item in folder.path.iterdir():
         if item.name != ".lock":
             item.rename(aside / item.name)

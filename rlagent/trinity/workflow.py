@@ -28,6 +28,7 @@ from trinity.common.models.model import ModelWrapper  # noqa: E402
 from trinity.common.workflows.workflow import Task, Workflow  # noqa: E402
 
 from rlagent.config.functions import import_function  # noqa: E402
+from rlagent.config.secrets import resolve_references  # noqa: E402
 from rlagent.run.folder import RunFolder  # noqa: E402
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class AgentWorkflow(Workflow):
         output = await _call(
             function,
             in_thread,
-            {"task": task, "model": chat_model, **self.options.get("args", {})},
+            {"task": task, "model": chat_model, **resolve_references(self.options.get("args", {}))},
             extra,
         )
         name = getattr(function, "__name__", str(function))

@@ -1,5 +1,14 @@
 """Secrets are hidden by key name, and the W&B key is found without being shown."""
 
+import dataclasses
+
+import pytest
+from configured import configured
+
+from rlagent.config.check import check
+from rlagent.config.compose import compose, to_yaml
+from rlagent.config.secrets import missing_references, resolve_references, secret_problems
+from rlagent.run.folder import RunFolder
 from rlagent.run.redact import redact, redact_yaml
 from rlagent.run.wandb_access import wandb_access
 
@@ -58,3 +67,67 @@ def test_no_key_means_offline_and_a_word_of_ours_wins_over_wandb_mode(tmp_path):
     assert wandb_access("auto", {**home, "WANDB_MODE": "disabled"}).mode == "disabled"
     assert wandb_access("offline", {**home, "WANDB_API_KEY": "k"}).mode == "offline"
     assert wandb_access("online", {**home, "WANDB_MODE": "offline"}).mode == "online"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("api_key", "sesame"),
+        ("openaiApiKey", "sesame"),
+        ("accessToken", "sesame"),
+        ("hf_token", "sesame"),
+        ("password", "sesame"),
+        ("pwd", "1234"),
+        ("auth", "sesame"),
+        ("bearer", "sesame"),
+        ("cookie", "'session=sesame'"),
+        ("credentials", "{user: me, word: sesame}"),
+        ("client_secret", "sesame"),
+        ("database", "postgres://me:sesame@db/tasks"),
+        ("header", "'Bearer sesame-sesame'"),
+        ("setting", "Zx81kQ0pLm93RtY7uVw2AbCd"),
+    ],
+)
+def test_a_secret_in_the_configuration_is_refused_unseen_with_the_reference_as_remedy(name, value):
+    found = [
+        problem
+        for problem in check(configured(f"workflow.args.{name}={value}"))
+        if "looks like a secret" in problem.message
+    ]
+    assert found
+    for problem in found:
+        assert problem.key.startswith(f"workflow.args.{name}")
+        assert f"{problem.key}='${{oc.env:NAME}}'" in problem.remedy
+        assert value not in str(problem)
+        assert "sesame" not in str(problem)
+
+
+def test_what_only_sounds_like_a_secret_is_taken():
+    words = ("answer_key=label", "max_token=5", "author=me", "folder=experiments/Qwen3-8B-Instruct")
+    config = configured(*(f"workflow.args.{word}" for word in words))
+    assert secret_problems(dataclasses.asdict(config)) == []
+
+
+def test_a_reference_stays_one_in_what_is_written_and_is_read_where_the_workflow_runs(monkeypatch):
+    reference = "workflow.args.header='Bearer ${oc.env:PLANTED}'"
+    config = compose(["+experiment=gsm8k_react", reference])
+    assert secret_problems(dataclasses.asdict(config)) == []
+    assert "header: Bearer ${oc.env:PLANTED}" in to_yaml(config)
+    (problem,) = missing_references(config.workflow.args, "workflow.args")
+    assert "export PLANTED" in str(problem)
+    with pytest.raises(KeyError, match="PLANTED"):
+        resolve_references(config.workflow.args)
+    monkeypatch.setenv("PLANTED", "sesame")
+    assert missing_references(config.workflow.args) == []
+    assert resolve_references(config.workflow.args) == {"header": "Bearer sesame"}
+
+
+def test_other_references_to_the_environment_are_read_when_composing(monkeypatch):
+    monkeypatch.setenv("WHERE", "/models/x")
+    assert compose(["model.path=${oc.env:WHERE}"]).model.path == "/models/x"
+
+
+def test_a_run_folder_is_its_owners_alone(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.write_status(state="starting")
+    assert folder.path.stat().st_mode & 0o777 == 0o700
