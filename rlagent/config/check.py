@@ -159,7 +159,7 @@ def check(config: LearnConfig, workflow_given: bool = False) -> list[Problem]:
     """
     if getattr(config, "native", None):
         # A native YAML is checked against Trinity's schema on reading; the rest is Trinity's.
-        return _functions(config, workflow_given) + secret_problems(config.native)
+        return _functions(config, workflow_given) + secret_problems(getattr(config, "native", None))
     wrong_types = validate(dataclasses.asdict(config), _spec())[1]
     if wrong_types:
         # Made in Python rather than composed; ranges of wrong types mean nothing.
