@@ -1,27 +1,25 @@
 """Names that runs measure under, and whether `sweep.metric` can be one of them.
 
-What an evaluation measures is known whole. Elsewhere workflows, algorithms and Trinity add names of
-their own, so that only a slip in a name that is known is refused.
+What an evaluation measures is known whole, but for what the workflow reports, which must stand in
+its file. Elsewhere algorithms and Trinity add names of their own too, so that only a slip in a name
+that is known is refused.
 """
 
 from rlagent.config.errors import Problem
 from rlagent.config.functions import NotFoundError, locate
 from rlagent.config.names import is_one_slip, nearest
 from rlagent.config.schema import LearnConfig
+from rlagent.run.measures import ASKED, COUNTED, OURS, SPREAD, WORKFLOW
 
 KEY = "sweep.metric"
 EVALUATED = "eval/"
 """What metrics measured on held-out tasks begin with."""
 
-_SPREAD = ("mean", "max", "min")
-_HELD_OUT = (
-    *("success", "success_low", "success_high", "tasks", "failed"),
-    *("reward", "valid", "accuracy", "overlong"),
-)
-_ROLLOUT = (
-    *("reward", "success", "valid", "accuracy", "overlong"),
-    *("model_calls", "model_seconds", "agent_seconds", "response_tokens"),
-)
+_SPREAD = tuple(SPREAD)
+_USUAL = ("valid", "accuracy")
+"""Of workflows: what the shipped one reports."""
+_HELD_OUT = (*OURS, *COUNTED, *_USUAL)
+_ROLLOUT = (*OURS, *_USUAL)
 _TIMES = (
     *("step", "rollout", "agent", "generation", "explore_step", "explorer_sync", "eval"),
     *("train_step", "trainer_step", "read_experience", "old_log_prob", "ref", "adv"),
@@ -61,11 +59,7 @@ def metric_problems(config: LearnConfig, workflow_given: bool = False) -> list[P
     if name in KNOWN:
         return []
     if name.startswith(EVALUATED):
-        rest = name.removeprefix(EVALUATED)
-        near = nearest(rest, _HELD_OUT)
-        own = f"a workflow's own metric is rollout/{rest}/mean"
-        message = f"no evaluation measures it; of eval/ there are {', '.join(_HELD_OUT)}"
-        return [Problem(KEY, name, message, f"did you mean {EVALUATED}{near}?" if near else own)]
+        return _evaluated_problems(config, name, workflow_given)
     # Without its group, or without saying which of a step's values is meant.
     meant = [item for item in (f"{EVALUATED}{name}", f"{name}/mean") if item in KNOWN]
     meant += [item for item in KNOWN if is_one_slip(name, item)]
@@ -74,8 +68,36 @@ def metric_problems(config: LearnConfig, workflow_given: bool = False) -> list[P
         return []
     remedy = f"did you mean {meant[0]}?"
     if own:
-        remedy += f" If the workflow returns it, write '{own}' in its file"
+        remedy += f" {_in_its_file(own)}"
     return [Problem(KEY, name, "no run measures it", remedy)]
+
+
+def _evaluated_problems(config: LearnConfig, name: str, workflow_given: bool) -> list[Problem]:
+    rest = name.removeprefix(EVALUATED)
+    for each in _sets(config):
+        rest = rest.removeprefix(f"{each}/")
+    own = _without_spread(rest)
+    if rest in _HELD_OUT or _may_return(own, config, workflow_given):
+        return []
+    near = nearest(rest, _HELD_OUT)
+    remedy = f"did you mean {EVALUATED}{near}?" if near else ""
+    message = f"no evaluation measures it; of eval/ there are {', '.join(_HELD_OUT)}"
+    return [Problem(KEY, name, message, f"{remedy} {_in_its_file(own)}".strip())]
+
+
+def _in_its_file(own: str) -> str:
+    return f"If the workflow returns it, write '{own}' in its file"
+
+
+def _sets(config: LearnConfig) -> list[str]:
+    """Names of the sets that an evaluation tells apart."""
+    explorer_input = (config.trinity.get("buffer") or {}).get("explorer_input") or {}
+    return [str(each.get("name")) for each in explorer_input.get("eval_tasksets") or []]
+
+
+def _without_spread(name: str) -> str:
+    own, _, part = name.rpartition("/")
+    return own if own and part in (*SPREAD, *ASKED) else name
 
 
 def _own(name: str) -> str:
@@ -89,6 +111,8 @@ def _may_return(own: str, config: LearnConfig, workflow_given: bool) -> bool:
     """Whether the name stands in the file of the workflow or of its judge, or none is found."""
     if workflow_given:
         return True
+    # Kept so where the name is one of ours, or the workflow's too.
+    own = own.removeprefix(WORKFLOW).removeprefix("judge/")
     for reference in filter(None, (config.workflow.function, config.workflow.judge)):
         try:
             source = locate(reference).file.read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from rlagent.run.folder import RunFolder
-from rlagent.run.progress import Progress
+from rlagent.run.progress import Evaluation, Progress
 from rlagent.run.summary import summary_lines
 from rlagent.run.words import duration
 
@@ -92,13 +92,17 @@ class PlainDisplay(Display):
 
     def update(self, rows: Sequence[dict[str, Any]]) -> None:
         """Print a line for each evaluation and each trained step among the rows."""
+        said: list[Evaluation | tuple[int, float]] = []
         for row in rows:
             measured = len(self._progress.evaluations)
-            trained = self._progress.take([row])
-            for found in self._progress.evaluations[measured:]:
-                self.message(f"held-out success at step {found.step}: {found}")
-            if trained:
-                self.message(self._progress.line(row["time"]))
+            said += [(step, row["time"]) for step in self._progress.take([row])]
+            said += self._progress.evaluations[measured:]
+        # Once all rows are taken: those behind a step's own hold its speed.
+        for one in said:
+            if isinstance(one, Evaluation):
+                self.message(evaluation_line(one))
+            else:
+                self.message(self._progress.line(*one))
 
     def message(self, line: str) -> None:
         """Print a line."""
@@ -156,7 +160,7 @@ class LiveDisplay(Display):
             self._progress.take(rows)
             found = self._progress.evaluations[measured:]
         for one in found:
-            self.message(f"held-out success at step {one.step}: {one}")
+            self.message(evaluation_line(one))
 
     def message(self, line: str) -> None:
         """Print a line above the live part."""
@@ -212,10 +216,15 @@ class LiveDisplay(Display):
 
     def _numbers(self) -> str:
         progress = self._progress
-        parts = progress.phrases(f" {sparkline(progress.rewards)}")
+        parts = progress.phrases(progress.step, f" {sparkline(progress.rewards)}")
         if progress.seconds_per_step is not None:
             parts.append(f"{progress.seconds_per_step:.1f} s/step")
         return "  ".join(parts)
+
+
+def evaluation_line(found: Evaluation) -> str:
+    """What is said of a measurement on held-out tasks."""
+    return f"held-out success at {found.when}: {found}"
 
 
 def sparkline(values: Sequence[float], width: int = 16) -> str:

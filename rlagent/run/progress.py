@@ -5,9 +5,10 @@ Pure; drawing it is left to display.py.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rlagent.run.measures import set_names, workflow_metrics
 from rlagent.run.words import duration, interval, percent
 
 WINDOW = 10
@@ -16,7 +17,7 @@ WINDOW = 10
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One measurement on held-out tasks."""
+    """One measurement on held-out tasks, of all sets together or of one."""
 
     step: int
     success: float
@@ -24,25 +25,65 @@ class Evaluation:
     high: float
     tasks: int
     valid: float | None = None
+    # As many as tasks, or a multiple of them.
+    rollouts: int = 0
+    failed: int = 0
+    # The step whose weights were measured; that of the measurement in older runs.
+    weights: int = 0
+    # The name of the set; empty: all of them.
+    name: str = ""
+    # Means of what the workflow itself reports.
+    own: dict[str, float] = field(default_factory=dict)
+    # Each set by itself, where there are several.
+    sets: tuple["Evaluation", ...] = ()
+
+    @property
+    def asked(self) -> str:
+        """What was asked, in words; empty where it is not known."""
+        if not self.tasks:
+            return ""
+        repeated = self.rollouts not in (0, self.tasks)
+        return f"{self.tasks} tasks" + (f", {self.rollouts} rollouts" if repeated else "")
+
+    @property
+    def when(self) -> str:
+        """The step, and the one whose weights were measured where that is another."""
+        of = f" (weights of step {self.weights})" if self.weights != self.step else ""
+        return f"step {self.step}{of}"
 
     def __str__(self) -> str:
-        tasks = f", {self.tasks} tasks" if self.tasks else ""
-        return f"{percent(self.success)} {interval(self.low, self.high)}{tasks}"
+        asked = f", {self.asked}" if self.asked else ""
+        text = f"{percent(self.success)} {interval(self.low, self.high)}{asked}"
+        each = ", ".join(f"{one.name} {percent(one.success)}" for one in self.sets)
+        return f"{text}: {each}" if each else text
 
 
 def evaluation(row: dict[str, Any]) -> Evaluation | None:
     """The held-out measurement in a metrics row, if there is one."""
+    found = _measured(row, "eval", "")
+    if found is None:
+        return None
+    sets = (_measured(row, f"eval/{name}", name) for name in set_names(row["metrics"]))
+    return replace(found, sets=tuple(one for one in sets if one is not None))
+
+
+def _measured(row: dict[str, Any], prefix: str, name: str) -> Evaluation | None:
     metrics = row["metrics"]
-    success = metrics.get("eval/success")
+    success = metrics.get(f"{prefix}/success")
     if success is None or not math.isfinite(success):
         return None
     return Evaluation(
         step=row["step"],
         success=success,
-        low=metrics.get("eval/success_low", success),
-        high=metrics.get("eval/success_high", success),
-        tasks=int(metrics.get("eval/tasks", 0)),
-        valid=metrics.get("eval/valid"),
+        low=metrics.get(f"{prefix}/success_low", success),
+        high=metrics.get(f"{prefix}/success_high", success),
+        tasks=int(metrics.get(f"{prefix}/tasks", 0)),
+        valid=metrics.get(f"{prefix}/valid"),
+        rollouts=int(metrics.get(f"{prefix}/rollouts", 0)),
+        failed=int(metrics.get(f"{prefix}/failed", 0)),
+        weights=int(metrics.get("eval/model_version", row["step"])),
+        name=name,
+        own=workflow_metrics(metrics, prefix),
     )
 
 
@@ -54,16 +95,12 @@ class Progress:
     # The step that this attempt starts from.
     first_step: int = 0
     step: int = 0
-    reward: float | None = None
-    success: float | None = None
-    valid: float | None = None
-    failed_share: float = 0.0
-    tokens_per_second: float | None = None
-    rewards: list[float] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
     # (unix seconds) when steps were trained, the last WINDOW + 1.
     _trained: list[tuple[int, float]] = field(default_factory=list)
-    _tokens: dict[int, float] = field(default_factory=dict)
+    # By step: exploring may be ahead of training, and a step's speed is known after it.
+    _explored: dict[int, dict[str, float]] = field(default_factory=dict)
+    _speed: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.step = self.first_step
@@ -80,7 +117,7 @@ class Progress:
             if row["role"] == "explorer":
                 self._take_explorer(row)
             if row["role"] == "driver" and "tokens/per_second" in metrics:
-                self.tokens_per_second = metrics["tokens/per_second"]
+                self._speed[row["step"]] = metrics["tokens/per_second"]
             if row["role"] == "trainer" and row["step"] > self.step:
                 self.step = row["step"]
                 self._trained = [*self._trained, (row["step"], row["time"])][-WINDOW - 1 :]
@@ -88,16 +125,22 @@ class Progress:
         return trained
 
     def _take_explorer(self, row: dict[str, Any]) -> None:
-        metrics = row["metrics"]
         measured = evaluation(row)
         if measured:
             self.evaluations.append(measured)
-        if "rollout/reward/mean" in metrics:
-            self.reward = metrics["rollout/reward/mean"]
-            self.rewards.append(self.reward)
-            self.success = metrics.get("rollout/success/mean")
-            self.valid = metrics.get("rollout/valid/mean")
-            self.failed_share = metrics.get("rollout/failed_share", 0.0)
+        if "rollout/reward/mean" in row["metrics"]:
+            self._explored[row["step"]] = row["metrics"]
+
+    @property
+    def reward(self) -> float | None:
+        """Mean reward of the present step; None where it is not known."""
+        return self._explored.get(self.step, {}).get("rollout/reward/mean")
+
+    @property
+    def rewards(self) -> list[float]:
+        """Mean rewards of the steps up to the present one."""
+        steps = sorted(step for step in self._explored if step <= self.step)
+        return [self._explored[step]["rollout/reward/mean"] for step in steps]
 
     @property
     def seconds_per_step(self) -> float | None:
@@ -119,28 +162,35 @@ class Progress:
         since = max(0.0, now - self._trained[-1][1])
         return max(0.0, pace * (self.total_steps - self.step) - min(since, pace))
 
-    def phrases(self, course: str = "") -> list[str]:
-        """What is known of the present step, a phrase per number.
+    def phrases(self, step: int, course: str = "") -> list[str]:
+        """What is known of a step, a phrase per number.
 
         Args:
+            step: One that was trained.
             course: Said after the reward, such as a small picture of it.
         """
+        explored = self._explored.get(step, {})
         parts = []
-        if self.reward is not None:
-            parts.append(f"reward {self.reward:.3f}{course}")
-        if self.success is not None:
-            parts.append(f"success {percent(self.success, 0)}")
-        if self.failed_share:
-            parts.append(f"failed {percent(self.failed_share, 0)}")
-        if self.tokens_per_second is not None:
-            parts.append(f"{self.tokens_per_second:,.0f} tok/s")
+        if "rollout/reward/mean" in explored:
+            parts.append(f"reward {explored['rollout/reward/mean']:.3f}{course}")
+        if "rollout/success/mean" in explored:
+            parts.append(f"success {percent(explored['rollout/success/mean'], 0)}")
+        if failed := explored.get("rollout/failed_share"):
+            parts.append(f"failed {percent(failed, 0)}")
+        if step in self._speed:
+            parts.append(f"{self._speed[step]:,.0f} tok/s")
         return parts
 
-    def line(self, now: float) -> str:
-        """The present step in one line of at most 80 characters."""
+    def line(self, step: int, now: float) -> str:
+        """A step in one line of at most 80 characters.
+
+        Args:
+            step: One that was trained.
+            now: unix seconds.
+        """
         width = len(str(self.total_steps))
-        parts = [f"step {self.step:>{width}}/{self.total_steps}", *self.phrases()]
+        parts = [f"step {step:>{width}}/{self.total_steps}", *self.phrases(step)]
         left = self.seconds_left(now)
-        if left is not None and self.step < self.total_steps:
+        if left is not None and step == self.step < self.total_steps:
             parts.append(f"{duration(left)} left")
         return "  ".join(parts)

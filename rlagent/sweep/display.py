@@ -78,7 +78,7 @@ class PlainLines:
             tenth = 10 * progress.step // max(1, progress.total_steps)
             if progress.step and tenth > self._tenths.get(name, 0):
                 self._tenths[name] = tenth
-                self.message(f"{label(child.row)}: {progress.line(time.time())}")
+                self.message(f"{label(child.row)}: {progress.line(progress.step, time.time())}")
         # Said once: how much is free changes all the time.
         waiting = [row for row in sweep.trials if row.state == WAITING and row.waits_for]
         new = [row for row in waiting if row.trial_id not in self._waits]

@@ -39,12 +39,15 @@ def build(tree: dict[str, Any]) -> Any:
 
     try:
         merged = OmegaConf.merge(OmegaConf.structured(Config), tree)
-        config = OmegaConf.to_object(merged)
+        config: Any = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or ""
         raise ConfigError([Problem(f"trinity.{key}", None, str(error.msg), "")]) from error
     _complete_arguments(config)
+    interval = config.explorer.eval_interval
     _validate(config)
+    # Trinity moves evaluations to steps with a sync; here each says which weights it measures.
+    config.explorer.eval_interval = interval
     return config
 
 

@@ -5,7 +5,6 @@ the new weights, and cannot evaluate after the last step.
 """
 
 import asyncio
-import math
 import time
 from copy import deepcopy
 from typing import Any
@@ -25,9 +24,9 @@ from trinity.common.models.allocator import (  # noqa: E402
 from trinity.common.models.model import ModelWrapper  # noqa: E402
 from trinity.explorer.explorer import Explorer  # noqa: E402
 
-from rlagent.run.stats import wilson  # noqa: E402
+from rlagent.run.measures import evaluation_metrics  # noqa: E402
 from rlagent.trinity import EMBEDDED, rewind  # noqa: E402
-from rlagent.trinity.lag import syncs_left  # noqa: E402
+from rlagent.trinity.lag import closes_with_a_sync, syncs_left  # noqa: E402
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
 from rlagent.trinity.processes import SharedProcesses  # noqa: E402
 from rlagent.trinity.rollout import AgentCoordinator, InProcess  # noqa: E402
@@ -143,6 +142,8 @@ class AgentExplorer(Explorer):
             interval = self.config.explorer.eval_interval
             last = self.explore_step_num == self.total_steps
             if interval and not last and self.explore_step_num % interval == 0:
+                # Between two syncs rollouts of the step may be under way still.
+                await self.finish_current_steps()
                 await self.evaluate(self.explore_step_num)
         await self.finish_current_steps()
         if self.explore_step_num == self.total_steps:
@@ -160,7 +161,8 @@ class AgentExplorer(Explorer):
         if not self.use_nccl_sync or self.sync_style == SyncStyle.EXPLORER_DRIVEN:
             return
         interval = self.config.synchronizer.trainer_sync_interval or self.sync_interval
-        for _ in range(syncs_left(self.model_version, self.explore_step_num, interval)):
+        closing = closes_with_a_sync(self.config)
+        for _ in range(syncs_left(self.model_version, self.explore_step_num, interval, closing)):
             before = self.model_version
             await self._nccl_weights_update()
             if self.model_version == before:
@@ -168,35 +170,36 @@ class AgentExplorer(Explorer):
                 return
 
     async def evaluate(self, step: int) -> dict[str, float]:
-        """Measure held-out success with the current weights and log it under `step`.
+        """Measure held-out success with the weights that the engine has, and log it under `step`.
 
         Returns:
-            `eval/success` in [0, 1] with its 95 % Wilson interval `eval/success_low` and
-            `eval/success_high`, `eval/reward`, `eval/valid` where the workflow reports it,
-            `eval/tasks`, `eval/failed`. Rollouts that raised count as no success. Empty when
-            there are no held-out tasks.
+            As `measures.evaluation_metrics`, with `eval/model_version`, the step whose weights
+            were measured: an earlier one between two syncs, and with lag. Empty when there are no
+            held-out tasks.
 
         Raises:
-            RolloutFailedError: Every rollout failed.
+            RolloutFailedError: Every rollout of a set failed.
         """
         explored = self.explore_step_num
         self.explore_step_num = step
         started = time.monotonic()
-        results = []
+        results = {}
         try:
             await self.eval()
             while self.pending_eval_tasks:
                 eval_step, name = self.pending_eval_tasks.popleft()
-                results.append(
-                    await self.rollout_coordinator.finalize_eval_batch.remote(f"{eval_step}/{name}")
+                results[name] = await self.rollout_coordinator.finalize_eval_batch.remote(
+                    f"{eval_step}/{name}"
                 )
         finally:
             self.explore_step_num = explored
         if not results:
             return {}
-        for result in results:
-            _raise_if_all_failed(result, f"the evaluation at step {step}")
+        for name, result in results.items():
+            which = f" of {name}" if len(results) > 1 else ""
+            _raise_if_all_failed(result, f"the evaluation{which} at step {step}")
         metrics = evaluation_metrics(results)
+        metrics["eval/model_version"] = float(max(0, self.model_version))
         metrics["time/eval"] = time.monotonic() - started
         # Not counted with the next step.
         await self._engine_work()
@@ -257,35 +260,3 @@ def _last_line(text: str) -> str:
     """The line of a traceback that names the exception."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else text
-
-
-def evaluation_metrics(results: list[dict[str, Any]]) -> dict[str, float]:
-    """Held-out numbers from the coordinator's results; see `AgentExplorer.evaluate`."""
-    tasks = [task for result in results for task in result["tasks"]]
-    rollouts = sum(task["rollouts"] for task in tasks)
-    completed = sum(task["completed"] for task in tasks)
-
-    def total(name: str) -> float | None:
-        """Sum over rollouts of a metric that Trinity averaged per task as `name/mean@n`."""
-        found = [
-            value * task["completed"]
-            for task in tasks
-            for key, value in task["metrics"].items()
-            if key.startswith(f"{name}/mean@")
-        ]
-        return math.fsum(found) if found else None
-
-    successes = total("success") or 0.0
-    low, high = wilson(round(successes), rollouts)
-    metrics = {
-        "eval/success": successes / rollouts,
-        "eval/success_low": low,
-        "eval/success_high": high,
-        "eval/tasks": float(len(tasks)),
-        "eval/failed": float(rollouts - completed),
-    }
-    for name in ("reward", "valid", "accuracy", "overlong"):
-        value = total(name)
-        if value is not None:
-            metrics[f"eval/{name}"] = value / rollouts
-    return metrics

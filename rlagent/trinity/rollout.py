@@ -10,6 +10,7 @@ import contextlib
 import gc
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 from ray.exceptions import RayActorError
@@ -23,6 +24,7 @@ from trinity.explorer.rollout_coordinator import BatchState, RolloutCoordinator 
 from trinity.explorer.scheduler import RunnerWrapper, Scheduler  # noqa: E402
 from trinity.explorer.workflow_runner import Status, WorkflowRunner  # noqa: E402
 
+from rlagent.run.measures import step_metrics  # noqa: E402
 from rlagent.trinity import workflow  # noqa: E402
 from rlagent.trinity.processes import SharedProcesses  # noqa: E402
 
@@ -116,6 +118,18 @@ class SlotScheduler(Scheduler):
         ended, self._task_ended = self._task_ended, asyncio.Event()
         ended.set()
 
+    def _accumulate_task_result(self, task: Any, status: Status, payload: bytes) -> None:
+        # Behind the metrics of the rollouts Trinity puts the seconds of their task.
+        of_rollouts = replace(status, metrics=status.metrics[: status.completed_runs])
+        super()._accumulate_task_result(task, of_rollouts, payload)
+
+    def _build_task_result(self, task: Any) -> tuple[Status, list[bytes]]:
+        """Return what a task came to, with the metrics of each rollout, of which Trinity takes
+        means, and draws bootstraps for an evaluation."""
+        metrics, task.metrics = task.metrics, []
+        status, payloads = super()._build_task_result(task)
+        return replace(status, metrics=metrics), payloads
+
     async def _scheduler_loop(self) -> None:
         while self.running:
             await _set_or_late(self._changed, LATEST_LOOK)
@@ -201,29 +215,25 @@ def turns(tasks: int, slots: int) -> int:
     return math.ceil(tasks / slots) + 1
 
 
-def task_results(statuses: list[Any], missing: int) -> dict[str, Any]:
+def task_results(statuses: list[Any], missing: list[int]) -> dict[str, Any]:
     """Counts and numbers of the tasks of a batch; those without a status count as failed.
 
     Args:
-        statuses: Trinity's, of the tasks that ended.
-        missing: How many did not.
+        statuses: Of the tasks that ended.
+        missing: The number of rollouts of each task that did not.
+
+    Returns:
+        `rollouts`; `completed`, those of them that ended with a reward; `errors`, the first few;
+        `tasks`, each with the number of its `rollouts` and the `metrics` of each completed one.
     """
-    tasks = [
-        {
-            "completed": status.completed_runs,
-            "rollouts": status.total_runs,
-            "metrics": dict(status.metrics[0]) if status.metrics else {},
-        }
-        for status in statuses
-    ]
-    rollouts_each = max((task["rollouts"] for task in tasks), default=1)
+    tasks = [{"rollouts": one.total_runs, "metrics": list(one.metrics)} for one in statuses]
     errors = [status.message for status in statuses if status.message][:8]
     if missing:
-        tasks += [{"completed": 0, "rollouts": rollouts_each, "metrics": {}}] * missing
-        errors.append(f"{missing} tasks did not end in time, or their process died")
+        tasks += [{"rollouts": rollouts, "metrics": []} for rollouts in missing]
+        errors.append(f"{len(missing)} tasks did not end in time, or their process died")
     return {
         "rollouts": sum(task["rollouts"] for task in tasks),
-        "completed": sum(task["completed"] for task in tasks),
+        "completed": sum(len(task["metrics"]) for task in tasks),
         "errors": errors,
         "tasks": tasks,
     }
@@ -235,6 +245,14 @@ class AgentCoordinator(RolloutCoordinator):
     def __init__(self, config: Config, processes: SharedProcesses) -> None:
         super().__init__(config)
         self._processes = processes
+        # Rollouts of each task by batch of the evaluation under way.
+        self._repeats: dict[Any, int] = {}
+
+    async def submit_batch(self, *, batch_id: Any, tasks: list[Any], **options: Any) -> None:
+        """Register a batch and schedule its tasks."""
+        if options["batch_type"] == "eval":
+            self._repeats[batch_id] = tasks[0].repeat_times if tasks else 1
+        await super().submit_batch(batch_id=batch_id, tasks=tasks, **options)
 
     async def _init_scheduler(self) -> None:
         if self.config.mode == "serve":
@@ -264,13 +282,19 @@ class AgentCoordinator(RolloutCoordinator):
         return await super().finalize_eval_batch(batch_id, timeout=timeout)
 
     def _build_batch_result(self, batch_state: BatchState, pipeline_metrics: dict) -> dict:
-        result = super()._build_batch_result(batch_state, pipeline_metrics)
-        statuses = list(batch_state.statuses.values())
-        missing = 0
-        if batch_state.batch_type == "eval":
-            # Trinity leaves out what did not end in time, which would flatter the rest.
-            missing = batch_state.expected_task_count - len(statuses)
-        return {**result, **task_results(statuses, missing)}
+        found = batch_state.statuses
+        # Its own numbers are means of the tasks' means.
+        bare = {number: replace(status, metrics=[]) for number, status in found.items()}
+        result = super()._build_batch_result(replace(batch_state, statuses=bare), pipeline_metrics)
+        statuses = list(found.values())
+        if batch_state.batch_type == "train":
+            reports = [report for status in statuses for report in status.metrics]
+            result["metrics"].update(step_metrics(reports))
+            return {**result, **task_results(statuses, [])}
+        # Trinity leaves out what did not end in time, which would flatter the rest.
+        missing = batch_state.expected_task_count - len(statuses)
+        repeats = self._repeats.pop(batch_state.batch_id, 1)
+        return {**result, **task_results(statuses, [repeats] * missing)}
 
 
 class InProcess:

@@ -14,6 +14,7 @@ from trinity.common.config import Config  # noqa: E402
 from trinity.common.constants import SyncStyle  # noqa: E402
 from trinity.trainer import trainer as trinity_trainer  # noqa: E402
 
+from rlagent.trinity.lag import closes_with_a_sync  # noqa: E402
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
 from rlagent.trinity.startup import Marks  # noqa: E402
 
@@ -85,7 +86,7 @@ class AgentTrainer(trinity_trainer.Trainer):
             experiences, metrics, previews = sampled
             metrics.update(await self.train_step(experiences))
             last = self.train_step_num >= self.total_steps
-            if await self.need_sync():
+            if await self.need_sync() or (last and self._is_to_close()):
                 metrics.update(await self.sync_weight())
             if self.need_save() and not last:
                 metrics.update(await self.save_checkpoint())
@@ -100,6 +101,9 @@ class AgentTrainer(trinity_trainer.Trainer):
             )
         await self.synchronizer.set_trainer_status.remote(trinity_trainer.RunningStatus.STOPPED)
         return self.train_step_num
+
+    def _is_to_close(self) -> bool:
+        return self.last_sync_step != self.train_step_num and closes_with_a_sync(self.config)
 
     async def _next_sample(self) -> tuple[list, dict[str, Any], list] | None:
         """The next batch; None when stopping or when there will be no more."""

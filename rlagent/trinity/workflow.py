@@ -30,6 +30,7 @@ from trinity.common.workflows.workflow import Task, Workflow  # noqa: E402
 from rlagent.config.functions import import_function  # noqa: E402
 from rlagent.config.secrets import resolve_references  # noqa: E402
 from rlagent.run.folder import RunFolder  # noqa: E402
+from rlagent.run.measures import own_name  # noqa: E402
 
 if TYPE_CHECKING:
     from rlagent.trinity.recording import Recorder
@@ -121,14 +122,15 @@ class AgentWorkflow(Workflow):
                 self._reward(function, chat_model, in_thread), timeout
             )
             self._check(recorder)
-            metrics["overlong"] = 0.0
+            is_overlong = False
         except Exception as error:
             overlong = self.options.get("overlong_reward")
             if overlong is None or not (recorder.experiences and recorder.is_overlong(error)):
                 self._fail(recorder, error, timeout)
-            reward, metrics = float(overlong), {"overlong": 1.0}
+            reward, metrics, is_overlong = float(overlong), {}, True
         success = float(reward >= self.options.get("success_reward", 1.0))
-        metrics = {**metrics, "reward": reward, "success": success}
+        metrics = {own_name(name): value for name, value in metrics.items()}
+        metrics |= {"overlong": float(is_overlong), "reward": reward, "success": success}
         metrics["model_calls"] = float(recorder.calls)
         metrics["model_seconds"] = recorder.model_seconds
         # Tools, agent and judge; with calls side by side there may be no rest.
@@ -179,7 +181,8 @@ class AgentWorkflow(Workflow):
         )
         judge_name = getattr(judge, "__name__", str(judge))
         if isinstance(verdict, JudgeOutput):
-            metrics.update(verdict.metrics or {})
+            for metric, value in (verdict.metrics or {}).items():
+                metrics[f"judge/{metric}" if metric in metrics else metric] = value
             verdict = verdict.reward
         return _number(verdict, f"judge {judge_name}"), metrics
 

@@ -13,25 +13,35 @@ def _explorer_syncs(start: int, last: int, lag: int, interval: int) -> int:
     return sum(1 for step in steps if step > lag and (step - lag) % interval == 0)
 
 
-def _trainer_syncs(start: int, last: int, interval: int) -> list[int]:
-    """The steps after which Trinity's trainer syncs."""
-    return [step for step in range(start + 1, last + 1) if step % interval == 0]
+def _trainer_syncs(start: int, last: int, interval: int, closing: bool) -> list[int]:
+    """The steps after which the trainer syncs: Trinity's, and the last one where it closes so."""
+    steps = range(start + 1, last + 1)
+    return [step for step in steps if step % interval == 0 or (closing and step == last)]
 
 
 @pytest.mark.parametrize("last", [1, 2, 3, 7, 10])
-def test_no_sync_of_the_trainer_waits_for_an_explorer_that_has_ended(last: int) -> None:
+@pytest.mark.parametrize("closing", [True, False])
+def test_no_sync_of_the_trainer_waits_for_an_explorer_that_has_ended(
+    last: int, closing: bool
+) -> None:
     for lag, interval in itertools.product((0, 1, 2, 3), (1, 2, 3)):
-        theirs = _trainer_syncs(0, last, interval)
+        theirs = _trainer_syncs(0, last, interval, closing)
         done = _explorer_syncs(0, last, lag, interval)
         version = theirs[done - 1] if done else 0
-        assert done + syncs_left(version, last, interval) == len(theirs), (lag, interval)
+        left = syncs_left(version, last, interval, closing)
+        assert done + left == len(theirs), (lag, interval)
+
+
+def test_a_run_that_resumes_between_two_syncs_counts_those_ahead() -> None:
+    theirs = _trainer_syncs(3, 7, 2, closing=True)
+    assert syncs_left(3, 7, 2, closing=True) == len(theirs) == 3
 
 
 def test_nothing_is_left_of_a_resumed_run_without_a_lead() -> None:
     # Step 6 of 10 was the last checkpoint: both sides synced it first.
-    assert syncs_left(6, 6, 1) == 0
-    assert syncs_left(6, 10, 1) == 4
+    assert syncs_left(6, 6, 1, closing=True) == 0
+    assert syncs_left(6, 10, 1, closing=True) == 4
 
 
 def test_before_the_first_sync_all_are_left() -> None:
-    assert syncs_left(-1, 3, 1) == 3
+    assert syncs_left(-1, 3, 1, closing=True) == 3

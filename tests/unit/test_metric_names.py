@@ -13,8 +13,8 @@ from rlagent.plan import main
 from tests.configured import configured
 
 NAME = re.compile(r"(eval|rollout|time|tokens|idle|actor|critic|sample|perf|training)/[a-z_/]+")
-NO_METRIC = ("actor/huggingface", "actor/mfu", "tokens/s")
-"""A folder, a name that is changed before it is written, and a unit."""
+NO_METRIC = ("actor/huggingface", "actor/mfu", "tokens/s", "time/run_execution")
+"""A folder, a name that is changed before it is written, a unit, and a part of a name."""
 WORKFLOW = """
 async def solve(task, model):
     return 1.0, {"rewards": 2.0}
@@ -58,10 +58,26 @@ def test_a_misspelt_metric_names_the_one_that_was_meant(name: str, meant: str) -
     assert f"did you mean {meant}?" in line
 
 
-def test_evaluations_measure_nothing_of_the_workflows_own() -> None:
+def test_what_an_evaluation_measures_of_the_workflows_own_stands_in_its_file(
+    tmp_path: Path, monkeypatch
+) -> None:
     (line,) = problems("sweep.metric=eval/format")
-    assert "of eval/ there are success, success_low, " in line
-    assert line.endswith("a workflow's own metric is rollout/format/mean")
+    assert "of eval/ there are reward, success, " in line
+    assert line.endswith("If the workflow returns it, write 'format' in its file")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(WORKFLOW)
+    for name in ("eval/rewards", "eval/rewards/count"):
+        assert problems("workflow.function=mine.py:solve", f"sweep.metric={name}") == []
+    assert problems("sweep.metric=eval/rewards", workflow_given=True) == []
+
+
+def test_the_sets_of_an_evaluation_are_measured_apart() -> None:
+    sets = (
+        "trinity.buffer.explorer_input.eval_tasksets=[{name: easy, path: a}, {name: hard, path: a}]"
+    )
+    assert problems(sets, "sweep.metric=eval/hard/success") == []
+    (line,) = problems(sets, "sweep.metric=eval/hrad/success")
+    assert "no evaluation measures it" in line
 
 
 def test_a_workflows_own_metric_may_be_like_another(tmp_path: Path, monkeypatch) -> None:

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from rlagent.run.display import LiveDisplay, PlainDisplay, make_display
+from rlagent.run.measures import evaluation_metrics
 from rlagent.run.progress import Progress
 from rlagent.run.stats import difference
 from rlagent.run.summary import how_it_ended, summary_lines
@@ -43,7 +44,55 @@ def test_time_left_follows_the_pace_of_the_last_steps():
 def test_a_resumed_run_counts_on_from_its_checkpoint():
     progress = Progress(total_steps=10, first_step=6)
     assert progress.take([trained(6, 0.0), trained(7, 1.0)]) == [7]
-    assert progress.line(1.0).startswith("step  7/10")
+    assert progress.line(7, 1.0).startswith("step  7/10")
+
+
+def explored(step, **metrics):
+    named = {key.replace("__", "/"): value for key, value in metrics.items()}
+    return {"role": "explorer", "step": step, "attempt": 1, "time": 0.0, "metrics": named}
+
+
+def test_beside_a_step_stand_its_own_numbers_however_far_exploring_is_ahead():
+    out = io.StringIO()
+    display = PlainDisplay(out)
+    display.start([], 4)
+    rewards = {1: 0.125, 2: 0.25, 3: 0.5, 4: 1.0}
+    ahead = [
+        explored(step, rollout__reward__mean=reward, rollout__failed_share=reward / 2)
+        for step, reward in rewards.items()
+    ]
+    display.update(ahead[:3])
+    speed = {"role": "driver", "step": 1, "time": 1.0, "metrics": {"tokens/per_second": 111.0}}
+    display.update([trained(1, 1.0), explored(1, eval__success=0.5), speed])
+    speeds = [{**speed, "step": step, "metrics": {"tokens/per_second": 100.0 * step}}
+              for step in (2, 3)]  # fmt: skip
+    display.update([trained(2, 2.0), trained(3, 3.0), ahead[3], *speeds])
+    display.update([trained(4, 4.0)])
+    lines = [line for line in out.getvalue().splitlines() if line.startswith("step")]
+    assert lines == [
+        "step 1/4  reward 0.125  failed 6 %  111 tok/s",
+        "step 2/4  reward 0.250  failed 12 %  200 tok/s",
+        "step 3/4  reward 0.500  failed 25 %  300 tok/s  1 s left",
+        "step 4/4  reward 1.000  failed 50 %",
+    ]
+
+
+def test_an_evaluation_says_which_weights_it_measured_and_what_of_each_set():
+    out = io.StringIO()
+    display = PlainDisplay(out)
+    display.start([], 4)
+    sets = {
+        "a": {"tasks": [{"rollouts": 1, "metrics": [{"success": 1.0}]}] * 4},
+        "b": {"tasks": [{"rollouts": 2, "metrics": [{"success": 0.0}] * 2}] * 8},
+    }
+    metrics = evaluation_metrics(sets) | {"eval/model_version": 2.0}
+    display.update([{**explored(3), "metrics": metrics}])
+    display.update([{**explored(4), "metrics": {"eval/success": 1.0, "eval/model_version": 4}}])
+    assert out.getvalue().splitlines() == [
+        "held-out success at step 3 (weights of step 2): 20.0 % [6.3, 48.3], "
+        "12 tasks, 20 rollouts: a 100.0 %, b 0.0 %",
+        "held-out success at step 4: 100.0 % [100.0, 100.0]",
+    ]
 
 
 def test_plain_lines_fit_80_columns_and_name_every_step(run):

@@ -1,0 +1,133 @@
+"""Every number that a run writes of its rollouts, against the log that its workflow kept itself."""
+
+import json
+import math
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+
+from rlagent.run.folder import read_rows
+from tests.cpu.runs import Run, run
+
+SETS = {"easy": (3, 1), "hard": (5, 2)}
+"""Held-out sets: tasks, and rollouts of each."""
+
+STEPS, TASKS, REPEATS = 4, 3, 2
+
+
+def _write(folder: Path, name: str, split: str, rows: int) -> None:
+    folder.mkdir()
+    lines = [{"set": name, "number": n, "question": f"{name} {n}?"} for n in range(rows)]
+    (folder / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory) -> tuple[Run, list[dict]]:
+    """A run that syncs every 2 steps and evaluates every 3, and the log of its workflow."""
+    path = tmp_path_factory.mktemp("numbers")
+    _write(path / "train", "train", "train", STEPS * TASKS)
+    for name, (tasks, _) in SETS.items():
+        _write(path / name, name, "test", tasks)
+    sets = ",".join(
+        f"{{name: {name}, storage_type: file, path: {path / name}, split: test, "
+        f"repeat_times: {repeats}}}"
+        for name, (_, repeats) in SETS.items()
+    )
+    ended = run(
+        path,
+        f"dataset.path={path}/train",
+        "dataset.columns=[question]",
+        "dataset.eval_split=null",
+        "dataset.order=sequential",
+        f"trinity.buffer.explorer_input.eval_tasksets=[{sets}]",
+        "workflow.function=logging_agents:logs_itself",
+        f"workflow.args={{log: {path}/log.jsonl}}",
+        f"algorithm.total_steps={STEPS}",
+        f"algorithm.batch_size={TASKS}",
+        f"algorithm.repeat_times={REPEATS}",
+        "algorithm.sync_interval=2",
+        "algorithm.eval_interval=3",
+        "model.max_response_tokens=8",
+        "run.trajectories_per_step=6",
+    )
+    assert ended.returncode == 0, ended.output
+    return ended, list(read_rows(path / "log.jsonl"))
+
+
+def _recomputed(lines: list[dict]) -> dict[str, list[float]]:
+    """What the rollouts reported, by name as it is to be found again."""
+    found = defaultdict(list)
+    for line in lines:
+        if line["reward"] is None:
+            continue
+        found["reward"].append(line["reward"])
+        found["success"].append(float(line["reward"] >= 1.0))
+        for name, value in line["metrics"].items():
+            found["workflow/success" if name == "success" else name].append(value)
+    return found
+
+
+@pytest.mark.slow
+def test_a_steps_numbers_are_those_of_its_rollouts(measured):
+    ended, log = measured
+    for step in range(1, STEPS + 1):
+        lines = [
+            line for line in log if line["set"] == "train" and line["number"] // TASKS == step - 1
+        ]
+        assert len(lines) == TASKS * REPEATS
+        (row,) = [row for row in ended.folder.read_metrics("explorer") if row["step"] == step]
+        expected = _recomputed(lines)
+        assert set(expected) >= {"reward", "success", "workflow/success", "length"}
+        for name, values in expected.items():
+            got = {part: row["metrics"][f"rollout/{name}/{part}"] for part in ("min", "max")}
+            assert got == {"min": min(values), "max": max(values)}, (step, name)
+            assert row["metrics"][f"rollout/{name}/count"] == len(values)
+            assert row["metrics"][f"rollout/{name}/mean"] == math.fsum(values) / len(values)
+        failed = sum(line["reward"] is None for line in lines) / len(lines)
+        assert row["metrics"]["rollout/failed_share"] == pytest.approx(failed)
+
+
+@pytest.mark.slow
+def test_an_evaluations_numbers_are_those_of_its_rollouts_by_set_and_together(measured):
+    ended, log = measured
+    rows = {
+        row["step"]: row["metrics"]
+        for row in ended.folder.read_metrics("explorer")
+        if "eval/success" in row["metrics"]
+    }
+    # Every 3 steps, before and after; each says whose weights it measured.
+    assert {step: each["eval/model_version"] for step, each in rows.items()} == {0: 0, 3: 2, 4: 4}
+    for turn, (_, metrics) in enumerate(sorted(rows.items())):
+        everything = []
+        for name, (tasks, repeats) in SETS.items():
+            lines = [line for line in log if line["set"] == name]
+            lines = lines[turn * tasks * repeats : (turn + 1) * tasks * repeats]
+            assert Counter(line["number"] for line in lines) == dict.fromkeys(range(tasks), repeats)
+            _compare(metrics, f"eval/{name}", lines, tasks)
+            everything += lines
+        _compare(metrics, "eval", everything, sum(tasks for tasks, _ in SETS.values()))
+
+
+def _compare(metrics: dict[str, float], prefix: str, lines: list[dict], tasks: int) -> None:
+    expected = _recomputed(lines)
+    assert metrics[f"{prefix}/rollouts"] == len(lines)
+    assert metrics[f"{prefix}/tasks"] == tasks
+    assert metrics[f"{prefix}/failed"] == len(lines) - len(expected["reward"])
+    assert metrics[f"{prefix}/success"] == sum(expected.pop("success")) / len(lines)
+    for name, values in expected.items():
+        assert metrics[f"{prefix}/{name}"] == math.fsum(values) / len(values), (prefix, name)
+        if name != "reward":
+            assert metrics[f"{prefix}/{name}/count"] == len(values)
+            assert metrics[f"{prefix}/{name}/max"] == max(values)
+
+
+@pytest.mark.slow
+def test_the_screen_shows_each_step_with_its_own_reward(measured):
+    ended, _ = measured
+    rewards = ended.series("rollout/reward/mean", "explorer")
+    for step in range(1, STEPS + 1):
+        (line,) = [x for x in ended.output.splitlines() if x.startswith(f"step {step}/{STEPS}")]
+        assert f"reward {rewards[step]:.3f}" in line
+    assert "held-out success at step 3 (weights of step 2): " in ended.output
+    assert "8 tasks, 13 rollouts" in ended.output
