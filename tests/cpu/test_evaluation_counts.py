@@ -3,9 +3,18 @@
 from types import SimpleNamespace
 
 import pytest
+from trinity.common.config import Config
 
 from rlagent.run.measures import evaluation_metrics
-from rlagent.trinity.rollout import task_results, turns
+from rlagent.trinity.processes import SharedProcesses
+from rlagent.trinity.rollout import (
+    AgentCoordinator,
+    BatchState,
+    SlotScheduler,
+    Status,
+    task_results,
+    turns,
+)
 
 
 def _status(success: float | None) -> SimpleNamespace:
@@ -34,3 +43,47 @@ def test_a_batch_of_which_nothing_ended_says_why_and_counts_every_rollout():
 
 def test_an_evaluation_has_time_for_each_of_its_turns():
     assert turns(1319, 32) * 32 >= 1319 + 32
+
+
+def _batch(kind: str, statuses: list[Status], tasks: int) -> dict:
+    """What the coordinator makes of a batch of tasks, of which some ended."""
+    batch = "3/easy" if kind == "eval" else 3
+    coordinator = AgentCoordinator(Config(), SharedProcesses(Config(), 1))
+    coordinator._repeats[batch] = 2
+    state = BatchState(batch, kind, tasks, dict(enumerate(statuses)))
+    return coordinator._build_batch_result(state, {})
+
+
+def _task_status(*parts: tuple[int, list[dict[str, float]]]) -> Status:
+    """What the scheduler makes of a task whose rollouts ran in parts: rollouts, and the metrics
+    of those that ended with a reward."""
+    from trinity.common.workflows import Task
+    from trinity.explorer.scheduler import TaskWrapper
+
+    scheduler = SlotScheduler.__new__(SlotScheduler)
+    task = TaskWrapper(Task(), 3, len(parts), total_runs=sum(rollouts for rollouts, _ in parts))
+    for rollouts, metrics in parts:
+        seconds = {"time/task_execution": 1.0}
+        status = Status(len(metrics), rollouts, [*metrics, seconds], None)
+        scheduler._accumulate_task_result(task, status, b"")
+    return scheduler._build_task_result(task)[0]
+
+
+def test_each_rollout_of_a_step_counts_once_however_many_its_task_has():
+    whole = _task_status((1, [{"reward": 1.0, "depth": 4.0}]), (1, [{"reward": 3.0}]))
+    half = _task_status((1, []), (1, [{"reward": 2.0}]))
+    result = _batch("train", [whole, half], 2)
+    assert (result["rollouts"], result["completed"]) == (4, 3)
+    metrics = {k: v for k, v in result["metrics"].items() if k.startswith("rollout/depth")}
+    assert metrics == {f"rollout/depth/{part}": 4.0 for part in ("mean", "min", "max")} | {
+        "rollout/depth/count": 1.0
+    }
+    assert result["metrics"]["rollout/reward/mean"] == 2.0
+    assert result["metrics"]["rollout/reward/min"] == 1.0
+
+
+def test_each_rollout_of_a_task_that_never_ended_counts_as_failed():
+    ended = _task_status((1, [{"reward": 1.0, "success": 1.0}]), (1, []))
+    result = _batch("eval", [ended], 3)
+    assert (result["rollouts"], result["completed"]) == (6, 1)
+    assert evaluation_metrics({"easy": result})["eval/success"] == 1 / 6

@@ -50,6 +50,7 @@ def measured(tmp_path_factory) -> tuple[Run, list[dict]]:
         "algorithm.eval_interval=3",
         "model.max_response_tokens=8",
         "run.trajectories_per_step=6",
+        timeout=1500,
     )
     assert ended.returncode == 0, ended.output
     return ended, list(read_rows(path / "log.jsonl"))
@@ -69,6 +70,7 @@ def _recomputed(lines: list[dict]) -> dict[str, list[float]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1600)
 def test_a_steps_numbers_are_those_of_its_rollouts(measured):
     ended, log = measured
     for step in range(1, STEPS + 1):
@@ -89,6 +91,7 @@ def test_a_steps_numbers_are_those_of_its_rollouts(measured):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1600)
 def test_an_evaluations_numbers_are_those_of_its_rollouts_by_set_and_together(measured):
     ended, log = measured
     rows = {
@@ -123,6 +126,7 @@ def _compare(metrics: dict[str, float], prefix: str, lines: list[dict], tasks: i
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1600)
 def test_the_screen_shows_each_step_with_its_own_reward(measured):
     ended, _ = measured
     rewards = ended.series("rollout/reward/mean", "explorer")
