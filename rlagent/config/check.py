@@ -6,10 +6,10 @@ resolve.py's. Nothing here imports user code.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
-from rlagent.config.algorithms import AGGREGATIONS, GROUPED, UNSUPPORTED
+from rlagent.config.algorithms import GROUPED, UNSUPPORTED
 from rlagent.config.contradictions import number_contradictions, request_contradictions
 from rlagent.config.errors import Problem, raise_if_any
 from rlagent.config.functions import (
@@ -29,116 +29,6 @@ from rlagent.layout.layout import Layout, refusals
 
 LEGAL_LAYOUT = "hardware.layout=auto alone chooses a legal one"
 LAYOUT_PARTS = ("engines", "tensor_parallel", "trainer_gpus", "sequence_parallel")
-
-_Test = Callable[[Any], bool]
-
-
-def _positive(value: Any) -> bool:
-    return value > 0
-
-
-def _not_negative(value: Any) -> bool:
-    return value >= 0
-
-
-# Key, test of a value that is neither auto nor null, what is allowed.
-_RANGES: list[tuple[str, _Test, str]] = [
-    # What numpy and torch both take as a seed.
-    ("seed", lambda v: 0 <= v < 2**32, "must be at least 0 and below 4294967296"),
-    ("model.max_model_len", _positive, "must be at least 1"),
-    ("model.max_response_tokens", _positive, "must be at least 1"),
-    ("model.temperature", _positive, "must be above 0"),
-    ("model.top_p", lambda v: 0 < v <= 1, "must be in (0, 1]"),
-    ("model.top_k", lambda v: v == -1 or v >= 1, "must be -1 (all tokens) or at least 1"),
-    ("model.recipe.lr", _positive, "must be above 0"),
-    ("dataset.eval_tasks", _not_negative, "must be at least 0 (0: all)"),
-    ("algorithm.lr", lambda v: 0 < v < 1, "must be above 0 and below 1"),
-    ("algorithm.total_steps", _positive, "must be at least 1"),
-    ("algorithm.batch_size", _positive, "must be at least 1"),
-    ("algorithm.repeat_times", _positive, "must be at least 1"),
-    ("algorithm.eval_interval", _not_negative, "must be at least 0 (0: before and after only)"),
-    ("algorithm.total_epochs", _positive, "must be at least 1"),
-    ("algorithm.train_batch_size", _positive, "must be at least 1"),
-    ("algorithm.max_lag", _not_negative, "must be at least 0 (0: on-policy)"),
-    ("algorithm.sync_interval", _positive, "must be at least 1"),
-    ("algorithm.save_interval", _positive, "must be at least 1"),
-    ("algorithm.keep_checkpoints", _not_negative, "must be at least 0 (0: all)"),
-    ("algorithm.clip_range", lambda v: 0 < v < 1, "must be in (0, 1)"),
-    ("algorithm.kl_coef", _not_negative, "must be at least 0"),
-    ("algorithm.entropy_coef", _not_negative, "must be at least 0"),
-    ("algorithm.lr_warmup_steps", _not_negative, "must be at least 0"),
-    ("algorithm.weight_decay", _not_negative, "must be at least 0"),
-    ("algorithm.grad_clip", _positive, "must be above 0"),
-    ("hardware.gpus", _not_negative, "must be at least 0"),
-    ("hardware.nodes", _positive, "must be at least 1"),
-    ("hardware.engines", _positive, "must be at least 1"),
-    ("hardware.tensor_parallel", _positive, "must be at least 1"),
-    ("hardware.trainer_gpus", _positive, "must be at least 1"),
-    ("hardware.sequence_parallel", _positive, "must be at least 1"),
-    ("hardware.logical_gpus", _not_negative, "must be at least 0"),
-    ("hardware.threads", _positive, "must be at least 1"),
-    ("hardware.runners", _positive, "must be at least 1"),
-    ("hardware.gpu_memory_utilization", lambda v: 0 < v < 1, "must be in (0, 1)"),
-    ("workflow.timeout", _positive, "must be above 0 seconds"),
-    ("run.stall_timeout", _positive, "must be above 0 seconds"),
-    ("run.trajectories_per_step", _not_negative, "must be at least 0"),
-    ("sweep.max_parallel", _positive, "must be at least 1"),
-    ("sweep.max_trials", _not_negative, "must be at least 0 (0: all)"),
-    ("sweep.retries", _not_negative, "must be at least 0"),
-    ("sweep.memory_gib", _positive, "must be above 0 GiB"),
-    ("sweep.n_trials", _positive, "must be at least 1"),
-    ("sweep.seed", _not_negative, "must be at least 0"),
-    ("sweep.startup_trials", _not_negative, "must be at least 0"),
-    ("sweep.prune_after", _not_negative, "must be at least 0 steps (0: algorithm.eval_interval)"),
-    ("sweep.reduction_factor", lambda value: value >= 2, "must be at least 2"),
-]
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "model.dtype": ("bfloat16", "float16", "float32"),
-    "model.tool_choice": (AUTO, "as_asked", "free"),
-    "dataset.order": ("sequential", "shuffle", "random"),
-    "algorithm.lr_schedule": ("constant", "cosine"),
-    "algorithm.loss_agg_mode": AGGREGATIONS,
-    "hardware.engine": (AUTO, "embedded", "vllm"),
-    "hardware.attention": (AUTO, "flash_attention_2", "packed", "sdpa"),
-    "monitor.type": ("wandb", "tensorboard", "local"),
-    "monitor.mode": (AUTO, "online", "offline"),
-    "run.display": (AUTO, "live", "plain", "none"),
-    "sweep.direction": ("maximize", "minimize"),
-    "sweep.on_failure": ("continue", "stop"),
-    "sweep.sampler": ("none", "tpe", "random", "grid", "cmaes"),
-    "sweep.pruner": ("none", "asha", "hyperband", "median"),
-}
-
-_NOT_EMPTY = {
-    "model.path": "give a hub id, a folder, or auto",
-    "dataset.path": "give a hub id, a folder, or auto",
-    "run.dir": "give a folder, such as outputs, or . for this one",
-    "sweep.metric": "name a metric, such as eval/success",
-}
-
-# Keys typed number-or-text: text other than `auto` is a mistake that no type catches.
-_AUTO_KEYS = (
-    "model.max_model_len",
-    "model.max_response_tokens",
-    "algorithm.lr",
-    "algorithm.total_steps",
-    "algorithm.batch_size",
-    "algorithm.repeat_times",
-    "algorithm.train_batch_size",
-    "algorithm.sync_interval",
-    "algorithm.save_interval",
-    "algorithm.recompute_old_logprobs",
-    "hardware.gpus",
-    "hardware.nodes",
-    "hardware.offload",
-    "hardware.threads",
-    "hardware.runners",
-    "hardware.gpu_memory_utilization",
-    "sweep.max_parallel",
-    "sweep.n_trials",
-    "sweep.memory_gib",
-)
 
 
 def get(config: LearnConfig, key: str) -> Any:
@@ -191,30 +81,25 @@ def _spec() -> Spec:
 
 def value_problems(config: LearnConfig) -> list[Problem]:
     """Return which single values are out of range or not among the choices."""
-    problems = []
-    for key in _AUTO_KEYS:
-        value = get(config, key)
-        if isinstance(value, str) and value != AUTO:
-            allowed = (
-                "true, false or auto"
-                if key.endswith(("offload", "probs"))
-                else ("a number or auto")
-            )
-            remedy = did_you_mean(value, [AUTO])
-            problems.append(Problem(key, value, f"must be {allowed}", remedy))
-    for key, test, message in _RANGES:
-        value = get(config, key)
-        if value is not None and not isinstance(value, str) and not test(value):
-            problems.append(Problem(key, value, message))
-    for key, remedy in _NOT_EMPTY.items():
-        if not get(config, key).strip():
-            problems.append(Problem(key, "", "must not be empty", remedy))
-    for key, choices in _CHOICES.items():
-        value = get(config, key)
-        if value is not None and value not in choices:
-            allowed = f"must be one of {', '.join(choices)}"
-            problems.append(Problem(key, value, allowed, did_you_mean(str(value), choices)))
-    return problems
+    return list(_value_problems(config, _spec(), ""))
+
+
+def _value_problems(value: Any, spec: Spec, key: str) -> Iterator[Problem]:
+    if spec.kind == "struct":
+        for name, child in spec.fields.items():
+            yield from _value_problems(getattr(value, name), child, f"{key}.{name}".lstrip("."))
+    elif spec.kind == "list" and spec.item is not None:
+        for index, item in enumerate(value):
+            yield from _value_problems(item, spec.item, f"{key}.{index}")
+    elif isinstance(value, str) and len(spec.types) > 1:
+        # Typed number-or-text: text other than `auto` is a mistake that no type catches.
+        if value != AUTO:
+            allowed = "true, false or auto" if "bool" in spec.types else "a number or auto"
+            yield Problem(key, value, f"must be {allowed}", did_you_mean(value, [AUTO]))
+    elif spec.limits is not None and value is not None:
+        problem = spec.limits.problem(key, value)
+        if problem is not None:
+            yield problem
 
 
 def algorithm_problems(config: LearnConfig) -> list[Problem]:
@@ -336,6 +221,4 @@ def _names(config: LearnConfig) -> list[Problem]:
         if auxiliary.name in seen:
             problems.append(Problem(f"{key}.name", auxiliary.name, "is used twice"))
         seen.add(auxiliary.name)
-        if auxiliary.engines < 1 or auxiliary.tensor_parallel < 1:
-            problems.append(Problem(key, None, "engines and tensor_parallel must be at least 1"))
     return problems

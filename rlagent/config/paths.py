@@ -1,9 +1,13 @@
 """Where the shipped presets and assets are, in a checkout and in an installed package."""
 
+import os
 from pathlib import Path
 
 BUILTIN = "builtin:"
 """Prefix of paths to assets that are shipped with rlagent."""
+
+_LONGEST_NAME, _LONGEST_PATH = 255, 4000
+"""What Linux and macOS take, in bytes; of a path less, as files are made below it."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -29,6 +33,32 @@ def asset_dir(name: str) -> Path:
     return _PACKAGE / "embedded" / "assets" / name
 
 
+def expand_user(path: str) -> Path:
+    """Return a path with `~` and `~user` replaced by that home folder.
+
+    A user that does not exist is left as written; `path_fault` names it.
+    """
+    return Path(os.path.expanduser(path))
+
+
+def path_fault(path: str) -> str:
+    """Return why no file or folder can have this path; empty when one can.
+
+    >>> path_fault("~/runs"), path_fault("a\0b")
+    ('', 'holds a character that no path can hold')
+    """
+    if any(ord(sign) < 32 for sign in path):
+        return "holds a character that no path can hold"
+    parts = str(expand_user(path)).split("/")
+    if max(len(part.encode(errors="replace")) for part in parts) > _LONGEST_NAME:
+        return f"a name in a path has at most {_LONGEST_NAME} bytes"
+    if sum(len(part.encode(errors="replace")) + 1 for part in parts) > _LONGEST_PATH:
+        return f"a path has at most {_LONGEST_PATH} bytes"
+    if parts[0].startswith("~"):
+        return f"there is no user {parts[0][1:]}" if parts[0][1:] else "there is no home folder"
+    return ""
+
+
 def resolve_path(path: str) -> str:
     """Turn `builtin:NAME` into the folder of that asset; leave other paths and hub ids alone.
 
@@ -48,7 +78,7 @@ def local_path(path: str) -> Path | None:
     """
     if path.startswith(BUILTIN):
         return Path(resolve_path(path))
-    expanded = Path(path).expanduser()
+    expanded = expand_user(path)
     looks_local = path.startswith(("/", ".", "~")) or path.count("/") > 1
     looks_local = looks_local or expanded.suffix in (".jsonl", ".json", ".parquet", ".gguf")
     return expanded if looks_local or expanded.exists() else None

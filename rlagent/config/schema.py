@@ -1,7 +1,8 @@
 """The structured configuration: every group, every field, its meaning, unit and allowed values.
 
-This module holds data only. What is legal is decided in check.py, what `auto` becomes in
-resolve.py. Imports are light: no torch, ray, trinity, agentscope or wandb.
+This module holds data only: beside each field its bounds or words (limits.py), which check.py
+reads. What `auto` becomes is resolve.py's. Imports are light: no torch, ray, trinity, agentscope
+or wandb.
 
 A field typed `Union[int, str]` or `Union[float, str]` takes a number or the word `auto`.
 """
@@ -9,11 +10,21 @@ A field typed `Union[int, str]` or `Union[float, str]` takes a number or the wor
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Union
 
+from rlagent.config.algorithms import AGGREGATIONS
+from rlagent.config.limits import DAY, finite, number, place, text, word
+
 AUTO = "auto"
 """The word that asks rlagent to choose; resolve.py says what it chose and why."""
 
 ADDED = ("sweep",)
 """Groups that the defaults list leaves out: a preset of them is added with `+`."""
+
+MOST_STEPS = 10_000_000
+MOST_TOKENS = 10_000_000
+"""Of one sequence: the longest that any published model claims."""
+MOST_TRIALS = 100_000
+GPUS_OF_NODE, MOST_GPUS = 64, 1024
+"""GPUs of one node, and of a run: weighing more layouts takes minutes."""
 
 
 @dataclass
@@ -24,19 +35,19 @@ class ModelShape:
     """
 
     # Number of transformer blocks.
-    layers: int = 0
+    layers: int = number(0, 0, 10_000)
     # Width of the residual stream.
-    hidden: int = 0
+    hidden: int = number(0, 0, 1_000_000)
     # Width of the feed-forward layer (one of the gated pair).
-    intermediate: int = 0
+    intermediate: int = number(0, 0, 10_000_000)
     # Number of query heads.
-    heads: int = 0
+    heads: int = number(0, 0, 100_000)
     # Number of key/value heads (grouped-query attention); divides `heads`.
-    kv_heads: int = 0
+    kv_heads: int = number(0, 0, 100_000)
     # Size of one head.
-    head_dim: int = 0
+    head_dim: int = number(0, 0, 1_000_000)
     # Rows of the embedding table.
-    vocab: int = 0
+    vocab: int = number(0, 0, 100_000_000)
     # Whether the output layer shares the embedding table.
     tied: bool = False
 
@@ -46,23 +57,23 @@ class Recipe:
     """What `auto` fields of the other groups take for this model; an explicit value wins."""
 
     # Learning rate (algorithm.lr).
-    lr: float = 1e-6
+    lr: float = number(1e-6, 1e-12, below=1)
     # Tasks per step (algorithm.batch_size).
-    batch_size: int = 32
+    batch_size: int = number(32, 1, 100_000)
     # Rollouts per task (algorithm.repeat_times), the group size of GRPO.
-    repeat_times: int = 8
+    repeat_times: int = number(8, 1, 10_000)
     # Training steps (algorithm.total_steps).
-    total_steps: int = 100
+    total_steps: int = number(100, 1, MOST_STEPS)
     # Tokens of one prompt and its response together (model.max_model_len).
-    max_model_len: int = 4096
+    max_model_len: int = number(4096, 1, MOST_TOKENS)
     # Tokens of one response (model.max_response_tokens).
-    max_response_tokens: int = 1024
+    max_response_tokens: int = number(1024, 1, MOST_TOKENS)
     # Weight of the KL loss (algorithm.kl_coef); null: the algorithm's own.
-    kl_coef: Optional[float] = None
+    kl_coef: Optional[float] = number(None, 0, 1000)
     # Steps between weight syncs (algorithm.sync_interval).
-    sync_interval: int = 1
+    sync_interval: int = number(1, 1, MOST_STEPS)
     # Steps between checkpoints (algorithm.save_interval); 0: a tenth of the run, at most 100.
-    save_interval: int = 0
+    save_interval: int = number(0, 0, MOST_STEPS)
 
 
 @dataclass
@@ -74,19 +85,19 @@ class ModelConfig:
     name: str = AUTO
     # Hugging Face hub id, local folder, or `builtin:tiny`. `auto`: without a GPU the tiny model,
     # with GPUs the largest of `candidates` that fits, if possible without hardware.offload.
-    path: str = AUTO
+    path: str = place(AUTO, "give a hub id, a folder, or auto")
     # Most tokens of prompt and response together. `auto`: the recipe's.
-    max_model_len: Union[int, str] = AUTO
+    max_model_len: Union[int, str] = number(AUTO, 1, MOST_TOKENS)
     # Most tokens of one response. `auto`: the recipe's.
-    max_response_tokens: Union[int, str] = AUTO
+    max_response_tokens: Union[int, str] = number(AUTO, 1, MOST_TOKENS)
     # Sampling temperature, > 0.
-    temperature: float = 1.0
+    temperature: float = number(1.0, 0.01, 100)
 
     # ---- advanced ----
     # Nucleus sampling, in (0, 1]; 1 keeps every token.
-    top_p: float = 1.0
+    top_p: float = number(1.0, 1e-6, 1)
     # Sample among the k likeliest tokens; -1 keeps every token.
-    top_k: int = -1
+    top_k: int = number(-1, 1, 10_000_000, also=-1, note="all tokens")
     # Whether a hybrid model thinks before it answers; null leaves the chat template's default.
     enable_thinking: Optional[bool] = None
     # Parser of tool calls for vLLM (`hermes` for Qwen); null: none.
@@ -96,11 +107,11 @@ class ModelConfig:
     # learnt. `free`: it samples freely, and calls are read from the text. `auto`: free on vLLM
     # with a tool_call_parser, else as asked: the embedded engine decodes the model's own form,
     # and its trainer knows what was forbidden.
-    tool_choice: str = AUTO
+    tool_choice: str = word(AUTO, (AUTO, "as_asked", "free"))
     # Parser of reasoning text for vLLM (`deepseek_r1` for thinking Qwen3); null: none.
     reasoning_parser: Optional[str] = None
     # Weights and activations on GPUs: bfloat16, float16 or float32.
-    dtype: str = "bfloat16"
+    dtype: str = word("bfloat16", ("bfloat16", "float16", "float32"))
     # Run code that comes with the model. Off: a model is data.
     trust_remote_code: bool = False
     # Presets that `auto` may take when there are GPUs, smallest first.
@@ -120,23 +131,23 @@ class DatasetConfig:
     name: str = AUTO
     # Hugging Face hub id, folder with {split}.jsonl files, one .jsonl file, or
     # `builtin:gsm8k_tiny`.
-    path: str = AUTO
+    path: str = place(AUTO, "give a hub id, a folder, or auto")
     # Subset (configuration) of a hub dataset; null: the default one.
     subset: Optional[str] = None
     # Split for training.
     split: str = "train"
     # Where held-out tasks come from, as `path`; null: the same place.
-    eval_path: Optional[str] = None
+    eval_path: Optional[str] = place(None)
     # Split of the held-out tasks; null: no evaluation.
     eval_split: Optional[str] = "test"
     # Held-out tasks used by one evaluation; 0: all of them.
-    eval_tasks: int = 256
+    eval_tasks: int = number(256, 0, 10_000_000, note="0: all")
 
     # ---- advanced ----
     # Columns that every row must have; checked before anything starts.
     columns: List[str] = field(default_factory=lambda: ["question", "answer"])
     # Order of the training tasks: sequential, shuffle or random.
-    order: str = "shuffle"
+    order: str = word("shuffle", ("sequential", "shuffle", "random"))
 
 
 @dataclass
@@ -147,57 +158,57 @@ class AlgorithmConfig:
     # Trinity's algorithm type.
     name: str = "multi_step_grpo"
     # Learning rate of the optimizer. `auto`: the model's recipe.
-    lr: Union[float, str] = AUTO
+    lr: Union[float, str] = number(AUTO, 1e-12, below=1)
     # Training steps. `auto`: the recipe's; with `total_epochs`, what the epochs make.
-    total_steps: Union[int, str] = AUTO
+    total_steps: Union[int, str] = number(AUTO, 1, MOST_STEPS)
     # Tasks per step. `auto`: the recipe's.
-    batch_size: Union[int, str] = AUTO
+    batch_size: Union[int, str] = number(AUTO, 1, 100_000)
     # Rollouts per task: rollouts per step = batch_size x repeat_times. `auto`: the recipe's.
-    repeat_times: Union[int, str] = AUTO
+    repeat_times: Union[int, str] = number(AUTO, 1, 10_000)
     # Held-out success is measured before the first step, every `eval_interval` steps and after
     # the last; 0: only before and after.
-    eval_interval: int = 0
+    eval_interval: int = number(0, 0, MOST_STEPS, note="0: before and after only")
 
     # ---- advanced ----
     # Passes over the training tasks; sets total_steps when that is `auto`; null: no.
-    total_epochs: Optional[int] = None
+    total_epochs: Optional[int] = number(None, 1, MOST_STEPS)
     # Experiences per update. `auto`: all that the step produced, whatever their number; a number
     # takes exactly as many, in the order in which they come, and leaves the rest for later.
-    train_batch_size: Union[int, str] = AUTO
+    train_batch_size: Union[int, str] = number(AUTO, 1, 100_000_000)
     # Steps that exploring may run ahead of training; 0 is on-policy.
-    max_lag: int = 0
+    max_lag: int = number(0, 0, MOST_STEPS, note="0: on-policy")
     # Steps between weight syncs (>= 1). `auto`: the recipe's.
-    sync_interval: Union[int, str] = AUTO
+    sync_interval: Union[int, str] = number(AUTO, 1, MOST_STEPS)
     # Steps between checkpoints. `auto`: the recipe's, else a tenth of the run, at most 100.
-    save_interval: Union[int, str] = AUTO
+    save_interval: Union[int, str] = number(AUTO, 1, MOST_STEPS)
     # Checkpoints kept; 0 keeps all.
-    keep_checkpoints: int = 2
+    keep_checkpoints: int = number(2, 0, MOST_STEPS, note="0: all")
     # Who computes the old log-probabilities: true = the trainer; false = taken from the rollout
     # engine. `auto`: the trainer whenever sampling may be constrained or truncated (tools,
     # grammars, top_p, top_k), so that on-policy means on-policy.
     recompute_old_logprobs: Union[bool, str] = AUTO
     # PPO clip range (low and high alike); null: the algorithm's own.
-    clip_range: Optional[float] = None
+    clip_range: Optional[float] = number(None, 1e-6, below=1)
     # Weight of the KL loss towards the reference model; null: the recipe's, else the algorithm's
     # own; 0: off, and no reference model is kept.
-    kl_coef: Optional[float] = None
+    kl_coef: Optional[float] = number(None, 0, 1000)
     # Weight of the entropy bonus; null: the algorithm's own, 0: off.
-    entropy_coef: Optional[float] = None
+    entropy_coef: Optional[float] = number(None, 0, 1000)
     # token-mean, seq-mean-token-sum, seq-mean-token-mean or seq-mean-token-sum-norm;
     # null: the algorithm's own.
-    loss_agg_mode: Optional[str] = None
+    loss_agg_mode: Optional[str] = word(None, AGGREGATIONS)
     # Arguments of Trinity's advantage function; what is left out keeps its own default.
     advantage_args: Dict[str, Any] = field(default_factory=dict)
     # Arguments of Trinity's policy loss function; likewise.
     policy_loss_args: Dict[str, Any] = field(default_factory=dict)
     # Learning-rate schedule: constant or cosine.
-    lr_schedule: str = "constant"
+    lr_schedule: str = word("constant", ("constant", "cosine"))
     # Steps of linear warm-up.
-    lr_warmup_steps: int = 0
+    lr_warmup_steps: int = number(0, 0, MOST_STEPS)
     # Optimizer's weight decay.
-    weight_decay: float = 0.01
+    weight_decay: float = number(0.01, 0, 10)
     # Largest norm of the gradient; larger ones are scaled down to it.
-    grad_clip: float = 1.0
+    grad_clip: float = number(1.0, 1e-6, 1e12)
     # Control experiment: give each rollout the reward of another one of its step, so that
     # nothing can be learnt. A rise that survives this is not learning.
     shuffle_rewards: bool = False
@@ -212,27 +223,27 @@ class HardwareConfig:
     name: str = AUTO
     # Rollout engine and trainer: `embedded` (CPU), `vllm` (vLLM rollouts, verl training);
     # `auto`: vllm when there is a GPU, else embedded.
-    engine: str = AUTO
+    engine: str = word(AUTO, (AUTO, "embedded", "vllm"))
     # GPUs per node. `auto`: those found (through NVML).
-    gpus: Union[int, str] = AUTO
+    gpus: Union[int, str] = number(AUTO, 0, GPUS_OF_NODE)
     # Nodes. `auto`: those of the running Ray cluster, else 1.
-    nodes: Union[int, str] = AUTO
+    nodes: Union[int, str] = number(AUTO, 1, MOST_GPUS)
     # One value for the layout: `4x1+4s2` = 4 engines of tensor parallel 1, 4 trainer GPUs with
     # sequence parallel 2; `1x1*1` = colocated on one GPU. `auto`: chosen for the GPUs.
     layout: str = AUTO
 
     # ---- advanced ----
     # Rollout engines; says the same as the layout; null: the layout decides.
-    engines: Optional[int] = None
+    engines: Optional[int] = number(None, 1, MOST_GPUS)
     # GPUs of one engine; null: the layout decides.
-    tensor_parallel: Optional[int] = None
+    tensor_parallel: Optional[int] = number(None, 1, GPUS_OF_NODE)
     # GPUs of the trainer; null: the layout decides.
-    trainer_gpus: Optional[int] = None
+    trainer_gpus: Optional[int] = number(None, 1, MOST_GPUS)
     # Trainer GPUs that share one sequence (Ulysses); null: the layout decides.
-    sequence_parallel: Optional[int] = None
+    sequence_parallel: Optional[int] = number(None, 1, GPUS_OF_NODE)
     # Attention of the trainer on GPUs: flash_attention_2; packed = torch's own kernel, without
     # padding as well; sdpa = padded. `auto`: flash_attention_2 when it is installed, else packed.
-    attention: str = AUTO
+    attention: str = word(AUTO, (AUTO, "flash_attention_2", "packed", "sdpa"))
     # Keep the trainer's parameters, gradients and optimizer state in host memory, which takes
     # several times longer. `auto`: when they would not fit otherwise.
     offload: Union[bool, str] = AUTO
@@ -242,14 +253,14 @@ class HardwareConfig:
     # start: always start one on loopback; otherwise the address to join.
     ray: str = AUTO
     # Pretended GPUs for trying layouts on a CPU; timings then say nothing about GPUs.
-    logical_gpus: int = 0
+    logical_gpus: int = number(0, 0, GPUS_OF_NODE)
     # CPU threads of the embedded engine and trainer. `auto`: the cores of the machine.
-    threads: Union[int, str] = AUTO
+    threads: Union[int, str] = number(AUTO, 1, 1024)
     # Processes that run agent code. `auto`: 1 for embedded, else 4 per engine.
-    runners: Union[int, str] = AUTO
+    runners: Union[int, str] = number(AUTO, 1, 1024)
     # Share of GPU memory that vLLM takes, in (0, 1). `auto`: 0.9, or less where the weights that
     # arrive at each sync need more room beside it; colocated 0.25.
-    gpu_memory_utilization: Union[float, str] = AUTO
+    gpu_memory_utilization: Union[float, str] = number(AUTO, 0.01, below=1)
     # Skip CUDA graphs in vLLM: slower, starts faster.
     enforce_eager: bool = False
     # Reuse the KV cache of equal prompt beginnings in vLLM.
@@ -263,11 +274,11 @@ class AuxiliaryModel:
     # Key in the `auxiliary_models` argument.
     name: str = ""
     # Hugging Face hub id or local folder.
-    path: str = ""
+    path: str = place("")
     # Engines of it.
-    engines: int = 1
+    engines: int = number(1, 1, MOST_GPUS)
     # GPUs of one engine.
-    tensor_parallel: int = 1
+    tensor_parallel: int = number(1, 1, GPUS_OF_NODE)
 
 
 @dataclass
@@ -276,10 +287,10 @@ class WorkflowConfig:
 
     # ---- core ----
     # `module:function`, or `path/to/file.py:function`.
-    function: str = ""
+    function: str = place("")
     # Judge `module:function` over (task, response), for workflows that return no reward;
     # null: none.
-    judge: Optional[str] = None
+    judge: Optional[str] = place(None)
     # Keyword arguments handed to the function beside task and model. They are written to the run
     # folder, so a key or password is given as '${oc.env:NAME}': the process that calls the function
     # reads it from its environment. What looks like a secret by name or form is refused.
@@ -287,12 +298,12 @@ class WorkflowConfig:
 
     # ---- advanced ----
     # A rollout succeeds when its reward is at least this.
-    success_reward: float = 1.0
+    success_reward: float = finite(1.0)
     # Seconds one rollout may take before it counts as failed.
-    timeout: float = 600.0
+    timeout: float = number(600.0, 0.001, 30 * DAY, unit="seconds")
     # Reward of a rollout whose conversation outgrows model.max_model_len: its calls are trained
     # on, so that going on for ever does not pay. null: it counts as failed, and is left out.
-    overlong_reward: Optional[float] = 0.0
+    overlong_reward: Optional[float] = finite(0.0)
     # Further models for workflow or judge.
     auxiliary_models: List[AuxiliaryModel] = field(default_factory=list)
 
@@ -303,13 +314,13 @@ class MonitorConfig:
 
     # ---- core ----
     # wandb, tensorboard or local (the run folder only).
-    type: str = "local"
+    type: str = word("local", ("wandb", "tensorboard", "local"))
     # W&B project.
     project: str = "rlagent"
     # W&B entity (user or team); null: the account's default.
     entity: Optional[str] = None
     # W&B mode: auto (online with a key, else offline), online or offline.
-    mode: str = AUTO
+    mode: str = word(AUTO, (AUTO, "online", "offline"))
 
     # ---- advanced ----
     # W&B group; null: the experiment, or the sweep.
@@ -328,17 +339,17 @@ class RunConfig:
     # Name of the experiment; the run folder is {dir}/{name}-{trial id}.
     name: str = "run"
     # Where run folders go.
-    dir: str = "outputs"
+    dir: str = place("outputs", "give a folder, such as outputs, or . for this one")
     # Start anew even when the same run is finished or unfinished.
     fresh: bool = False
 
     # ---- advanced ----
     # Progress on the screen: auto (live on a terminal, else plain), live, plain or none.
-    display: str = AUTO
+    display: str = word(AUTO, (AUTO, "live", "plain", "none"))
     # Seconds without any sign of progress after which the run fails.
-    stall_timeout: float = 1800.0
+    stall_timeout: float = number(1800.0, 1, 30 * DAY, unit="seconds")
     # Training rollouts per step whose conversation is kept (evaluations keep all).
-    trajectories_per_step: int = 8
+    trajectories_per_step: int = number(8, 0, 1_000_000)
 
 
 @dataclass
@@ -349,44 +360,44 @@ class SweepConfig:
     # Metric that trials are compared by, as named in metrics.jsonl: eval/success,
     # rollout/reward/mean, time/step. The value of the last step counts; of time/ and per_second
     # the median.
-    metric: str = "eval/success"
+    metric: str = text("eval/success", "name a metric, such as eval/success")
     # Which way is better: maximize or minimize.
-    direction: str = "maximize"
+    direction: str = word("maximize", ("maximize", "minimize"))
     # Most trials at once. `auto`: as many as GPUs, CPU cores and memory hold, at least one.
     # More than the cores hold share them; GPUs and memory are never shared out twice.
-    max_parallel: Union[int, str] = AUTO
+    max_parallel: Union[int, str] = number(AUTO, 1, MOST_TRIALS)
     # Trials of a grid that run, in its order; 0: all.
-    max_trials: int = 0
+    max_trials: int = number(0, 0, MOST_TRIALS, note="0: all")
     # What a failed trial means for the rest: continue, or stop (those that run end cleanly).
-    on_failure: str = "continue"
+    on_failure: str = word("continue", ("continue", "stop"))
     # Further tries of a failed trial; a wrong configuration is not tried again.
-    retries: int = 0
+    retries: int = number(0, 0, 1000)
 
     # ---- core, of a search ----
     # none: a grid of all values. Otherwise Optuna suggests the trials: tpe (learns from those
     # that ended), random, grid (every combination once), cmaes (two numbers or more).
-    sampler: str = "none"
+    sampler: str = word("none", ("none", "tpe", "random", "grid", "cmaes"))
     # Trials of a search, those of an earlier launch included; raise it to go on. `auto`: 20, of a
     # grid every combination.
-    n_trials: Union[int, str] = AUTO
+    n_trials: Union[int, str] = number(AUTO, 1, MOST_TRIALS)
     # Ends hopeless trials early, by sweep.metric at algorithm.eval_interval: none, asha
     # (successive halving), hyperband, median.
-    pruner: str = "none"
+    pruner: str = word("none", ("none", "asha", "hyperband", "median"))
 
     # ---- advanced ----
     # Seed of the sampler.
-    seed: int = 0
+    seed: int = number(0, 0, below=2**32)
     # Trials that tpe draws at random, and that median lets finish, before they learn.
-    startup_trials: int = 5
+    startup_trials: int = number(5, 0, MOST_TRIALS)
     # Training steps that every trial gets before it may be pruned; 0: algorithm.eval_interval.
-    prune_after: int = 0
+    prune_after: int = number(0, 0, MOST_STEPS, unit="steps", note="0: algorithm.eval_interval")
     # asha and hyperband: one trial of so many goes on at each rung.
-    reduction_factor: int = 3
+    reduction_factor: int = number(3, 2, 1000)
     # Try every legal layout of the hardware: the one that `auto` takes, then the others in the
     # order of the planner's estimate.
     layouts: bool = False
     # Host memory of one trial in GiB. `auto`: by engine and layout.
-    memory_gib: Union[float, str] = AUTO
+    memory_gib: Union[float, str] = number(AUTO, 0.1, 100_000, unit="GiB")
 
 
 @dataclass
@@ -394,7 +405,7 @@ class LearnConfig:
     """The whole configuration of one training run."""
 
     # Seed of sampling, task order and initialisation.
-    seed: int = 1
+    seed: int = number(1, 0, below=2**32)
     model: ModelConfig = field(default_factory=ModelConfig)
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, Union
 
 from rlagent.config.errors import Problem
+from rlagent.config.limits import LIMITS, Limits
 from rlagent.config.names import did_you_mean
 
 T = TypeVar("T")
@@ -29,6 +30,7 @@ class Spec:
         optional: Whether null is allowed.
         item: Of a list its elements, of a dict its values.
         fields: Of a struct, its keys.
+        limits: Of a scalar of ours, its bounds or words; checked by check.py.
     """
 
     kind: str
@@ -37,6 +39,7 @@ class Spec:
     optional: bool = False
     item: "Spec | None" = None
     fields: "dict[str, Spec]" = field(default_factory=dict)
+    limits: Limits | None = None
 
 
 ANY = Spec("any", optional=True)
@@ -53,8 +56,13 @@ def spec_of(annotation: Any) -> Spec:
     """Return the Spec of a type annotation; a dataclass becomes a struct of its fields."""
     if dataclasses.is_dataclass(annotation):
         hints = typing.get_type_hints(annotation)
-        names = [item.name for item in dataclasses.fields(annotation)]
-        return Spec("struct", fields={name: spec_of(hints[name]) for name in names})
+        fields = {
+            item.name: dataclasses.replace(
+                spec_of(hints[item.name]), limits=item.metadata.get(LIMITS)
+            )
+            for item in dataclasses.fields(annotation)
+        }
+        return Spec("struct", fields=fields)
     if annotation in _SCALARS:
         return Spec("scalar", types=(_SCALARS[annotation],))
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)

@@ -226,8 +226,8 @@ def test_one_value_of_a_recipe_can_be_set_beside_the_others() -> None:
 @pytest.mark.parametrize(
     ("override", "reason"),
     [
-        ("model.recipe.lr=5", "algorithm.lr=5: must be above 0 and below 1"),
-        ("model.recipe.batch_size=0", "algorithm.batch_size=0: must be at least 1"),
+        ("model.recipe.lr=5", "model.recipe.lr=5: must be at least 1e-12 and below 1"),
+        ("model.recipe.batch_size=0", "model.recipe.batch_size=0: must be at least 1"),
         ("model.recipe.repeat_times=1", "algorithm.repeat_times=1: multi_step_grpo compares"),
         ("model.recipe.max_model_len=100", "leaves no room for a prompt"),
         ("algorithm.train_batch_size=7", "does not divide the 128 rollouts"),
@@ -459,8 +459,8 @@ def test_numbers_are_named_as_they_were_typed() -> None:
 
 
 def test_a_number_that_was_not_typed_is_not_taken_for_one_that_was() -> None:
-    words = ["algorithm.lr=auto", "model=tiny", "model.recipe.lr=5"]
-    with pytest.raises(ConfigError, match=r"^algorithm\.lr=5: must"):
+    words = ["algorithm.repeat_times=auto", "model=tiny", "model.recipe.repeat_times=1"]
+    with pytest.raises(ConfigError, match=r"^algorithm\.repeat_times=1: multi_step_grpo compares"):
         prepare(draft(["+experiment=gsm8k_react", *words]), CPU)
 
 

@@ -53,8 +53,8 @@ def test_every_mistake_of_every_trial_is_listed_with_its_trial() -> None:
         planned("hardware=cpu", "algorithm.lr=1e-4,0", "algorithm.batch_size=4,-1")
     lines = str(caught.value).splitlines()
     assert lines == [
-        "algorithm.batch_size=-1: must be at least 1 (trials 2, 4 of 4)",
-        "algorithm.lr=0: must be above 0 and below 1 (trials 3, 4 of 4)",
+        "algorithm.batch_size=-1: must be at least 1 and at most 100000 (trials 2, 4 of 4)",
+        "algorithm.lr=0: must be at least 1e-12 and below 1 (trials 3, 4 of 4)",
     ]
 
 
@@ -62,7 +62,7 @@ def test_a_mistake_of_one_trial_is_named_with_what_sets_it_apart() -> None:
     with pytest.raises(ConfigError) as caught:
         planned("hardware=cpu", "algorithm.lr=1e-4,0")
     assert str(caught.value) == (
-        "algorithm.lr=0: must be above 0 and below 1 (trial 2 of 2: algorithm.lr=0)"
+        "algorithm.lr=0: must be at least 1e-12 and below 1 (trial 2 of 2: algorithm.lr=0)"
     )
 
 
@@ -233,12 +233,12 @@ def test_plan_and_train_refuse_the_same_memory_before_anything_starts(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, swept: str
 ) -> None:
     said = []
-    words = [*REACT, "hardware=cpu", f"run.dir={tmp_path}", "sweep.memory_gib=1e6", swept]
+    words = [*REACT, "hardware=cpu", f"run.dir={tmp_path}", "sweep.memory_gib=1e5", swept]
     for command in (plan_command.main, train.main):
         assert command(words) == 2
         said.append(capsys.readouterr())
     assert said[0] == said[1]
-    assert "sweep.memory_gib=1000000: a trial can have at most" in said[0].err
+    assert "sweep.memory_gib=100000: a trial can have at most" in said[0].err
 
 
 def test_colocated_trials_are_refused_on_a_shared_cluster() -> None:
