@@ -25,7 +25,7 @@ from yaml import YAMLError
 from rlagent.config import overrides as command_line
 from rlagent.config.errors import ConfigError, Problem
 from rlagent.config.overlay import Shared, overlaid
-from rlagent.config.paths import conf_dir
+from rlagent.config.paths import conf_dir, expand_user, path_fault
 from rlagent.config.schema import ADDED, LearnConfig
 from rlagent.config.secrets import keeping_references
 from rlagent.config.spec import build, spec_of, validate
@@ -121,21 +121,16 @@ def draft(
         good, problems = command_line.lint(overrides, groups, SPEC, multirun)
         good = [item for item in good if not command_line.is_sweep(item)]
         incomplete = any(problem.key.lstrip("+~") in groups.names for problem in problems)
-        node, error = None, None
         if shared is not None:
             shared.groups = groups
-            node = overlaid(
-                shared, good, groups, lambda some: _hydra_compose(config_name, [*search, *some])[0]
-            )
+        # The untyped schema lets a composition go on past the first mistake.
+        for typed in (True, False):
+            node, error = _composed(config_name, search, good, groups, shared, typed)
+            if node is not None:
+                break
         if node is None:
-            node, error = _hydra_compose(config_name, [*search, *good])
-        if error is not None:
-            # The untyped schema lets a composition go on past the first mistake.
-            node, second = _hydra_compose(config_name, [*search, *good], typed=False)
-            if node is None:
-                problems.append(_from_hydra(second or error))
-                return Draft(LearnConfig(), problems, None, True)
-        assert node is not None
+            problems += _refusals(config_name, search, good, error)
+            return Draft(LearnConfig(), problems, None, True)
         with open_dict(node):
             hydra = node.pop("hydra")
         sweeper = OmegaConf.to_container(hydra.sweeper)
@@ -147,7 +142,7 @@ def draft(
                 keeping_references(node), resolve=True, throw_on_missing=True
             )
         except OmegaConfBaseException as broken:
-            return Draft(LearnConfig(), [*problems, _from_hydra(broken)], None, True)
+            return Draft(LearnConfig(), [*problems, _from_hydra(broken, good)], None, True)
         assert isinstance(plain, dict)
         config, found = from_mapping({str(key): value for key, value in plain.items()})
         settings = {str(key): value for key, value in sweeper.items()}
@@ -197,7 +192,7 @@ def find_groups(search: Sequence[str] = ()) -> command_line.Groups:
 
 @contextmanager
 def _hydra(config_path: str | None) -> Iterator[None]:
-    folder = Path(config_path).absolute() if config_path else conf_dir()
+    folder = folder_of("--config-path", config_path).absolute() if config_path else conf_dir()
     with initialize_config_dir(config_dir=str(folder), version_base="1.3", job_name="rlagent"):
         yield
 
@@ -205,13 +200,43 @@ def _hydra(config_path: str | None) -> Iterator[None]:
 def _search_path(config_dirs: Sequence[str]) -> list[str]:
     if not config_dirs:
         return []
-    missing = [name for name in config_dirs if not Path(name).is_dir()]
-    if missing:
-        raise ConfigError(
-            Problem("--config-dir", name, "there is no such folder") for name in missing
-        )
-    listed = ",".join(f"'file://{Path(name).absolute()}'" for name in config_dirs)
+    folders = [folder_of("--config-dir", name) for name in config_dirs]
+    listed = ",".join(command_line.quoted(f"file://{folder.absolute()}") for folder in folders)
     return [f"hydra.searchpath=[{listed}]"]
+
+
+def folder_of(flag: str, name: str) -> Path:
+    """Return the folder that a flag names.
+
+    Raises:
+        ConfigError: There is none, or a preset in it cannot be read.
+    """
+    fault, folder = path_fault(name), expand_user(name)
+    if not fault and not folder.is_dir():
+        fault = "there is no such folder"
+    if fault:
+        raise ConfigError([Problem(flag, name, fault)])
+    return folder
+
+
+def _composed(
+    config_name: str,
+    search: list[str],
+    arguments: list[str],
+    groups: command_line.Groups,
+    shared: Shared | None,
+    typed: bool,
+) -> tuple[DictConfig | None, Exception | None]:
+    """Return what Hydra composes, or why it does not; arguments as for `_hydra_compose`."""
+    if shared is not None:
+
+        def presets(some: list[str]) -> DictConfig | None:
+            return _hydra_compose(config_name, [*search, *some], typed)[0]
+
+        node = overlaid(shared, arguments, groups, presets, typed)
+        if node is not None:
+            return node, None
+    return _hydra_compose(config_name, [*search, *arguments], typed)
 
 
 def _hydra_compose(
@@ -221,19 +246,65 @@ def _hydra_compose(
     register_schema(typed)
     try:
         return hydra_compose(config_name, overrides=arguments, return_hydra_config=True), None
-    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
-        # The last two are a preset that is no YAML.
+    except (
+        *(HydraException, OmegaConfBaseException),
+        # What else a preset that is no YAML makes: a wrong date is a ValueError.
+        *(YAMLError, ValueError, TypeError, RecursionError, OSError),
+    ) as error:
         return None, error
 
 
-def _from_hydra(error: Exception) -> Problem:
-    """Return one line of what Hydra or OmegaConf said, cause included."""
-    parts = [str(error).strip()]
+def _refusals(
+    config_name: str, search: list[str], arguments: list[str], error: Exception | None
+) -> list[Problem]:
+    """Return what is wrong where Hydra composes nothing: of the presets alone, or per override."""
+    if config_name != "config" and _hydra_compose(config_name, search, typed=False)[1]:
+        return [_from_hydra(error, arguments, "--config-name", config_name)]
+    found = []
+    for argument in arguments:
+        _, alone = _hydra_compose("config", [*search, argument], typed=False)
+        if alone is not None:
+            found.append(_from_hydra(alone, [argument], *_key_and_text(argument)))
+    return found or [_from_hydra(error, arguments, " ".join(arguments))]
+
+
+def _key_and_text(argument: str) -> tuple[str, str | None]:
+    key, sign, text = argument.partition("=")
+    return key, text if sign else None
+
+
+def _from_hydra(
+    error: Exception | None, arguments: Sequence[str], key: str = "", text: str | None = None
+) -> Problem:
+    """Return one line of what Hydra or OmegaConf said, cause included.
+
+    Args:
+        error: What was raised.
+        arguments: The overrides that were composed, among which its key may be.
+        key: What it is about, where the error itself names no key.
+        text: What stands for that key.
+    """
+    full = str(getattr(error, "full_key", None) or "")
+    if full:
+        typed = dict(_key_and_text(argument.lstrip("+")) for argument in arguments)
+        key, text = full, typed.get(full)
+    parts = [str(error).strip() or type(error).__name__]
     if isinstance(error, UnicodeDecodeError):
         parts = [f"a preset is no UTF-8 text: {error}"]
+    if isinstance(error, RecursionError):
+        parts = ["is nested too deeply, or refers to itself"]
     if error.__cause__ is not None:
-        parts.append(str(error.__cause__).strip().splitlines()[0])
+        parts.append((str(error.__cause__).strip().splitlines() or [""])[0])
     lines = [
-        line.strip().rstrip(".:") for part in parts for line in part.splitlines() if line.strip()
+        line.strip().rstrip(".:")
+        for part in parts
+        for line in part.splitlines()
+        if line.strip() and not line.strip().startswith(_NOT_FOR_PEOPLE)
     ]
-    return Problem("", None, "; ".join(dict.fromkeys(lines)))
+    said = "; ".join(dict.fromkeys(lines))
+    remedy = "a dollar sign is written \\$ where it is meant" if "nterpolation" in said else ""
+    return Problem(key, text, f"cannot be composed: {said}", remedy)
+
+
+_NOT_FOR_PEOPLE = ("full_key:", "reference_type=", "object_type=")
+"""What OmegaConf's messages end with."""

@@ -30,7 +30,12 @@ class Problem:
         line = f"{self.head}: {self.message}" if self.head else self.message
         if self.remedy:
             line = f"{line}; {self.remedy}"
-        return " ".join(line.split())
+        return "".join(map(_shown, " ".join(line.split())))
+
+
+def _shown(sign: str) -> str:
+    """Return a character, or its escape when it would change the line that it stands in."""
+    return sign if sign.isprintable() else ascii(sign)[1:-1]
 
 
 _WHOLE = 1e15
@@ -60,6 +65,15 @@ def raise_if_any(problems: Iterable[Problem]) -> None:
         raise ConfigError(found)
 
 
+def is_text(value: str) -> bool:
+    """Whether a text can be written to a file: bytes that were no UTF-8 cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def written(value: object, limit: int = 80) -> str:
     """Return a value as one writes it on the command line, cut to a length.
 
@@ -73,5 +87,8 @@ def written(value: object, limit: int = 80) -> str:
     if isinstance(value, float) and value.is_integer():
         # A whole number in a file became a float where a number may have a fraction.
         return f"{value:.0f}" if abs(value) < _WHOLE else str(value)
+    if isinstance(value, int) and abs(value) >= 10**limit:
+        # More digits than Python turns into text.
+        return f"a number of more than {limit} digits"
     text = str(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -7,6 +7,9 @@ _ENOUGH = 0.6
 """Similarity from which on a suggestion helps more than it misleads (difflib's own cutoff)."""
 
 
+_LONGEST = 200
+"""Characters of a name that is compared; what is longer was no slip, and takes long."""
+
 _SWAPPED = 0.95
 """Similarity of words that differ by two letters in the wrong order: one slip, which difflib
 counts as two."""
@@ -59,6 +62,8 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
     >>> nearest("modle", ["monitor.mode", "model"])
     'model'
     """
+    if len(name) > _LONGEST:
+        return None
     leaf = name.rsplit(".", 1)[-1]
     best, best_score = None, (0.0, 0)
     for candidate in candidates:

@@ -23,11 +23,12 @@ class Shared:
 
     Args:
         groups: The groups of presets, once they were looked for.
-        bases: What each choice of presets composes to without values; None when it does not.
+        bases: What each choice of presets composes to without values, typed or not; None when it
+            does not.
     """
 
     groups: Groups | None = None
-    bases: dict[tuple[str, ...], DictConfig | None] = field(default_factory=dict)
+    bases: dict[tuple[bool, tuple[str, ...]], DictConfig | None] = field(default_factory=dict)
 
 
 def overlaid(
@@ -35,6 +36,7 @@ def overlaid(
     arguments: Sequence[str],
     groups: Groups,
     compose_presets: Callable[[list[str]], DictConfig | None],
+    typed: bool = True,
 ) -> DictConfig | None:
     """Return what Hydra would compose of these overrides, None when it must be asked.
 
@@ -43,12 +45,13 @@ def overlaid(
         arguments: Overrides that were found to be good.
         groups: Groups of presets.
         compose_presets: Composes overrides of groups alone.
+        typed: Whether it does so with the typed schema.
     """
     parts = _split(arguments, groups)
     if parts is None:
         return None
     presets, values = parts
-    key = tuple(presets)
+    key = (typed, tuple(presets))
     if key not in shared.bases:
         shared.bases[key] = compose_presets(presets)
     base = shared.bases[key]

@@ -3,6 +3,7 @@
 Knows Hydra's override grammar and the groups of presets; values are checked after composition.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from rlagent.config.errors import Problem
+from rlagent.config.errors import Problem, is_text, raise_if_any
 from rlagent.config.names import did_you_mean, listed, nearest
 from rlagent.config.spec import Spec, find, keys_of
 
@@ -34,12 +35,59 @@ SWEPT_BY_HYDRA = "hydra.sweeper.params."
 """What stands before a key that a sweeper varies, in presets and on the command line."""
 
 
+LONGEST = 20_000
+"""Characters of one override; what is longer takes Hydra's parser seconds."""
+
+
 def parse(argument: str) -> Override | None:
     """Return one parsed override, None when Hydra's grammar refuses it."""
+    found = _parsed(argument)
+    return found if isinstance(found, Override) else None
+
+
+def parse_all(arguments: Sequence[str], groups_of: object = None) -> list[Override]:
+    """Return parsed overrides.
+
+    Args:
+        arguments: The overrides as typed.
+        groups_of: What Hydra's glob asks for the presets of a group.
+
+    Raises:
+        ConfigError: With every override that Hydra's grammar refuses.
+    """
+    found = [_parsed(argument, groups_of) for argument in arguments]
+    raise_if_any(
+        _unreadable(argument, reason)
+        for argument, reason in zip(arguments, found, strict=True)
+        if isinstance(reason, str)
+    )
+    return [override for override in found if isinstance(override, Override)]
+
+
+def _parsed(argument: str, groups_of: object = None) -> Override | str:
+    """Return one parsed override, or why it is refused: empty for a mistake of grammar."""
+    if len(argument) > LONGEST:
+        return f"an override has at most {LONGEST} characters; a longer one belongs into a file"
+    if not is_text(argument):
+        return "is no UTF-8 text"
+    parser = OverridesParser.create(groups_of)  # type: ignore[arg-type]
     try:
-        return OverridesParser.create().parse_override(argument)
-    except HydraException:
-        return None
+        return parser.parse_override(argument)
+    except HydraException as error:
+        return _reason(str(error))
+    except ValueError:
+        return "a number has too many digits"
+    except RecursionError:
+        return "is nested too deeply"
+
+
+def _reason(text: str) -> str:
+    """Return what one of Hydra's functions said; empty when the grammar itself refused."""
+    head, _, said = text.partition("': ")
+    if " while evaluating '" not in head or not said:
+        return ""
+    said = said.partition("\n")[0].replace("HydraException ", "")
+    return said[:1].lower() + said[1:]
 
 
 def is_sweep(argument: str) -> bool:
@@ -104,8 +152,49 @@ def _malformed(argument: str, groups: Groups, spec: Spec) -> Problem:
         name = nearest(argument.lstrip("+-~"), known)
         example = f"such as {name}=..." if name else "such as seed=2"
         return Problem(argument, None, "is neither a flag nor key=value", f"write it {example}")
-    key, value = argument.split("=", 1)
-    return Problem(key, value, "cannot be read", f"quote the value for Hydra: '{key}=\"{value}\"'")
+    return _unreadable(argument, str(_parsed(argument)))
+
+
+def _unreadable(argument: str, reason: str) -> Problem:
+    key, _, value = argument.partition("=")
+    if reason:
+        return Problem(key, value, f"cannot be read: {reason}", _example(value))
+    if value.startswith(",") or value.endswith(",") or ",," in value:
+        return Problem(key, value, "cannot be read", "a comma stands between two values")
+    better = f"{key}={quoted(value)}"
+    helps = len(better) < 200 and isinstance(_parsed(better), Override)
+    remedy = f"quote the value for Hydra: '{better}'" if helps else ""
+    return Problem(key, value, "cannot be read", remedy)
+
+
+def quoted(text: str) -> str:
+    """Return a text as a value of Hydra's grammar, whatever signs it holds.
+
+    >>> print(quoted("it's"))
+    "it's"
+    """
+    return f'"{_escaped(text)}"'
+
+
+def _escaped(value: str) -> str:
+    """Return a text as it stands between Hydra's double quotes."""
+    return re.sub(r'(\\*)(?="|$)', r"\1\1", value).replace('"', '\\"')
+
+
+_EXAMPLES = {
+    "choice": "choice(1,2)",
+    "range": "range(1,4)",
+    "interval": "interval(1e-5,1e-3)",
+    "tag": "tag(log,interval(1e-5,1e-3))",
+    "glob": "glob(*)",
+}
+
+
+def _example(value: str) -> str:
+    name = value.partition("(")[0].strip()
+    if name in _EXAMPLES:
+        return f"write it such as {_EXAMPLES[name]}"
+    return did_you_mean(name, _EXAMPLES) if "(" in value else ""
 
 
 def _problem(override: Override, groups: Groups, spec: Spec, multirun: bool) -> Problem | None:

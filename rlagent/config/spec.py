@@ -7,6 +7,7 @@ are check.py's.
 
 import dataclasses
 import math
+import re
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -207,6 +208,9 @@ class _Validation:
 
 
 _BAD = object()
+_DIGITS = 400
+"""Digits of a whole number; Python itself turns no more than 4300 of them into text."""
+_WHOLE_NUMBER = re.compile(rf"[+-]?[0-9]{{1,{_DIGITS}}}")
 
 
 def _convert(value: Any, name: str) -> Any:
@@ -217,16 +221,15 @@ def _convert(value: Any, name: str) -> Any:
         return None
     if name == "int":
         if isinstance(value, str):
-            digits = value.strip().lstrip("+-")
-            return int(value) if digits.isdecimal() else None
+            return int(value) if _WHOLE_NUMBER.fullmatch(value.strip()) else None
         return value if isinstance(value, int) else None
     if name == "float":
         try:
             number = float(value) if isinstance(value, (int, float, str)) else math.nan
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         return number if math.isfinite(number) else None
-    if isinstance(value, (dict, list)):
+    if isinstance(value, (dict, list)) or (isinstance(value, int) and abs(value) >= 10**_DIGITS):
         return None
     return str(value)
 

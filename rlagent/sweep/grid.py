@@ -5,14 +5,11 @@ Composing, checking and resolving a trial are rlagent.config's; running them is 
 
 import dataclasses
 import itertools
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 
 from rlagent.config.command import Command
 from rlagent.config.compose import Draft, to_mapping
@@ -21,16 +18,15 @@ from rlagent.config.machine import Machine
 from rlagent.config.overlay import Shared
 from rlagent.config.overrides import SWEPT_BY_HYDRA, is_sweep, parse
 from rlagent.config.prepare import prepare
-from rlagent.config.presets import preset_names
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import AUTO, SweepConfig
 from rlagent.sweep.layouts import estimated_step_s, layouts_to_try
 from rlagent.sweep.shares import need_of
 from rlagent.sweep.source import Trial
 from rlagent.sweep.store import TrialRow
+from rlagent.sweep.values import MOST, parsed, texts_of
 
 LAYOUT = "hardware.layout"
-REMEDY = "write choice(...) or range(...), or search it with sweep.sampler=tpe"
 OF_A_SEARCH = ("n_trials", "pruner", "seed", "startup_trials", "prune_after", "reduction_factor")
 """Settings of a sweep that a grid has no use for."""
 
@@ -246,20 +242,25 @@ def product(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> list[l
     [['seed=1', 'model=tiny'], ['seed=2', 'model=tiny']]
 
     Raises:
-        ConfigError: For what cannot be enumerated, such as an interval.
+        ConfigError: For what cannot be enumerated, such as an interval, and for too many trials.
     """
-    choices = []
-    parser = OverridesParser.create(_Presets(config_dirs))  # type: ignore[arg-type]
-    for override in parser.parse_overrides(list(overrides)):
+    choices, problems = [], []
+    for override in parsed(overrides, config_dirs):
         if not override.is_sweep_override():
             choices.append([str(override.input_line)])
             continue
         key = override.get_key_element()
         try:
-            values = list(override.sweep_string_iterator())
-            choices.append([f"{key}={value}" for value in _as_typed(override, values)])
-        except HydraException as error:
-            raise ConfigError([Problem(key, None, "cannot be enumerated", REMEDY)]) from error
+            choices.append([f"{key}={value}" for value in texts_of(override)])
+        except ConfigError as error:
+            problems += error.problems
+    raise_if_any(problems)
+    number = math.prod(map(len, choices))
+    if number > MOST:
+        keys = [key_of(values[0]) for values in choices if len(values) > 1]
+        remedy = "give fewer values, or search with sweep.sampler=random or tpe"
+        too_many = f"make {number} trials together, more than {MOST}"
+        raise ConfigError([Problem(" ".join(keys), None, too_many, remedy)])
     return [list(trial) for trial in itertools.product(*choices)]
 
 
@@ -388,21 +389,3 @@ class _Mistakes:
         if problem.remedy:
             return dataclasses.replace(problem, remedy=problem.remedy + name)
         return dataclasses.replace(problem, message=problem.message + name)
-
-
-def _as_typed(override: Override, values: list[str]) -> list[str]:
-    """Return the values as they were typed where that is a plain list: Hydra writes 1e-4 anew."""
-    text = str(override.input_line).split("=", 1)[1]
-    typed = [value.strip() for value in text.split(",")]
-    plain = not any(sign in text for sign in "()[]{}'\"\\")
-    return typed if plain and len(typed) == len(values) else values
-
-
-class _Presets:
-    """The one thing that Hydra's glob asks of a configuration loader."""
-
-    def __init__(self, config_dirs: Sequence[str]) -> None:
-        self.config_dirs = config_dirs
-
-    def get_group_options(self, group: str, results_filter: object = None) -> list[str]:
-        return preset_names(group, self.config_dirs)

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from rlagent.config.command import Command
 from rlagent.config.compose import Draft
 from rlagent.config.errors import ConfigError, Problem, raise_if_any
 from rlagent.sweep import grid
+from rlagent.sweep.values import length_of, parsed, refused, texts_of
 
 MOST_CORNERS = 32
 """Corners that are composed at most (a quarter second each); a larger space is sampled at every
@@ -200,14 +200,13 @@ def parse_space(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Sp
         ConfigError: With everything that is wrong, also when nothing differs.
     """
     dimensions, fixed, problems = [], [], []
-    parser = OverridesParser.create()
-    for text in map(grid.as_swept, overrides):
-        override = parser.parse_override(text)
+    texts = [grid.as_swept(text) for text in overrides]
+    for text, override in zip(texts, parsed(texts, config_dirs), strict=True):
         if not override.is_sweep_override():
             fixed.append(text)
             continue
         try:
-            dimensions.append(_dimension(override, text, config_dirs))
+            dimensions.append(_dimension(override))
         except ConfigError as error:
             problems += error.problems
     if not dimensions and not problems:
@@ -219,16 +218,14 @@ def parse_space(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Sp
     return Space(tuple(dimensions), tuple(fixed))
 
 
-def _dimension(override: Override, text: str, config_dirs: Sequence[str]) -> Dimension:
+def _dimension(override: Override) -> Dimension:
     key, value = override.get_key_element(), override.value()
-    written = text.partition("=")[2]
 
     def wrong(message: str, remedy: str = "") -> ConfigError:
-        return ConfigError([Problem(grid.key_of(key), written, message, remedy)])
+        return refused(override, message, remedy)
 
     if not isinstance(value, (IntervalSweep, RangeSweep)):
-        lines = [line[0].partition("=")[2] for line in grid.product([text], config_dirs)]
-        return Dimension(key, tuple(dict.fromkeys(lines)))
+        return Dimension(key, tuple(dict.fromkeys(texts_of(override))))
     unknown = sorted(value.tags - _TAGS)
     if unknown:
         raise wrong(f"there is no tag {', '.join(unknown)}; there are int and log")
@@ -236,15 +233,16 @@ def _dimension(override: Override, text: str, config_dirs: Sequence[str]) -> Dim
     if isinstance(value, IntervalSweep):
         assert value.start is not None
         assert value.end is not None
-        low, high = float(value.start), float(value.end)
+        low, high = _number(value.start), _number(value.end)
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise wrong("both bounds must be finite")
         integer = "int" in value.tags or isinstance(value.start, int)
         if integer:
             low, high = math.ceil(low), math.floor(high)
         step: float | None = 1 if integer else None
     else:
+        length_of(override, value)
         values = list(value.range())
-        if not values:
-            raise wrong("holds no value")
         low, high = float(min(values)), float(max(values))
         integer = all(float(item).is_integer() for item in (*values, value.step))
         step = abs(float(value.step))
@@ -252,10 +250,16 @@ def _dimension(override: Override, text: str, config_dirs: Sequence[str]) -> Dim
             low, high, step = int(low), int(high), int(step)
         if log and not (integer and step == 1):
             raise wrong("a log scale has no steps", "write tag(log,interval(...))")
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise wrong("both bounds must be finite")
     if low > high:
         raise wrong("the lower bound comes first")
     if log and low <= 0:
         raise wrong("a log scale starts above 0")
     return Dimension(key, (), low, high, step, log, integer)
+
+
+def _number(end: float) -> float:
+    """Return a bound as a float; infinite where it has more digits than a float takes."""
+    try:
+        return float(end)
+    except OverflowError:
+        return math.inf
