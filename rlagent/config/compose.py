@@ -26,6 +26,7 @@ from rlagent.config import overrides as command_line
 from rlagent.config.errors import ConfigError, Problem
 from rlagent.config.overlay import Shared, overlaid
 from rlagent.config.paths import conf_dir, expand_user, path_fault
+from rlagent.config.refusals import from_hydra, key_and_text
 from rlagent.config.schema import ADDED, LearnConfig
 from rlagent.config.secrets import keeping_references
 from rlagent.config.spec import build, spec_of, validate
@@ -129,6 +130,7 @@ def draft(
             if node is not None:
                 break
         if node is None:
+            assert error is not None
             problems += _refusals(config_name, search, good, error)
             return Draft(LearnConfig(), problems, None, True)
         with open_dict(node):
@@ -142,7 +144,7 @@ def draft(
                 keeping_references(node), resolve=True, throw_on_missing=True
             )
         except OmegaConfBaseException as broken:
-            return Draft(LearnConfig(), [*problems, _from_hydra(broken, good)], None, True)
+            return Draft(LearnConfig(), [*problems, from_hydra(broken, good)], None, True)
         assert isinstance(plain, dict)
         config, found = from_mapping({str(key): value for key, value in plain.items()})
         settings = {str(key): value for key, value in sweeper.items()}
@@ -255,56 +257,14 @@ def _hydra_compose(
 
 
 def _refusals(
-    config_name: str, search: list[str], arguments: list[str], error: Exception | None
+    config_name: str, search: list[str], arguments: list[str], error: Exception
 ) -> list[Problem]:
     """Return what is wrong where Hydra composes nothing: of the presets alone, or per override."""
     if config_name != "config" and _hydra_compose(config_name, search, typed=False)[1]:
-        return [_from_hydra(error, arguments, "--config-name", config_name)]
+        return [from_hydra(error, arguments, "--config-name", config_name)]
     found = []
     for argument in arguments:
         _, alone = _hydra_compose("config", [*search, argument], typed=False)
         if alone is not None:
-            found.append(_from_hydra(alone, [argument], *_key_and_text(argument)))
-    return found or [_from_hydra(error, arguments, " ".join(arguments))]
-
-
-def _key_and_text(argument: str) -> tuple[str, str | None]:
-    key, sign, text = argument.partition("=")
-    return key, text if sign else None
-
-
-def _from_hydra(
-    error: Exception | None, arguments: Sequence[str], key: str = "", text: str | None = None
-) -> Problem:
-    """Return one line of what Hydra or OmegaConf said, cause included.
-
-    Args:
-        error: What was raised.
-        arguments: The overrides that were composed, among which its key may be.
-        key: What it is about, where the error itself names no key.
-        text: What stands for that key.
-    """
-    full = str(getattr(error, "full_key", None) or "")
-    if full:
-        typed = dict(_key_and_text(argument.lstrip("+")) for argument in arguments)
-        key, text = full, typed.get(full)
-    parts = [str(error).strip() or type(error).__name__]
-    if isinstance(error, UnicodeDecodeError):
-        parts = [f"a preset is no UTF-8 text: {error}"]
-    if isinstance(error, RecursionError):
-        parts = ["is nested too deeply, or refers to itself"]
-    if error.__cause__ is not None:
-        parts.append((str(error.__cause__).strip().splitlines() or [""])[0])
-    lines = [
-        line.strip().rstrip(".:")
-        for part in parts
-        for line in part.splitlines()
-        if line.strip() and not line.strip().startswith(_NOT_FOR_PEOPLE)
-    ]
-    said = "; ".join(dict.fromkeys(lines))
-    remedy = "a dollar sign is written \\$ where it is meant" if "nterpolation" in said else ""
-    return Problem(key, text, f"cannot be composed: {said}", remedy)
-
-
-_NOT_FOR_PEOPLE = ("full_key:", "reference_type=", "object_type=")
-"""What OmegaConf's messages end with."""
+            found.append(from_hydra(alone, [argument], *key_and_text(argument)))
+    return found or [from_hydra(error, arguments, " ".join(arguments))]

@@ -70,15 +70,16 @@ def _parsed(argument: str, groups_of: object = None) -> Override | str:
         return f"an override has at most {LONGEST} characters; a longer one belongs into a file"
     if not is_text(argument):
         return "is no UTF-8 text"
-    parser = OverridesParser.create(groups_of)  # type: ignore[arg-type]
     try:
-        return parser.parse_override(argument)
+        override = OverridesParser.create().parse_override(argument)
     except HydraException as error:
         return _reason(str(error))
     except ValueError:
         return "a number has too many digits"
     except RecursionError:
         return "is nested too deeply"
+    override.config_loader = groups_of  # type: ignore[assignment]
+    return override
 
 
 def _reason(text: str) -> str:
