@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlagent.run.texts import encodable_tree
+
 TAGGED = re.compile(r"<(tool_call|think)>(.*?)(?:</\1>|\Z)", re.DOTALL)
 
 
@@ -99,11 +101,20 @@ def _tagged_blocks(text: str) -> list[Block]:
 
 def _raw_call(inner: str) -> Block:
     try:
-        call = json.loads(inner)
+        call = _read(inner)
         return Block("call", call_text(call["arguments"]), str(call["name"]))
     except (ValueError, KeyError, TypeError):
         # What a model writes need not be a call; it is shown as it stands.
         return Block("call", inner, "")
+
+
+def _read(text: str) -> Any:
+    """A JSON value that a model wrote: nested too deep for Python it is none."""
+    try:
+        # Escapes such as "\\ud800" name what UTF-8 cannot hold.
+        return encodable_tree(json.loads(text))
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 def _call_block(call: dict[str, Any]) -> Block:
@@ -115,9 +126,9 @@ def call_text(arguments: Any) -> str:
     """Arguments as `name=value, ...`; as they stand when they are no JSON object."""
     if isinstance(arguments, str):
         try:
-            arguments = json.loads(arguments)
+            arguments = _read(arguments)
         except ValueError:
-            return str(arguments)
+            return arguments
     if isinstance(arguments, dict):
         return ", ".join(
             f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in arguments.items()

@@ -6,6 +6,7 @@ Which trials lack one is decided here; what a page shows is rlagent.report's.
 from collections.abc import Callable
 
 from rlagent.report import write_report
+from rlagent.run.cause import cause_of
 from rlagent.run.folder import DIED, ENDED, RunFolder, written_at
 from rlagent.run.words import short_path
 from rlagent.sweep.store import SweepFolder
@@ -26,8 +27,7 @@ def write_trial_pages(folder: SweepFolder, say: Callable[[str], None]) -> None:
         # The page of one trial must not cost the report of all.
         except Exception as error:
             place = short_path(run.report_html)
-            reason = f"{type(error).__name__}: {error}"
-            say(f"trial {row.number + 1}: {place} could not be written: {reason}")
+            say(f"trial {row.number + 1}: {place} could not be written: {cause_of(error)}")
 
 
 def lacks_page(run: RunFolder) -> bool:

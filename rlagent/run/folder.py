@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from rlagent.run import process
+from rlagent.run.texts import encodable, encodable_tree
 
 ENDED = ("finished", "failed", "stopped", "interrupted")
 """States of status.json that a run does not leave without a new attempt."""
@@ -450,7 +451,8 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
             except json.JSONDecodeError:
                 continue
             if isinstance(row, dict):
-                yield row
+                # JSON can name what UTF-8 cannot hold, such as "\\ud800".
+                yield encodable_tree(row) if "\\ud" in line else row
 
 
 def _end_torn_line(path: Path) -> None:
@@ -469,22 +471,24 @@ def _with_floats(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold: numpy scalars become numbers, NaN and infinities become words.
+    """What JSON can hold, in UTF-8: numpy scalars become numbers, NaN and infinities words.
 
     Words, since JSON has no such numbers, and a diverged run must still be told from a gap.
     """
-    if value is None or isinstance(value, (str, bool, int)):
+    if isinstance(value, str):
+        return encodable(value)
+    if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):
         if math.isfinite(value):
             return value
         return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {encodable(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set)):
         return [_plain(item) for item in value]
     if hasattr(value, "model_dump"):
         return _plain(value.model_dump())
     if hasattr(value, "tolist"):
         return _plain(value.tolist())
-    return str(value)
+    return encodable(str(value))

@@ -13,6 +13,7 @@ import threading
 import traceback
 from typing import Any, Protocol
 
+from rlagent.run.cause import cause_of
 from rlagent.run.folder import DIED, ENDED, RunFolder
 from rlagent.run.stats import merge_rows
 from rlagent.run.tail import Tail
@@ -58,8 +59,7 @@ def main(argv: list[str]) -> int:
     except Exception as error:
         # The process's last word; the traceback goes to mirror.log.
         traceback.print_exc()
-        first = (str(error).strip().splitlines() or [""])[0]
-        tell(problem=f"{type(error).__name__}: {first}; the run goes on without it")
+        tell(problem=f"{cause_of(error)}; the run goes on without it")
         return 1
     return 0
 

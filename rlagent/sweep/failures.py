@@ -7,6 +7,7 @@ from typing import Any
 
 from rlagent.run.folder import ENDED
 from rlagent.run.lock import IN_USE
+from rlagent.run.texts import shown
 from rlagent.sweep.store import FAILED, FINISHED, INTERRUPTED, STOPPED
 
 OUT_OF_MEMORY = "out of memory"
@@ -152,7 +153,7 @@ def _without_a_word(exit_code: int, log_tail: str) -> str:
         verb = "crashed with" if -exit_code in _OF_ITS_OWN else "was killed by"
         return f"its process {verb} {name}"
     none = f"its process ended with exit status {exit_code} and no word"
-    return _last_line(log_tail) or none
+    return shown(_last_line(log_tail)) or none
 
 
 def _last_line(log_tail: str) -> str:

@@ -15,6 +15,7 @@ from rlagent.config.errors import raise_if_any
 from rlagent.config.machine import Machine, detect
 from rlagent.config.schema import LearnConfig
 from rlagent.report.sweep_names import shared_words
+from rlagent.run.cause import cause_of
 from rlagent.run.lock import locked
 from rlagent.run.words import short_path
 from rlagent.sweep import grid, leftovers, mistakes
@@ -213,7 +214,7 @@ def _write_report(folder: SweepFolder, display: SweepDisplay) -> None:
     try:
         write_sweep_report(folder, display.message)
     except Exception as error:
-        display.message(f"the report could not be written: {type(error).__name__}: {error}")
+        display.message(f"the report could not be written: {cause_of(error)}")
         # On a full disk, for which the report failed, what was said must do.
         with contextlib.suppress(OSError):
             (folder.path / "report_error.log").write_text(traceback.format_exc(), encoding="utf-8")

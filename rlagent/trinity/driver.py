@@ -18,6 +18,7 @@ from rlagent.config.compose import to_yaml
 from rlagent.config.errors import ConfigError, UnreachableError
 from rlagent.config.resolve import Resolved
 from rlagent.layout.fit import parameters
+from rlagent.run.cause import cause_of
 from rlagent.run.display import Display
 from rlagent.run.folder import RunFolder, write_atomically
 from rlagent.run.mirror import Mirror
@@ -32,7 +33,6 @@ from rlagent.trinity.endings import (
     OutOfStepError,
     RunError,
     Stopped,
-    one_line,
 )
 from rlagent.trinity.record import read_record
 from rlagent.trinity.signals import Signals
@@ -124,7 +124,7 @@ class Driver:
         # Whatever else goes wrong in the driver ends the run too, with its cause in status.json.
         except Exception as error:
             logging.getLogger("rlagent").error(traceback.format_exc())
-            return "failed", EXIT_FAILED, f"driver: {one_line(error)}"
+            return "failed", EXIT_FAILED, f"driver: {cause_of(error)}"
         return "finished", EXIT_OK, ""
 
     def _first_status(self) -> dict[str, Any]:
@@ -300,8 +300,7 @@ class Driver:
         try:
             write_report(self.folder)
         except Exception as error:
-            line = f"the report could not be written: {type(error).__name__}: {error}"
-            self.display.message(line)
+            self.display.message(f"the report could not be written: {cause_of(error)}")
             with self.attempt.driver_log.open("a", encoding="utf-8") as log:
                 log.write(traceback.format_exc())
 

@@ -1,4 +1,4 @@
-"""How a run ends other than well, and how an exception reads in one line. Imports nothing heavy."""
+"""How a run ends other than well; an exception in one line is cause.py's. Imports nothing heavy."""
 
 EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_INTERRUPTED = 0, 1, 2, 130
 """Exit status of a run: what was asked is trained and saved; failed or stopped; wrong
@@ -26,24 +26,3 @@ class OutOfStepError(RunError):
 
 class Stopped(Exception):  # noqa: N818 - not an error: someone asked for it
     """The run was asked to stop; the message says what could not be saved, if anything."""
-
-
-def one_line(error: BaseException) -> str:
-    """An exception as one line: its own words, with its type where they say little.
-
-    >>> one_line(ValueError("bad"))
-    'ValueError: bad'
-    """
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, BaseException):
-        error = cause
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else ""
-    name = type(error).__name__
-    if name.startswith("RayTaskError("):
-        name = name[len("RayTaskError(") : -1]
-        # Ray puts the remote traceback into the message; its last line is the exception.
-        return lines[-1] if lines else name
-    if name == "RolloutFailedError":
-        return text
-    return f"{name}: {text}" if text else name

@@ -24,6 +24,7 @@ from trinity.common.models.allocator import (  # noqa: E402
 from trinity.common.models.model import ModelWrapper  # noqa: E402
 from trinity.explorer.explorer import Explorer  # noqa: E402
 
+from rlagent.run.cause import cause_in  # noqa: E402
 from rlagent.run.measures import evaluation_metrics  # noqa: E402
 from rlagent.trinity import EMBEDDED, rewind  # noqa: E402
 from rlagent.trinity.lag import closes_with_a_sync, syncs_left  # noqa: E402
@@ -35,6 +36,8 @@ from rlagent.trinity.startup import Marks  # noqa: E402
 
 class RolloutFailedError(RuntimeError):
     """Every rollout of a step failed; the message holds the first cause."""
+
+    says_all = True
 
 
 class AgentAllocator(Allocator):
@@ -252,11 +255,7 @@ class AgentExplorer(Explorer):
 
 def _raise_if_all_failed(result: dict[str, Any], where: str) -> None:
     if result["rollouts"] and not result["completed"]:
-        first = _last_line(result["errors"][0]) if result["errors"] else "no cause was given"
+        errors = result["errors"]
+        # Without the name that workflow.py gives to whatever an agent raised.
+        first = cause_in(errors[0]).removeprefix("RolloutError: ") if errors else "no cause given"
         raise RolloutFailedError(f"all {result['rollouts']} rollouts of {where} failed: {first}")
-
-
-def _last_line(text: str) -> str:
-    """The line of a traceback that names the exception."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else text

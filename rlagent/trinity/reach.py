@@ -9,7 +9,7 @@ from typing import Any
 
 from rlagent.config.errors import Problem, UnreachableError
 from rlagent.config.paths import local_path
-from rlagent.trinity.endings import one_line
+from rlagent.run.cause import cause_of
 
 
 def models_of(tree: dict[str, Any]) -> list[tuple[str, str]]:
@@ -44,7 +44,7 @@ def require_models(models: Iterable[tuple[str, str]]) -> None:
             # Not hf_hub_download, which goes on asking a hub that is away for half a minute.
             snapshot_download(path, allow_patterns=["config.json"])
         except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-            text = f"the hub does not give this model: {one_line(error)}"
+            text = f"the hub does not give this model: {cause_of(error)}"
             remedy = "check the name and the connection, or name a local folder"
             missing.append(Problem(key, path, text, remedy))
     if missing:

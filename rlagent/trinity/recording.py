@@ -28,6 +28,8 @@ from trinity.common.models.experience_extraction import (  # noqa: E402
 from trinity.common.models.model import ModelWrapper  # noqa: E402
 
 from rlagent.embedded.protocol import TOO_LONG  # noqa: E402
+from rlagent.run.cause import chain  # noqa: E402
+from rlagent.run.texts import encodable_tree  # noqa: E402
 from rlagent.trinity import EMBEDDED, tool_schemas  # noqa: E402
 
 tool_schemas.install()
@@ -48,16 +50,24 @@ class Recorder:
         self.model_seconds = 0.0
         self.conversation: list[dict[str, Any]] = []
         self.tools: list[dict[str, Any]] | None = None
-        # The engine's refusal of this rollout's conversation for its length, the latest one.
-        self.refusal: openai.BadRequestError | None = None
+        # The engine's refusals of this rollout's conversations for their length.
+        self.refusals: list[openai.BadRequestError] = []
+        # Whether the latest call was one.
+        self.refused = False
 
-    def is_overlong(self, error: Exception) -> bool:
-        """Whether an error is that refusal; one of a judge's or auxiliary model is not."""
-        return self.refusal is not None and error is self.refusal
+    def is_overlong(self, error: BaseException) -> bool:
+        """Whether an agent ends by an error because its conversation has grown too long.
+
+        So it is too with another error, raised from the refusal, in a group with it, or after the
+        agent caught it and made no call since that was answered. What a judge's or auxiliary
+        model refuses is no conversation of the agent's.
+        """
+        return self.refused or any(each in self.refusals for each in chain(error))
 
     def record(self, request: dict[str, Any], response: Any) -> None:
         """Keep one call; the conversation is that of the last one."""
         self.calls += 1
+        self.refused = False
         experiences = convert_api_output_to_experience(response)
         for experience, choice in zip(experiences, response.choices, strict=True):
             # Sent by the embedded engine for constrained responses; its trainer reads it.
@@ -98,6 +108,7 @@ class PlainClient:
 
         Raises:
             openai.APITimeoutError: After `TIMEOUT` seconds.
+            UnicodeEncodeError: The body holds a text that UTF-8 cannot.
         """
         if self._session is None:
             # Bound to the event loop that runs now, the process's only one.
@@ -106,7 +117,7 @@ class PlainClient:
                 timeout=aiohttp.ClientTimeout(total=TIMEOUT),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
-        data = json.dumps(body).encode()
+        data = json.dumps(body, ensure_ascii=False).encode()
         try:
             async with self._session.post(self._url, data=data, headers=self._headers) as answer:
                 if answer.status != 200:
@@ -153,32 +164,42 @@ class _Completions:
             request.setdefault("logprobs", True)
         body = {k: v for k, v in {**request, **extra}.items() if not isinstance(v, _ABSENT)}
         began = time.monotonic()
-        response = await self._plain.complete(body) if self._plain is not None else None
-        if response is None:
-            # The same call as `chat.completions.create`, without its walk over every message for
-            # renamed keys, of which there are none: a quarter of an agent's time.
-            try:
-                response = await self._client.post(
-                    "/chat/completions", cast_to=ChatCompletion, body=body
-                )
-            except openai.BadRequestError as error:
-                self._notice(error)
-                raise
+        try:
+            response = await self._answer(body)
+        except UnicodeEncodeError:
+            # From a task or a tool; no tokenizer can read it either.
+            body = encodable_tree(body)
+            response = await self._answer(body)
         self._recorder.model_seconds += time.monotonic() - began
-        self._recorder.record(request, response)
+        self._recorder.record(body, response)
         return response
 
-    async def parse(self, **request: Any) -> Any:
-        """Call for a structured answer, unrecorded, as with Trinity's own client."""
+    async def _answer(self, body: dict[str, Any]) -> Any:
+        response = await self._plain.complete(body) if self._plain is not None else None
+        if response is not None:
+            return response
+        # The same call as `chat.completions.create`, without its walk over every message for
+        # renamed keys, of which there are none: a quarter of an agent's time.
         try:
-            return await self._client.chat.completions.parse(**request)
+            return await self._client.post("/chat/completions", cast_to=ChatCompletion, body=body)
         except openai.BadRequestError as error:
             self._notice(error)
             raise
 
+    async def parse(self, **request: Any) -> Any:
+        """Call for a structured answer, unrecorded, as with Trinity's own client."""
+        try:
+            answer = await self._client.chat.completions.parse(**encodable_tree(request))
+        except openai.BadRequestError as error:
+            self._notice(error)
+            raise
+        self._recorder.refused = False
+        return answer
+
     def _notice(self, error: openai.BadRequestError) -> None:
-        if TOO_LONG in str(error):
-            self._recorder.refusal = error
+        self._recorder.refused = TOO_LONG in str(error)
+        if self._recorder.refused:
+            self._recorder.refusals.append(error)
 
     def __getattr__(self, name: str) -> Any:
         # The rest works, unrecorded.

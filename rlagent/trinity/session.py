@@ -13,8 +13,9 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from rlagent.run.cause import cause_in, cause_of
 from rlagent.trinity.actors import create_explorer, create_trainer
-from rlagent.trinity.endings import OutOfStepError, RunError, StallError, Stopped, one_line
+from rlagent.trinity.endings import OutOfStepError, RunError, StallError, Stopped
 from rlagent.trinity.startup import Marks
 from rlagent.trinity.translate import WHOLE_STEPS
 
@@ -214,13 +215,11 @@ def _result(role: str, ref: Any) -> Any:
     try:
         return ray.get(ref)
     except RayTaskError as error:
-        cause = error.as_instanceof_cause()
-        raise RunError(f"{role}: {one_line(cause)}") from error
+        raise RunError(f"{role}: {cause_of(error)}") from error
     except RayActorError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        if lines and "error raised in its creation task" in lines[0]:
-            # The constructor raised; the last line of the message is its exception.
-            raise RunError(f"{role}: {lines[-1]}") from error
+        if "error raised in its creation task" in str(error):
+            # The constructor raised; the message ends with its traceback.
+            raise RunError(f"{role}: {cause_in(str(error))}") from error
         raise RunError(
-            f"{role}: its process died (killed, crashed or out of memory): {one_line(error)}"
+            f"{role}: its process died (killed, crashed or out of memory): {cause_of(error)}"
         ) from error

@@ -15,9 +15,9 @@ import math
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from rlagent.trinity import vllm_stub
 
@@ -29,13 +29,17 @@ from trinity.common.workflows.workflow import Task, Workflow  # noqa: E402
 
 from rlagent.config.functions import import_function  # noqa: E402
 from rlagent.config.secrets import resolve_references  # noqa: E402
+from rlagent.run.cause import cause_of, whole  # noqa: E402
 from rlagent.run.folder import RunFolder  # noqa: E402
 from rlagent.run.measures import own_name  # noqa: E402
+from rlagent.run.texts import encodable, shown  # noqa: E402
 
 if TYPE_CHECKING:
     from rlagent.trinity.recording import Recorder
 
 warnings.filterwarnings("ignore", message=".*TrinityChatModel is deprecated.*")
+
+T = TypeVar("T")
 
 _kept: Counter[str] = Counter()
 """Training conversations kept so far by this process, by step."""
@@ -68,6 +72,16 @@ class WorkflowResultError(ValueError):
     """The workflow or judge returned something that is no reward; the message says what to do."""
 
 
+class RolloutError(RuntimeError):
+    """A rollout failed; the message is the cause in one line, whose whole text is in the log.
+
+    Trinity prints what a workflow raises three times, and Ray ends a process whose message holds
+    what UTF-8 cannot.
+    """
+
+    says_all = True
+
+
 class AgentWorkflow(Workflow):
     """One rollout of the user's function.
 
@@ -98,7 +112,7 @@ class AgentWorkflow(Workflow):
             carries the metrics.
 
         Raises:
-            Exception: Whatever the function raised; WorkflowResultError; TimeoutError.
+            RolloutError: Function or judge raised, returned no reward, or took too long.
         """
         from rlagent.trinity.recording import recorded_model
 
@@ -118,15 +132,15 @@ class AgentWorkflow(Workflow):
         timeout = self.options.get("timeout")
         began = time.monotonic()
         try:
-            reward, metrics = await asyncio.wait_for(
-                self._reward(function, chat_model, in_thread), timeout
+            reward, metrics = await _within(
+                timeout, self._reward(function, chat_model, in_thread, recorder)
             )
             self._check(recorder)
             is_overlong = False
         except Exception as error:
             overlong = self.options.get("overlong_reward")
             if overlong is None or not (recorder.experiences and recorder.is_overlong(error)):
-                self._fail(recorder, error, timeout)
+                self._fail(recorder, error)
             reward, metrics, is_overlong = float(overlong), {}, True
         success = float(reward >= self.options.get("success_reward", 1.0))
         metrics = {own_name(name): value for name, value in metrics.items()}
@@ -143,7 +157,11 @@ class AgentWorkflow(Workflow):
         return _experiences(recorder, reward, metrics)
 
     async def _reward(
-        self, function: Callable[..., Any], chat_model: Any, in_thread: bool
+        self,
+        function: Callable[..., Any],
+        chat_model: Any,
+        in_thread: bool,
+        recorder: "Recorder",
     ) -> tuple[float, dict[str, float]]:
         from agentscope.tuner import JudgeOutput, WorkflowOutput
 
@@ -161,10 +179,12 @@ class AgentWorkflow(Workflow):
             {"task": task, "model": chat_model, **resolve_references(self.options.get("args", {}))},
             extra,
         )
+        # The agent got over it: what a judge raises from here on is another matter.
+        recorder.refused = False
         name = getattr(function, "__name__", str(function))
         if not isinstance(output, WorkflowOutput):
             return _number(output, f"workflow {name}"), {}
-        metrics = dict(output.metrics or {})
+        metrics = _metrics(output.metrics, f"workflow {name}")
         judge = _resolve(self.options.get("judge"))
         if judge is None:
             if output.reward is None:
@@ -181,16 +201,16 @@ class AgentWorkflow(Workflow):
         )
         judge_name = getattr(judge, "__name__", str(judge))
         if isinstance(verdict, JudgeOutput):
-            for metric, value in (verdict.metrics or {}).items():
+            for metric, value in _metrics(verdict.metrics, f"judge {judge_name}").items():
                 metrics[f"judge/{metric}" if metric in metrics else metric] = value
             verdict = verdict.reward
         return _number(verdict, f"judge {judge_name}"), metrics
 
-    def _fail(self, recorder: "Recorder", error: Exception, timeout: float | None) -> NoReturn:
-        if isinstance(error, TimeoutError) and not str(error):
-            error = TimeoutError(f"a rollout took longer than workflow.timeout={timeout} s")
-        self._keep(recorder, None, {}, error)
-        raise error
+    def _fail(self, recorder: "Recorder", error: Exception) -> NoReturn:
+        self.logger.error(encodable(whole(error)))
+        failed = cause_of(error)
+        self._keep(recorder, None, {}, failed)
+        raise RolloutError(failed) from None
 
     def _check(self, recorder: "Recorder") -> None:
         if not recorder.experiences:
@@ -204,7 +224,7 @@ class AgentWorkflow(Workflow):
         recorder: "Recorder",
         reward: float | None,
         metrics: dict[str, float],
-        error: Exception | None,
+        error: str | None,
     ) -> None:
         """Append the rollout to trajectories.jsonl: all of an evaluation, a few of a step."""
         batch = str(self.task.batch_id)
@@ -223,12 +243,25 @@ class AgentWorkflow(Workflow):
                 "reward": reward,
                 "success": bool(metrics.get("success")),
                 "metrics": metrics,
-                "error": None if error is None else f"{type(error).__name__}: {error}",
+                "error": error,
                 "task": dict(self.task.raw_task or {}),
                 "messages": recorder.conversation,
                 "calls": recorder.calls,
             }
         )
+
+
+async def _within(timeout: float | None, work: Coroutine[Any, Any, T]) -> T:
+    """The result of work; TimeoutError says so only where this timeout ended it."""
+    scope = asyncio.timeout(timeout)
+    try:
+        async with scope:
+            return await work
+    except TimeoutError:
+        if not scope.expired():
+            raise
+        message = f"a rollout took longer than workflow.timeout={timeout} s"
+        raise TimeoutError(message) from None
 
 
 def _resolve(function: Any) -> Callable[..., Any] | None:
@@ -266,6 +299,19 @@ def _number(value: Any, source: str) -> float:
     if not math.isfinite(number):
         raise WorkflowResultError(f"{source} returned the reward {number}; it must be finite")
     return number
+
+
+def _metrics(metrics: dict[str, Any] | None, source: str) -> dict[str, float]:
+    """Metrics by name, as numbers; a name is written into records."""
+    named = {}
+    for name, value in (metrics or {}).items():
+        try:
+            named[encodable(str(name))] = float(value)
+        except (TypeError, ValueError):
+            raise WorkflowResultError(
+                f"{source} returned the metric {name}={shown(repr(value), 80)}; it must be a number"
+            ) from None
+    return named
 
 
 def _experiences(

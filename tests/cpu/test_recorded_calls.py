@@ -53,7 +53,7 @@ def recorded(service: Service, calls: int = 1, top_k: int = -1, **request) -> re
         create = model.client.chat.completions.create
         try:
             await asyncio.gather(
-                *(create(model="random", messages=HELLO, **request) for _ in range(calls))
+                *(create(model="random", **{"messages": HELLO, **request}) for _ in range(calls))
             )
         finally:
             for client in recording._clients.values():
@@ -100,30 +100,97 @@ def test_a_refused_call_raises_what_openai_raises(service):
         recorded(service, extra_body={"min_p": 0.5})
 
 
-@pytest.mark.parametrize("asked", ["create", "parse"])
-def test_a_rollout_is_overlong_by_its_own_models_refusal_only(asked):
+TEXT = f"this model's {TOO_LONG} is 512 tokens"
+
+
+def refusal(text: str = TEXT) -> openai.BadRequestError:
+    """What the engine answers."""
     response = httpx.Response(400, request=httpx.Request("POST", "http://engine"))
-    text = f"this model's {TOO_LONG} is 512 tokens"
-    own, judges, other = (
-        openai.BadRequestError(message, response=response, body=None)
-        for message in (text, text, "min_p is not supported")
-    )
-    refuse = AsyncMock(side_effect=own)
+    return openai.BadRequestError(text, response=response, body=None)
+
+
+def refused(error: Exception, asked: str = "create", answers: tuple = ()) -> recording.Recorder:
+    """The recorder of an agent whose call was refused, and whose next ones got the answers."""
+    refuse = AsyncMock(side_effect=[error, *answers])
     completions = SimpleNamespace(parse=refuse)
     client = SimpleNamespace(
         plain=None, model_path="m", post=refuse, chat=SimpleNamespace(completions=completions)
     )
     recorder = recording.Recorder()
     model = recording.RecordingClient(client, recorder, {})
-    assert not recorder.is_overlong(own)
+    call = getattr(model.chat.completions, asked)
     with pytest.raises(openai.BadRequestError):
-        asyncio.run(getattr(model.chat.completions, asked)(model="m", messages=HELLO))
-    assert recorder.is_overlong(own)
-    assert not recorder.is_overlong(judges)
-    refuse.side_effect, recorder.refusal = other, None
-    with pytest.raises(openai.BadRequestError):
-        asyncio.run(getattr(model.chat.completions, asked)(model="m", messages=HELLO))
-    assert not recorder.is_overlong(other)
+        asyncio.run(call(model="m", messages=HELLO))
+    for _ in answers:
+        asyncio.run(model.chat.completions.parse(model="m", messages=HELLO))
+    return recorder
+
+
+def wrapped(raising) -> BaseException:
+    """What comes of an agent that raises in its own way."""
+    try:
+        raising()
+    except Exception as error:
+        return error
+    raise AssertionError("it raised nothing")
+
+
+def _raise_from(error):
+    raise RuntimeError("the agent gave up") from error
+
+
+def _raise_while_handling(error):
+    try:
+        raise error
+    except openai.BadRequestError:
+        raise RuntimeError("the agent gave up") from None
+
+
+def _raise_in_a_group(error):
+    raise ExceptionGroup("both", [KeyError("x"), ExceptionGroup("one", [error])])
+
+
+@pytest.mark.parametrize("asked", ["create", "parse"])
+def test_a_rollout_is_overlong_by_its_own_models_refusal(asked):
+    own = refusal()
+    assert refused(own, asked).is_overlong(own)
+    other = refusal("min_p is not supported")
+    assert not refused(other, asked).is_overlong(other)
+    assert not recording.Recorder().is_overlong(own)
+
+
+@pytest.mark.parametrize("raising", [_raise_from, _raise_while_handling, _raise_in_a_group])
+def test_a_refusal_that_an_agent_wraps_is_one(raising):
+    own = refusal()
+    # The other one of two conversations goes on, so that the latest call was answered.
+    recorder = refused(own, answers=("fine",))
+    assert recorder.is_overlong(wrapped(lambda: raising(own)))
+    assert not recorder.is_overlong(wrapped(lambda: raising(refusal())))
+
+
+def test_another_error_after_a_refusal_is_overlong_unless_a_call_was_answered_since():
+    assert refused(refusal()).is_overlong(RuntimeError("the agent gave up"))
+    assert not refused(refusal(), answers=("fine",)).is_overlong(RuntimeError("a bug"))
+
+
+@pytest.mark.parametrize("asked", ["create", "parse"])
+def test_what_utf8_cannot_hold_reaches_the_model_written_out(service, asked):
+    """As a tool may return it."""
+    broken = [{"role": "user", "content": "tell \ud800 me"}]
+    if asked == "create":
+        recorder = recorded(service, max_tokens=4, messages=broken)
+        assert recorder.conversation[0]["content"] == "tell \\ud800 me"
+        assert len(recorder.experiences) == 1
+        return
+    answer = AsyncMock()
+    client = SimpleNamespace(
+        plain=None,
+        model_path="m",
+        chat=SimpleNamespace(completions=SimpleNamespace(parse=answer)),
+    )
+    model = recording.RecordingClient(client, recording.Recorder(), {})
+    asyncio.run(model.chat.completions.parse(model="m", messages=broken))
+    assert answer.call_args.kwargs["messages"][0]["content"] == "tell \\ud800 me"
 
 
 def test_who_asks_for_logprobs_gets_them_in_openais_form(service):

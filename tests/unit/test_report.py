@@ -163,6 +163,20 @@ def test_odd_message_contents_do_not_break_reading(content):
     read_turns([{"role": "assistant", "content": content}, {"content": content}])
 
 
+@pytest.mark.parametrize(
+    "arguments", [r'{"a\ud800": "\udfff"}', '{"a": ' + "[" * 10**5, "[" * 10**5 + "]" * 10**5]
+)
+def test_whatever_a_model_writes_into_a_call_can_be_shown(tmp_path, arguments):
+    said = f'<tool_call>\n{{"name": "f", "arguments": {arguments}}}\n</tool_call>'
+    call = {"function": {"name": "f", "arguments": arguments}}
+    folder = fabricate(tmp_path)
+    row = folder.read_trajectories()[0]
+    messages = [{"role": "assistant", "content": said, "tool_calls": [call]}]
+    folder.append_trajectory({**row, "messages": messages})
+    write_report(folder)
+    assert "udfff" in folder.report_html.read_text() or "[[[[" in folder.report_html.read_text()
+
+
 def test_shown_tasks_hold_every_kind_and_are_the_first_of_it():
     def pair(index, was, now):
         return Pair({"task_index": index, "success": was}, {"task_index": index, "success": now})

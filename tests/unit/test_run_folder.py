@@ -52,6 +52,20 @@ def test_numbers_that_json_lacks_come_back_as_they_were(tmp_path):
     assert (metrics["b"], metrics["c"]) == (math.inf, -math.inf)
 
 
+def test_texts_that_utf8_cannot_hold_are_written_out(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.append_trajectory({"phase": "eval", "task": {"a\ud800": ["\udfff"]}})
+    folder.append_metrics("explorer", 1, {"seen \ud800": 1})
+    folder.write_status(cause="bad \ud800")
+    assert folder.read_trajectories() == [{"phase": "eval", "task": {"a\\ud800": ["\\udfff"]}}]
+    assert folder.read_metrics()[0]["metrics"] == {"seen \\ud800": 1}
+    assert folder.read_status()["cause"] == "bad \\ud800"
+    # As another writer of JSON may have left it.
+    with folder.trajectories_jsonl.open("a") as file:
+        file.write(json.dumps({"phase": "train", "task": "\ud800"}) + "\n")
+    assert folder.read_trajectories("train") == [{"phase": "train", "task": "\\ud800"}]
+
+
 def test_a_metric_that_is_no_number_is_refused(tmp_path):
     with pytest.raises((TypeError, ValueError)):
         RunFolder(tmp_path).append_metrics("trainer", 1, {"a": "fast"})
