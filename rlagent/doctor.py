@@ -98,6 +98,7 @@ def machine_rows(resolved: "Resolved | None") -> list[Row]:
     from rlagent.config.machine import detect
     from rlagent.config.schema import HardwareConfig
     from rlagent.health import machine
+    from rlagent.trinity.surroundings import findings
 
     found = resolved.machine if resolved else detect()
     hardware = resolved.config.hardware if resolved else HardwareConfig()
@@ -106,6 +107,10 @@ def machine_rows(resolved: "Resolved | None") -> list[Row]:
         *machine.gpu_rows(found, resolved),
         machine.ray_row(hardware),
         machine.shared_memory_row(),
+        *(
+            Row(FAIL if each.remedy else OK, each.name, each.found, remedy=each.remedy)
+            for each in findings()
+        ),
     ]
     folder = resolved.config.run.dir if resolved else "outputs"
     need = machine.checkpoint_bytes(resolved) if resolved else 0.0

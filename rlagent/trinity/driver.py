@@ -104,8 +104,11 @@ class Driver:
 
     def _guarded(self) -> tuple[str, int, str]:
         """Run, and turn every way to end into state, exit code and cause."""
+        from rlagent.trinity.ray_cluster import restored_environment
+
         try:
-            self._attempt()
+            with restored_environment():
+                self._attempt()
         except Stopped as stopped:
             lost = f"; {stopped}" if str(stopped) else ""
             if self.signals.interrupted:
@@ -150,11 +153,14 @@ class Driver:
         )
 
     def _attempt(self) -> None:
-        from rlagent.trinity import build, ray_cluster, translate
+        from rlagent.trinity import build, ray_cluster, surroundings, translate
         from rlagent.trinity.checkpoints import elsewhere, place_checkpoints
         from rlagent.trinity.data import prepare_data
         from rlagent.trinity.reach import models_of, require_models
 
+        wrong = surroundings.prepare()
+        if wrong:
+            raise RunError("; ".join(f"{each.found}: {each.remedy}" for each in wrong))
         choices = [*self.resolved.choices, *self.resolved.warnings]
         prepare_data(self.config.dataset, self.folder.path)
         tree = translate.to_trinity(self.resolved, self.folder.path, self.attempt.number)
@@ -172,7 +178,7 @@ class Driver:
             # In a cluster others fetch them, who may reach what this machine does not.
             require_models(models_of(tree))
         self.display.phase("starting Ray")
-        with ray_cluster.restored_environment(), self._ray(tree["ray_namespace"]):
+        with self._ray(tree["ray_namespace"]):
             config = self._build(tree)
             build.require_key(config)
             build.attach_workflow(

@@ -19,6 +19,7 @@ from typing import Any
 from rlagent.config.schema import HardwareConfig
 from rlagent.layout.layout import Layout
 from rlagent.trinity.endings import RunError
+from rlagent.trinity.surroundings import ray_folder
 
 _LOG = logging.getLogger("rlagent")
 
@@ -128,8 +129,7 @@ def colocated_env(layout: Layout, engine: str) -> dict[str, str]:
 
 def running_head() -> str | None:
     """Address of the Ray head that this user started with `ray start --head`; None without one."""
-    folder = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray"
-    note = folder / "ray_current_cluster"
+    note = ray_folder() / "ray" / "ray_current_cluster"
     try:
         if note.stat().st_uid != os.getuid():
             return None
@@ -172,8 +172,8 @@ def connect(
         say: Told in a line before a start takes a second try; what it raises prevents that.
 
     Raises:
-        ConnectionError: The address does not answer.
-        RunError: A Ray that is started here was not up in time, twice.
+        RunError: The address does not answer, or a Ray that is started here was not up in time,
+            twice.
     """
     import ray
 
@@ -192,9 +192,10 @@ def connect(
     address = address_to_join(hardware)
     if address:
         if address != "auto" and "://" not in address and not _answers(address):
-            raise ConnectionError(
-                f"hardware.ray={address}: no Ray answers there; start one with "
-                "`ray start --head`, or use hardware.ray=start"
+            said = "hardware.ray" if hardware.ray == address else "RAY_ADDRESS"
+            raise RunError(
+                f"{said}={address}: no Ray answers there; start one with `ray start --head`, "
+                "or use hardware.ray=start"
             )
         ray.init(address=address, runtime_env={"env_vars": workers}, **common)
         return Cluster(ray.get_runtime_context().gcs_address, started=False)
