@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rlagent.health.row import FAIL, OK, WARN, Row, render
+from rlagent.run.screen import lasting_streams
 from rlagent.run.words import python_command
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ UNREADABLE = "configuration"
 """The row that says that rlagent itself lacks a part: no mistake in the command."""
 
 
+@lasting_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)

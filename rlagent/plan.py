@@ -24,6 +24,7 @@ from rlagent.config.weigh import weighed
 from rlagent.config.workload import workload_of
 from rlagent.layout.gpus import find_gpu
 from rlagent.layout.table import refused, table
+from rlagent.run.screen import lasting_streams
 
 HELP = """rlagent plan: what would run, without starting anything
 
@@ -56,6 +57,7 @@ Overrides and --config-dir are as for rlagent train. Exit status: 0, or 2 when t
 is wrong."""
 
 
+@lasting_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     own = {

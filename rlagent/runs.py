@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rlagent.run.folder import DIED, RunFolder, run_folders
+from rlagent.run.screen import lasting_streams
 from rlagent.run.words import aligned, number, percent, short_path
 from rlagent.sweep.find import sweep_folders
 from rlagent.sweep.store import FINISHED, PRUNED, RUNNING, SweepFolder
@@ -157,6 +158,7 @@ def csv_text(found: Sequence[Entry]) -> str:
     return out.getvalue()
 
 
+@lasting_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, also when nothing has run yet, and 2 without such a folder."""
     parser = argparse.ArgumentParser(
@@ -179,12 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = csv_text(found)
     else:
         text = table(found) if found else f"nothing has run in {root}/ yet\n"
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader, such as `head`, has seen enough; closing stderr too keeps Python quiet.
-        sys.stderr.close()
+    sys.stdout.write(text)
     return 0
 
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from rlagent.run.folder import ENDED, RunFolder, RunNotFoundError
 from rlagent.run.process import open_recorded
+from rlagent.run.screen import lasting_streams
 from rlagent.run.summary import how_it_ended
 from rlagent.run.words import duration, short_path
 from rlagent.sweep.find import find_any
@@ -29,6 +30,7 @@ PATIENCE = 15.0
 as the one in which Ray installs signal handlers of its own."""
 
 
+@lasting_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlagent.run.folder import DIED, ENDED, RunFolder, RunNotFoundError, run_folders
+from rlagent.run.screen import lasting_streams
 from rlagent.run.wandb_access import key_source
 from rlagent.run.words import short_path
 from rlagent.sweep.find import find_any
@@ -113,6 +114,7 @@ def upload(
     return failed
 
 
+@lasting_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 

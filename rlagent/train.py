@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rlagent.config.command import Command, parse_command, print_problems, run_hydra
 from rlagent.config.errors import ConfigError, Problem
+from rlagent.run.screen import lasting_streams
 
 INTERRUPTED = 130
 
@@ -38,6 +39,7 @@ Exit status, of a run and of a sweep: 0 trained and saved; 1 failed, or stopped 
 (rlagent stop, SIGTERM); 2 wrong configuration; 130 interrupted (Ctrl+C)."""
 
 
+@lasting_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     command = parse_command(sys.argv[1:] if argv is None else argv)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlagent.run.folder import RunFolder, RunNotFoundError, write_atomically
+from rlagent.run.screen import lasting_streams
 from rlagent.run.words import short_path
 from rlagent.sweep.find import find_any
 from rlagent.sweep.store import SweepFolder
@@ -44,6 +45,7 @@ def write_png(folder: RunFolder, path: Path) -> Path:
     return path
 
 
+@lasting_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; 0 when the report was made, 2 when there is no such run or sweep, or no place
     for it."""
@@ -128,10 +130,5 @@ def _print_text(text: str, out: Path | None) -> int:
         write_atomically(out, text)
         print(short_path(out))
         return 0
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader, such as `head`, has seen enough; closing stderr too keeps Python quiet.
-        sys.stderr.close()
+    sys.stdout.write(text)
     return 0

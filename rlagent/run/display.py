@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from rlagent.run.folder import RunFolder
 from rlagent.run.progress import Evaluation, Progress
+from rlagent.run.screen import lasting
 from rlagent.run.summary import summary_lines
 from rlagent.run.words import duration
 
@@ -56,7 +57,7 @@ def make_display(mode: str = "auto", stream: TextIO | None = None) -> Display:
     Raises:
         ValueError: For another mode.
     """
-    stream = stream or sys.stdout
+    stream = lasting(stream or sys.stdout)
     if mode not in MODES:
         raise ValueError(f"run.display={mode}: must be one of {', '.join(MODES)}")
     if mode == "none":

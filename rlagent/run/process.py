@@ -1,9 +1,10 @@
 """Whether a recorded process is still the same one: process ids are reused, start times are not.
 
-Sending signals and waiting are left to the callers.
+Which signals ask for a stop is said here too; sending them and waiting are left to the callers.
 """
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,16 @@ def is_same(pid: int, recorded_ticks: int | None) -> bool:
     """Whether `pid` lives and, where a start time was recorded, started at that time."""
     now = start_ticks(pid)
     return now is not None and (recorded_ticks is None or now == recorded_ticks)
+
+
+def stop_signals() -> tuple[int, ...]:
+    """The signals that ask this process to save and stop: Ctrl+C, SIGTERM, and a terminal's end.
+
+    Not the last where it is ignored, as under nohup.
+    """
+    asked = (signal.SIGINT, signal.SIGTERM)
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return asked if ignored else (*asked, signal.SIGHUP)
 
 
 def open_recorded(pid: int | None, alive: Callable[[], bool]) -> int | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from rlagent.report.sweep_names import without_secret
+from rlagent.run.screen import lasting
 from rlagent.run.words import duration, number, short_path
 from rlagent.sweep.child import Child
 from rlagent.sweep.store import FAILED, FINISHED, RUNNING, WAITING, Sweep, TrialRow
@@ -45,7 +46,7 @@ class SweepDisplay(Protocol):
 
 def make_display(setting: str, stream: TextIO | None = None) -> SweepDisplay:
     """The display that run.display names: auto, live, plain or none."""
-    stream = stream or sys.stdout
+    stream = lasting(stream or sys.stdout)
     if setting == "auto":
         dumb = os.environ.get("TERM") == "dumb"
         setting = "live" if stream.isatty() and not dumb else "plain"

@@ -1,10 +1,10 @@
-"""Ctrl+C and SIGTERM while a sweep runs: they wake its loop and wait there to be passed on."""
+"""Ctrl+C, SIGTERM and SIGHUP while a sweep runs: they wake its loop, which passes them on."""
 
 import signal
 import socket
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from rlagent.run.process import stop_signals
 
 
 class SignalQueue:
@@ -20,8 +20,7 @@ class SignalQueue:
         self._theirs.setblocking(False)
         self._wakeup = signal.set_wakeup_fd(self._theirs.fileno(), warn_on_full_buffer=False)
         self._before: dict[int, Any] = {
-            number: signal.signal(number, lambda number, _: self._received.append(number))
-            for number in SIGNALS
+            number: signal.signal(number, self._receive) for number in stop_signals()
         }
         return self._ours
 
@@ -35,6 +34,10 @@ class SignalQueue:
     def woken(self, descriptor: int) -> None:
         """Forget that the loop was woken."""
         self._ours.recv(64)
+
+    def _receive(self, number: int, frame: Any) -> None:
+        # The end of the terminal is a stop on request, of trials that have no terminal.
+        self._received.append(signal.SIGTERM if number == signal.SIGHUP else number)
 
     def take(self) -> list[int]:
         """The signals that came since the last call."""

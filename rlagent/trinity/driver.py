@@ -113,7 +113,8 @@ class Driver:
             lost = f"; {stopped}" if str(stopped) else ""
             if self.signals.interrupted:
                 return "interrupted", EXIT_INTERRUPTED, f"interrupted (Ctrl+C){lost}"
-            return "stopped", EXIT_FAILED, f"stopped on request{lost}"
+            how = " (SIGHUP: its terminal closed)" if self.signals.hung_up else ""
+            return "stopped", EXIT_FAILED, f"stopped on request{how}{lost}"
         except KeyboardInterrupt:
             cause = "interrupted twice; the step under way was not saved"
             return "interrupted", EXIT_INTERRUPTED, cause

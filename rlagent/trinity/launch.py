@@ -14,6 +14,7 @@ from rlagent.config.resolve import Resolved
 from rlagent.run.display import Display, make_display
 from rlagent.run.folder import RunFolder
 from rlagent.run.lock import IN_USE, locked
+from rlagent.run.screen import lasting_streams
 from rlagent.trinity import decide
 from rlagent.trinity.driver import Driver
 from rlagent.trinity.endings import EXIT_FAILED
@@ -39,6 +40,7 @@ class Outcome:
     success_after: float | None = None
 
 
+@lasting_streams()
 def launch(
     resolved: Resolved,
     workflow_func: Callable[..., Any] | None = None,

@@ -1,12 +1,14 @@
-"""Ctrl+C and SIGTERM while a run is under way; what they lead to is left to driver.py."""
+"""Ctrl+C, SIGTERM and SIGHUP while a run is under way; what they lead to is left to driver.py."""
 
 import signal
 import threading
 from typing import Any
 
+from rlagent.run.process import stop_signals
+
 
 class Signals:
-    """Turns Ctrl+C and SIGTERM into a request; the second Ctrl+C is not waited for."""
+    """Turns the signals that ask for a stop into a request; the second Ctrl+C is not waited for."""
 
     def __init__(self) -> None:
         self.received: list[int] = []
@@ -18,10 +20,15 @@ class Signals:
         """Whether Ctrl+C was among them."""
         return signal.SIGINT in self.received
 
+    @property
+    def hung_up(self) -> bool:
+        """Whether nothing but the end of its terminal asked."""
+        return set(self.received) == {signal.SIGHUP}
+
     def install(self) -> None:
         """Take the signals over; only the main thread can."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in stop_signals():
                 before = signal.signal(number, self._receive)
                 self._before.setdefault(number, before)
 
