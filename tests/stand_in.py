@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlagent.run.folder import LATEST_CHECKPOINT, RunFolder
+from rlagent.run.checkpoints import LATEST_CHECKPOINT
+from rlagent.run.folder import RunFolder
 from rlagent.sweep import leash
 
 if TYPE_CHECKING:

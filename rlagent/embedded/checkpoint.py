@@ -8,7 +8,6 @@ tensors only: it knows nothing of models, optimizers or Trinity.
 
 import json
 import os
-import re
 import shutil
 import zlib
 from contextlib import contextmanager
@@ -20,12 +19,15 @@ import torch
 from safetensors.torch import load_file
 from trinity.utils.stream_saver import save_safetensors_streaming
 
-from rlagent.run.folder import LATEST_CHECKPOINT
+from rlagent.run.checkpoints import (
+    FULL_FLAG,
+    LATEST_CHECKPOINT,
+    MANIFEST,
+    full_steps,
+    step_folder,
+)
 
 LATEST_WEIGHTS = "latest_state_dict_iteration.txt"
-MANIFEST = "manifest.json"
-# Trinity's synchronizer deletes folders without this flag once newer weights exist.
-FULL_FLAG = ".full_checkpoint"
 WEIGHTS = "actor/model.safetensors"
 OPTIMIZER = "actor/optimizer.safetensors"
 STATE = "trainer_state.json"
@@ -47,11 +49,6 @@ class Checkpoint:
     weights: Mapping[str, torch.Tensor]
     optimizer: Mapping[str, torch.Tensor]
     state: Mapping[str, Any]
-
-
-def step_folder(root: Path, step: int) -> Path:
-    """Folder of the checkpoint of a step."""
-    return root / f"global_step_{step}"
 
 
 def write_checkpoint(
@@ -93,7 +90,7 @@ def write_checkpoint(
     # On disk before what it replaces is gone, also when the power fails.
     _sync_folder(root)
     if keep > 0:
-        for old in [s for s in _full_steps(root) if s <= checkpoint.step][:-keep]:
+        for old in [s for s in full_steps(root) if s <= checkpoint.step][:-keep]:
             shutil.rmtree(step_folder(root, old))
     return folder
 
@@ -110,7 +107,7 @@ def read_latest(root: Path, warn: Callable[[str], None]) -> Optional[Checkpoint]
     Raises:
         RuntimeError: If there are checkpoints, but not one is usable.
     """
-    steps = _full_steps(root) if root.exists() else []
+    steps = full_steps(root)
     for step in reversed(steps):
         folder = step_folder(root, step)
         fault = fault_of(folder)
@@ -128,7 +125,7 @@ def read_latest(root: Path, warn: Callable[[str], None]) -> Optional[Checkpoint]
     if steps:
         raise RuntimeError(
             f"no checkpoint in {root} is usable (steps {', '.join(map(str, steps))}); "
-            "start anew with run.fresh=true"
+            "start from scratch with run.fresh=true"
         )
     return None
 
@@ -161,30 +158,23 @@ def fault_of(folder: Path) -> Optional[str]:
     """What is wrong with a checkpoint folder, or None if it agrees with its manifest."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        entries = manifest["files"].items()
+        files = {name: (each["bytes"], each["crc32"]) for name, each in manifest["files"].items()}
     except FileNotFoundError:
         return f"no {MANIFEST}"
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, AttributeError, TypeError):
         return f"{MANIFEST} is damaged"
-    for name, expected in entries:
+    for name in (WEIGHTS, OPTIMIZER, STATE):
+        if name not in files:
+            return f"{MANIFEST} does not name {name}"
+    for name, (size, checksum) in files.items():
         path = folder / name
-        if not path.exists():
+        if not path.is_file():
             return f"{name} is missing"
-        if path.stat().st_size != expected["bytes"]:
-            return f"{name} has {path.stat().st_size} bytes instead of {expected['bytes']}"
-        if _checksum(path) != expected["crc32"]:
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} bytes instead of {size}"
+        if _checksum(path) != checksum:
             return f"{name} is damaged"
     return None
-
-
-def _full_steps(root: Path) -> List[int]:
-    """Steps of full checkpoints (not of mere weights), oldest first."""
-    steps = []
-    for path in root.glob("global_step_*"):
-        match = re.fullmatch(r"global_step_(\d+)", path.name)
-        if match and ((path / FULL_FLAG).exists() or (path / MANIFEST).exists()):
-            steps.append(int(match.group(1)))
-    return sorted(steps)
 
 
 def _publish(scratch: Path, folder: Path) -> None:

@@ -24,9 +24,6 @@ DIED = "died"
 """Instead of the state that status.json has, where its driver is gone without a last word: killed,
 or ended by Ray itself, which does so when its head is lost."""
 
-LATEST_CHECKPOINT = "latest_checkpointed_iteration.txt"
-"""File in the folder of checkpoints in which trainers, verl's too, note the step of the newest."""
-
 
 class RunNotFoundError(Exception):
     """No run, or more than one, answers to the given name; the message says which there are."""

@@ -4,7 +4,8 @@ import math
 import statistics
 from typing import Any
 
-from rlagent.run.folder import LATEST_CHECKPOINT, RunFolder
+from rlagent.run.checkpoints import noted_step
+from rlagent.run.folder import RunFolder
 from rlagent.sweep.store import FINISHED, PRUNED
 
 
@@ -53,8 +54,7 @@ def state_when_pruned(folder: RunFolder, metric: str) -> str:
 
 def _is_saved(folder: RunFolder, step: int) -> bool:
     """Whether the newest checkpoint of a run is that of a step."""
-    note = folder.checkpoints / LATEST_CHECKPOINT
-    return note.is_file() and note.read_text(encoding="utf-8").strip() == str(step)
+    return noted_step(folder.checkpoints) == step
 
 
 def is_pace(metric: str) -> bool:

@@ -169,7 +169,7 @@ class Driver:
         place_checkpoints(self.folder, elsewhere(self.resolved.composed))
         checkpoints = self.folder.checkpoints
         explorer = tree["explorer"].get("name") or "explorer"
-        self.first_step = rewind.rewind_explorer(checkpoints, explorer)
+        self.first_step = rewind.rewind_explorer(checkpoints, explorer, say=self.display.message)
         if self.first_step:
             choices.append(f"resuming from the checkpoint of step {self.first_step}")
         self.display.start(choices, self.total_steps, self.first_step)

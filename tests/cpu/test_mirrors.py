@@ -12,7 +12,8 @@ import pytest
 
 from rlagent import sync
 from rlagent.config.schema import MonitorConfig
-from rlagent.run.folder import LATEST_CHECKPOINT, RunFolder
+from rlagent.run.checkpoints import LATEST_CHECKPOINT
+from rlagent.run.folder import RunFolder
 from rlagent.run.mirror import NoMirror, RunInfo, make_mirror, wandb_id
 from rlagent.run.stats import series
 from rlagent.run.wandb_sink import WandbSink, trial_summary

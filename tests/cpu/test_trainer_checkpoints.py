@@ -157,6 +157,18 @@ def empty_the_manifest(folder):
     (folder / "manifest.json").write_text("")
 
 
+def write_a_list_as_manifest(folder):
+    (folder / "manifest.json").write_text("[]")
+
+
+def write_another_type_of_manifest(folder):
+    (folder / "manifest.json").write_text('{"files": {"actor/model.safetensors": 12}}')
+
+
+def write_a_manifest_of_nothing(folder):
+    (folder / "manifest.json").write_text('{"files": {}}')
+
+
 def remove_the_state(folder):
     (folder / "trainer_state.json").unlink()
 
@@ -168,6 +180,9 @@ def remove_the_state(folder):
         flip_a_byte,
         remove_the_manifest,
         empty_the_manifest,
+        write_a_list_as_manifest,
+        write_another_type_of_manifest,
+        write_a_manifest_of_nothing,
         remove_the_state,
     ],
 )

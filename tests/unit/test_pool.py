@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rlagent.run.folder import LATEST_CHECKPOINT, RunFolder
+from rlagent.run.checkpoints import LATEST_CHECKPOINT
+from rlagent.run.folder import RunFolder
 from rlagent.run.process import start_ticks
 from rlagent.sweep.display import PlainLines, cells
 from rlagent.sweep.grid import GridSource
