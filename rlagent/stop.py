@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from rlagent.run.folder import ENDED, RunFolder, RunNotFoundError
+from rlagent.run.folder import ENDED, DamagedError, RunFolder, RunNotFoundError
 from rlagent.run.process import open_recorded
 from rlagent.run.screen import lasting_streams
 from rlagent.run.summary import how_it_ended
@@ -50,12 +50,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
     try:
         folder = find_any(asked.run, asked.root)
+        if isinstance(folder, SweepFolder):
+            return stop_sweep(folder, asked.timeout)
+        return stop(folder, asked.timeout)
     except RunNotFoundError as error:
         print(f"rlagent stop: {error}", file=sys.stderr)
         return 2
-    if isinstance(folder, SweepFolder):
-        return stop_sweep(folder, asked.timeout)
-    return stop(folder, asked.timeout)
+    except DamagedError as error:
+        print(f"rlagent stop: {error}; if it runs, end it with SIGTERM", file=sys.stderr)
+        return 1
 
 
 def stop_sweep(folder: SweepFolder, timeout: float = TIMEOUT) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlagent.run.folder import DIED, ENDED, RunFolder, RunNotFoundError, run_folders
+from rlagent.run.folder import DIED, ENDED, DamagedError, RunFolder, RunNotFoundError, run_folders
 from rlagent.run.screen import lasting_streams
 from rlagent.run.wandb_access import key_source
 from rlagent.run.words import short_path
@@ -131,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
     try:
         found = select(run_folders_of(asked.names, asked.root))
-    except RunNotFoundError as error:
+    except (RunNotFoundError, DamagedError) as error:
         print(f"rlagent sync: {error}", file=sys.stderr)
         return 2
     print(

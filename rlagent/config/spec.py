@@ -44,6 +44,7 @@ class Spec:
 
 
 ANY = Spec("any", optional=True)
+UNKNOWN = "there is no such key"
 _SCALARS = {int: "int", float: "float", bool: "bool", str: "str"}
 _WORDS = {
     "int": "a whole number",
@@ -155,7 +156,7 @@ class _Validation:
             self._keys = [f"{self.prefix}{name}" for name in keys_of(self.spec)]
         full = f"{self.prefix}{key}"
         shown = None if isinstance(value, (dict, list)) else value
-        self._bad(key, shown, "there is no such key", did_you_mean(full, self._keys))
+        self._bad(key, shown, UNKNOWN, did_you_mean(full, self._keys))
 
     def _visit(self, value: Any, spec: Spec, key: str) -> Any:
         if value is None:

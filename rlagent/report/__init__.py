@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlagent.run.folder import RunFolder, RunNotFoundError, write_atomically
+from rlagent.run.folder import DamagedError, RunFolder, RunNotFoundError, write_atomically
 from rlagent.run.screen import lasting_streams
 from rlagent.run.words import short_path
 from rlagent.sweep.find import find_any
@@ -47,8 +47,8 @@ def write_png(folder: RunFolder, path: Path) -> Path:
 
 @lasting_streams()
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; 0 when the report was made, 2 when there is no such run or sweep, or no place
-    for it."""
+    """The command; 0 when the report was made, 1 when what it is made from is damaged, 2 when
+    there is no such run or sweep, or no place for it."""
     parser = argparse.ArgumentParser(
         prog="rlagent report",
         description="Make a report of a run or a sweep: numbers, curves, conversations, trials.",
@@ -72,10 +72,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if asked.out and (problem := _no_place(asked.out)):
         print(f"rlagent report: --out={asked.out}: {problem}", file=sys.stderr)
         return 2
-    if asked.format in ("markdown", "csv"):
-        return _print_text(_text(folder, asked.format), asked.out)
-    for path in _write(folder, asked.format, asked.out):
-        print(short_path(path))
+    try:
+        if asked.format in ("markdown", "csv"):
+            return _print_text(_text(folder, asked.format), asked.out)
+        for path in _write(folder, asked.format, asked.out):
+            print(short_path(path))
+    except DamagedError as error:
+        print(f"rlagent report: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

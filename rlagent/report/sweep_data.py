@@ -20,7 +20,7 @@ from rlagent.report.sweep_names import (
     shortened,
     without_secret,
 )
-from rlagent.run.folder import DIED
+from rlagent.run.folder import DIED, DamagedError
 from rlagent.run.redact import redact
 from rlagent.run.stats import Series, series
 from rlagent.sweep.grid import key_of
@@ -195,7 +195,11 @@ def _trial(
     """Read one trial; `gpus` remembers those of each layout, since reading YAML is slow."""
     run = folder.run_folder(row)
     rows = run.read_metrics()
-    status = redact(run.read_status())
+    try:
+        status = redact(run.read_status())
+    except DamagedError:
+        # Said where the trial's own page is made; it must not cost the report of all.
+        status = {}
     layout = row.layout or str(status.get("layout") or "")
     if layout not in gpus and run.config_yaml.is_file():
         gpus[layout] = gpus_of(layout, run.config_yaml.read_text(encoding="utf-8"))

@@ -29,6 +29,10 @@ class RunNotFoundError(Exception):
     """No run, or more than one, answers to the given name; the message says which there are."""
 
 
+class DamagedError(ValueError):
+    """A file of a run or a sweep cannot be used; the message says which, why, and the remedy."""
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One try at a run: a number from 1 up, and a folder of its own for logs."""
@@ -203,11 +207,13 @@ class RunFolder:
         write_atomically(self.status_json, text)
 
     def read_status(self) -> dict[str, Any]:
-        """The status as last written; empty before the first write."""
-        try:
-            return json.loads(self.status_json.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
+        """The status as last written; empty before the first write.
+
+        Raises:
+            DamagedError: It holds something else.
+        """
+        remedy = "the same command goes on from the newest checkpoint and writes it again"
+        return read_object(self.status_json, remedy) or {}
 
     def driver_alive(self) -> bool:
         """Whether the driver recorded in status.json still runs on this machine."""
@@ -432,6 +438,30 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
         os.close(descriptor)
     if written != len(line):
         raise OSError(f"only {written} of {len(line)} bytes could be written to {path}")
+
+
+def read_object(path: Path, remedy: str) -> dict[str, Any] | None:
+    """The JSON object of a file; None where there is no file.
+
+    Raises:
+        DamagedError: It holds something else, such as half of it.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{path} is damaged ({error}): {remedy}") from None
+    if not isinstance(found, dict):
+        raise DamagedError(f"{path} is damaged (it holds no object): {remedy}")
+    return found
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file to `{name}.damaged`, where it can be looked at; returns its path."""
+    aside = path.with_name(f"{path.name}.damaged")
+    os.replace(path, aside)
+    return aside
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -16,6 +16,7 @@ from rlagent.config.machine import Machine, detect
 from rlagent.config.schema import LearnConfig
 from rlagent.report.sweep_names import shared_words
 from rlagent.run.cause import cause_of
+from rlagent.run.folder import DamagedError, set_aside
 from rlagent.run.lock import locked
 from rlagent.run.words import short_path
 from rlagent.sweep import grid, leftovers, mistakes
@@ -34,7 +35,7 @@ from rlagent.sweep.pool import EXIT_FAILED, run_sweep
 from rlagent.sweep.search.start import is_search, run_search
 from rlagent.sweep.shares import Resources, least_of
 from rlagent.sweep.source import Source, Trial, row_of
-from rlagent.sweep.store import INTERRUPTED, RUNNING, Sweep, SweepFolder
+from rlagent.sweep.store import INTERRUPTED, RUNNING, NewerError, Sweep, SweepFolder
 from rlagent.sweep.unmirrored import Unmirrored
 from rlagent.sweep.words import closing_words
 
@@ -113,11 +114,15 @@ def run_source(
     folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(folder.path) as lock, Unmirrored(folder) as unmirrored:
         if lock is None:
-            holder = folder.read().pid if folder.exists() else None
-            print(f"{short_path(folder.path)} is run by process {holder}", file=sys.stderr)
+            print(f"{short_path(folder.path)} is run by {_holder(folder)}", file=sys.stderr)
             return EXIT_FAILED
         is_grid = isinstance(source, grid.GridSource)
-        sweep = _sweep(setup, folder, known, is_grid)
+        try:
+            earlier, damaged = _earlier(folder)
+        except NewerError as error:
+            print(error, file=sys.stderr)
+            return EXIT_FAILED
+        sweep = _sweep(setup, folder, known, is_grid, earlier)
         options = Options(
             argv=lambda trial: command_line(trial, setup.command, folder.name, shared),
             retries=config.sweep.retries,
@@ -131,7 +136,7 @@ def run_source(
         )
         display = make_display(config.run.display)
         try:
-            for line in [*notes, *_first_words(setup, folder, known, resources)]:
+            for line in [*damaged, *notes, *_first_words(setup, folder, known, resources)]:
                 display.message(line)
             code = run_sweep(folder, sweep, source, resources, options, display)
         finally:
@@ -154,12 +159,39 @@ def folder_of(setup: Setup) -> SweepFolder:
     return SweepFolder(Path(run.dir) / f"sweep-{run.name}-{name}")
 
 
-def _sweep(setup: Setup, folder: SweepFolder, known: Sequence[Trial], is_grid: bool) -> Sweep:
+def _holder(folder: SweepFolder) -> str:
+    """Who runs a sweep, in words."""
+    try:
+        return f"process {folder.read().pid}" if folder.exists() else "another process"
+    except DamagedError as error:
+        return f"another process, and {error}"
+
+
+def _earlier(folder: SweepFolder) -> tuple[Sweep | None, list[str]]:
+    """The sweep of an earlier launch, if any, and what is to be said when its file is damaged.
+
+    Raises:
+        NewerError: A newer version has written it.
+    """
+    try:
+        return (folder.read() if folder.exists() else None), []
+    except NewerError:
+        raise
+    except DamagedError as error:
+        return None, [f"{error}; it is kept as {set_aside(folder.sweep_json).name}"]
+
+
+def _sweep(
+    setup: Setup,
+    folder: SweepFolder,
+    known: Sequence[Trial],
+    is_grid: bool,
+    earlier: Sweep | None,
+) -> Sweep:
     """The sweep as it stands: rows of an earlier launch are kept, those of a grid's trials added.
 
     What an earlier launch ranked is ranked again, by what this one compares.
     """
-    earlier = folder.read() if folder.exists() else None
     config = setup.config
     sweep = Sweep(
         name=folder.name,

@@ -4,6 +4,7 @@
 each trial's own numbers stay in its run folder, which the row of the trial points to.
 """
 
+import functools
 import json
 import os
 import socket
@@ -12,8 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rlagent.config.spec import UNKNOWN, Spec, build, spec_of, validate
 from rlagent.run import process
-from rlagent.run.folder import RunFolder, write_atomically
+from rlagent.run.folder import DamagedError, RunFolder, read_object, write_atomically
 
 SWEEP_JSON = "sweep.json"
 
@@ -112,6 +114,18 @@ class Sweep:
         return max(done, key=lambda trial: sign * (trial.objective or 0.0))
 
 
+REMEDY = "each trial's own folder is whole, and the same sweep command writes it again"
+
+
+class NewerError(DamagedError):
+    """A newer version has written the file: it must not be replaced."""
+
+
+@functools.cache
+def _spec() -> Spec:
+    return spec_of(Sweep)
+
+
 class SweepFolder:
     """Reads and writes the folder of one sweep."""
 
@@ -142,10 +156,25 @@ class SweepFolder:
 
         Raises:
             FileNotFoundError: There is none.
+            DamagedError: It holds something else.
+            NewerError: A newer version has written it.
         """
-        data = json.loads(self.sweep_json.read_text(encoding="utf-8"))
-        rows = [TrialRow(**row) for row in data.pop("trials")]
-        return Sweep(**data, trials=rows)
+        data = read_object(self.sweep_json, REMEDY)
+        if data is None:
+            raise FileNotFoundError(self.sweep_json)
+        problems = validate(data, _spec())[1]
+        unknown = [problem.key for problem in problems if problem.message == UNKNOWN]
+        if unknown:
+            raise NewerError(
+                f"{self.sweep_json} was written by a newer version of rlagent, with "
+                f"{', '.join(unknown[:3])}: use that version, or move the file away"
+            )
+        try:
+            if problems:
+                raise TypeError(str(problems[0]))
+            return build(Sweep, data)
+        except TypeError as error:
+            raise DamagedError(f"{self.sweep_json} is damaged ({error}): {REMEDY}") from None
 
     def write(self, sweep: Sweep) -> None:
         """Replace sweep.json, atomically."""

@@ -12,12 +12,13 @@ from typing import Any
 
 from rlagent.config.resolve import Resolved
 from rlagent.run.display import Display, make_display
-from rlagent.run.folder import RunFolder
+from rlagent.run.folder import DamagedError, RunFolder, set_aside
 from rlagent.run.lock import IN_USE, locked
 from rlagent.run.screen import lasting_streams
 from rlagent.trinity import decide
 from rlagent.trinity.driver import Driver
 from rlagent.trinity.endings import EXIT_FAILED
+from rlagent.trinity.record import FILE as RECORD
 from rlagent.trinity.record import make_record, read_record, write_record
 
 
@@ -89,6 +90,7 @@ def _launch_in(
             cause = f"{folder.path} {IN_USE}; `rlagent stop {folder.name}` ends it"
             print(cause, file=sys.stderr)
             return Outcome("failed", EXIT_FAILED, cause, folder.path)
+        _keep_what_is_whole(folder, display)
         record = make_record(resolved, workflow_func, judge_func)
         decision = decide.decide(
             status=folder.read_status(),
@@ -110,6 +112,18 @@ def _launch_in(
             write_record(folder, record)
         Driver(resolved, folder, display, workflow_func, judge_func, command).run()
         return _outcome_of(folder)
+
+
+def _keep_what_is_whole(folder: RunFolder, display: Display) -> None:
+    """Set damaged files aside, so that the run goes on from its checkpoints without them."""
+    for path, read in (
+        (folder.status_json, folder.read_status),
+        (folder.path / RECORD, lambda: read_record(folder)),
+    ):
+        try:
+            read()
+        except DamagedError as error:
+            display.message(f"{error}; it is kept as {set_aside(path).name}")
 
 
 def _outcome_of(folder: RunFolder) -> Outcome:

@@ -15,7 +15,7 @@ from typing import Any
 from rlagent.config.functions import locate
 from rlagent.config.paths import local_path
 from rlagent.config.resolve import Resolved
-from rlagent.run.folder import RunFolder, write_atomically
+from rlagent.run.folder import RunFolder, read_object, write_atomically
 
 PACKAGES = (
     "rlagent",
@@ -48,9 +48,12 @@ def make_record(
 
 
 def read_record(folder: RunFolder) -> dict[str, Any] | None:
-    """The record of the first attempt; None before it."""
-    path = folder.path / FILE
-    return json.loads(path.read_text()) if path.is_file() else None
+    """The record of the first attempt; None before it.
+
+    Raises:
+        DamagedError: It holds something else.
+    """
+    return read_object(folder.path / FILE, "the same command resumes the run and writes it again")
 
 
 def write_record(folder: RunFolder, record: dict[str, Any]) -> None:
