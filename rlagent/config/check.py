@@ -26,6 +26,7 @@ from rlagent.config.secrets import secret_problems
 from rlagent.config.spec import Spec, spec_of, validate
 from rlagent.config.trinity_schema import algorithm_types, check_trinity
 from rlagent.layout.layout import Layout, refusals
+from rlagent.run.wandb_names import project_fault, tags_fault
 
 LEGAL_LAYOUT = "hardware.layout=auto alone chooses a legal one"
 LAYOUT_PARTS = ("engines", "tensor_parallel", "trainer_gpus", "sequence_parallel")
@@ -213,6 +214,10 @@ def _names(config: LearnConfig) -> list[Problem]:
         problems.append(
             Problem("run.name", name, "must be a plain folder name, without / and not empty")
         )
+    if fault := project_fault(config.monitor.project):
+        problems.append(Problem("monitor.project", config.monitor.project, *fault))
+    if wrong := tags_fault(config.monitor.tags):
+        problems.append(Problem("monitor.tags", config.monitor.tags, wrong))
     seen = set()
     for index, auxiliary in enumerate(config.workflow.auxiliary_models):
         key = f"workflow.auxiliary_models.{index}"

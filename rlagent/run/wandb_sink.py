@@ -15,6 +15,7 @@ import wandb
 
 from rlagent.run.folder import DIED, RunFolder, write_atomically
 from rlagent.run.wandb_access import key_source
+from rlagent.run.wandb_names import encodable, fitting
 from rlagent.run.words import python_command, short_path
 from rlagent.sweep.failures import KILLED, classify
 from rlagent.sweep.metric import objective, state_when_pruned
@@ -38,7 +39,7 @@ SUMMARY = (
 def open_wandb(
     spec: dict[str, Any], folder: RunFolder, problem: Callable[[str], None]
 ) -> tuple["WandbSink", int]:
-    """Open or continue the W&B run; offline when W&B cannot be reached, saying so.
+    """Open or continue the W&B run; offline whatever W&B dislikes, saying so.
 
     Returns:
         The sink, and how many bytes of metrics.jsonl W&B holds already.
@@ -49,18 +50,44 @@ def open_wandb(
         # wandb would stop to ask for a key.
         problem("no key was found, so this run is kept offline; set WANDB_API_KEY")
         mode = "offline"
-    try:
-        run = _init(spec, folder, mode)
-    except (wandb.Error, OSError, TimeoutError) as error:
-        if mode == "offline":
-            raise
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        problem(f"not reachable ({reason}); this run is kept offline")
-        mode = "offline"
-        # wandb's service still holds the id of the run that failed.
-        wandb.teardown()
-        run = _init(spec, folder, mode)
+    fits, lines = fitting(spec)
+    for line in lines:
+        problem(line)
+    run, mode = _open_run(fits, folder, mode, problem)
     return WandbSink(run, folder, mode, sent, spec.get("metric") or ""), sent
+
+
+def _open_run(
+    spec: dict[str, Any], folder: RunFolder, mode: str, problem: Callable[[str], None]
+) -> tuple[Any, str]:
+    """Open the run as asked, else offline, else with nothing that could be disliked.
+
+    Returns:
+        The run, and online or offline.
+
+    Raises:
+        Exception: The first reason, when not even that can be opened.
+    """
+    bare = {**spec, "project": "rlagent", "name": spec["id"], "group": None, "tags": []}
+    ways = [(spec, mode), (spec, "offline"), (bare, "offline")]
+    first: Exception | None = None
+    for options, how in ways if mode == "online" else ways[1:]:
+        if first is not None:
+            # wandb's service still holds the id of the run that failed.
+            wandb.teardown()
+        try:
+            run = _init(options, folder, how)
+        # wandb raises its own errors, pydantic's, the network's, the operating system's.
+        except Exception as error:
+            first = first or error
+            continue
+        if first is not None:
+            reason = (str(first).strip().splitlines() or ["no reason given"])[0]
+            name = f" as {spec['id']} in the project rlagent" if options is bare else ""
+            problem(f"this run could not be opened ({reason}); it is kept offline{name}")
+        return run, how
+    assert first is not None
+    raise first
 
 
 def _init(spec: dict[str, Any], folder: RunFolder, mode: str) -> Any:
@@ -106,8 +133,11 @@ class WandbSink:
     def log(self, role: str, step: int, time: float, values: dict[str, float]) -> None:
         """Send one row as one history row, over its role's step."""
         axis = f"{role}/step"
+        values = encodable(values)
         for name in values.keys() - self._defined:
-            self.run.define_metric(name, step_metric=axis)
+            # wandb takes a name with a star for a pattern, which may only end in it.
+            if name and "*" not in name:
+                self.run.define_metric(name, step_metric=axis)
             self._defined.add(name)
         self.run.log({axis: step, **values})
 
@@ -126,7 +156,7 @@ class WandbSink:
         if self.run.summary.get("failure_class"):
             # A resumed run still has what the attempt before left.
             summary.setdefault("failure_class", None)
-        self.run.summary.update(summary)
+        self.run.summary.update(encodable(summary))
         self.run.finish(exit_code=int(status.get("exit_code") or 0))
 
 

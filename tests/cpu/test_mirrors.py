@@ -16,7 +16,7 @@ from rlagent.run.checkpoints import LATEST_CHECKPOINT
 from rlagent.run.folder import RunFolder
 from rlagent.run.mirror import NoMirror, RunInfo, make_mirror, wandb_id
 from rlagent.run.stats import series
-from rlagent.run.wandb_sink import WandbSink, trial_summary
+from rlagent.run.wandb_sink import WandbSink, _open_run, trial_summary
 from tests.cpu.wandb_reader import OfflineRun
 
 INFO = {
@@ -175,6 +175,8 @@ def test_a_wandb_that_fails_hangs_or_dies_leaves_training_alone(folder, monkeypa
                 def __init__(self, **kwargs): pass
             def init(**kwargs):
                 {body}
+            def teardown():
+                pass
             """
         )
     )
@@ -203,6 +205,48 @@ def test_an_unreachable_wandb_server_means_an_offline_run(folder, monkeypatch):
     assert [
         h["trainer/step"] for r in offline_runs(folder) for h in r.history if "actor/ppo_kl" in h
     ] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"tags": ("n" * 65,)}, "the tag"),
+        ({"tags": ("", "\ud800")}, None),
+        ({"name": "n" * 200, "group": "g" * 200}, "its name"),
+    ],
+)
+def test_a_name_that_wandb_does_not_take_loses_no_run(folder, changes, named):
+    lines: list[str] = []
+    folder.new_attempt()
+    mirror = make_mirror(MonitorConfig(type="wandb", project="team/proj"), folder, lines.append)
+    mirror.start(RunInfo(**{**INFO, **changes}))
+    folder.append_metrics("trainer", 1, {"a*b": 1.0, "loss": 2.0})
+    folder.write_status(state="failed", exit_code=1, cause="\ud800")
+    assert mirror.finish(folder.read_status())
+    (run,) = offline_runs(folder)
+    assert [row["loss"] for row in run.history] == [2.0]
+    assert [row["a*b"] for row in run.history] == [1.0]
+    assert "its project 'team/proj' is 'team-proj' there" in lines[0]
+    assert named is None or any(named in line for line in lines)
+
+
+def test_what_wandb_refuses_for_a_reason_of_its_own_is_kept_offline(folder, monkeypatch):
+    asked = []
+
+    def init(spec, folder, mode):
+        asked.append(mode)
+        if spec["tags"]:
+            raise ValueError("no tags today\nmore")
+        return spec
+
+    monkeypatch.setattr("rlagent.run.wandb_sink._init", init)
+    lines: list[str] = []
+    spec = {"id": "0123abcd-x", "project": "demo", "name": "n", "group": "g", "tags": ["t"]}
+    run, mode = _open_run(spec, folder, "online", lines.append)
+    assert (asked, mode) == (["online", "offline", "offline"], "offline")
+    assert (run["project"], run["name"]) == ("rlagent", "0123abcd-x")
+    (line,) = lines
+    assert "(no tags today); it is kept offline as 0123abcd-x" in line
 
 
 def test_local_means_the_run_folder_alone(folder):
