@@ -1,11 +1,17 @@
 """The Python interface: `learn(workflow_func, config)`. Everything heavy is imported on use."""
 
-import functools
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlagent.config.errors import Problem
+from rlagent.config.fingerprint import (
+    NotStableError,
+    fingerprint,
+    function_name,
+    not_stable,
+    qualified,
+)
 from rlagent.config.schema import LearnConfig
 
 if TYPE_CHECKING:
@@ -69,15 +75,16 @@ def learn(
     takes_all = any(item.kind is item.VAR_KEYWORD for item in parameters.values())
     if missing and not takes_all:
         raise TypeError(
-            f"workflow_func {_qualified(workflow_func)!r} must take the arguments task and model; "
+            f"workflow_func {qualified(workflow_func)!r} must take the arguments task and model; "
             f"missing: {', '.join(sorted(missing))}"
         )
     config, problems = with_python_changes(config)
-    if not config.workflow.function:
-        # Part of the run's identity: another function is another run.
-        config.workflow.function = _name(workflow_func)
+    # What is passed counts, whatever the file names, and is part of the run's identity.
+    problems += _name_functions(config, workflow_func, judge_func)
     machine = with_cluster(detect(), config.hardware)
-    resolved = prepare(Draft(config, problems), machine, workflow_given=True)
+    resolved = prepare(
+        Draft(config, problems), machine, workflow_given=True, judge_given=judge_func is not None
+    )
     outcome = launch(
         resolved, workflow_func=workflow_func, judge_func=judge_func, command=script_command
     )
@@ -88,17 +95,17 @@ def learn(
     raise LearnError(outcome.cause)
 
 
-def _name(function: Callable[..., Any]) -> str:
-    """`file:function`; the module would be `__main__` in every script."""
-    code = getattr(inspect.unwrap(_inner(function)), "__code__", None)
-    file = code.co_filename if code else type(function).__module__
-    return f"{Path(file).stem}:{_qualified(function)}"
-
-
-def _qualified(function: Callable[..., Any]) -> str:
-    """The name of a function; of a partial one that of what it calls, of an object its class."""
-    return getattr(_inner(function), "__qualname__", type(function).__qualname__)
-
-
-def _inner(function: Callable[..., Any]) -> Callable[..., Any]:
-    return function.func if isinstance(function, functools.partial) else function
+def _name_functions(
+    config: LearnConfig, workflow: Callable[..., Any], judge: Callable[..., Any] | None
+) -> list[Problem]:
+    """Name the functions in the configuration, with a fingerprint of what they carry."""
+    problems = []
+    for key, function in (("function", workflow), ("judge", judge)):
+        if function is None:
+            continue
+        try:
+            setattr(config.workflow, key, fingerprint(function).name)
+        except NotStableError as error:
+            argument = "workflow_func" if key == "function" else "judge_func"
+            problems.append(not_stable(argument, function_name(function), error))
+    return problems

@@ -40,17 +40,21 @@ def get(config: LearnConfig, key: str) -> Any:
     return value
 
 
-def check(config: LearnConfig, workflow_given: bool = False) -> list[Problem]:
+def check(
+    config: LearnConfig, workflow_given: bool = False, judge_given: bool = False
+) -> list[Problem]:
     """Return every mistake that can be known without the machine and without resolved values.
 
     Args:
         config: The composed configuration; may hold `auto`.
         workflow_given: Whether the workflow is passed as a function, so that
             workflow.function may be empty.
+        judge_given: Whether the judge is passed as a function.
     """
     if getattr(config, "native", None):
         # A native YAML is checked against Trinity's schema on reading; the rest is Trinity's.
-        return _functions(config, workflow_given) + secret_problems(getattr(config, "native", None))
+        own = _functions(config, workflow_given, judge_given)
+        return own + secret_problems(getattr(config, "native", None))
     wrong_types = validate(dataclasses.asdict(config), _spec())[1]
     if wrong_types:
         # Made in Python rather than composed; ranges of wrong types mean nothing.
@@ -61,7 +65,7 @@ def check(config: LearnConfig, workflow_given: bool = False) -> list[Problem]:
     problems += [problem for problem in found if problem.key not in wrong]
     problems += algorithm_problems(config)
     problems += _layout(config, wrong)
-    problems += _functions(config, workflow_given)
+    problems += _functions(config, workflow_given, judge_given)
     if "sweep.metric" not in wrong:
         problems += metric_problems(config, workflow_given)
     problems += check_trinity(config.trinity)
@@ -180,7 +184,7 @@ def _layout(config: LearnConfig, wrong: set[str]) -> list[Problem]:
     return problems
 
 
-def _functions(config: LearnConfig, workflow_given: bool) -> list[Problem]:
+def _functions(config: LearnConfig, workflow_given: bool, judge_given: bool) -> list[Problem]:
     problems = []
     workflow = config.workflow
     if workflow.function and not workflow_given:
@@ -200,7 +204,7 @@ def _functions(config: LearnConfig, workflow_given: bool) -> list[Problem]:
                 "add +experiment=gsm8k_react, or workflow.function=module:function",
             )
         )
-    if workflow.judge:
+    if workflow.judge and not judge_given:
         problems += check_function(
             "workflow.judge", workflow.judge, JUDGE_ARGUMENTS, JUDGE_OPTIONAL
         )

@@ -20,6 +20,7 @@ def prepare(
     config_dirs: Sequence[str] = (),
     plan_only: bool = False,
     workflow_given: bool = False,
+    judge_given: bool = False,
 ) -> Resolved:
     """Check and resolve a composed configuration.
 
@@ -29,11 +30,13 @@ def prepare(
         config_dirs: Folders of further presets.
         plan_only: Do not ask whether this machine has the GPUs.
         workflow_given: Whether the workflow is passed as a function.
+        judge_given: Likewise the judge.
 
     Raises:
         ConfigError: With every mistake of composing, checking and resolving.
     """
-    problems = [*draft.problems, *_new(check(draft.config, workflow_given), draft.problems)]
+    found = check(draft.config, workflow_given, judge_given)
+    problems = [*draft.problems, *_new(found, draft.problems)]
     if not plan_only:
         problems += missing_references(draft.config.workflow.args, "workflow.args")
     if draft.incomplete:

@@ -54,12 +54,12 @@ def with_python_changes(config: LearnConfig) -> tuple[LearnConfig, list[Problem]
     Args:
         config: As a script has it; a native one still holds what its file says.
     """
-    problems = _stray(config)
+    problems = _stray(config) + _not_plain(to_mapping(config))
     if not isinstance(config, NativeConfig):
-        return copy.deepcopy(config), problems
+        return (config if problems else copy.deepcopy(config)), problems
     problems = problems or from_mapping(to_mapping(config))[1]
     if problems:
-        return copy.deepcopy(config), problems
+        return config, problems
     mirror, native = _leaves(native_config(config.native)), copy.deepcopy(config.native)
     changed = {key: value for key, value in _leaves(config).items() if value != mirror[key]}
     changed.pop("trinity", None)
@@ -160,3 +160,19 @@ def _stray(section: Any, prefix: str = "") -> list[Problem]:
         elif dataclasses.is_dataclass(value):
             problems += _stray(value, f"{prefix}{name}.")
     return problems
+
+
+def _not_plain(value: Any, key: str = "") -> list[Problem]:
+    """Values that no file can hold, and that would make another trial in every process."""
+    if isinstance(value, (dict, list)):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return [
+            problem
+            for name, item in items
+            for problem in _not_plain(item, f"{key}.{name}" if key else str(name))
+        ]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return []
+    kind = type(value).__name__
+    remedy = "pass other objects with the function: functools.partial, attributes, closures"
+    return [Problem(key, None, f"a {kind} is no text, number, list or mapping", remedy)]

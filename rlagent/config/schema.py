@@ -344,6 +344,9 @@ class RunConfig:
     fresh: bool = False
 
     # ---- advanced ----
+    # Resume an unfinished run though its workflow's source or its dataset changed since it began:
+    # what was learnt before stays.
+    resume_changed: bool = False
     # Progress on the screen: auto (live on a terminal, else plain), live, plain or none.
     display: str = word(AUTO, (AUTO, "live", "plain", "none"))
     # Seconds without any sign of progress after which the run fails.

@@ -63,7 +63,7 @@ _DISK = re.compile(r"No space left on device|Errno 28|Disk quota exceeded|only \
 _STALL = re.compile(r"run\.stall_timeout")
 _TIMEOUT = re.compile(r"Timeout|timed out", re.IGNORECASE)
 # What decide.py says to a run that cannot be resumed as asked.
-_REFUSED = re.compile(r"this run began with the layout")
+_REFUSED = re.compile(r"this run began with ")
 _ROLLOUTS = re.compile(r"all \d+ rollouts of .* failed")
 
 

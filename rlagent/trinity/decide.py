@@ -1,11 +1,15 @@
-"""Whether a command starts a run, resumes it, starts it anew, or has nothing to do. Pure."""
+"""Whether a command starts a run, resumes it, starts it from scratch, or has nothing to do. Pure.
+
+A result belongs to what was run: the first attempt's record says what that was, and nothing of it
+changes under a run that goes on.
+"""
 
 import enum
 import time
 from dataclasses import dataclass
 from typing import Any
 
-from rlagent.trinity.record import changed
+from rlagent.trinity.record import CHOSEN, WRITTEN, changed, differs
 
 
 class Action(enum.Enum):
@@ -32,6 +36,7 @@ def decide(
     new: dict[str, Any],
     total_steps: int,
     fresh: bool,
+    resume_changed: bool = False,
 ) -> Decision:
     """Decide what the same command does this time.
 
@@ -41,32 +46,56 @@ def decide(
         new: The record that a new run would get.
         total_steps: Steps asked for now.
         fresh: Whether run.fresh is set.
+        resume_changed: Whether run.resume_changed is set.
     """
     if not status or old is None:
         return Decision(Action.START)
     if fresh:
         return Decision(Action.ANEW, "run.fresh: the earlier run is kept beside, with a number")
     finished = status.get("state") == "finished"
-    differences = changed(old, new)
-    if finished and differences:
-        what = " and ".join(differences)
-        return Decision(
-            Action.ANEW,
-            f"{what} changed since the run finished: it starts anew, the old one is kept",
-        )
     trained = status.get("steps_trained") or 0
-    if finished and trained >= total_steps:
-        return Decision(Action.NOTHING, _done(status))
-    if old["layout"] != new["layout"]:
+    chosen, written = changed(old, new, CHOSEN), changed(old, new, WRITTEN)
+    if finished:
+        # Where a run was spread over GPUs makes no other result.
+        others = [*changed(old, new, {k: v for k, v in CHOSEN.items() if k != "layout"}), *written]
+        if others:
+            return Decision(Action.ANEW, _from_scratch(others, "since the run finished"))
+        if trained >= total_steps:
+            return Decision(Action.NOTHING, _done(status))
+    elif not trained and (chosen or written):
+        since = "since this run began, of which nothing is trained yet"
+        return Decision(Action.ANEW, _from_scratch([*chosen, *written], since))
+    if chosen:
         return Decision(
             Action.REFUSE,
-            f"this run began with the layout {old['layout']}, now it is {new['layout']}; "
-            f"resume it with hardware.layout={old['layout']}, or start anew with run.fresh=true",
+            f"this run began with {_began_with(old, new)}; resume it where that is chosen again, "
+            "or start from scratch with run.fresh=true",
         )
-    if differences:
-        what = " and ".join(differences)
-        return Decision(Action.RESUME, f"note: {what} changed since this run began")
+    if written and not resume_changed:
+        return Decision(
+            Action.REFUSE,
+            f"this run began with another state of {' and of '.join(written)}; undo the change, "
+            "resume all the same with run.resume_changed=true, or start from scratch with "
+            "run.fresh=true",
+        )
+    if written:
+        return Decision(Action.RESUME, f"note: {' and '.join(written)} changed since it began")
     return Decision(Action.RESUME)
+
+
+def _from_scratch(what: list[str], since: str) -> str:
+    return f"{' and '.join(what)} changed {since}: it starts from scratch, the old one is kept"
+
+
+def _began_with(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """What `auto` became then and becomes now.
+
+    >>> _began_with({"layout": "1x1+1", "model": "m"}, {"layout": "2x1+2", "model": "m"})
+    'the layout 1x1+1, now it is 2x1+2'
+    """
+    differing = [key for key in CHOSEN if differs(old, new, key)]
+    then = " and ".join(f"{CHOSEN[key]} {old[key]}" for key in differing)
+    return f"{then}, now it is {' and '.join(str(new.get(key)) for key in differing)}"
 
 
 def _done(status: dict[str, Any]) -> str:

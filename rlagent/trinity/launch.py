@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlagent.config.errors import Problem, raise_if_any
+from rlagent.config.fingerprint import function_name
 from rlagent.config.resolve import Resolved
 from rlagent.run.display import Display, make_display
 from rlagent.run.folder import DamagedError, RunFolder, set_aside
@@ -17,9 +19,9 @@ from rlagent.run.lock import IN_USE, locked
 from rlagent.run.screen import lasting_streams
 from rlagent.trinity import decide
 from rlagent.trinity.driver import Driver
-from rlagent.trinity.endings import EXIT_FAILED
+from rlagent.trinity.endings import EXIT_FAILED, one_line
 from rlagent.trinity.record import FILE as RECORD
-from rlagent.trinity.record import make_record, read_record, write_record
+from rlagent.trinity.record import WRITTEN, make_record, read_record, write_record
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def launch(
         How it ended; never raises for a failed run.
 
     Raises:
-        ConfigError: The dataset or Trinity's own checks refuse the configuration.
+        ConfigError: A function cannot be passed to rollouts.
     """
     config = resolved.config
     display = make_display(config.run.display)
@@ -98,6 +100,7 @@ def _launch_in(
             new=record,
             total_steps=int(config.algorithm.total_steps),
             fresh=config.run.fresh,
+            resume_changed=config.run.resume_changed,
         )
         if decision.action is decide.Action.REFUSE:
             print(decision.words, file=sys.stderr)
@@ -106,10 +109,14 @@ def _launch_in(
             display.message(decision.words)
         if decision.action is decide.Action.NOTHING:
             return _outcome_of(folder)
+        require_passable(workflow_func=workflow_func, judge_func=judge_func)
         if decision.action is decide.Action.ANEW:
             _set_aside(folder)
-        if read_record(folder) is None:
-            write_record(folder, record)
+        begun = read_record(folder)
+        # What is edited beside the configuration may change on request; the rest stays.
+        now = record if begun is None else {**begun, **{key: record[key] for key in WRITTEN}}
+        if now != begun:
+            write_record(folder, now)
         Driver(resolved, folder, display, workflow_func, judge_func, command).run()
         return _outcome_of(folder)
 
@@ -124,6 +131,32 @@ def _keep_what_is_whole(folder: RunFolder, display: Display) -> None:
             read()
         except DamagedError as error:
             display.message(f"{error}; it is kept as {set_aside(path).name}")
+
+
+def require_passable(**functions: Callable[..., Any] | None) -> None:
+    """Make sure that functions can be pickled as Ray does it, before anything starts.
+
+    Args:
+        functions: By the argument's name; None is none.
+
+    Raises:
+        ConfigError: With what the pickler says. What fingerprint.py finds is named there.
+    """
+    given = {key: function for key, function in functions.items() if function is not None}
+    if not given:
+        return
+    from ray import cloudpickle
+
+    problems = []
+    for key, function in given.items():
+        try:
+            cloudpickle.dumps(function)
+        # A class of the user's may raise anything when it is pickled.
+        except Exception as error:
+            message = f"cannot be passed to the processes of rollouts: {one_line(error)}"
+            remedy = "make inside the function what cannot be pickled"
+            problems.append(Problem(key, function_name(function), message, remedy))
+    raise_if_any(problems)
 
 
 def _outcome_of(folder: RunFolder) -> Outcome:

@@ -3,7 +3,7 @@
 Written at the first attempt; a later one of the same trial compares.
 """
 
-import functools
+import contextlib
 import hashlib
 import inspect
 import json
@@ -12,9 +12,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from rlagent.config.fingerprint import fingerprint, inner
 from rlagent.config.functions import locate
-from rlagent.config.paths import local_path
+from rlagent.config.paths import BUILTIN, local_path
 from rlagent.config.resolve import Resolved
+from rlagent.config.sources import source_files
 from rlagent.run.folder import RunFolder, read_object, write_atomically
 
 PACKAGES = (
@@ -40,7 +42,8 @@ def make_record(
     named = resolved.config.workflow
     return {
         "layout": str(resolved.layout),
-        "model": resolved.config.model.path,
+        "model": _place(resolved.config.model.path),
+        "engine": resolved.config.hardware.engine,
         "versions": {name: _version(name) for name in PACKAGES},
         "workflow": _source_fingerprint((named.function, workflow), (named.judge, judge)),
         "dataset": _dataset_fingerprint(resolved),
@@ -61,14 +64,41 @@ def write_record(folder: RunFolder, record: dict[str, Any]) -> None:
     write_atomically(folder.path / FILE, json.dumps(record, indent=2) + "\n")
 
 
-def changed(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Which of workflow and dataset differ, in words.
+CHOSEN = {"model": "the model", "engine": "the engine", "layout": "the layout"}
+"""What `auto` may become on another machine, in the record and in words."""
 
-    >>> changed({"workflow": "a", "dataset": "b"}, {"workflow": "x", "dataset": "b"})
+WRITTEN = {"workflow": "the workflow", "dataset": "the dataset"}
+"""What is edited beside the configuration, likewise."""
+
+
+def changed(old: dict[str, Any], new: dict[str, Any], words: dict[str, str]) -> list[str]:
+    """Which of what `words` names differ, in words; what an old record lacks does not.
+
+    >>> changed({"workflow": "a", "dataset": "b"}, {"workflow": "x", "dataset": "b"}, WRITTEN)
     ['the workflow']
+    >>> changed({"model": "small"}, {"model": "large", "engine": "vllm"}, CHOSEN)
+    ['the model (small, now large)']
     """
-    words = {"workflow": "the workflow", "dataset": "the dataset"}
-    return [text for key, text in words.items() if old.get(key) != new.get(key)]
+    found = []
+    for key, text in words.items():
+        if differs(old, new, key):
+            values = f" ({old[key]}, now {new.get(key)})" if words is CHOSEN else ""
+            found.append(f"{text}{values}")
+    return found
+
+
+def differs(old: dict[str, Any], new: dict[str, Any], key: str) -> bool:
+    """Whether two records say different things; what an old one lacks is not known to differ."""
+    if key not in old:
+        return False
+    before = _place(old[key]) if key == "model" else old[key]
+    return bool(before != new.get(key))
+
+
+def _place(path: str) -> str:
+    """A model's path as everybody means it: hub ids and shipped models as they are."""
+    local = None if path.startswith(BUILTIN) else local_path(path)
+    return str(local.resolve()) if local else path
 
 
 def _version(package: str) -> str | None:
@@ -80,25 +110,33 @@ def _version(package: str) -> str | None:
 
 def _source_fingerprint(*functions: tuple[str | None, Callable[..., Any] | None]) -> str | None:
     """Of the sources of functions, each given as an object or else by its name; None without."""
-    texts = []
+    texts: set[bytes] = set()
     for spec, function in functions:
         if function is not None:
-            texts.append(source_of(function))
+            for thing in (function, *fingerprint(function).carried):
+                texts |= _texts_of(thing)
         elif spec:
-            texts.append(locate(spec).file.read_bytes())
-    known = list(dict.fromkeys(text for text in texts if text))
+            texts |= {file.read_bytes() for file in source_files(locate(spec).file)}
+    known = sorted(text for text in texts if text)
     return hashlib.sha256(b"".join(known)).hexdigest()[:16] if known else None
+
+
+def _texts_of(thing: Any) -> set[bytes]:
+    """Its file with what that imports, and its own lines: of one name a file may define two."""
+    found = {source_of(thing)}
+    with contextlib.suppress(OSError, TypeError):
+        known = _known(thing)
+        found.add(inspect.getsource(known).encode())
+        file = inspect.getsourcefile(known)
+        if file and Path(file).is_file():
+            found |= {path.read_bytes() for path in source_files(Path(file))}
+    return found
 
 
 def source_of(function: Callable[..., Any]) -> bytes:
     """The file that a function stands in, or its own lines where there is no such file, as in a
     notebook; nothing where not even those are known."""
-    if isinstance(function, functools.partial):
-        function = function.func
-    function = inspect.unwrap(function)
-    if not inspect.isroutine(function):
-        # An object that can be called: what it does stands in its class.
-        function = type(function)
+    function = _known(function)
     try:
         file = inspect.getsourcefile(function)
         if file and Path(file).is_file():
@@ -106,6 +144,14 @@ def source_of(function: Callable[..., Any]) -> bytes:
         return inspect.getsource(function).encode()
     except (OSError, TypeError):
         return b""
+
+
+def _known(function: Any) -> Any:
+    """What `inspect` knows the source of."""
+    function = inspect.unwrap(inner(function))
+    # An object that can be called: what it does stands in its class.
+    is_known = inspect.isroutine(function) or inspect.isclass(function)
+    return function if is_known else type(function)
 
 
 def _dataset_fingerprint(resolved: Resolved) -> str:

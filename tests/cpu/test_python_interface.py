@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rlagent.config.paths import asset_dir
+from rlagent.run.folder import RunFolder
 from rlagent.run.words import python_command
 from tests.cpu.runs import REPOSITORY, Run, environment, only_folder
 
@@ -50,8 +51,8 @@ monitor: {monitor_type: tensorboard}
 """
 
 
-def _run_script(directory: Path, script: Path, timeout: float = 400) -> Run:
-    done = subprocess.run(
+def _ran(directory: Path, script: Path, timeout: float = 400) -> subprocess.CompletedProcess:
+    return subprocess.run(
         [sys.executable, str(script)],
         cwd=directory,
         env=environment(),
@@ -60,6 +61,10 @@ def _run_script(directory: Path, script: Path, timeout: float = 400) -> Run:
         timeout=timeout,
         check=False,
     )
+
+
+def _run_script(directory: Path, script: Path, timeout: float = 400) -> Run:
+    done = _ran(directory, script, timeout)
     return Run(done.returncode, done.stdout + done.stderr, only_folder(directory))
 
 
@@ -122,6 +127,54 @@ def test_a_workflow_with_judge_and_logger_in_a_plain_function_trains(tmp_path):
     assert result.returncode == 0, result.output
     assert result.series("rollout/asked/mean", "explorer") == {1: 1.0}
     assert result.series("rollout/judged/mean", "explorer") == {1: 1.0}
+
+
+@pytest.mark.slow
+def test_a_result_belongs_to_the_arguments_and_globals_that_it_was_run_with(tmp_path):
+    (tmp_path / "config.yaml").write_text(OURS)
+    script = _script(
+        tmp_path,
+        """
+        import functools
+
+        from rlagent import LearnConfig, learn
+
+        SCALE = 1.0
+
+
+        async def solve(task, model, bonus):
+            await model([{"role": "user", "content": task["question"]}])
+            return bonus * SCALE
+
+
+        def train(bonus):
+            config = LearnConfig.load_config("config.yaml")
+            # What a file names does not count beside what is passed.
+            config.workflow.function = "rlagent.workflows.gsm8k_react:react_agent"
+            return learn(functools.partial(solve, bonus=bonus), config)
+
+
+        if __name__ == "__main__":
+            outcomes = [train(0), train(1)]
+            SCALE = 0.25
+            outcomes.append(train(1))
+            again = train(1)
+            assert again == outcomes[2]
+            for outcome in outcomes:
+                print("FOLDER", outcome.folder)
+        """,
+    )
+    done = _ran(tmp_path, script, 500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folders = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("FOLDER")]
+    rewards = [RunFolder(folder).read_metrics("explorer") for folder in folders]
+    assert len(set(folders)) == 3
+    assert [_last(rows, "rollout/reward/mean") for rows in rewards] == [0.0, 1.0, 0.25]
+    assert done.stdout.count("done on") == 1
+
+
+def _last(rows, name):
+    return [row["metrics"][name] for row in rows if name in row["metrics"]][-1]
 
 
 @pytest.mark.slow

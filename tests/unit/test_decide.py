@@ -1,8 +1,10 @@
 """What the same command does the second time."""
 
+import pytest
+
 from rlagent.trinity.decide import Action, decide
 
-RECORD = {"layout": "1x1+1", "workflow": "w", "dataset": "d"}
+RECORD = {"layout": "1x1+1", "model": "m", "engine": "vllm", "workflow": "w", "dataset": "d"}
 DONE = {
     "state": "finished",
     "steps_trained": 10,
@@ -10,10 +12,12 @@ DONE = {
     "success_before": 0.3,
     "success_after": 0.9,
 }
+CUT_OFF = {"state": "failed", "steps_trained": 3}
+NOT_BEGUN = {"state": "failed", "steps_trained": 0}
 
 
-def _decide(status, old=RECORD, new=RECORD, total_steps=10, fresh=False):
-    return decide(status, old, new, total_steps, fresh)
+def _decide(status, total_steps=10, fresh=False, resume_changed=False, old=RECORD, **differing):
+    return decide(status, old, {**RECORD, **differing}, total_steps, fresh, resume_changed)
 
 
 def test_an_empty_folder_starts():
@@ -32,7 +36,7 @@ def test_more_steps_continue_a_finished_run():
 
 
 def test_fresh_sets_a_run_aside_in_any_state():
-    for status in (DONE, {"state": "failed", "steps_trained": 3}):
+    for status in (DONE, CUT_OFF):
         assert _decide(status, fresh=True).action is Action.ANEW
 
 
@@ -41,22 +45,56 @@ def test_an_unfinished_run_resumes():
         assert _decide({"state": state, "steps_trained": 3}).action is Action.RESUME
 
 
-def test_a_finished_run_whose_workflow_changed_starts_anew_and_says_so():
-    decision = _decide(DONE, new={**RECORD, "workflow": "other"})
-    assert decision.action is Action.ANEW
-    assert "the workflow changed" in decision.words
+@pytest.mark.parametrize("key", ["workflow", "dataset", "model", "engine"])
+def test_a_result_is_not_that_of_anything_else_than_was_run(key):
+    for total_steps in (10, 20):
+        decision = _decide(DONE, total_steps, **{key: "other"})
+        assert decision.action is Action.ANEW
+        assert f"the {key}" in decision.words
+        assert "the old one is kept" in decision.words
 
 
-def test_an_unfinished_run_whose_dataset_changed_resumes_and_says_so():
-    status = {"state": "failed", "steps_trained": 3}
-    decision = _decide(status, new={**RECORD, "dataset": "other"})
-    assert decision.action is Action.RESUME
-    assert "the dataset changed" in decision.words
+def test_a_result_stays_one_on_another_layout_but_does_not_go_on_there():
+    assert _decide(DONE, layout="2x1+2").action is Action.NOTHING
+    assert _decide(DONE, 20, layout="2x1+2").action is Action.REFUSE
 
 
-def test_another_layout_is_refused_with_the_remedy():
-    status = {"state": "failed", "steps_trained": 3}
-    decision = _decide(status, new={**RECORD, "layout": "2x1+2"})
+@pytest.mark.parametrize("key", ["workflow", "dataset"])
+def test_an_unfinished_run_goes_on_with_what_was_edited_only_when_that_is_asked_for(key):
+    decision = _decide(CUT_OFF, **{key: "other"})
     assert decision.action is Action.REFUSE
-    assert "hardware.layout=1x1+1" in decision.words
+    assert f"another state of the {key}" in decision.words
+    assert "run.resume_changed=true" in decision.words
     assert "run.fresh=true" in decision.words
+    asked = _decide(CUT_OFF, resume_changed=True, **{key: "other"})
+    assert asked.action is Action.RESUME
+    assert f"the {key} changed" in asked.words
+
+
+@pytest.mark.parametrize("key", ["model", "engine", "layout"])
+def test_a_run_goes_on_with_nothing_but_what_auto_became_at_first(key):
+    for resume_changed in (False, True):
+        decision = _decide(CUT_OFF, resume_changed=resume_changed, **{key: "other"})
+        assert decision.action is Action.REFUSE
+        assert f"this run began with the {key} {RECORD[key]}, now it is other" in decision.words
+        assert "run.fresh=true" in decision.words
+
+
+@pytest.mark.parametrize("key", list(RECORD))
+def test_a_run_of_which_nothing_was_trained_starts_from_scratch_with_what_is_there_now(key):
+    decision = _decide(NOT_BEGUN, **{key: "other"})
+    assert decision.action is Action.ANEW
+    assert f"the {key}" in decision.words
+    assert _decide(NOT_BEGUN).action is Action.RESUME
+
+
+def test_what_a_record_of_an_older_version_lacks_is_not_known_to_differ():
+    old = {key: value for key, value in RECORD.items() if key != "engine"}
+    assert _decide(CUT_OFF, old=old).action is Action.RESUME
+
+
+def test_a_models_folder_is_one_however_it_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m").mkdir()
+    old = {**RECORD, "model": "./m"}
+    assert _decide(CUT_OFF, old=old, model=str(tmp_path / "m")).action is Action.RESUME

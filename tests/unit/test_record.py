@@ -5,7 +5,8 @@ import linecache
 
 import pytest
 
-from rlagent.api import _name, learn
+from rlagent.api import learn
+from rlagent.config.fingerprint import function_name
 from rlagent.config.schema import LearnConfig
 from rlagent.trinity.record import source_of
 
@@ -33,7 +34,7 @@ def test_a_function_of_a_notebook_has_the_source_of_its_cell():
     namespace = {}
     exec(compile(cell, name, "exec"), namespace)
     assert source_of(namespace["solve"]) == cell.encode()
-    assert _name(namespace["solve"]) == "no-such-file:solve"
+    assert function_name(namespace["solve"]) == "no-such-file:solve"
 
 
 def test_a_function_without_any_source_is_no_reason_to_fail():
@@ -41,9 +42,9 @@ def test_a_function_without_any_source_is_no_reason_to_fail():
 
 
 def test_partial_functions_and_objects_have_names():
-    assert _name(_agent) == "test_record:_agent"
-    assert _name(functools.partial(_agent, scale=2.0)) == "test_record:_agent"
-    assert _name(_Agent()).endswith(":_Agent")
+    assert function_name(_agent) == "test_record:_agent"
+    assert function_name(functools.partial(_agent, scale=2.0)) == "test_record:_agent"
+    assert function_name(_Agent()).endswith(":_Agent")
 
 
 def test_a_function_that_takes_everything_takes_task_and_model(monkeypatch):
