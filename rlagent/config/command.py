@@ -36,8 +36,8 @@ class Command:
 
     @property
     def config_dirs(self) -> list[str]:
-        """Folders of further presets."""
-        return [self.flags.config_dir] if self.flags.config_dir else []
+        """Folders whose presets win over the shipped ones."""
+        return [name for name in (self.flags.config_dir, self.flags.config_path) if name]
 
     def draft(
         self,
@@ -55,7 +55,7 @@ class Command:
         try:
             made = draft(
                 self.overrides if overrides is None else overrides,
-                self.config_dirs,
+                [self.flags.config_dir] if self.flags.config_dir else [],
                 self.flags.config_name or "config",
                 self.flags.config_path,
                 multirun,

@@ -14,6 +14,10 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
@@ -89,7 +93,7 @@ def compose(
 
     Args:
         overrides: As on the command line, such as `+experiment=gsm8k_react`.
-        config_dirs: Folders of further presets; the shipped ones win over equal names.
+        config_dirs: Folders of further presets, which win over shipped ones of the same name.
         config_name: The primary configuration.
         config_path: Its folder; None: the shipped one.
 
@@ -116,9 +120,8 @@ def draft(
         multirun: Accept several values for a key; the draft then holds none of those keys.
         shared: What earlier drafts found that differ in nothing but their overrides.
     """
-    with _hydra(config_path):
-        search = _search_path(config_dirs)
-        groups = shared.groups if shared and shared.groups else find_groups(search)
+    with _hydra(config_path, config_dirs):
+        groups = shared.groups if shared and shared.groups else find_groups()
         good, problems = command_line.lint(overrides, groups, SPEC, multirun)
         good = [item for item in good if not command_line.is_sweep(item)]
         incomplete = any(problem.key.lstrip("+~") in groups.names for problem in problems)
@@ -126,12 +129,12 @@ def draft(
             shared.groups = groups
         # The untyped schema lets a composition go on past the first mistake.
         for typed in (True, False):
-            node, error = _composed(config_name, search, good, groups, shared, typed)
+            node, error = _composed(config_name, good, groups, shared, typed)
             if node is not None:
                 break
         if node is None:
             assert error is not None
-            problems += _refusals(config_name, search, good, error)
+            problems += _refusals(config_name, good, error)
             return Draft(LearnConfig(), problems, None, True)
         with open_dict(node):
             hydra = node.pop("hydra")
@@ -173,7 +176,7 @@ def to_yaml(config: LearnConfig) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(to_mapping(config)))
 
 
-def find_groups(search: Sequence[str] = ()) -> command_line.Groups:
+def find_groups() -> command_line.Groups:
     """Return the groups of presets; Hydra must be initialised."""
     loader = GlobalHydra.instance().config_loader()
 
@@ -181,30 +184,51 @@ def find_groups(search: Sequence[str] = ()) -> command_line.Groups:
     @cache
     def options(group: str) -> list[str]:
         return loader.get_group_options(
-            group, results_filter=ObjectType.CONFIG, config_name=None, overrides=list(search)
+            group, results_filter=ObjectType.CONFIG, config_name=None, overrides=[]
         )
 
     names = loader.get_group_options(
-        "", results_filter=ObjectType.GROUP, config_name=None, overrides=list(search)
+        "", results_filter=ObjectType.GROUP, config_name=None, overrides=[]
     )
     names = [name for name in names if name != "hydra"]
     given = [name for name in names if name in SPEC.fields and name not in ADDED]
     return command_line.Groups(names, options, given)
 
 
+class _OwnPresets(FileConfigSource):
+    """A user's folder of presets: the primary configuration is not looked for in it."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "presets"
+
+    def is_config(self, config_path: str) -> bool:
+        """Return whether there is such a preset."""
+        return config_path not in ("config", "config.yaml") and super().is_config(config_path)
+
+
 @contextmanager
-def _hydra(config_path: str | None) -> Iterator[None]:
+def _hydra(config_path: str | None, config_dirs: Sequence[str]) -> Iterator[None]:
+    own = [folder_of("--config-dir", name).absolute() for name in config_dirs]
     folder = folder_of("--config-path", config_path).absolute() if config_path else conf_dir()
     with initialize_config_dir(config_dir=str(folder), version_base="1.3", job_name="rlagent"):
+        if own:
+            _put_first(own)
         yield
 
 
-def _search_path(config_dirs: Sequence[str]) -> list[str]:
-    if not config_dirs:
-        return []
-    folders = [folder_of("--config-dir", name) for name in config_dirs]
-    listed = ",".join(command_line.quoted(f"file://{folder.absolute()}") for folder in folders)
-    return [f"hydra.searchpath=[{listed}]"]
+def _put_first(folders: Sequence[Path]) -> None:
+    """Have Hydra look for presets in these folders before it looks among the shipped ones.
+
+    Its own hydra.searchpath puts them behind, where a preset with a shipped name is never found.
+    """
+    SourcesRegistry.instance().register(_OwnPresets)
+    loader = GlobalHydra.instance().config_loader()
+    assert isinstance(loader, ConfigLoaderImpl)
+    for folder in folders:
+        path = f"{_OwnPresets.scheme()}://{folder}"
+        loader.config_search_path.prepend("--config-dir", path, anchor="main")
+    loader.repository = ConfigRepository(loader.config_search_path)
 
 
 def folder_of(flag: str, name: str) -> Path:
@@ -223,7 +247,6 @@ def folder_of(flag: str, name: str) -> Path:
 
 def _composed(
     config_name: str,
-    search: list[str],
     arguments: list[str],
     groups: command_line.Groups,
     shared: Shared | None,
@@ -233,12 +256,12 @@ def _composed(
     if shared is not None:
 
         def presets(some: list[str]) -> DictConfig | None:
-            return _hydra_compose(config_name, [*search, *some], typed)[0]
+            return _hydra_compose(config_name, some, typed)[0]
 
         node = overlaid(shared, arguments, groups, presets, typed)
         if node is not None:
             return node, None
-    return _hydra_compose(config_name, [*search, *arguments], typed)
+    return _hydra_compose(config_name, arguments, typed)
 
 
 def _hydra_compose(
@@ -256,15 +279,13 @@ def _hydra_compose(
         return None, error
 
 
-def _refusals(
-    config_name: str, search: list[str], arguments: list[str], error: Exception
-) -> list[Problem]:
+def _refusals(config_name: str, arguments: list[str], error: Exception) -> list[Problem]:
     """Return what is wrong where Hydra composes nothing: of the presets alone, or per override."""
-    if config_name != "config" and _hydra_compose(config_name, search, typed=False)[1]:
+    if config_name != "config" and _hydra_compose(config_name, [], typed=False)[1]:
         return [from_hydra(error, arguments, "--config-name", config_name)]
     found = []
     for argument in arguments:
-        _, alone = _hydra_compose("config", [*search, argument], typed=False)
+        _, alone = _hydra_compose("config", [argument], typed=False)
         if alone is not None:
             found.append(from_hydra(alone, [argument], *key_and_text(argument)))
     return found or [from_hydra(error, arguments, " ".join(arguments))]

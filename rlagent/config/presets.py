@@ -11,7 +11,7 @@ from yaml import YAMLError
 
 from rlagent.config.errors import ConfigError, Problem
 from rlagent.config.names import did_you_mean
-from rlagent.config.paths import conf_dir
+from rlagent.config.paths import conf_dir, expand_user
 from rlagent.config.schema import ADDED, DatasetConfig, LearnConfig, ModelConfig
 from rlagent.config.spec import T, build, spec_of, validate
 
@@ -60,7 +60,7 @@ def preset_names(group: str, config_dirs: Sequence[str] = ()) -> list[str]:
 def preset_table(config_dirs: Sequence[str] = ()) -> list[tuple[str, list[str]]]:
     """Return each group with its presets; `+` stands before groups that are added."""
     given = {item.name for item in dataclasses.fields(LearnConfig)} - set(ADDED)
-    folders = [conf_dir(), *(Path(folder) for folder in config_dirs)]
+    folders = [conf_dir(), *(expand_user(folder) for folder in config_dirs)]
     groups = {entry.name for folder in folders for entry in folder.iterdir() if entry.is_dir()}
     return [
         (name if name in given else f"+{name}", preset_names(name, config_dirs))
@@ -91,5 +91,6 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _folders(group: str, config_dirs: Sequence[str]) -> list[Path]:
-    folders = [conf_dir() / group, *(Path(folder) / group for folder in config_dirs)]
+    # As Hydra searches: a preset of one's own wins over a shipped one of its name.
+    folders = [*(expand_user(folder) / group for folder in config_dirs), conf_dir() / group]
     return [folder for folder in folders if folder.is_dir()]
