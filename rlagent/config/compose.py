@@ -32,7 +32,7 @@ from rlagent.config.overlay import Shared, overlaid
 from rlagent.config.paths import conf_dir, expand_user, path_fault
 from rlagent.config.refusals import from_hydra, key_and_text
 from rlagent.config.schema import ADDED, LearnConfig
-from rlagent.config.secrets import keeping_references
+from rlagent.config.secrets import as_written, keeping_references
 from rlagent.config.spec import build, spec_of, validate
 from rlagent.config.trinity_schema import check_trinity
 
@@ -173,7 +173,7 @@ def to_mapping(config: LearnConfig) -> dict[str, Any]:
 
 def to_yaml(config: LearnConfig) -> str:
     """Return a configuration as YAML that LearnConfig.load_config reads back."""
-    return OmegaConf.to_yaml(OmegaConf.create(to_mapping(config)))
+    return OmegaConf.to_yaml(OmegaConf.create(as_written(to_mapping(config))))
 
 
 def find_groups() -> command_line.Groups:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rlagent.config.compose import SPEC, from_mapping
 from rlagent.config.errors import ConfigError, Problem, raise_if_any
 from rlagent.config.schema import LearnConfig
+from rlagent.config.secrets import keeping_references
 from rlagent.config.trinity_schema import check_trinity, trinity_spec
 
 _OURS = {"dataset", "hardware", "workflow", "run", "trinity", "seed"}
@@ -48,7 +49,8 @@ def load_config(path: str) -> LearnConfig:
         raise ConfigError([Problem("", None, f"there is no file {path}")])
     try:
         node = OmegaConf.load(file)
-        data = OmegaConf.to_container(node, resolve=True)
+        kept = keeping_references(node) if isinstance(node, DictConfig) else node
+        data = OmegaConf.to_container(kept, resolve=True)
     except (yaml.YAMLError, OmegaConfBaseException, OSError) as error:
         line = " ".join(str(error).split())
         raise ConfigError([Problem("", None, f"{path} cannot be read: {line}")]) from error

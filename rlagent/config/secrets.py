@@ -124,6 +124,34 @@ def _escaped(data: Any) -> Any:
     return _REFERENCE.sub(r"\\\g<0>", data) if isinstance(data, str) else data
 
 
+def as_written(data: Any) -> Any:
+    """Return plain data as a YAML file says it to OmegaConf: `${` that is text is escaped, and
+    references of workflow.args stay references.
+
+    >>> as_written({"a": "say ${name}", "workflow": {"args": {"key": "${oc.env:KEY}"}}})
+    {'a': 'say \\\\${name}', 'workflow': {'args': {'key': '${oc.env:KEY}'}}}
+    """
+    found = _interpolations_escaped(data)
+    arguments = (data.get("workflow") or {}).get("args")
+    if arguments:
+        found["workflow"]["args"] = _interpolations_escaped(arguments, but_references=True)
+    return found
+
+
+def _interpolations_escaped(data: Any, but_references: bool = False) -> Any:
+    if isinstance(data, dict):
+        return {key: _interpolations_escaped(value, but_references) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_interpolations_escaped(value, but_references) for value in data]
+    if not isinstance(data, str):
+        return data
+    # A backslash before it would escape the one that is put there.
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", data)
+    if but_references:
+        text = re.sub(r"\\(?=\$\{oc\.env:\s*[A-Za-z_]\w*\s*\})", "", text)
+    return text
+
+
 def secret_problems(data: Any, prefix: str = "") -> list[Problem]:
     """Return one problem per value of a configuration that looks like a secret."""
     return [

@@ -78,6 +78,42 @@ def test_what_plan_prints_is_read_back_equal(tmp_path: Path) -> None:
     assert LearnConfig.load_config(write(tmp_path, to_yaml(config))) == config
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "say ${name}",
+        "${unclosed",
+        "$ { } ${} $${x}",
+        "\\${x} \\\\${y} \\",
+        "${oc.env:HOME}",
+        "Bearer ${oc.env:MY_KEY} and ${name}",
+        "\\${oc.env:HOME}",
+        "two\nlines: ${a.b}",
+    ],
+)
+def test_texts_that_look_like_interpolations_are_read_back_as_they_were(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MY_KEY", raising=False)
+    config = LearnConfig()
+    config.workflow.args = {"hint": text, "deep": [{"again": text}]}
+    config.algorithm.advantage_args = {"note": text}
+    config.run.name = text
+    read = LearnConfig.load_config(write(tmp_path, to_yaml(config)))
+    assert read == config
+
+
+def test_an_interpolation_of_a_file_is_resolved_and_a_reference_to_a_secret_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "sesame")
+    text = "seed: 3\nrun: {name: 'n-${seed}'}\nworkflow: {args: {key: '${oc.env:MY_KEY}'}}\n"
+    config = LearnConfig.load_config(write(tmp_path, text))
+    assert config.run.name == "n-3"
+    assert config.workflow.args == {"key": "${oc.env:MY_KEY}"}
+    assert "sesame" not in to_yaml(config)
+
+
 def test_a_part_of_a_configuration_is_enough(tmp_path: Path) -> None:
     config = LearnConfig.load_config(write(tmp_path, "model:\n  path: builtin:tiny\nseed: 5\n"))
     assert (config.model.path, config.seed) == ("builtin:tiny", 5)
