@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from rlagent.config.schedule import lr_factor, warmup_steps
 from rlagent.embedded.advantages import TrainerAdvantage
 from rlagent.embedded.batch import (
     MicroBatch,
@@ -26,7 +27,7 @@ from rlagent.embedded.batch import (
     split_updates,
 )
 from rlagent.embedded.objective import Extent, Objective
-from rlagent.embedded.optim import apply_update, lr_factor, make_optimizer, warmup_steps
+from rlagent.embedded.optim import apply_update, make_optimizer
 from rlagent.embedded.scoring import Scorer
 from rlagent.embedded.step_data import StepData
 from rlagent.embedded.step_metrics import agreement_metrics, data_metrics

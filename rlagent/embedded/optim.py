@@ -1,7 +1,5 @@
-"""Optimizer, learning-rate schedule and gradient check of the embedded trainer.
-
-The schedule is a pure function of the training step, so a resumed run needs no scheduler state.
-"""
+"""Optimizer and gradient check of the embedded trainer; the rate's schedule is in
+rlagent.config.schedule."""
 
 import math
 from typing import Any, Iterable, List, Tuple
@@ -11,48 +9,6 @@ import torch
 
 class GradientError(RuntimeError):
     """A gradient was not finite; the update was not applied."""
-
-
-def lr_factor(
-    step: int, schedule: str, warmup_steps: int, total_steps: int, min_ratio: float
-) -> float:
-    """Share of the peak learning rate at a training step.
-
-    Linear warm-up from 1/warmup_steps to 1, then `constant`, or `cosine` down to `min_ratio` at
-    `total_steps` (Loshchilov and Hutter, 2017, without restarts).
-
-    Args:
-        step: Training step, the first is 1.
-        schedule: `constant` or `cosine`.
-        warmup_steps: Steps of warm-up; 0: none.
-        total_steps: Steps of the run; only the cosine asks for them.
-        min_ratio: Where the cosine ends, in [0, 1].
-
-    Raises:
-        ValueError: For another schedule, or a cosine without an end.
-    """
-    if schedule not in ("constant", "cosine"):
-        raise ValueError(
-            f"algorithm.optimizer.lr_scheduler_type={schedule}; allowed: constant, cosine"
-        )
-    if schedule == "cosine" and total_steps <= 0:
-        raise ValueError(
-            "algorithm.optimizer.lr_scheduler_type=cosine needs trainer.total_steps, the step at "
-            "which it ends"
-        )
-    if step <= warmup_steps:
-        return step / warmup_steps
-    if schedule == "constant":
-        return 1.0
-    progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
-    return min_ratio + (1.0 - min_ratio) * 0.5 * (1.0 + math.cos(math.pi * progress))
-
-
-def warmup_steps(optimizer: Any, total_steps: int) -> int:
-    """Steps of warm-up: `lr_warmup_steps`, or if negative the ratio of the total steps."""
-    if optimizer.lr_warmup_steps >= 0:
-        return optimizer.lr_warmup_steps
-    return int(optimizer.lr_warmup_steps_ratio * total_steps)
 
 
 def make_optimizer(

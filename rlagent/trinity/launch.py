@@ -13,6 +13,7 @@ from typing import Any
 from rlagent.config.errors import Problem, raise_if_any
 from rlagent.config.fingerprint import function_name
 from rlagent.config.resolve import Resolved
+from rlagent.config.schedule import what_changes
 from rlagent.run.display import Display, make_display
 from rlagent.run.folder import DamagedError, RunFolder, set_aside
 from rlagent.run.lock import IN_USE, locked
@@ -22,6 +23,7 @@ from rlagent.trinity.driver import Driver
 from rlagent.trinity.endings import EXIT_FAILED, one_line
 from rlagent.trinity.record import FILE as RECORD
 from rlagent.trinity.record import WRITTEN, make_record, read_record, write_record
+from rlagent.trinity.translate import to_trinity
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,8 @@ def _launch_in(
         require_passable(workflow_func=workflow_func, judge_func=judge_func)
         if decision.action is decide.Action.ANEW:
             _set_aside(folder)
+        if decision.action is decide.Action.RESUME and (words := _rate_changes(resolved, folder)):
+            display.message(f"note: {words}")
         begun = read_record(folder)
         # What is edited beside the configuration may change on request; the rest stays.
         now = record if begun is None else {**begun, **{key: record[key] for key in WRITTEN}}
@@ -131,6 +135,15 @@ def _keep_what_is_whole(folder: RunFolder, display: Display) -> None:
             read()
         except DamagedError as error:
             display.message(f"{error}; it is kept as {set_aside(path).name}")
+
+
+def _rate_changes(resolved: Resolved, folder: RunFolder) -> str:
+    """What another number of steps than before changes about the learning rate; '' if nothing."""
+    status = folder.read_status()
+    now = int(resolved.config.algorithm.total_steps)
+    optimizer = to_trinity(resolved, folder.path)["algorithm"].get("optimizer") or {}
+    trained = status.get("steps_trained") or 0
+    return what_changes(optimizer, trained, status.get("steps_asked") or now, now)
 
 
 def require_passable(**functions: Callable[..., Any] | None) -> None:
