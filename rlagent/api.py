@@ -70,6 +70,9 @@ def learn(
 
     if not callable(workflow_func):
         raise TypeError(f"workflow_func must be a function, not {type(workflow_func).__name__}")
+    if not isinstance(config, LearnConfig):
+        kind = type(config).__name__
+        raise TypeError(f"config must come from LearnConfig.load_config(path), not be a {kind}")
     parameters = inspect.signature(workflow_func).parameters
     missing = {"task", "model"} - set(parameters)
     takes_all = any(item.kind is item.VAR_KEYWORD for item in parameters.values())

@@ -82,6 +82,11 @@ def test_a_script_that_catches_a_stop_learns_how_far_the_run_came(monkeypatch):
     assert (caught.value.outcome.steps_trained, str(caught.value)) == (7, "on request")
 
 
+def test_a_path_is_no_configuration():
+    with pytest.raises(TypeError, match=r"LearnConfig\.load_config"):
+        learn(workflow_func=lambda task, model: 1.0, config="config.yaml")
+
+
 def test_what_a_script_has_to_change_stands_beside_its_command(monkeypatch):
     argv = [sys.executable, "train.py"]
     monkeypatch.setattr(sys.modules["__main__"], "__file__", "train.py", raising=False)
