@@ -131,18 +131,24 @@ def as_written(data: Any) -> Any:
     >>> as_written({"a": "say ${name}", "workflow": {"args": {"key": "${oc.env:KEY}"}}})
     {'a': 'say \\\\${name}', 'workflow': {'args': {'key': '${oc.env:KEY}'}}}
     """
-    found = _interpolations_escaped(data)
+    found = without_interpolations(data)
     arguments = (data.get("workflow") or {}).get("args")
     if arguments:
-        found["workflow"]["args"] = _interpolations_escaped(arguments, but_references=True)
+        found["workflow"]["args"] = without_interpolations(arguments, but_references=True)
     return found
 
 
-def _interpolations_escaped(data: Any, but_references: bool = False) -> Any:
+def without_interpolations(data: Any, but_references: bool = False) -> Any:
+    """Return plain data in which every `${` is escaped, so that OmegaConf takes it for text.
+
+    Args:
+        data: Mappings, lists and values.
+        but_references: Whether references to the environment stay what they are.
+    """
     if isinstance(data, dict):
-        return {key: _interpolations_escaped(value, but_references) for key, value in data.items()}
+        return {key: without_interpolations(value, but_references) for key, value in data.items()}
     if isinstance(data, list):
-        return [_interpolations_escaped(value, but_references) for value in data]
+        return [without_interpolations(value, but_references) for value in data]
     if not isinstance(data, str):
         return data
     # A backslash before it would escape the one that is put there.

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rlagent.config.errors import ConfigError, Problem
+from rlagent.config.secrets import without_interpolations
 from rlagent.trinity import EMBEDDED
 from rlagent.trinity.translate import WORKFLOW_TYPE
 
@@ -38,7 +39,9 @@ def build(tree: dict[str, Any]) -> Any:
     from trinity.common.config import Config
 
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(Config), tree)
+        # What was to be resolved is; the rest is text, such as a prompt.
+        plain = without_interpolations(tree)
+        merged = OmegaConf.merge(OmegaConf.structured(Config), plain)
         config: Any = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or ""
@@ -117,7 +120,7 @@ def require_key(config: Any) -> None:
 def save_yaml(tree: dict[str, Any], path: Path) -> None:
     """Write the tree as Trinity would read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create(tree), path)
+    OmegaConf.save(OmegaConf.create(without_interpolations(tree)), path)
 
 
 def _complete_arguments(config: Any) -> None:
