@@ -14,13 +14,14 @@ from rlagent.config.errors import Problem, raise_if_any
 from rlagent.config.fingerprint import function_name
 from rlagent.config.resolve import Resolved
 from rlagent.config.schedule import what_changes
+from rlagent.run.cause import cause_of
 from rlagent.run.display import Display, make_display
 from rlagent.run.folder import DamagedError, RunFolder, set_aside
 from rlagent.run.lock import IN_USE, locked
 from rlagent.run.screen import lasting_streams
 from rlagent.trinity import decide
 from rlagent.trinity.driver import Driver
-from rlagent.trinity.endings import EXIT_FAILED, one_line
+from rlagent.trinity.endings import EXIT_FAILED
 from rlagent.trinity.record import FILE as RECORD
 from rlagent.trinity.record import WRITTEN, make_record, read_record, write_record
 from rlagent.trinity.translate import to_trinity
@@ -166,7 +167,7 @@ def require_passable(**functions: Callable[..., Any] | None) -> None:
             cloudpickle.dumps(function)
         # A class of the user's may raise anything when it is pickled.
         except Exception as error:
-            message = f"cannot be passed to the processes of rollouts: {one_line(error)}"
+            message = f"cannot be passed to the processes of rollouts: {cause_of(error)}"
             remedy = "make inside the function what cannot be pickled"
             problems.append(Problem(key, function_name(function), message, remedy))
     raise_if_any(problems)
