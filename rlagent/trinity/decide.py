@@ -48,7 +48,7 @@ def decide(
         fresh: Whether run.fresh is set.
         resume_changed: Whether run.resume_changed is set.
     """
-    if not status or old is None:
+    if old is None:
         return Decision(Action.START)
     if fresh:
         return Decision(Action.ANEW, "run.fresh: the earlier run is kept beside, with a number")
