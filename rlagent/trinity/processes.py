@@ -1,75 +1,246 @@
-"""The processes that run agent code, shared by the slots of the scheduler.
+"""The processes that run agent code, shared by the slots of the scheduler, and made again.
 
-What runs in them is rollout.py's; nothing of it is imported here, so that they can start before
-anything else does.
+Each rollout is a call of its own, whose result leaves the process when it ends. A process that a
+rollout ends or holds up is replaced, and what else ran in it runs again (see fates.py). What runs
+in them is rollout.py's; nothing of it is imported here, so that they can start before anything
+else does.
 """
 
+import asyncio
+import time
 from typing import Any
 
 import ray
+from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
+from rlagent.trinity.fates import Fate, failed_by, suspected
 from rlagent.trinity.forwarding import forwarding
+from rlagent.trinity.watchdog import log_files, read_fate
 
 CONCURRENCY = 1000
-"""Tasks that one runner process may interleave; the number of slots is the real limit."""
+"""Rollouts that one runner process may interleave; the number of slots is the real limit."""
+
+REPORT_SECONDS = 5.0
+"""Seconds after which a runner process says that it is well."""
 
 
-@forwarding("prepare", "run_task", "get_runner_state")
+def _warn(words: str) -> None:
+    from trinity.utils.log import get_logger
+
+    get_logger(__name__).warning(words)
+
+
+class RolloutLost(Exception):  # noqa: N818 - how a rollout ended
+    """A rollout ended its process; the message is the cause in one line."""
+
+
+@forwarding("prepare", "run_rollout", "get_runner_state")
 class RunnerActor:
     """The process of `rlagent.trinity.rollout.AgentRunner`; arguments as there."""
 
-    def __init__(self, config: Any, index: int, processes: int) -> None:
+    def __init__(self, config: Any, index: int, processes: int, name: str) -> None:
         from rlagent.trinity.rollout import AgentRunner
 
-        self.behind = AgentRunner(config, index, processes)
+        self.behind = AgentRunner(config, index, processes, name)
+
+    # In a thread of its own, so that it answers when the rollouts' thread does not.
+    @ray.method(concurrency_group="watch")
+    async def watch(self, seconds: float) -> Any:
+        """See `AgentRunner.watch`."""
+        return await self.behind.watch(seconds)
+
+
+class Runner:
+    """One runner process, as the process sees it that gives it rollouts.
+
+    Args:
+        handle: Of its actor.
+        name: Its own among those of all times.
+    """
+
+    def __init__(self, handle: Any, name: str) -> None:
+        self.handle = handle
+        self.name = name
+        self.rollouts = 0
+        # Why it gets no more rollouts; it ends with those that it has.
+        self.worn = ""
+        self.fate: Fate | None = None
+        self._prepared: Any = None
+        self._watching: asyncio.Task[None] | None = None
+
+    async def prepare(self, patience: float) -> None:
+        """Wait until it has reached its engine.
+
+        Args:
+            patience: Seconds of silence after which it is ended.
+        """
+        if self._prepared is None:
+            self._prepared = self.handle.prepare.remote()
+        await self._prepared
+        if self._watching is None:
+            self._watching = asyncio.ensure_future(self._watch(patience))
+
+    def kill(self, fate: Fate | None = None) -> None:
+        """End the process."""
+        self.fate = self.fate or fate
+        ray.kill(self.handle)
+
+    def why(self, error: RayError) -> Fate:
+        """Why the process has ended, of which Ray says this."""
+        if self.fate is None:
+            self.fate = read_fate(log_files(self.name))
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            if lines and "error raised in its creation task" in lines[0]:
+                cause = f"no process for agent code could be started: {lines[-1]}"
+                self.fate = Fate(None, cause, certain=False)
+        return self.fate
+
+    async def _watch(self, patience: float) -> None:
+        slow = ""
+        while self.fate is None:
+            try:
+                report = await asyncio.wait_for(
+                    self.handle.watch.remote(REPORT_SECONDS), REPORT_SECONDS + patience
+                )
+            except TimeoutError:
+                self.kill()
+                return
+            except RayError:
+                # It died; the rollouts in it get to know.
+                return
+            self.worn = report.worn
+            if report.slow and report.slow != slow:
+                slow = report.slow
+                _warn(f"a rollout blocks the event loop, and others wait: {slow}")
+            if report.fate is not None:
+                self.kill(report.fate)
 
 
 class SharedProcesses:
-    """The runner processes behind the slots; made again when one died."""
+    """The runner processes behind the slots."""
+
+    actor: type = RunnerActor
 
     def __init__(self, config: Any, number: int) -> None:
         self.config = config
         # Each engine is reached by one process at least.
         self.number = max(1, number, config.explorer.rollout_model.engine_num)
-        self._handles: dict[int, Any] = {}
-        self._prepared: dict[int, Any] = {}
+        # Every rollout ends within its own time, which is shorter.
+        self.patience = float(config.explorer.max_timeout)
+        self._runners: dict[int, Runner] = {}
+        self._made = 0
+        # Where the rollouts of a group run, as long as there are any.
+        self._groups: dict[Any, tuple[int, int]] = {}
+        # For a rollout that is suspected of ending processes.
+        self._alone = asyncio.Lock()
+        self._suspects = 0
 
     def start(self) -> None:
         """Start them all; none needs an engine before it is prepared."""
         for index in range(self.number):
-            self._process(index)
+            self._runner(index)
 
-    def handle(self, slot: int) -> Any:
-        """The process that serves a slot; it is being prepared."""
-        index = slot % self.number
-        process = self._process(index)
-        if index not in self._prepared:
-            self._prepared[index] = process.prepare.remote()
-        return process
+    async def prepare(self, index: int) -> Any:
+        """Wait until a process has reached its engine; returns its handle."""
+        runner = self._runner(index)
+        await runner.prepare(self.patience)
+        return runner.handle
 
-    async def prepare(self, slot: int) -> None:
-        """Wait until the process that serves a slot has reached its engine."""
-        self.handle(slot)
-        await self._prepared[slot % self.number]
+    async def run(self, group: Any, key: str, arguments: dict[str, Any]) -> Any:
+        """Run a rollout, again when another one ends its process.
 
-    def forget(self, handle: Any) -> None:
-        """Have a process made anew on its next use."""
-        for index, known in list(self._handles.items()):
-            if known == handle:
-                del self._handles[index]
-                self._prepared.pop(index, None)
-                ray.kill(known)
+        Args:
+            group: Its group, whose rollouts go to the same engine, for what it has cached.
+            key: Names it in what a process says of its end.
+            arguments: Of `AgentRunner.run_rollout`.
 
-    def _process(self, index: int) -> Any:
-        if index not in self._handles:
-            self._handles[index] = (
-                ray.remote(RunnerActor)
-                .options(
-                    num_cpus=0,
-                    namespace=self.config.ray_namespace,
-                    scheduling_strategy="SPREAD",
-                    max_concurrency=CONCURRENCY,
-                )
-                .remote(self.config, index, self.number)
-            )
-        return self._handles[index]
+        Raises:
+            RolloutLost: It ended its process.
+        """
+        index, members = self._groups.get(group) or (self._least_busy(), 0)
+        self._groups[group] = (index, members + 1)
+        try:
+            deaths = 0
+            while True:
+                fate = await self._try(index, key, arguments, alone=False)
+                if not isinstance(fate, Fate):
+                    return fate
+                deaths += not fate.certain
+                if suspected(fate, key, deaths):
+                    return await self._run_alone(key, arguments)
+        finally:
+            index, members = self._groups.pop(group)
+            if members > 1:
+                self._groups[group] = (index, members - 1)
+
+    async def _run_alone(self, key: str, arguments: dict[str, Any]) -> Any:
+        self._suspects += 1
+        try:
+            async with self._alone:
+                return await self._try(self.number, key, arguments, alone=True)
+        finally:
+            self._suspects -= 1
+            if not self._suspects:
+                self._forget(self.number)
+
+    async def _try(self, index: int, key: str, arguments: dict[str, Any], alone: bool) -> Any:
+        """What a rollout returns; the fate of its process if another one ended that."""
+        runner = self._runner(index)
+        runner.rollouts += 1
+        call = None
+        try:
+            await runner.prepare(self.patience)
+            call = runner.handle.run_rollout.remote(key=key, **arguments)
+            return await call
+        except asyncio.CancelledError:
+            if call is not None:
+                ray.cancel(call, force=False)
+            raise
+        except (RayTaskError, TaskCancelledError):
+            raise
+        except RayError as error:
+            fate = runner.why(error)
+            self._forget(index, runner)
+            if failed_by(fate, key, alone):
+                raise RolloutLost(fate.cause) from None
+            return fate
+        finally:
+            runner.rollouts -= 1
+            if runner.worn and not runner.rollouts and self._runners.get(index) is not runner:
+                runner.kill()
+
+    def _least_busy(self) -> int:
+        return min(range(self.number), key=lambda index: self._runner(index).rollouts)
+
+    def _forget(self, index: int, runner: Runner | None = None) -> None:
+        """Have a process made again on its next use; the one that is known now, if it is given."""
+        known = self._runners.get(index)
+        if known is not None and runner in (None, known):
+            del self._runners[index]
+            known.kill()
+
+    def _runner(self, index: int) -> Runner:
+        known = self._runners.get(index)
+        if known is not None and known.worn:
+            _warn(f"a process for agent code is replaced: {known.worn}")
+            if known.rollouts:
+                # It goes on until they have ended.
+                del self._runners[index]
+            else:
+                self._forget(index)
+            known = None
+        if known is None:
+            known = self._runners[index] = self._new(index)
+        return known
+
+    def _new(self, index: int) -> Runner:
+        self._made += 1
+        name = f"runner-{index}-{self._made}-{time.time_ns() % 10**9}"
+        actor = ray.remote(concurrency_groups={"watch": 2})(self.actor)
+        handle = actor.options(
+            num_cpus=0,
+            namespace=self.config.ray_namespace,
+            scheduling_strategy="SPREAD",
+            max_concurrency=CONCURRENCY,
+        ).remote(self.config, index, self.number, name)
+        return Runner(handle, name)

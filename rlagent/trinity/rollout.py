@@ -6,14 +6,16 @@ some 400 MB. Results also say which rollouts failed, and why.
 """
 
 import asyncio
+import bisect
 import contextlib
 import gc
 import math
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ray.exceptions import RayActorError
+import ray
+from ray.exceptions import RayError
 
 from rlagent.trinity import payloads, vllm_stub
 
@@ -25,8 +27,11 @@ from trinity.explorer.scheduler import RunnerWrapper, Scheduler  # noqa: E402
 from trinity.explorer.workflow_runner import Status, WorkflowRunner  # noqa: E402
 
 from rlagent.run.measures import step_metrics  # noqa: E402
-from rlagent.trinity import workflow  # noqa: E402
-from rlagent.trinity.processes import SharedProcesses  # noqa: E402
+from rlagent.trinity import changes, shared_loop, workflow  # noqa: E402
+from rlagent.trinity.fates import Report  # noqa: E402
+from rlagent.trinity.guard import as_exception  # noqa: E402
+from rlagent.trinity.processes import RolloutLost, SharedProcesses  # noqa: E402
+from rlagent.trinity.watchdog import Watchdog, log_files  # noqa: E402
 
 payloads.install()
 
@@ -40,10 +45,11 @@ class AgentRunner(WorkflowRunner):
     A class of ours also so that its module can be imported without vLLM.
     """
 
-    def __init__(self, config: Config, index: int, processes: int) -> None:
+    def __init__(self, config: Config, index: int, processes: int, name: str) -> None:
         # Trinity's constructor looks for the engine, which loads while this process imports: that
         # is left to prepare().
-        self._config, self._index, self._made = config, index, False
+        self._config, self._index, self._name, self._made = config, index, name, False
+        self._watchdog: Watchdog | None = None
         # With it comes AgentScope; else the first rollouts would wait for it.
         import rlagent.trinity.recording  # noqa: F401
 
@@ -51,7 +57,6 @@ class AgentRunner(WorkflowRunner):
 
     async def prepare(self) -> None:
         """Reach the engine, and spare the garbage collector what was imported."""
-        # One that replaces a dead process is prepared by each slot that missed that.
         if not self._made:
             explorer = self._config.explorer
             super().__init__(
@@ -61,46 +66,150 @@ class AgentRunner(WorkflowRunner):
                 self._index,
             )
             self._made = True
+        loop = asyncio.get_running_loop()
+        shared_loop.protect(loop)
         await super().prepare()
         # A rollout makes thousands of small objects: with the default thresholds a fifth of
         # this process went into walking over all loaded modules again and again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
+        self._watchdog = Watchdog(loop, log_files(self._name))
+
+    async def run_rollout(self, key: str, task: bytes, batch_id: str, run: int) -> Any:
+        """Run one rollout of a task; returns Trinity's Status and its experiences.
+
+        Args:
+            key: Names it among those of its run.
+            task: Trinity's, pickled: each rollout has one of its own.
+        """
+        return await self.run_task(
+            task=ray.cloudpickle.loads(task), batch_id=batch_id, repeat_times=1, run_id_base=run
+        )
+
+    async def watch(self, seconds: float) -> Report:
+        """See `Watchdog.watch`."""
+        if self._watchdog is None:
+            return Report()
+        return await self._watchdog.watch(seconds)
+
+    async def _execute_single_run(
+        self, workflow: Any, task: Any, run_index: int, run_id_base: int
+    ) -> Any:
+        workflow.key = f"{task.batch_id}/{task.task_id}/{run_id_base + run_index}"
+        try:
+            return await super()._execute_single_run(workflow, task, run_index, run_id_base)
+        finally:
+            if workflow.rollout is not None:
+                changes.reset(workflow.rollout)
+                if self._watchdog is not None:
+                    self._watchdog.ended(workflow.rollout)
+            changes.keep_logging()
+
+    async def _run_workflow(self, workflow_instance: Any) -> Any:
+        try:
+            return await super()._run_workflow(workflow_instance)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            # Such as SystemExit where the module of a workflow is imported.
+            raise as_exception(error) from None
+
+
+@dataclass(frozen=True)
+class RolloutStatus(Status):
+    """Trinity's, of one rollout of a task."""
+
+    run: int = 0
 
 
 class Slot(RunnerWrapper):
-    """One place for a running task."""
-
-    runner: Any
+    """One place for a running rollout; which process runs it is shown when it begins."""
 
     def __init__(self, processes: SharedProcesses, **kwargs: Any) -> None:
         self._processes = processes
         super().__init__(**kwargs)
 
     def _create_runner(self) -> Any:
-        return self._processes.handle(self.runner_id)
+        return None
+
+    async def prepare(self) -> None:
+        """Wait until a process has reached its engine."""
+        self.runner = await self._processes.prepare(self.runner_id % self._processes.number)
+
+    async def update_state(self) -> None:
+        """Ask the process that is at this place now."""
+        await self.prepare()
+        await super().update_state()
 
     async def restart_runner(self) -> None:
-        """Replace the process behind this slot; tasks of its other slots fail and say so."""
-        self._processes.forget(self.runner)
-        self.runner = self._create_runner()
-        await self._processes.prepare(self.runner_id)
+        """Nothing: a rollout that nobody waits for is cancelled, and processes look after
+        themselves."""
+
+    async def run_with_retry(
+        self,
+        task: Any,
+        repeat_times: int,
+        run_id_base: int,
+        timeout: float,
+        collect_partial_runs: bool,
+    ) -> Any:
+        """Run one rollout; like Trinity's, which also gives up a process after each timeout."""
+        began = time.time()
+        payload = b""
+        for _ in range(self.retry_times + 1):
+            status, payload = await self._run(task, run_id_base, timeout)
+            if status.ok:
+                break
+            self.logger.error(status.message)
+        seconds = time.time() - began
+        status.metrics.append({"time/task_execution": seconds})
+        return status, payload, self.runner_id, seconds
+
+    async def _run(self, task: Any, run: int, timeout: float) -> tuple[Status, bytes]:
+        key = f"{task.batch_id}/{task.task.task_id}/{run}"
+        arguments = {"task": _pickled(task), "batch_id": str(task.batch_id), "run": run}
+        try:
+            running = self._processes.run(id(task), key, arguments)
+            if math.isinf(timeout):
+                status, payload = await running
+            else:
+                status, payload = await asyncio.wait_for(running, timeout)
+            return RolloutStatus(**vars(status), run=run), payload
+        except RolloutLost as lost:
+            message = f"RolloutLost: {lost}"
+        except RayError as error:
+            message = f"RuntimeError: its result did not arrive: {error}"
+        except TimeoutError:
+            message = (
+                f"TimeoutError: a rollout took longer than explorer.dynamic_timeout: {timeout:g} s"
+            )
+        return RolloutStatus(0, 1, [], message, run), b""
+
+
+def _pickled(task: Any) -> bytes:
+    """The task of a group, pickled once for all its rollouts."""
+    if not hasattr(task, "pickled"):
+        alone = replace(task.task, rollout_args=replace(task.task.rollout_args, n=1))
+        task.pickled = ray.cloudpickle.dumps(alone)
+    return task.pickled
 
 
 class SlotScheduler(Scheduler):
     """Trinity's scheduler over slots.
 
-    A task keeps its successful rollouts when another one of it fails. Trinity offers that only
-    together with over-rollout, and else cancels and repeats the whole task. What there is to do is
-    done when it comes, where Trinity looks for it every 10 ms, and for a batch's end every 100 ms.
+    Each rollout of a task is run by itself, so that it is kept whatever becomes of the others.
+    Trinity offers that too, but cancels and repeats what is late: here each rollout ends within its
+    own time, and a batch when all have. What there is to do is done when it comes, where Trinity
+    looks for it every 10 ms, and for a batch's end every 100 ms.
     """
 
     def __init__(self, config: Config, processes: SharedProcesses) -> None:
         super().__init__(config)
         self._processes = processes
-        # A step fills one slot per task; an evaluation, whose tasks run once each, then still
-        # gives the engines as many rollouts at once as a step does.
+        self.max_repeat_times = 1
+        self.default_timeout = math.inf
+        # A slot for each rollout of a step; an evaluation gives the engines as many at once.
         self.runner_num = config.buffer.batch_size * config.algorithm.repeat_times
         self._changed = asyncio.Event()
         # A new one for each end, so that no waiter misses one.
@@ -122,6 +231,12 @@ class SlotScheduler(Scheduler):
         # Behind the metrics of the rollouts Trinity puts the seconds of their task.
         of_rollouts = replace(status, metrics=status.metrics[: status.completed_runs])
         super()._accumulate_task_result(task, of_rollouts, payload)
+        if payload:
+            # In the order of the rollouts, not of their ends: the same seed trains on the same.
+            runs = task.__dict__.setdefault("runs", [])
+            at = bisect.bisect(runs, run := getattr(status, "run", 0))
+            runs.insert(at, run)
+            task.experience_payloads.insert(at, task.experience_payloads.pop())
 
     def _build_task_result(self, task: Any) -> tuple[Status, list[bytes]]:
         """Return what a task came to, with the metrics of each rollout, of which Trinity takes
@@ -170,7 +285,6 @@ class SlotScheduler(Scheduler):
             config=self.config,
         )
         await slot.prepare()
-        slot.run_with_retry = _keeping_partial_results(slot)
         self.runners[runner_id] = slot
         self.idle_runners.add(runner_id)
 
@@ -178,41 +292,6 @@ class SlotScheduler(Scheduler):
 async def _set_or_late(event: asyncio.Event, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), seconds)
-
-
-def _keeping_partial_results(slot: Slot) -> Any:
-    """The slot's way to run a task: successful rollouts are kept, a dead process is a failure.
-
-    Trinity asks whether the process is ready outside of what it guards: a task given to a dead
-    one would vanish, and its step wait for it.
-    """
-    run = slot.run_with_retry
-
-    async def run_with_retry(task: Any, repeat_times: int, **kwargs: Any) -> Any:
-        try:
-            return await run(
-                task, repeat_times=repeat_times, **{**kwargs, "collect_partial_runs": True}
-            )
-        except RayActorError as error:
-            message = f"RuntimeError: the process that runs agent code died: {error}"
-            status = Status(
-                completed_runs=0,
-                total_runs=repeat_times,
-                metrics=[],
-                message=message.strip().splitlines()[0],
-            )
-            return status, b"", slot.runner_id, 0.0
-
-    return run_with_retry
-
-
-def turns(tasks: int, slots: int) -> int:
-    """How often each slot is used until all tasks had one, and once more for what runs already.
-
-    >>> turns(256, 128), turns(257, 128)
-    (3, 4)
-    """
-    return math.ceil(tasks / slots) + 1
 
 
 def task_results(statuses: list[Any], missing: list[int]) -> dict[str, Any]:
@@ -272,14 +351,6 @@ class AgentCoordinator(RolloutCoordinator):
             await self.experience_pipeline.output.write([])
             metrics["experience_pipeline/experience_count"] = 0.0
         return metrics
-
-    async def finalize_eval_batch(self, batch_id: str, *, timeout: float | None = None) -> dict:
-        """Wait for an evaluation, whose tasks take turns in the slots; Trinity gives all of them
-        together the time of one."""
-        if timeout is None:
-            tasks = self._get_batch_state(batch_id, expected_type="eval").expected_task_count
-            timeout = self.scheduler.default_timeout * turns(tasks, self.scheduler.runner_num)
-        return await super().finalize_eval_batch(batch_id, timeout=timeout)
 
     def _build_batch_result(self, batch_state: BatchState, pipeline_metrics: dict) -> dict:
         found = batch_state.statuses

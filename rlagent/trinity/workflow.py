@@ -7,17 +7,14 @@ AgentScope is imported by the rollouts themselves: explorer and coordinator also
 to know the class, and would pay its seconds for nothing.
 """
 
-import asyncio
-import contextvars
 import functools
 import inspect
 import math
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rlagent.trinity import vllm_stub
 
@@ -33,13 +30,13 @@ from rlagent.run.cause import cause_of, whole  # noqa: E402
 from rlagent.run.folder import RunFolder  # noqa: E402
 from rlagent.run.measures import own_name  # noqa: E402
 from rlagent.run.texts import encodable, shown  # noqa: E402
+from rlagent.trinity import changes  # noqa: E402
+from rlagent.trinity.guard import Rollout, in_thread, within  # noqa: E402
 
 if TYPE_CHECKING:
     from rlagent.trinity.recording import Recorder
 
 warnings.filterwarnings("ignore", message=".*TrinityChatModel is deprecated.*")
-
-T = TypeVar("T")
 
 _kept: Counter[str] = Counter()
 """Training conversations kept so far by this process, by step."""
@@ -61,11 +58,6 @@ def kept_by(index: int, processes: int, total: int) -> int:
     [2, 3, 3]
     """
     return total * (index + 1) // processes - total * index // processes
-
-
-_threads = ThreadPoolExecutor(max_workers=1000, thread_name_prefix="workflow")
-"""For functions that are not async. asyncio's own pool has a few threads per core: rollouts, which
-mostly wait, would queue there, and those that hang after a timeout would block it for good."""
 
 
 class WorkflowResultError(ValueError):
@@ -103,6 +95,9 @@ class AgentWorkflow(Workflow):
         super().__init__(task=task, model=model, auxiliary_models=None)
         self._auxiliary = auxiliary_models or []
         self.options = task.workflow_args
+        # Of the rollout among those of its run; set by the runner.
+        self.key = f"{task.batch_id}/{task.task_id}"
+        self.rollout: Rollout | None = None
 
     async def run_async(self) -> list[Experience]:
         """Run the function once.
@@ -116,9 +111,10 @@ class AgentWorkflow(Workflow):
         """
         from rlagent.trinity.recording import recorded_model
 
-        function = _resolve(self.options["function"])
+        # Before the rollout begins: what is imported is there for all.
+        function, judge = _resolve(self.options["function"]), _resolve(self.options.get("judge"))
         assert function is not None
-        in_thread = not inspect.iscoroutinefunction(function)
+        threaded = not inspect.iscoroutinefunction(function)
         arguments = self.task.rollout_args
         generate = {"temperature": arguments.temperature, "top_p": arguments.top_p}
         if arguments.max_tokens is not None:
@@ -126,14 +122,14 @@ class AgentWorkflow(Workflow):
         chat_model, recorder = recorded_model(
             self.model,
             generate,
-            shared=not in_thread,
+            shared=not threaded,
             free_tool_choice=self.options.get("free_tool_choice", False),
         )
-        timeout = self.options.get("timeout")
-        began = time.monotonic()
+        rollout = self.rollout = Rollout(self.key, self.options.get("timeout"))
+        began = rollout.began
         try:
-            reward, metrics = await _within(
-                timeout, self._reward(function, chat_model, in_thread, recorder)
+            reward, metrics = await within(
+                rollout, self._reward(rollout, function, judge, chat_model, threaded, recorder)
             )
             self._check(recorder)
             is_overlong = False
@@ -158,9 +154,11 @@ class AgentWorkflow(Workflow):
 
     async def _reward(
         self,
+        rollout: Rollout,
         function: Callable[..., Any],
+        judge: Callable[..., Any] | None,
         chat_model: Any,
-        in_thread: bool,
+        threaded: bool,
         recorder: "Recorder",
     ) -> tuple[float, dict[str, float]]:
         from agentscope.tuner import JudgeOutput, WorkflowOutput
@@ -175,7 +173,7 @@ class AgentWorkflow(Workflow):
             extra["auxiliary_models"] = {}
         output = await _call(
             function,
-            in_thread,
+            threaded,
             {"task": task, "model": chat_model, **resolve_references(self.options.get("args", {}))},
             extra,
         )
@@ -185,7 +183,6 @@ class AgentWorkflow(Workflow):
         if not isinstance(output, WorkflowOutput):
             return _number(output, f"workflow {name}"), {}
         metrics = _metrics(output.metrics, f"workflow {name}")
-        judge = _resolve(self.options.get("judge"))
         if judge is None:
             if output.reward is None:
                 raise WorkflowResultError(
@@ -193,6 +190,7 @@ class AgentWorkflow(Workflow):
                     "give it one, or name a judge (workflow.judge)"
                 )
             return _number(output.reward, f"workflow {name}"), metrics
+        changes.reset(rollout)
         verdict = await _call(
             judge,
             not inspect.iscoroutinefunction(judge),
@@ -251,19 +249,6 @@ class AgentWorkflow(Workflow):
         )
 
 
-async def _within(timeout: float | None, work: Coroutine[Any, Any, T]) -> T:
-    """The result of work; TimeoutError says so only where this timeout ended it."""
-    scope = asyncio.timeout(timeout)
-    try:
-        async with scope:
-            return await work
-    except TimeoutError:
-        if not scope.expired():
-            raise
-        message = f"a rollout took longer than workflow.timeout={timeout} s"
-        raise TimeoutError(message) from None
-
-
 def _resolve(function: Any) -> Callable[..., Any] | None:
     return _imported(function) if isinstance(function, str) else function
 
@@ -274,16 +259,15 @@ _imported = functools.cache(import_function)
 
 async def _call(
     function: Callable[..., Any],
-    in_thread: bool,
+    threaded: bool,
     arguments: dict[str, Any],
     optional: dict[str, Any],
 ) -> Any:
     """Call with what it must get and, of the optional arguments, those that it names."""
     names = inspect.signature(function).parameters
     arguments = {**arguments, **{k: v for k, v in optional.items() if k in names}}
-    if in_thread:
-        bound = functools.partial(contextvars.copy_context().run, function, **arguments)
-        result = await asyncio.get_running_loop().run_in_executor(_threads, bound)
+    if threaded:
+        result = await in_thread(function, **arguments)
     else:
         result = function(**arguments)
     return await result if inspect.isawaitable(result) else result

@@ -1,0 +1,213 @@
+"""Looks at the shared event loop from another thread: which rollout keeps it from going on.
+
+A rollout that blocks the loop, with `time.sleep` or a `while True`, keeps all others of its process
+waiting: they are not charged for it, and it is found when its own time is over. What keeps even
+other threads from running, and a crash, end the process, and a file says where; who it was stands
+in another one, which the loop writes.
+"""
+
+import asyncio
+import faulthandler
+import mmap
+import os
+import sys
+import sysconfig
+import threading
+import time
+import traceback
+from pathlib import Path
+
+from rlagent.trinity import guard
+from rlagent.trinity.fates import DIED, Fate, Report
+from rlagent.trinity.guard import KEY_BYTES, Rollout, current
+from rlagent.trinity.shared_loop import shared
+
+TICK = 0.25
+"""Seconds between two looks."""
+
+GRACE = 2.0
+"""Seconds beyond its time after which a rollout that blocks the loop is taken for one that does so
+for good: one that ends before that is timed out as any other."""
+
+NOTICED = 5.0
+"""Seconds of waiting for one rollout after which the others are said to wait."""
+
+MOST_THREADS = 200
+"""Threads beyond those that work for rollouts that a process may gather; libraries have some."""
+
+_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib"))
+
+
+class Watchdog:
+    """Watches the loop of this process, whose thread is the calling one.
+
+    Args:
+        loop: The protected loop.
+        files: Where to leave what is left of this process if it dies, without the ending of the
+            names; None: nowhere.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, files: Path | None) -> None:
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._files = files
+        self._sent = time.monotonic()
+        self._answered = True
+        self._looked = self._sent
+        # Seconds by which each rollout has held up the loop since the last answer.
+        self._held: dict[Rollout | None, float] = {}
+        self._armed = 0.0
+        # Rollouts that have ended, some of whose code has not.
+        self._worn: list[Rollout] = []
+        if files is not None:
+            files.parent.mkdir(parents=True, exist_ok=True)
+            self._stacks = open(_stacks(files), "w")  # noqa: SIM115 - as long as the process
+            faulthandler.enable(self._stacks)
+            shared.last = _last(files)
+
+    async def watch(self, seconds: float) -> Report:
+        """Look until something has changed, or the time is over; called in another loop."""
+        until = time.monotonic() + seconds
+        before = report = self.look()
+        while report == before and report.fate is None and time.monotonic() < until:
+            await asyncio.sleep(TICK)
+            report = self.look()
+        return report
+
+    def look(self) -> Report:
+        """What there is to say of the process now; called every `TICK` seconds."""
+        now = time.monotonic()
+        since, self._looked = now - self._looked, now
+        self._arm(now)
+        if self._answered:
+            self._answered, self._sent = False, now
+            self._loop.call_soon_threadsafe(self._answer, now)
+            return Report(worn=self._wear())
+        context = shared.context
+        rollout = context.get(current) if context is not None else None
+        self._held[rollout] = self._held.get(rollout, 0.0) + since
+        waited = now - self._sent
+        if waited < GRACE:
+            return Report(worn=self._wear())
+        if rollout is None:
+            return Report(worn=self._wear())
+        # Its own share of what the others wait for is not known to them yet.
+        others = sum(seconds for one, seconds in self._held.items() if one is not rollout)
+        left = rollout.seconds_left()
+        if left is not None and left + others < -GRACE:
+            cause = (
+                f"it blocked the event loop of its process for {waited:.0f} s, and so all other "
+                f"rollouts in it, at {self._place()}"
+            )
+            return Report(fate=Fate(rollout.key, cause, certain=True))
+        return Report(worn=self._wear(), slow=self._place() if waited > NOTICED else "")
+
+    def ended(self, rollout: Rollout) -> None:
+        """Note a rollout that nobody waits for any more."""
+        if rollout.goes_on():
+            self._worn.append(rollout)
+
+    def _wear(self) -> str:
+        self._worn = [rollout for rollout in self._worn if rollout.goes_on()]
+        if self._worn:
+            return f"code of {len(self._worn)} ended rollouts goes on"
+        threads = sum(
+            not thread.name.startswith(("workflow", "to_thread"))
+            for thread in threading.enumerate()
+        )
+        return f"{threads} threads were left" if threads > MOST_THREADS else ""
+
+    def _answer(self, sent: float) -> None:
+        """Run by the loop: it goes on."""
+        waited = time.monotonic() - sent
+        if waited > TICK:
+            for rollout in list(guard.under_way):
+                others = waited - self._held.get(rollout, 0.0)
+                rollout.kept_waiting += max(0.0, min(others, time.monotonic() - rollout.began))
+        self._held = {}
+        self._answered = True
+
+    def _place(self) -> str:
+        """Where the loop's thread is in the code of a user."""
+        stack = traceback.extract_stack(sys._current_frames().get(self._thread))
+        own = [each for each in stack if not _is_known(each.filename)]
+        last = (own or stack)[-1]
+        return f"{Path(last.filename).name}:{last.lineno} in {last.name}: {last.line}"
+
+    def _arm(self, now: float) -> None:
+        """Have the process ended if this thread, too, does not get to run any more."""
+        if self._files is None or now - self._armed < 1.0:
+            return
+        self._armed = now
+        lefts = [rollout.timeout for rollout in list(guard.under_way)]
+        if not lefts or None in lefts:
+            faulthandler.cancel_dump_traceback_later()
+            return
+        longest = max(left for left in lefts if left is not None)
+        faulthandler.dump_traceback_later(longest + 2 * GRACE, exit=True, file=self._stacks)
+
+
+def _is_library(filename: str) -> bool:
+    return filename.startswith((*_LIBRARIES, "<frozen")) or "site-packages" in filename
+
+
+def _is_known(filename: str) -> bool:
+    return _is_library(filename) or Path(filename).parent == Path(__file__).parent
+
+
+def _stacks(files: Path) -> Path:
+    return files.with_name(files.name + ".stacks")
+
+
+def _last_name(files: Path) -> Path:
+    return files.with_name(files.name + ".last")
+
+
+def _last(files: Path) -> mmap.mmap:
+    """Memory that outlives the process, for the rollout whose code ran last."""
+    path = _last_name(files)
+    path.write_bytes(bytes(KEY_BYTES))
+    with path.open("r+b") as file:
+        return mmap.mmap(file.fileno(), KEY_BYTES)
+
+
+def read_fate(files: Path | None) -> Fate:
+    """What the files of a dead process say of its end; its `.stacks` stay if they say something."""
+    if files is None:
+        return Fate(None, DIED, certain=False)
+    key = stacks = ""
+    if _last_name(files).is_file():
+        key = _last_name(files).read_bytes().rstrip(b"\0").decode(errors="replace")
+        _last_name(files).unlink()
+    if _stacks(files).is_file():
+        stacks = _stacks(files).read_text(errors="replace")
+        if not stacks:
+            _stacks(files).unlink()
+    return Fate(key or None, _cause(stacks), certain=False)
+
+
+def _cause(stacks: str) -> str:
+    """The first line of what faulthandler wrote, and where the code of a user was.
+
+    >>> _cause("")
+    'the process that ran it died (killed, crashed or out of memory)'
+    """
+    if not stacks.strip():
+        return DIED
+    lines = [line.strip() for line in stacks.splitlines()]
+    places = [line for line in lines if line.startswith("File ")]
+    files = [line.split('"')[1] for line in places]
+    own = [line for line, file in zip(places, files, strict=True) if not _is_known(file)]
+    what = lines[0]
+    if what.startswith("Timeout"):
+        what = "it kept the interpreter, and all other rollouts of its process, from running"
+    else:
+        what = f"it crashed the process that ran it ({what.removeprefix('Fatal Python error: ')})"
+    place = (own or places)[:1]
+    return f"{what}, at {place[0]}" if place else what
+
+
+def log_files(name: str) -> Path | None:
+    """Where a runner process of that name leaves files; None: there is no folder for logs."""
+    folder = os.environ.get("TRINITY_LOG_DIR")
+    return Path(folder) / name if folder else None
