@@ -20,6 +20,10 @@ from rlagent.trinity.watchdog import log_files, read_fate
 CONCURRENCY = 1000
 """Rollouts that one runner process may interleave; the number of slots is the real limit."""
 
+MOST_STARTS = 3
+"""Processes that fail to start, one after the other, before rollouts are given up: on a machine
+that is busy a start may take longer than Ray allows."""
+
 REPORT_SECONDS = 5.0
 """Seconds after which a runner process says that it is well."""
 
@@ -85,14 +89,14 @@ class Runner:
         self.fate = self.fate or fate
         ray.kill(self.handle)
 
-    def why(self, error: RayError) -> Fate:
-        """Why the process has ended, of which Ray says this."""
+    def why(self, error: RayError, started: bool) -> Fate:
+        """Why the process has ended, of which Ray says this; `started`: whether it was ready."""
+        if self.fate is None and not started:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            cause = f"no process for agent code could be started: {(lines or [''])[-1]}"
+            self.fate = Fate(None, cause, certain=True)
         if self.fate is None:
             self.fate = read_fate(log_files(self.name))
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            if lines and "error raised in its creation task" in lines[0]:
-                cause = f"no process for agent code could be started: {lines[-1]}"
-                self.fate = Fate(None, cause, certain=False)
         return self.fate
 
     async def _watch(self, patience: float) -> None:
@@ -134,6 +138,8 @@ class SharedProcesses:
         # For a rollout that is suspected of ending processes.
         self._alone = asyncio.Lock()
         self._suspects = 0
+        # Processes that could not be started, one after the other.
+        self._failed_starts = 0
 
     def start(self) -> None:
         """Start them all; none needs an engine before it is prepared."""
@@ -177,19 +183,24 @@ class SharedProcesses:
         self._suspects += 1
         try:
             async with self._alone:
-                return await self._try(self.number, key, arguments, alone=True)
+                while isinstance(
+                    found := await self._try(self.number, key, arguments, alone=True), Fate
+                ):
+                    pass
+                return found
         finally:
             self._suspects -= 1
             if not self._suspects:
                 self._forget(self.number)
 
     async def _try(self, index: int, key: str, arguments: dict[str, Any], alone: bool) -> Any:
-        """What a rollout returns; the fate of its process if another one ended that."""
+        """What a rollout returns; the fate of its process if it was not the one that ended that."""
         runner = self._runner(index)
         runner.rollouts += 1
         call = None
         try:
             await runner.prepare(self.patience)
+            self._failed_starts = 0
             call = runner.handle.run_rollout.remote(key=key, **arguments)
             return await call
         except asyncio.CancelledError:
@@ -199,9 +210,14 @@ class SharedProcesses:
         except (RayTaskError, TaskCancelledError):
             raise
         except RayError as error:
-            fate = runner.why(error)
+            fate = runner.why(error, started=call is not None)
+            if call is None and self._runners.get(index) is runner:
+                self._failed_starts += 1
             self._forget(index, runner)
-            if failed_by(fate, key, alone):
+            if call is None:
+                if self._failed_starts >= MOST_STARTS:
+                    raise RolloutLost(fate.cause) from None
+            elif failed_by(fate, key, alone):
                 raise RolloutLost(fate.cause) from None
             return fate
         finally:
