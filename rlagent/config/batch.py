@@ -1,10 +1,10 @@
 """The batch arithmetic of a run, derived in this one place."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from rlagent.config.paths import local_path
+from rlagent.config.json_rows import RowError, texts
 from rlagent.config.schema import DatasetConfig, LearnConfig
+from rlagent.config.task_files import is_table, split_file
 
 KNOWN_ROWS = {("openai/gsm8k", "train"): 7473, ("openai/gsm8k", "test"): 1319}
 """Rows of hub datasets that the shipped presets use, so that planning needs no hub."""
@@ -70,20 +70,13 @@ def arithmetic(config: LearnConfig) -> Batch:
     )
 
 
-def split_file(path: str, split: str) -> Path | None:
-    """Return the local file with the rows of a split; None when it is not a local .jsonl."""
-    local = local_path(path)
-    if local is None:
+def count_rows(dataset: DatasetConfig) -> int | None:
+    """Return the number of rows of the training split, None if unknown; those that a single file
+    holds out count."""
+    file = split_file(dataset.path, dataset.split)
+    if file is None or is_table(file):
+        return KNOWN_ROWS.get((dataset.path, dataset.split))
+    try:
+        return sum(1 for _ in texts(file))
+    except RowError:
         return None
-    file = local / f"{split}.jsonl" if local.is_dir() else local
-    return file if file.is_file() and file.suffix == ".jsonl" else None
-
-
-def count_rows(dataset: DatasetConfig, split: str | None = None) -> int | None:
-    """Return the number of rows of a split (the training one by default), None if unknown."""
-    split = split or dataset.split
-    file = split_file(dataset.path, split)
-    if file is None:
-        return KNOWN_ROWS.get((dataset.path, split))
-    with file.open("rb") as lines:
-        return sum(1 for line in lines if line.strip())

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from rlagent.config.batch import KNOWN_ROWS
+from rlagent.config.held_out import known_notes
 from rlagent.config.machine import Machine
 from rlagent.config.paths import local_path
 from rlagent.config.schema import LearnConfig, ModelShape
@@ -120,6 +121,7 @@ def warnings_of(config: LearnConfig, layout: Layout, machine: Machine) -> list[s
         known = any(path == dataset for path, _ in KNOWN_ROWS)
         amount = "below 0.1 GB" if known else "size unknown"
         found.append(f"downloads the dataset {dataset} from the Hugging Face hub: {amount}")
+    found += known_notes(config.dataset)
     planned = planned_step(config, layout, machine)
     minutes = run_minutes(config, layout, machine.cores, planned)
     if minutes > LONG_RUN_MINUTES:

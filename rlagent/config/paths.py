@@ -80,5 +80,5 @@ def local_path(path: str) -> Path | None:
         return Path(resolve_path(path))
     expanded = expand_user(path)
     looks_local = path.startswith(("/", ".", "~")) or path.count("/") > 1
-    looks_local = looks_local or expanded.suffix in (".jsonl", ".json", ".parquet", ".gguf")
+    looks_local = looks_local or expanded.suffix in (".jsonl", ".json", ".csv", ".parquet", ".gguf")
     return expanded if looks_local or expanded.exists() else None

@@ -1,18 +1,22 @@
 """What only shows once `auto` is filled: what a recipe brought, rows, columns, divisibility."""
 
-import json
 import math
-from pathlib import Path
 
-from rlagent.config.batch import count_rows, split_file
+from rlagent.config.batch import count_rows
 from rlagent.config.check import algorithm_problems, value_problems
 from rlagent.config.contradictions import number_contradictions
 from rlagent.config.errors import Problem
-from rlagent.config.names import did_you_mean, listed
 from rlagent.config.overruled import overruled_problems
-from rlagent.config.paths import local_path
 from rlagent.config.schema import DatasetConfig, LearnConfig
 from rlagent.config.shapes import read_positions
+from rlagent.config.task_files import (
+    CHECKED_EARLY,
+    is_table,
+    missing_split,
+    scan,
+    split_file,
+    table_problems,
+)
 from rlagent.config.workload import TOKENS_PER_GPU, asked_tokens_per_gpu
 from rlagent.layout.layout import Layout
 
@@ -109,41 +113,12 @@ def _dataset(config: LearnConfig) -> list[Problem]:
 
 
 def _split(dataset: DatasetConfig, key: str, path: str, split: str) -> list[Problem]:
-    local = local_path(path)
-    if local is None:
-        return []
     file = split_file(path, split)
-    if file is None and local.is_dir() and any(local.iterdir()) and not any(local.glob("*.jsonl")):
-        # A folder in another format, such as parquet, is for the library `datasets` to read.
-        return []
     if file is None:
-        return [_missing_split(key, path, split, local)]
-    with file.open(encoding="utf-8") as lines:
-        first = next((line for line in lines if line.strip()), "")
-    try:
-        row = json.loads(first or "null")
-    except json.JSONDecodeError as error:
-        return [Problem(key, path, f"{file} line 1 is no JSON: {error.msg}")]
-    if not isinstance(row, dict):
-        return [Problem(key, path, f"{file} has no rows of the form {{...}}")]
-    missing = [name for name in dataset.columns if name not in row]
-    return [
-        Problem(
-            "dataset.columns",
-            name,
-            f"{file} has the columns {', '.join(row)}",
-            did_you_mean(name, list(row), "set dataset.columns to those that the workflow needs"),
-        )
-        for name in missing
-    ]
-
-
-def _missing_split(key: str, path: str, split: str, local: Path) -> Problem:
-    if not local.exists():
-        return Problem(key, path, "there is no such file or folder", "give a path or a hub id")
-    if local.is_file():
-        return Problem(key, path, "is no .jsonl file", "write one JSON object per line")
-    there = sorted(file.stem for file in local.glob("*.jsonl"))
-    remedy = did_you_mean(split, there)
-    message = f"has no {split}.jsonl" + listed("; splits there: ", there, remedy)
-    return Problem(key, path, message, remedy)
+        problem = missing_split(key, path, split)
+        return [] if problem is None else [problem]
+    if file.stat().st_size > CHECKED_EARLY:
+        return []
+    if is_table(file):
+        return table_problems(file, dataset.columns, key, path)
+    return scan(file, dataset.columns, key, path).problems

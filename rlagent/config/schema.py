@@ -124,13 +124,17 @@ class ModelConfig:
 
 @dataclass
 class DatasetConfig:
-    """Where tasks come from. A task is one row: a dict that the workflow receives unchanged."""
+    """Where tasks come from. A task is one row, which the workflow gets as its author wrote it, in
+    objects of its own: a dict without keys that the row lacks."""
 
     # ---- core ----
     # Name of the preset; `auto` follows the model (tiny: gsm8k_tiny, else gsm8k).
     name: str = AUTO
-    # Hugging Face hub id, folder with {split}.jsonl files, one .jsonl file, or
-    # `builtin:gsm8k_tiny`.
+    # Hugging Face hub id, folder with {split}.jsonl (or .json, .csv) or with what else `datasets`
+    # reads, one .jsonl, .json, .csv or .parquet file, or `builtin:gsm8k_tiny`. JSON values arrive
+    # as JSON values. Of .csv, .parquet and hub data each column has one type, the same in training
+    # and evaluation, as `datasets` reads it: numbers in .csv arrive as int or float, empty cells
+    # and NA as None; timestamps in .parquet as datetime; what a row lacks as None.
     path: str = place(AUTO, "give a hub id, a folder, or auto")
     # Subset (configuration) of a hub dataset; null: the default one.
     subset: Optional[str] = None

@@ -6,6 +6,7 @@ from pathlib import Path
 from rlagent.config.estimate import is_cached
 from rlagent.config.paths import local_path
 from rlagent.config.schema import DatasetConfig, LearnConfig, MonitorConfig
+from rlagent.config.task_files import missing_split, split_file
 from rlagent.health.row import FAIL, OK, WARN, Answer, Row, run_python
 from rlagent.run.wandb_access import DEFAULT_URL, NO_KEY, wandb_access
 from rlagent.run.words import short_path
@@ -55,23 +56,21 @@ def model_row(label: str, key: str, path: str) -> Row:
 
 
 def dataset_row(label: str, key: str, path: str, split: str, data: DatasetConfig) -> Row:
-    """A .jsonl file, a folder with {split}.jsonl or tables, or a hub id that answers."""
+    """A file or folder whose rows are found, one for `datasets` to read, or a hub id that answers;
+    plan and train read the rows themselves."""
     local = local_path(path)
     if local is None:
         return hub_row(label, key, path, "dataset")
-    file = local if local.suffix == ".jsonl" else local / f"{split}.jsonl"
-    if file.is_file():
+    file = split_file(path, split)
+    if file is not None:
         return Row(OK, label, path if path.startswith("builtin:") else short_path(file))
     tables = [item for kind in TABLES for item in local.rglob(kind)]
-    if tables and not list(local.glob("*.jsonl")):
-        # A run hands such a folder, as cloned from the hub, to the datasets library.
+    problem = missing_split(key, path, split)
+    if problem is None and tables:
         return Row(OK, label, f"{short_path(local)}, {len(tables)} files for `datasets` to read")
-    return Row(
-        FAIL,
-        label,
-        f"there is no {short_path(file)}",
-        remedy=f"{key} must be a .jsonl file, a folder with {split}.jsonl, or a hub id",
-    )
+    message = "no rows that `datasets` would read" if problem is None else problem.message
+    remedy = f"{key} must be a .jsonl file, a folder with {split}.jsonl, or a hub id"
+    return Row(FAIL, label, f"{short_path(local)}: {message}", remedy=remedy)
 
 
 def hub_row(label: str, key: str, name: str, kind: str) -> Row:

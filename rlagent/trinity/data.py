@@ -1,175 +1,190 @@
-"""Puts the tasks of a run where Trinity can read them, and checks them on the way.
+"""Puts the tasks of a run into its folder, where Trinity reads them, and checks them on the way.
 
-Held-out tasks are always copied into the run folder: a fixed part of their split, so that every
-evaluation, also after a resume, asks the same ones. Training tasks are copied only from a single
-file, since Trinity reads folders.
+`data/` is written once and then kept: every evaluation, also after a resume, asks the same tasks.
+Training tasks that `datasets` reads from a folder or the hub stay there.
 """
 
+import hashlib
 import json
-import random
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlagent.config.errors import ConfigError, Problem, UnreachableError
-from rlagent.config.paths import local_path
+from rlagent.config.errors import raise_if_any
+from rlagent.config.held_out import splits_itself
+from rlagent.config.json_rows import texts
+from rlagent.config.paths import resolve_path
 from rlagent.config.schema import DatasetConfig
+from rlagent.config.splits import draw, hold_out, notes, repeated
+from rlagent.config.task_files import (
+    is_single_file,
+    is_table,
+    missing_split,
+    question_column,
+    scan,
+    split_file,
+    table_problems,
+)
+from rlagent.trinity.endings import RunError
+from rlagent.trinity.tables import Table, differing
+from rlagent.trinity.task_row import places
 
-DRAW_SEED = 0
-"""Which held-out tasks are drawn does not depend on the run's seed: runs stay comparable."""
+TRAIN, HELD_OUT = ("train", "train"), ("heldout", "test")
+"""Folder and split of each kind of tasks, below `data/` and `data/tasks/`."""
 
-OWN_SHARE = 0.1
-"""Share of a single training file that is held out when nothing else is given."""
+_MANIFEST = "tasks.json"
 
 
-def prepare_data(dataset: DatasetConfig, run_dir: Path) -> None:
-    """Write `data/heldout/test.jsonl`, and `data/train/train.jsonl` for a single file.
+class WrittenRows:
+    """The rows of a JSON file; methods as of `tables.Table`."""
 
-    Does nothing for what is there already: a resumed run keeps its tasks.
+    def __init__(self, file: Path, columns: Iterable[str], key: str, path: str) -> None:
+        self._file = file
+        self._scan = scan(file, columns, key, path)
+
+    def __len__(self) -> int:
+        return len(self._scan.rows)
+
+    def require(self, columns: Iterable[str]) -> None:
+        """Raise ConfigError with what is wrong in any row."""
+        raise_if_any(self._scan.problems)
+
+    def hashes(self) -> list[str]:
+        """Content hash of each row."""
+        return self._scan.rows
+
+    def questions(self, column: str | None, chosen: Sequence[int] | None = None) -> list[str]:
+        """Content hash of what each row asks, or each of those chosen."""
+        every = self._scan.questions
+        return every if chosen is None else [every[index] for index in chosen]
+
+    def write(self, chosen: Sequence[int], folder: Path, name: str, split: str) -> None:
+        """Keep some of the rows as they are written, and for Trinity their places."""
+        wanted = set(chosen)
+        every = enumerate(text for _, text in texts(self._file))
+        kept = ((index, text) for index, text in every if index in wanted)
+        rows, theirs = rows_file(folder, name, split), folder / "tasks" / name / f"{split}.jsonl"
+        for file in (rows, theirs):
+            file.parent.mkdir(parents=True)
+        with rows.open("wb") as lines, theirs.open("w", encoding="utf-8") as pointers:
+            for line, place in places(kept):
+                lines.write(line)
+                pointers.write(json.dumps(place) + "\n")
+
+
+def rows_file(folder: Path, name: str, split: str) -> Path:
+    """Where rows that are written as JSON are kept; `folder` is the run folder's `data/`."""
+    return folder / name / f"{split}.jsonl"
+
+
+def taskset(dataset: DatasetConfig, run_dir: Path) -> tuple[Path | None, str]:
+    """Folder and split that Trinity reads training tasks from; None: from where they are."""
+    kept, file = run_dir / "data" / "tasks" / TRAIN[0], split_file(dataset.path, dataset.split)
+    if is_table(file) and not is_single_file(dataset.path) and not kept.is_dir():
+        return None, dataset.split
+    return kept, TRAIN[1]
+
+
+def prepare_data(dataset: DatasetConfig, run_dir: Path) -> list[str]:
+    """Write the run's tasks below `data/`, unless they are there and whole.
+
+    Returns:
+        What is to be said about them, one line each.
 
     Raises:
-        ConfigError: The dataset cannot be read, is empty, or lacks a column.
+        ConfigError: The dataset cannot be read, is empty, or a row is wrong.
+        RunError: What is there is damaged, and the dataset no longer gives the same.
     """
-    train = local_path(dataset.path)
-    single = train is not None and train.suffix == ".jsonl"
-    train_copy = run_dir / "data" / "train" / "train.jsonl"
-    held_out_copy = run_dir / "data" / "heldout" / "test.jsonl"
-    done = (not single or train_copy.exists()) and (
-        not dataset.eval_split or held_out_copy.exists()
-    )
-    if done:
-        return
-    training: Iterable[dict[str, Any]]
-    training = rows(dataset.path, dataset.split, dataset.subset, "dataset.path")
-    held_out: list[dict[str, Any]] = []
-    if single and dataset.eval_split and not dataset.eval_path:
-        everything = check_rows(training, dataset.columns, "dataset.path")
-        training, held_out = hold_out(everything, dataset.eval_tasks)
+    folder, fresh = run_dir / "data", run_dir / "data.new"
+    manifest = _read_manifest(folder)
+    damaged = [] if manifest is None else _damaged(folder, manifest["files"])
+    if manifest is not None and not damaged:
+        return list(manifest["notes"])
+    if fresh.exists():
+        shutil.rmtree(fresh)
+    said = _write(dataset, fresh)
+    files = {str(path.relative_to(fresh)): _digest(path) for path in _files(fresh)}
+    if manifest is not None:
+        names = ", ".join(damaged)
+        if files != manifest["files"]:
+            raise RunError(
+                f"{names} in {folder} {'is' if len(damaged) == 1 else 'are'} damaged, and "
+                f"{dataset.path} no longer gives the same tasks; start from scratch with "
+                "run.fresh=true"
+            )
+        for name in damaged:
+            (fresh / name).replace(folder / name)
+        shutil.rmtree(fresh)
+        return [*said, f"the run's copy of its tasks was damaged and is written again: {names}"]
+    (fresh / _MANIFEST).write_text(json.dumps({"files": files, "notes": said}, indent=1) + "\n")
+    if folder.exists():
+        shutil.rmtree(folder)
+    fresh.rename(folder)
+    return said
+
+
+def _write(dataset: DatasetConfig, folder: Path) -> list[str]:
+    training = _rows(dataset.path, dataset.split, dataset, "dataset.path")
+    column = question_column(dataset.columns)
+    chosen: Sequence[int] = range(len(training))
+    said: list[str] = []
+    if splits_itself(dataset):
+        chosen, asked = hold_out(training.hashes(), dataset.eval_tasks)
+        training.write(asked, folder, *HELD_OUT)
+        known = training.questions(column, chosen)
+        said = notes(len(asked), repeated(training.questions(column, asked), known), column)
     elif dataset.eval_split:
         path = dataset.eval_path or dataset.path
-        found = rows(path, dataset.eval_split, dataset.subset, "dataset.eval_path")
-        everything = check_rows(found, dataset.columns, "dataset.eval_path")
-        held_out = draw(everything, dataset.eval_tasks)
-    if single:
-        _write(check_rows(training, dataset.columns, "dataset.path"), train_copy)
+        held_out = _rows(path, dataset.eval_split, dataset, "dataset.eval_path")
+        if isinstance(training, Table) and isinstance(held_out, Table):
+            raise_if_any(differing(training, held_out))
+        asked = draw(len(held_out), dataset.eval_tasks)
+        held_out.write(asked, folder, *HELD_OUT)
+        known = training.questions(column)
+        said = notes(len(asked), repeated(held_out.questions(column, asked), known), column)
+    if taskset(dataset, folder.parent)[0] is not None:
+        training.write(chosen, folder, *TRAIN)
+    folder.mkdir(parents=True, exist_ok=True)
+    return said
+
+
+def _rows(path: str, split: str, dataset: DatasetConfig, key: str) -> WrittenRows | Table:
+    file = split_file(path, split)
+    rows: WrittenRows | Table
+    if file is not None and not is_table(file):
+        rows = WrittenRows(file, dataset.columns, key, path)
     else:
-        check_rows(_first(training), dataset.columns, "dataset.path")
-    if held_out:
-        _write(held_out, held_out_copy)
+        problem = None if file else missing_split(key, path, split)
+        raise_if_any([problem] if problem else [])
+        if file is not None:
+            raise_if_any(table_problems(file, dataset.columns, key, path))
+        rows = Table(resolve_path(path), split, dataset.subset, key)
+    rows.require(dataset.columns)
+    return rows
 
 
-def rows(path: str, split: str, subset: str | None, key: str) -> Iterator[dict[str, Any]]:
-    """The rows of a split, from a file, a folder or the hub.
-
-    Raises:
-        UnreachableError: The hub does not give it.
-        ConfigError: It cannot be read, or has no such split.
-    """
-    local = local_path(path)
-    if local is None:
-        yield from _hub_rows(path, split, subset, key)
-        return
-    file = local if local.suffix == ".jsonl" else local / f"{split}.jsonl"
-    if not file.is_file():
-        if local.is_dir() and not list(local.glob("*.jsonl")):
-            yield from _hub_rows(str(local), split, subset, key)
-            return
-        raise _problem(key, path, f"there is no file {file}", "name a folder with that file")
-    with file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                text = f"line {number} of {file} is not JSON: {error.msg}"
-                raise _problem(key, path, text, "write one JSON object per line") from error
-            if not isinstance(row, dict):
-                text = f"line {number} of {file} is not a JSON object"
-                raise _problem(key, path, text, "write one JSON object per line")
-            yield row
-
-
-def check_rows(
-    found: Iterable[dict[str, Any]], columns: list[str], key: str
-) -> list[dict[str, Any]]:
-    """The rows as a list, when there is one and each has the columns.
-
-    Raises:
-        ConfigError: Naming the first row that lacks one.
-    """
-    checked = list(found)
-    if not checked:
-        raise _problem(key, None, "the dataset has no rows", "name one that has")
-    for number, row in enumerate(checked, 1):
-        missing = [column for column in columns if column not in row]
-        if missing:
-            raise _problem(
-                "dataset.columns",
-                columns,
-                f"row {number} of {key} has no {', '.join(missing)}; "
-                f"it has {', '.join(row) or 'nothing'}",
-                "set dataset.columns to the columns that your workflow reads",
-            )
-    return checked
-
-
-def draw(everything: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
-    """`number` of the rows, in their order; 0 means all.
-
-    >>> draw([{"a": 1}, {"a": 2}], 0)
-    [{'a': 1}, {'a': 2}]
-    """
-    if number <= 0 or number >= len(everything):
-        return everything
-    chosen = random.Random(DRAW_SEED).sample(range(len(everything)), number)
-    return [everything[index] for index in sorted(chosen)]
-
-
-def hold_out(
-    everything: list[dict[str, Any]], number: int
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Split rows into training and held-out ones: a tenth, at most `number`, at least one."""
-    most = max(1, round(len(everything) * OWN_SHARE))
-    wanted = min(number, most) if number > 0 else most
-    if len(everything) < 2:
-        return everything, everything
-    chosen = set(random.Random(DRAW_SEED).sample(range(len(everything)), wanted))
-    return (
-        [row for index, row in enumerate(everything) if index not in chosen],
-        [row for index, row in enumerate(everything) if index in chosen],
-    )
-
-
-def _first(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [row for row, _ in zip(found, range(100), strict=False)]
-
-
-def _hub_rows(path: str, split: str, subset: str | None, key: str) -> Iterator[dict[str, Any]]:
-    from datasets import load_dataset
-
+def _read_manifest(folder: Path) -> dict[str, Any] | None:
     try:
-        dataset = load_dataset(path, name=subset, split=split)
-    # The libraries below raise whatever their transport raises; all of it means the same here.
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        text = f"split {split!r} cannot be loaded: {reason}"
-        remedy = f"check the name and the connection, or give a local folder with {split}.jsonl"
-        # A wrong split or subset is a ValueError: then the dataset itself was reached.
-        reached = local_path(path) is not None or isinstance(error, ValueError)
-        kind = ConfigError if reached else UnreachableError
-        raise kind([Problem(key, path, text, remedy)]) from error
-    yield from (dict(row) for row in dataset)
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        return manifest if {"files", "notes"} <= manifest.keys() else None
+    except (OSError, ValueError, AttributeError):
+        # Without it nothing says that the rest is whole: it is written again.
+        return None
 
 
-def _write(found: list[dict[str, Any]], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".tmp")
-    with fresh.open("w", encoding="utf-8") as file:
-        for row in found:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    fresh.rename(path)
+def _damaged(folder: Path, files: dict[str, str]) -> list[str]:
+    return [
+        name
+        for name, digest in files.items()
+        if not (folder / name).is_file() or _digest(folder / name) != digest
+    ]
 
 
-def _problem(key: str, value: object, message: str, remedy: str) -> ConfigError:
-    return ConfigError([Problem(key, value, message, remedy)])
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -163,7 +163,8 @@ class Driver:
         if wrong:
             raise RunError("; ".join(f"{each.found}: {each.remedy}" for each in wrong))
         choices = [*self.resolved.choices, *self.resolved.warnings]
-        prepare_data(self.config.dataset, self.folder.path)
+        said = prepare_data(self.config.dataset, self.folder.path)
+        choices += [line for line in said if line not in choices]
         tree = translate.to_trinity(self.resolved, self.folder.path, self.attempt.number)
         build.save_yaml(tree, self.folder.trinity_yaml)
         place_checkpoints(self.folder, elsewhere(self.resolved.composed))

@@ -17,6 +17,7 @@ from rlagent.config.functions import locate
 from rlagent.config.paths import BUILTIN, local_path
 from rlagent.config.resolve import Resolved
 from rlagent.config.sources import source_files
+from rlagent.config.task_files import split_file
 from rlagent.run.folder import RunFolder, read_object, write_atomically
 
 PACKAGES = (
@@ -158,13 +159,9 @@ def _dataset_fingerprint(resolved: Resolved) -> str:
     dataset = resolved.config.dataset
     files: list[Path] = []
     for path, split in ((dataset.path, dataset.split), (dataset.eval_path, dataset.eval_split)):
-        local = local_path(path) if path else None
-        if local is None:
-            continue
-        if local.is_file():
-            files.append(local)
-        elif split and (local / f"{split}.jsonl").is_file():
-            files.append(local / f"{split}.jsonl")
+        file = split_file(path, split or "") if path else None
+        if file is not None:
+            files.append(file)
     return _digest(files, f"{dataset.path} {dataset.subset} {dataset.split} {dataset.eval_split}")
 
 

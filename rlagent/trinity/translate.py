@@ -10,18 +10,18 @@ import math
 from pathlib import Path
 from typing import Any
 
-from rlagent.config.paths import local_path
+from rlagent.config.paths import local_path, resolve_path
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import LearnConfig
 from rlagent.gpu.engine_arguments import capture_sizes
 from rlagent.gpu.flash_attention import PACKED
 from rlagent.layout.workload import micro_batch_tokens
 from rlagent.trinity import EMBEDDED
+from rlagent.trinity.data import HELD_OUT, TRAIN, rows_file, taskset
 
 WORKFLOW_TYPE = "rlagent.trinity.workflow.AgentWorkflow"
 MONITOR_TYPE = "rlagent.trinity.monitor.RunFolderMonitor"
 WHOLE_STEPS = "rlagent.trinity.buffer.WholeStepSampling"
-HELD_OUT = "heldout"
 CHECKPOINTS = "checkpoints"
 
 
@@ -159,7 +159,7 @@ def model(config: LearnConfig) -> dict[str, Any]:
     """Trinity's `model`."""
     ours = config.model
     tree = {
-        "model_path": _model_path(ours.path),
+        "model_path": resolve_path(ours.path),
         "max_model_len": ours.max_model_len,
         "max_response_tokens": ours.max_response_tokens,
         "temperature": ours.temperature,
@@ -213,16 +213,18 @@ def buffer(config: LearnConfig, run_dir: Path, workflow: dict[str, Any]) -> dict
         "default_workflow_type": WORKFLOW_TYPE,
         "workflow_args": workflow,
     }
-    path, split = _taskset(data.path, data.split, run_dir / "data" / "train")
+    kept, split = taskset(data, run_dir)
+    folder = run_dir / "data"
     train = {
         **common,
+        "workflow_args": {**workflow, "rows": str(rows_file(folder, *TRAIN))},
         "name": "train",
-        "path": path,
+        "path": resolve_path(data.path) if kept is None else str(kept),
         "split": split,
         "data_selector": {"selector_type": data.order, "seed": config.seed},
     }
     # A copy on disk has no subsets, only the files of one.
-    if data.subset and local_path(data.path) is None:
+    if data.subset and kept is None and local_path(data.path) is None:
         train["subset_name"] = data.subset
     held_out = []
     if data.eval_split:
@@ -230,9 +232,10 @@ def buffer(config: LearnConfig, run_dir: Path, workflow: dict[str, Any]) -> dict
         held_out.append(
             {
                 **common,
-                "name": HELD_OUT,
-                "path": str(run_dir / "data" / HELD_OUT),
-                "split": "test",
+                "workflow_args": {**workflow, "rows": str(rows_file(folder, *HELD_OUT))},
+                "name": HELD_OUT[0],
+                "path": str(folder / "tasks" / HELD_OUT[0]),
+                "split": HELD_OUT[1],
                 "repeat_times": 1,
             }
         )
@@ -402,19 +405,3 @@ def merge(tree: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
-
-
-def _model_path(path: str) -> str:
-    from rlagent.config.paths import resolve_path
-
-    return resolve_path(path)
-
-
-def _taskset(path: str, split: str, copy_dir: Path) -> tuple[str, str]:
-    """Where Trinity reads a split from; a single file is put into a folder of its own first."""
-    from rlagent.config.paths import resolve_path
-
-    path = resolve_path(path)
-    if path.endswith(".jsonl"):
-        return str(copy_dir), "train"
-    return path, split

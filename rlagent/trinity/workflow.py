@@ -32,6 +32,7 @@ from rlagent.run.measures import own_name  # noqa: E402
 from rlagent.run.texts import encodable, shown  # noqa: E402
 from rlagent.trinity import changes  # noqa: E402
 from rlagent.trinity.guard import Rollout, in_thread, within  # noqa: E402
+from rlagent.trinity.task_row import task_row  # noqa: E402
 
 if TYPE_CHECKING:
     from rlagent.trinity.recording import Recorder
@@ -79,7 +80,7 @@ class AgentWorkflow(Workflow):
 
     `workflow_args` holds: `function` (spec or callable), `judge` (likewise or None), `args`,
     `success_reward`, `timeout` in s, `run_folder`, `attempt`, `trajectories_per_step`,
-    `free_tool_choice`, `overlong_reward`.
+    `free_tool_choice`, `overlong_reward`, `rows` (see `task_row`).
     """
 
     is_async: bool = True
@@ -98,6 +99,7 @@ class AgentWorkflow(Workflow):
         # Of the rollout among those of its run; set by the runner.
         self.key = f"{task.batch_id}/{task.task_id}"
         self.rollout: Rollout | None = None
+        self.row = task_row(task.raw_task or {}, task.index.get("index"), self.options.get("rows"))
 
     async def run_async(self) -> list[Experience]:
         """Run the function once.
@@ -165,7 +167,7 @@ class AgentWorkflow(Workflow):
 
         from rlagent.trinity.recording import auxiliary_model
 
-        task = dict(self.task.raw_task or {})
+        task = self.row.fresh()
         extra = {"logger": self.logger}
         if self._auxiliary:
             extra["auxiliary_models"] = {m.config.name: auxiliary_model(m) for m in self._auxiliary}
@@ -242,7 +244,7 @@ class AgentWorkflow(Workflow):
                 "success": bool(metrics.get("success")),
                 "metrics": metrics,
                 "error": error,
-                "task": dict(self.task.raw_task or {}),
+                "task": self.row.fresh(),
                 "messages": recorder.conversation,
                 "calls": recorder.calls,
             }

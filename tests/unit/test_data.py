@@ -5,8 +5,11 @@ import json
 import pytest
 
 from rlagent.config.errors import ConfigError
+from rlagent.config.json_rows import content_hash
 from rlagent.config.schema import DatasetConfig
 from rlagent.trinity.data import prepare_data
+from rlagent.trinity.endings import RunError
+from rlagent.trinity.task_row import task_row
 
 
 def _write(path, rows):
@@ -75,5 +78,68 @@ def test_bad_rows_are_named(tmp_path, text, message):
 
 def test_a_missing_split_names_the_file(tmp_path):
     _write(tmp_path / "d" / "train.jsonl", _rows(3))
-    with pytest.raises(ConfigError, match=r"no file .*test\.jsonl"):
+    with pytest.raises(ConfigError, match=r"has no test\.jsonl; splits there: train"):
         prepare_data(DatasetConfig(path=str(tmp_path / "d")), tmp_path / "r")
+
+
+def test_rows_stay_as_they_are_written_and_are_found_again_by_their_place(tmp_path):
+    _write(tmp_path / "d" / "train.jsonl", _rows(20))
+    _write(tmp_path / "d" / "test.jsonl", _rows(50, 100))
+    prepare_data(DatasetConfig(path=str(tmp_path / "d"), eval_tasks=3), tmp_path / "r")
+    data = tmp_path / "r" / "data"
+    file = str(data / "heldout" / "test.jsonl")
+    rows = [task_row(place, None, file) for place in _read(data / "tasks/heldout/test.jsonl")]
+    assert [row.fresh() for row in rows] == [_rows(50, 100)[row.index] for row in rows]
+    assert rows[0].hash == content_hash(_rows(50, 100)[rows[0].index])
+
+
+def test_each_call_makes_objects_of_its_own(tmp_path):
+    _write(tmp_path / "d" / "train.jsonl", [{"a": {"b": [1]}}] * 2)
+    dataset = DatasetConfig(path=str(tmp_path / "d"), eval_split=None, columns=["a"])
+    prepare_data(dataset, tmp_path / "r")
+    data = tmp_path / "r" / "data"
+    place = _read(data / "tasks/train/train.jsonl")[0]
+    for row in (task_row(place, 0, str(data / "train/train.jsonl")), task_row({"a": [1]}, 0, None)):
+        before = json.dumps(row.fresh())
+        changed = row.fresh()
+        inner = changed["a"]["b"] if isinstance(changed["a"], dict) else changed["a"]
+        inner.append(2)
+        assert json.dumps(row.fresh()) == before
+
+
+def test_a_half_written_copy_is_written_again_when_the_dataset_still_gives_it(tmp_path):
+    _write(tmp_path / "mine.jsonl", _rows(100))
+    dataset = DatasetConfig(path=str(tmp_path / "mine.jsonl"))
+    assert prepare_data(dataset, tmp_path / "r") == []
+    copy = tmp_path / "r" / "data" / "train" / "train.jsonl"
+    whole = copy.read_bytes()
+    copy.write_bytes(whole[:500])
+    said = prepare_data(dataset, tmp_path / "r")
+    assert said == [
+        "the run's copy of its tasks was damaged and is written again: train/train.jsonl"
+    ]
+    assert copy.read_bytes() == whole
+    copy.write_bytes(whole[:500])
+    _write(tmp_path / "mine.jsonl", _rows(100, 500))
+    with pytest.raises(RunError, match=r"train/train.jsonl .* damaged, and .* run.fresh=true"):
+        prepare_data(dataset, tmp_path / "r")
+
+
+@pytest.mark.parametrize("left", ["data.new/train/train.jsonl", "data/train/train.jsonl"])
+def test_what_a_killed_attempt_left_does_not_count(tmp_path, left):
+    (tmp_path / "r" / left).parent.mkdir(parents=True)
+    (tmp_path / "r" / left).write_text('{"question": "ha')
+    _write(tmp_path / "mine.jsonl", _rows(40))
+    prepare_data(DatasetConfig(path=str(tmp_path / "mine.jsonl")), tmp_path / "r")
+    assert len(_read(tmp_path / "r" / "data" / "train" / "train.jsonl")) == 36
+    assert not (tmp_path / "r" / "data.new").exists()
+
+
+def test_a_damaged_manifest_means_written_again(tmp_path):
+    _write(tmp_path / "mine.jsonl", _rows(40))
+    dataset = DatasetConfig(path=str(tmp_path / "mine.jsonl"))
+    prepare_data(dataset, tmp_path / "r")
+    (tmp_path / "r" / "data" / "tasks.json").write_text('{"files": ')
+    (tmp_path / "r" / "data" / "train" / "train.jsonl").write_text("")
+    prepare_data(dataset, tmp_path / "r")
+    assert len(_read(tmp_path / "r" / "data" / "train" / "train.jsonl")) == 36

@@ -4,8 +4,8 @@ import huggingface_hub.constants
 import pytest
 
 from rlagent.config.errors import ConfigError, UnreachableError
-from rlagent.trinity.data import rows
 from rlagent.trinity.reach import require_models
+from rlagent.trinity.tables import Table
 
 
 @pytest.fixture
@@ -34,5 +34,5 @@ def test_without_a_connection_a_cached_model_will_do(offline) -> None:
 
 def test_a_folder_without_the_split_is_a_wrong_configuration(tmp_path) -> None:
     with pytest.raises(ConfigError) as caught:
-        list(rows(str(tmp_path), "test", None, "dataset.path"))
+        Table(str(tmp_path), "test", None, "dataset.path")
     assert not isinstance(caught.value, UnreachableError)

@@ -409,7 +409,7 @@ def write_rows(folder, split: str, count: int, **row: str) -> None:
         (["dataset.path=/no/such/folder"], "there is no such file or folder"),
         (["dataset.split=trian"], "did you mean train?"),
         (["dataset.eval_split=test"], "has no test.jsonl"),
-        (["dataset.columns=[question,truth]"], "has the columns question, answer"),
+        (["dataset.columns=[question,truth]"], "has no truth; it has question, answer"),
         (["algorithm.batch_size=9"], "has only 8 training tasks"),
         (["model.max_model_len=100", "algorithm.batch_size=4"], "no room for a prompt"),
         (["model.path=/no/such/model", "algorithm.batch_size=4"], "there is no such folder"),

@@ -1,0 +1,180 @@
+"""Which file a split's rows come from, and the check of every row in it, without the libraries that
+read tables.
+"""
+
+import functools
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rlagent.config.csv_rows import csv_problems
+from rlagent.config.errors import Problem, written
+from rlagent.config.json_rows import RowError, content_hash, parse, texts
+from rlagent.config.names import did_you_mean, listed
+from rlagent.config.paths import local_path
+
+JSON = (".jsonl", ".json")
+"""Endings of files whose rows arrive as they are written."""
+
+TABLES = (".csv", ".parquet")
+"""Endings of files that the library `datasets` reads, and gives the types of."""
+
+CHECKED_EARLY = 32 << 20
+"""Bytes up to which every row is read before anything starts; those of larger files follow when
+the run has its folder."""
+
+_SHOWN = 3
+"""Rows that are named of those that are wrong in one file."""
+
+
+def split_file(path: str, split: str) -> Path | None:
+    """The local file with the rows of a split: `path` itself, or of a folder `{split}.jsonl`, else
+    .json, else .csv; None where there is none, or `datasets` has to find it."""
+    local = local_path(path)
+    if local is None:
+        return None
+    if local.is_file():
+        return local if local.suffix in JSON + TABLES else None
+    return next(
+        (file for end in (*JSON, ".csv") if (file := local / f"{split}{end}").is_file()), None
+    )
+
+
+def is_single_file(path: str) -> bool:
+    """Whether a dataset's path names one file, of which a part is held out, and not a folder."""
+    local = local_path(path)
+    return local is not None and local.suffix in JSON + TABLES and not local.is_dir()
+
+
+def is_table(file: Path | None) -> bool:
+    """Whether `datasets` reads this file; None, for all that `split_file` does not find, is too."""
+    return file is None or file.suffix in TABLES
+
+
+def missing_split(key: str, path: str, split: str) -> Problem | None:
+    """What is wrong where `split_file` finds nothing; None: `datasets` is to look, on the hub or
+    in a folder of tables."""
+    local = local_path(path)
+    if local is None:
+        return None
+    if not local.exists():
+        return Problem(key, path, "there is no such file or folder", "give a path or a hub id")
+    if local.is_file():
+        allowed = f"must end in {', '.join(JSON + TABLES)}, or be a folder"
+        return Problem(key, path, allowed, "write a .jsonl file with one JSON object per line")
+    there = sorted(file.stem for file in local.glob("*.jsonl"))
+    if not there and any(local.iterdir()):
+        return None
+    near = did_you_mean(split, there)
+    message = f"has no {split}.jsonl" + listed("; splits there: ", there, near)
+    remedy = near or f"name a folder with {split}.jsonl, or another split"
+    return Problem(key, path, message, remedy)
+
+
+@dataclass
+class Scan:
+    """What one look at every row has shown.
+
+    Args:
+        rows: Content hash of each row.
+        questions: Content hash of what each row asks.
+        lines: Line that each row begins at, from 1.
+        problems: What is wrong, a few rows of it named.
+    """
+
+    rows: list[str] = field(default_factory=list)
+    questions: list[str] = field(default_factory=list)
+    lines: "array[int]" = field(default_factory=lambda: array("q"))
+    problems: list[Problem] = field(default_factory=list)
+
+
+def question_column(columns: Iterable[str]) -> str | None:
+    """The column that tells whether two tasks ask the same: `question`, else the first of
+    dataset.columns; None: the whole row tells."""
+    names = list(columns)
+    return "question" if "question" in names else next(iter(names), None)
+
+
+def question_hash(row: dict[str, Any], column: str | None) -> str:
+    """Content hash of what a row asks; of the whole row where the column is empty."""
+    return content_hash((row if column is None else row.get(column)) or row)
+
+
+def scan(file: Path, columns: Iterable[str], key: str, path: str) -> Scan:
+    """Read every row of a JSON file; the same file is read once.
+
+    Args:
+        file: As from `split_file`.
+        columns: What every row must have.
+        key: Configuration key that names the file, for the problems.
+        path: The value of that key.
+    """
+    stat = file.stat()
+    found = _scan(file, tuple(columns), (stat.st_size, stat.st_mtime_ns))
+    named = [item if item.key else replace(item, key=key, value=path) for item in found.problems]
+    return replace(found, problems=named)
+
+
+@functools.lru_cache(maxsize=4)
+def _scan(file: Path, columns: tuple[str, ...], version: tuple[int, int]) -> Scan:
+    found, wrong, column = Scan(), 0, question_column(columns)
+    try:
+        for line, text in texts(file):
+            try:
+                row = parse(text)
+            except ValueError as error:
+                wrong += 1
+                if wrong <= _SHOWN:
+                    found.problems.append(_unreadable(file, line, error))
+                continue
+            missing = [name for name in columns if name not in row]
+            if missing and not found.rows and not wrong:
+                # Rather the columns are wrong than every row.
+                found.problems += _columns(file, line, missing, row)
+                return found
+            if missing:
+                wrong += 1
+                if wrong <= _SHOWN:
+                    found.problems.append(_lacking(file, line, missing, row))
+            found.rows.append(content_hash(row))
+            found.questions.append(question_hash(row, column))
+            found.lines.append(line)
+    except RowError as error:
+        found.problems.append(_unreadable(file, error.line, error))
+    if wrong > _SHOWN:
+        found.problems.append(Problem("", None, f"{wrong - _SHOWN} more rows of it are wrong"))
+    if not found.rows and not found.problems:
+        found.problems.append(Problem("", None, f"{file} has no rows", "name a file that has"))
+    return found
+
+
+def table_problems(file: Path, columns: Iterable[str], key: str, path: str) -> list[Problem]:
+    """Return what is wrong with a file that `datasets` reads, as far as it would not say so."""
+    return csv_problems(file, columns, key, path) if file.suffix == ".csv" else []
+
+
+def _unreadable(file: Path, line: int, error: ValueError) -> Problem:
+    return Problem("", None, f"line {line} of {file} {error}", "write one JSON object per line")
+
+
+def _lacking(file: Path, line: int, missing: list[str], row: dict[str, Any]) -> Problem:
+    text = f"line {line} of {file} has no {', '.join(missing)}; it has {_names(row)}"
+    return Problem("", None, text, "complete it, or leave out of dataset.columns what may lack")
+
+
+def _columns(file: Path, line: int, missing: list[str], row: dict[str, Any]) -> list[Problem]:
+    return [
+        Problem(
+            "dataset.columns",
+            name,
+            f"line {line} of {file} has no {name}; it has {_names(row)}",
+            did_you_mean(name, list(row), "set dataset.columns to those that your workflow reads"),
+        )
+        for name in missing
+    ]
+
+
+def _names(row: dict[str, Any]) -> str:
+    return written(", ".join(row)) if row else "nothing"

@@ -1,0 +1,137 @@
+"""Tasks that the library `datasets` reads: .csv and .parquet files, folders of them, the hub.
+
+Training and evaluation get what it gives, so a column has one type in both.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlagent.config.errors import ConfigError, Problem, UnreachableError, written
+from rlagent.config.json_rows import content_hash
+from rlagent.config.paths import local_path
+from rlagent.config.task_files import is_single_file, question_hash
+from rlagent.trinity.task_row import INDEX
+
+
+class Table:
+    """The rows of a split.
+
+    Args:
+        path: Hub id, folder or file, `builtin:` resolved.
+        split: Its name; of a file, what it is to be.
+        subset: Subset of a hub dataset.
+        key: The configuration key that names it.
+
+    Raises:
+        UnreachableError: The hub does not give it.
+        ConfigError: It cannot be read, has no such split, or holds JSON.
+    """
+
+    def __init__(self, path: str, split: str, subset: str | None, key: str) -> None:
+        self.path, self.key = path, key
+        self._rows = _load(path, split, subset, key)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def require(self, columns: Iterable[str]) -> None:
+        """Raise ConfigError without rows or without a column; a table's rows have all of its."""
+        if not len(self):
+            text = "the dataset has no rows"
+            raise ConfigError([Problem(self.key, self.path, text, "name one that has")])
+        there = self._rows.column_names
+        missing = [name for name in columns if name not in there]
+        if missing:
+            text = f"{self.path} has no {', '.join(missing)}; it has {written(', '.join(there))}"
+            remedy = "set dataset.columns to those that your workflow reads"
+            raise ConfigError([Problem("dataset.columns", None, text, remedy)])
+
+    def hashes(self) -> list[str]:
+        """Content hash of each row."""
+        return [content_hash(row) for row in self._rows]
+
+    def questions(self, column: str | None, chosen: Sequence[int] | None = None) -> list[str]:
+        """Content hash of what each row asks, or each of those chosen."""
+        rows = self._rows if chosen is None else self._rows.select(chosen)
+        if column is not None:
+            # The other columns of a large split would take minutes.
+            rows = rows.select_columns([column])
+        return [question_hash(row, column) for row in rows]
+
+    def types(self) -> dict[str, str]:
+        """Kind of each column's values: int, float, str, ..."""
+        return {name: _kind(feature) for name, feature in self._rows.features.items()}
+
+    def write(self, chosen: Sequence[int], folder: Path, name: str, split: str) -> None:
+        """Keep some of the rows for Trinity to read, each with its position."""
+        import datasets
+
+        file = folder / "tasks" / name / f"{split}.parquet"
+        file.parent.mkdir(parents=True)
+        shown = datasets.is_progress_bar_enabled()
+        datasets.disable_progress_bars()
+        self._rows.select(chosen).add_column(INDEX, list(chosen)).to_parquet(file)
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def differing(training: Table, held_out: Table) -> list[Problem]:
+    """Why training and evaluation would get different kinds of the same column."""
+    theirs = held_out.types()
+    return [
+        Problem(
+            held_out.key,
+            held_out.path,
+            f"the column {name} is {theirs[name]} here and {kind} in the training tasks",
+            "write .jsonl files, whose values arrive as they are written",
+        )
+        for name, kind in training.types().items()
+        if theirs.get(name, kind) != kind and "null" not in (kind, theirs[name])
+    ]
+
+
+def _kind(feature: Any) -> str:
+    name = getattr(feature, "dtype", None)
+    if not isinstance(name, str):
+        return type(feature).__name__
+    for kind in ("uint", "int", "float", "timestamp", "duration", "decimal"):
+        if name.startswith(kind):
+            return "int" if kind == "uint" else kind
+    return name.removeprefix("large_")
+
+
+def _load(path: str, split: str, subset: str | None, key: str) -> Any:
+    import datasets
+
+    local = local_path(path)
+    try:
+        if local is not None and is_single_file(path):
+            return datasets.load_dataset(
+                local.suffix.removeprefix("."), data_files={split: str(local)}, split=split
+            )
+        builder = datasets.load_dataset_builder(path, name=subset)
+        if local is not None and type(builder).__module__.endswith("packaged_modules.json.json"):
+            text = f"holds JSON, but no {split}.jsonl; `datasets` would guess types"
+            raise ConfigError([Problem(key, path, text, f"name the file {split}.jsonl")])
+        return datasets.load_dataset(path, name=subset, split=split)
+    except ConfigError:
+        raise
+    # The libraries below raise whatever their transport raises; all of it means the same here.
+    except Exception as error:
+        text = f"split {split!r} cannot be loaded: {_reason(error)}"
+        remedy = f"check the name and the connection, or give a local folder with {split}.jsonl"
+        if local is not None:
+            remedy = f"mend it, or give a folder with {split}.jsonl"
+        # A wrong split or subset is a ValueError: then the dataset itself was reached.
+        reached = local is not None or isinstance(error, ValueError)
+        kind = ConfigError if reached else UnreachableError
+        raise kind([Problem(key, path, text, remedy)]) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what `datasets` wraps, which names the line of a file."""
+    while error.__cause__ is not None and type(error).__module__.startswith("datasets"):
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
