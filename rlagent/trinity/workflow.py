@@ -239,6 +239,7 @@ class AgentWorkflow(Workflow):
                 "step": step,
                 "attempt": self.options.get("attempt"),
                 "task_index": self.task.task_id,
+                "row": {"index": self.row.index, "hash": self.row.hash},
                 "run": _kept[batch] if not self.task.is_eval else 0,
                 "reward": reward,
                 "success": bool(metrics.get("success")),
