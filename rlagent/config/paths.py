@@ -42,7 +42,7 @@ def expand_user(path: str) -> Path:
 
 
 def path_fault(path: str) -> str:
-    """Return why no file or folder can have this path; empty when one can.
+    r"""Return why no file or folder can have this path; empty when one can.
 
     >>> path_fault("~/runs"), path_fault("a\0b")
     ('', 'holds a character that no path can hold')

@@ -7,7 +7,7 @@ Training tasks that `datasets` reads from a folder or the hub stay there.
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,17 @@ def prepare_data(dataset: DatasetConfig, run_dir: Path) -> list[str]:
         ConfigError: The dataset cannot be read, is empty, or a row is wrong.
         RunError: What is there is damaged, and the dataset no longer gives the same.
     """
+    return keep(run_dir, dataset.path, lambda folder: _write(dataset, folder))
+
+
+def keep(run_dir: Path, source: str, write: Callable[[Path], list[str]]) -> list[str]:
+    """Have `write` fill the run's `data/`, unless that is there and whole; else as above.
+
+    Args:
+        run_dir: The run folder.
+        source: What the tasks are read from, in words.
+        write: Fills a folder that is not there yet, and returns what is to be said.
+    """
     folder, fresh = run_dir / "data", run_dir / "data.new"
     manifest = _read_manifest(folder)
     damaged = [] if manifest is None else _damaged(folder, manifest["files"])
@@ -103,15 +114,15 @@ def prepare_data(dataset: DatasetConfig, run_dir: Path) -> list[str]:
         return list(manifest["notes"])
     if fresh.exists():
         shutil.rmtree(fresh)
-    said = _write(dataset, fresh)
+    said = write(fresh)
+    fresh.mkdir(parents=True, exist_ok=True)
     files = {str(path.relative_to(fresh)): _digest(path) for path in _files(fresh)}
     if manifest is not None:
         names = ", ".join(damaged)
         if files != manifest["files"]:
             raise RunError(
                 f"{names} in {folder} {'is' if len(damaged) == 1 else 'are'} damaged, and "
-                f"{dataset.path} no longer gives the same tasks; start from scratch with "
-                "run.fresh=true"
+                f"{source} no longer gives the same tasks; start from scratch with run.fresh=true"
             )
         for name in damaged:
             (fresh / name).replace(folder / name)
@@ -145,7 +156,6 @@ def _write(dataset: DatasetConfig, folder: Path) -> list[str]:
         said = notes(len(asked), repeated(held_out.questions(column, asked), known), column)
     if taskset(dataset, folder.parent)[0] is not None:
         training.write(chosen, folder, *TRAIN)
-    folder.mkdir(parents=True, exist_ok=True)
     return said
 
 

@@ -157,15 +157,21 @@ class Driver:
         from rlagent.trinity import build, ray_cluster, surroundings, translate
         from rlagent.trinity.checkpoints import elsewhere, place_checkpoints
         from rlagent.trinity.data import prepare_data
+        from rlagent.trinity.native_data import prepare_native_data
         from rlagent.trinity.reach import models_of, require_models
 
         wrong = surroundings.prepare()
         if wrong:
             raise RunError("; ".join(f"{each.found}: {each.remedy}" for each in wrong))
         choices = [*self.resolved.choices, *self.resolved.warnings]
-        said = prepare_data(self.config.dataset, self.folder.path)
-        choices += [line for line in said if line not in choices]
         tree = translate.to_trinity(self.resolved, self.folder.path, self.attempt.number)
+        if getattr(self.resolved.composed, "native", None):
+            given = bool(self.workflow_func or self.config.workflow.function)
+            made = prepare_native_data(tree["buffer"], self.folder.path, given)
+            tree["buffer"], said = made
+        else:
+            said = prepare_data(self.config.dataset, self.folder.path)
+        choices += [line for line in said if line not in choices]
         build.save_yaml(tree, self.folder.trinity_yaml)
         place_checkpoints(self.folder, elsewhere(self.resolved.composed))
         checkpoints = self.folder.checkpoints
