@@ -134,6 +134,7 @@ def native_config(data: dict[str, Any], source: str = "") -> NativeConfig:
     if monitor in ("wandb", "tensorboard"):
         config.monitor.type = monitor
     config.monitor.project = data.get("project") or config.monitor.project
+    config.monitor.group = data.get("group") or None
     config.run.name = str(data.get("name") or "run").replace("/", "-")
     return config
 

@@ -39,6 +39,9 @@ RECKONED = {
 }
 """Fields of Trinity, each with the key that it is translated from and that more depends on."""
 
+PLACE = {"project": "monitor.project", "group": "monitor.group", "name": "run.name"}
+"""Trinity's place of a run: here that is the run folder, and the names are the dashboard's."""
+
 TOLD = {
     f"{_OPTIMIZER}.lr": "algorithm.lr",
     f"{_OPTIMIZER}.lr_warmup_steps": "algorithm.lr_warmup_steps",
@@ -82,7 +85,7 @@ def overruled_problems(config: LearnConfig) -> list[Problem]:
             f"contradicts {key}={written(ours)}, from which other settings follow too",
             f"set {key}={written(value)} instead",
         )
-        for field, key, ours, value in _contradicted(config, RECKONED)
+        for field, key, ours, value in _contradicted(config, {**RECKONED, **PLACE})
     ]
 
 

@@ -91,3 +91,17 @@ def test_a_directory_that_cannot_be_made_is_named_with_the_remedy(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"checkpoint_root_dir=.*the run folder keeps them"):
         place_checkpoints(run_folder(tmp_path / "run-1"), str(tmp_path / "file"))
+
+
+def test_project_group_and_name_of_a_native_yaml_are_the_dashboards(tmp_path):
+    config = native(tmp_path)
+    assert (config.monitor.project, config.monitor.group, config.run.name) == ("p", "g", "n")
+
+
+@pytest.mark.parametrize(
+    ("field", "key"),
+    [("project", "monitor.project"), ("group", "monitor.group"), ("name", "run.name")],
+)
+def test_trinitys_names_of_a_place_are_refused_with_the_key_that_counts(field, key):
+    with pytest.raises(ConfigError, match=rf"trinity\.{field}=mine.*set {key}=mine"):
+        resolve(configured("hardware=cpu", f"trinity.{field}=mine"), Machine((), 2, 24))
