@@ -203,7 +203,11 @@ class Judge:
     async def __call__(self, task, response):
         return 0.0
 
+def bare(task, model):
+    return np.sum(json.loads("[]")) if isinstance(Path(), Path) else Judge()
+
 functions = {
+    "bare": bare,
     "plain": solve,
     "partial": functools.partial(solve, policy=Policy({"u", "v", "w", "x"})),
     "method": Policy({"p", "q", "r"}).score,
@@ -231,6 +235,9 @@ def test_a_scripts_functions_are_the_same_in_every_process_and_count_its_globals
     one = in_a_process(tmp_path, "1", "5")
     for seed in ("2", "77"):
         assert in_a_process(tmp_path, seed, "5") == one
+    # What it imports and defines stands in its source.
+    assert one["bare"] == "script:bare"
+    assert one["judge"] == "script:Judge"
     other = in_a_process(tmp_path, "1", "6")
     assert {key for key in one if one[key] != other[key]} == {"plain", "partial", "method"}
     classes = in_a_process(tmp_path, "1", "5", retries="9")
