@@ -110,8 +110,8 @@ def roughly(minutes: float) -> str:
 
 
 def warnings_of(config: LearnConfig, layout: Layout, machine: Machine) -> list[str]:
-    """Return what is downloaded and how long the resolved run takes, where that is long."""
-    found = []
+    """Return what is downloaded, how long the run takes where that is long, and small updates."""
+    found = small_updates(config)
     model, dataset = config.model.path, config.dataset.path
     if local_path(model) is None and not is_cached(model):
         size = download_gb(model, config.model.shape)
@@ -127,6 +127,19 @@ def warnings_of(config: LearnConfig, layout: Layout, machine: Machine) -> list[s
     if minutes > LONG_RUN_MINUTES:
         found.append(f"takes roughly {roughly(minutes)} ({config.algorithm.total_steps} steps)")
     return found
+
+
+def small_updates(config: LearnConfig) -> list[str]:
+    """Say so where a fixed batch is larger than what exploring may make for it."""
+    algorithm = config.algorithm
+    fixed = algorithm.train_batch_size
+    rollouts = int(algorithm.batch_size) * int(algorithm.repeat_times)
+    if not isinstance(fixed, int) or fixed <= rollouts:
+        return []
+    return [
+        f"algorithm.train_batch_size={fixed} is more than the {rollouts} rollouts of a step: where "
+        "each calls the model once, updates take fewer, and some none; `auto` takes what there is"
+    ]
 
 
 def rough_step_seconds(config: LearnConfig, layout: Layout, cores: int) -> float:

@@ -176,8 +176,12 @@ class AlgorithmConfig:
     # ---- advanced ----
     # Passes over the training tasks; sets total_steps when that is `auto`; null: no.
     total_epochs: Optional[int] = number(None, 1, MOST_STEPS)
-    # Experiences per update. `auto`: all that the step produced, whatever their number; a number
-    # takes exactly as many, in the order in which they come, and leaves the rest for later.
+    # Experiences per update. `auto`: all that the step produced, whatever their number. A number
+    # takes as many, in the order in which they come, and leaves the rest for later steps. It
+    # takes fewer, all that are there, where no more can come: when exploring waits for the
+    # weights of this step (rollouts failed or were filtered away, or the number is larger than
+    # what the explored steps make), and when it has ended; with none the weights stay. What is
+    # left when all steps are trained, or when a run is resumed, is dropped.
     train_batch_size: Union[int, str] = number(AUTO, 1, 100_000_000)
     # Steps that exploring may run ahead of training; 0 is on-policy.
     max_lag: int = number(0, 0, MOST_STEPS, note="0: on-policy")

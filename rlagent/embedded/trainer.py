@@ -95,12 +95,15 @@ class EmbeddedTrainer(TrainEngineWrapper):
         await self._compute(self._prepare)
 
     async def train_step(self, batch_exps: List[Experience]) -> Dict:
-        """Train once on every experience of a step.
+        """Train once on every experience of a step; on nothing, the weights stay.
 
         Raises:
             ValueError: If experiences lack what the algorithm reads.
             GradientError: If a gradient is not finite.
         """
+        if not batch_exps:
+            self._step += 1
+            return {}
         metrics = await self._compute(lambda: self._learner.train(batch_exps, self._step + 1))
         self._step += 1
         return metrics

@@ -78,6 +78,13 @@ def success_lines(measured: Sequence[Evaluation]) -> list[str]:
     return lines
 
 
+def empty_step_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """How many of the trained steps changed nothing, given the trainer's merged rows."""
+    counts = [row["metrics"].get("sample/experiences") for row in rows]
+    empty = counts.count(0.0)
+    return [f"{empty} of {len(counts)} trained steps had nothing to train on."] if empty else []
+
+
 def place_lines(folder: RunFolder, mirror: str | None = None) -> list[str]:
     """Where the run's things are; only those that exist."""
     attempt = folder.attempt()
@@ -124,6 +131,7 @@ def summary_lines(
     return [
         how_it_ended(status),
         *([stamp] if stamp else []),
+        *empty_step_lines(folder.read_metrics("trainer")),
         "",
         *success_lines(evaluations(folder.read_metrics("explorer"))),
         "",

@@ -27,7 +27,8 @@ from trinity.explorer.explorer import Explorer  # noqa: E402
 from rlagent.run.cause import cause_in  # noqa: E402
 from rlagent.run.measures import evaluation_metrics  # noqa: E402
 from rlagent.trinity import EMBEDDED, rewind  # noqa: E402
-from rlagent.trinity.lag import closes_with_a_sync, syncs_left  # noqa: E402
+from rlagent.trinity.buffer import find_queue  # noqa: E402
+from rlagent.trinity.lag import closes_with_a_sync, next_sync, syncs_left  # noqa: E402
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
 from rlagent.trinity.processes import SharedProcesses  # noqa: E402
 from rlagent.trinity.rollout import AgentCoordinator, InProcess  # noqa: E402
@@ -88,6 +89,7 @@ class AgentExplorer(Explorer):
         self.model_allocator = AgentAllocator(config.explorer)
         self.total_steps = config.buffer.total_steps
         self._processes = processes
+        self._queue: Any = None
         self._began: dict[int, float] = {}
         # Seconds before a step in which weights were waited for and taken over.
         self._synced: dict[int, float] = {}
@@ -105,6 +107,7 @@ class AgentExplorer(Explorer):
         if not self.use_nccl_sync and self.model_type not in {EMBEDDED, "tinker", "external"}:
             address, port = await self.models[0].get_available_address_async(random_port=True)
             await self.setup_weight_sync_group(address, port)
+        self._queue = find_queue(self.config)
         coordinator = AgentCoordinator(self.config, self._processes)
         await coordinator.prepare()
         self.rollout_coordinator = InProcess(coordinator)
@@ -140,6 +143,7 @@ class AgentExplorer(Explorer):
             self._remember()
             waited = time.monotonic()
             if await self.need_sync():
+                await self._ask_for_weights()
                 await self.sync_weight()
             self._synced[self.explore_step_num + 1] = time.monotonic() - waited
             interval = self.config.explorer.eval_interval
@@ -149,10 +153,25 @@ class AgentExplorer(Explorer):
                 await self.finish_current_steps()
                 await self.evaluate(self.explore_step_num)
         await self.finish_current_steps()
-        if self.explore_step_num == self.total_steps:
+        explored_all = self.explore_step_num == self.total_steps
+        if self._queue is not None:
+            await self._queue.end.remote(self.total_steps if explored_all else 0)
+        if explored_all:
             await self._meet_the_trainer()
         await self.save_checkpoint()
         return self.explore_step_num
+
+    async def _ask_for_weights(self) -> None:
+        """Let the trainer go up to the step whose weights are waited for with what it has got.
+
+        Where the explorer decides when to sync, the trainer answers with the weights it has.
+        """
+        if self._queue is not None and self.sync_style != SyncStyle.EXPLORER_DRIVEN:
+            await self._queue.expect.remote(next_sync(self.model_version, self._sync_interval()))
+
+    def _sync_interval(self) -> int:
+        """Training steps between two syncs."""
+        return self.config.synchronizer.trainer_sync_interval or self.sync_interval
 
     async def _meet_the_trainer(self) -> None:
         """Take part in the syncs that the trainer still has ahead when exploring has ended.
@@ -163,8 +182,7 @@ class AgentExplorer(Explorer):
         """
         if not self.use_nccl_sync or self.sync_style == SyncStyle.EXPLORER_DRIVEN:
             return
-        interval = self.config.synchronizer.trainer_sync_interval or self.sync_interval
-        closing = closes_with_a_sync(self.config)
+        interval, closing = self._sync_interval(), closes_with_a_sync(self.config)
         for _ in range(syncs_left(self.model_version, self.explore_step_num, interval, closing)):
             before = self.model_version
             await self._nccl_weights_update()

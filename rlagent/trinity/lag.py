@@ -1,4 +1,4 @@
-"""Which weight syncs are left when exploring, which runs ahead of training, has ended."""
+"""Which weight sync comes next, and which are left when exploring, which runs ahead, has ended."""
 
 from typing import TYPE_CHECKING
 
@@ -40,3 +40,16 @@ def syncs_left(version: int, last_step: int, interval: int, closing: bool) -> in
         return 0
     last = last_step % interval != 0 if closing else 0
     return last_step // interval - version // interval + last
+
+
+def next_sync(version: int, interval: int) -> int:
+    """The training step after which the trainer hands over weights newer than `version`.
+
+    Args:
+        version: The step whose weights were synced last; -1 before the first sync.
+        interval: Steps between syncs.
+
+    >>> next_sync(-1, 1), next_sync(4, 2), next_sync(5, 4)
+    (1, 6, 8)
+    """
+    return (max(version, 0) // interval + 1) * interval

@@ -17,7 +17,6 @@ from rlagent.run.cause import cause_in, cause_of
 from rlagent.trinity.actors import create_explorer, create_trainer
 from rlagent.trinity.endings import OutOfStepError, RunError, StallError, Stopped
 from rlagent.trinity.startup import Marks
-from rlagent.trinity.translate import WHOLE_STEPS
 
 TICK = 0.25
 """Seconds between two looks at the run folder while the actors work."""
@@ -87,10 +86,9 @@ class Session:
         self.on_phase("loading the model")
         marks = Marks()
         marks.mark("driver_ready")
-        if self.config.algorithm.sample_strategy == WHOLE_STEPS:
-            from rlagent.trinity.buffer import create_queue
+        from rlagent.trinity.buffer import create_queue
 
-            self._queue = create_queue(self.config)
+        self._queue = create_queue(self.config)
         self.trainer = create_trainer(self.config)
         self.explorer = create_explorer(self.config, self.runner_processes)
         trainer_step, explorer_step = self._wait(

@@ -14,6 +14,7 @@ from trinity.common.config import Config  # noqa: E402
 from trinity.common.constants import SyncStyle  # noqa: E402
 from trinity.trainer import trainer as trinity_trainer  # noqa: E402
 
+from rlagent.trinity.buffer import NothingToTrainOn, find_queue, use_reader  # noqa: E402
 from rlagent.trinity.lag import closes_with_a_sync  # noqa: E402
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
 from rlagent.trinity.startup import Marks  # noqa: E402
@@ -33,6 +34,7 @@ class AgentTrainer(trinity_trainer.Trainer):
         self._marks = Marks()
         self._marks.mark("trainer_process")
         RunFolderMonitor.use_for(config)
+        use_reader()
         # The factory knows no further trainer type, and its caller is the constructor.
         factory = trinity_trainer.get_trainer_wrapper
         if config.trainer.trainer_type == EMBEDDED:
@@ -57,6 +59,9 @@ class AgentTrainer(trinity_trainer.Trainer):
         """
         self._marks.mark("trainer_made")
         await super().prepare()
+        queue = find_queue(self.config)
+        if queue is not None:
+            await queue.begin.remote(self.train_step_num)
         self._marks.mark("trainer_ready")
         return self.train_step_num
 
@@ -84,6 +89,7 @@ class AgentTrainer(trinity_trainer.Trainer):
             if sampled is None:
                 break
             experiences, metrics, previews = sampled
+            metrics["sample/experiences"] = float(len(experiences))
             metrics.update(await self.train_step(experiences))
             last = self.train_step_num >= self.total_steps
             if await self.need_sync() or (last and self._is_to_close()):
@@ -120,6 +126,8 @@ class AgentTrainer(trinity_trainer.Trainer):
                 if sample in done:
                     try:
                         return sample.result()
+                    except NothingToTrainOn:
+                        return [], {}, []
                     except StopAsyncIteration:
                         return None
                 if stop in done:

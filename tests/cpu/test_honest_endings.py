@@ -2,6 +2,7 @@
 
 import pytest
 
+from rlagent.run.texts import MOST
 from tests.cpu.runs import ray_processes, run
 
 
@@ -41,6 +42,29 @@ def test_a_workflow_that_raises_sometimes_is_counted_and_the_run_goes_on(tmp_pat
     errors = [row["error"] for row in result.folder.read_trajectories() if row["error"]]
     assert errors
     assert set(errors) == {"ValueError: an even question"}
+
+
+@pytest.mark.slow
+def test_a_fixed_batch_does_not_wait_for_rollouts_that_failed(tmp_path):
+    result = run(
+        tmp_path,
+        "workflow.function=faulty_agents:asks_once_and_may_raise",
+        "algorithm.total_steps=3",
+        "algorithm.batch_size=8",
+        "algorithm.train_batch_size=32",
+        "run.stall_timeout=120",
+    )
+    assert result.returncode == 0, result.output
+    assert result.status["steps_trained"] == 3
+    made = result.series("rollout/experiences", "explorer")
+    assert result.series("sample/experiences", "trainer") == made
+    assert any(0 < number < 32 for number in made.values()), made
+    errors = {row["error"] for row in result.folder.read_trajectories()}
+    (error,) = errors - {None}
+    assert error.startswith("ValueError: bad \\ud800 text xxx")
+    assert len(error) <= MOST
+    assert sum(path.stat().st_size for path in result.folder.path.glob("*.json*")) < 2**20
+    assert result.folder.report_html.exists()
 
 
 @pytest.mark.slow

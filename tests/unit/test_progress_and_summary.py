@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from rlagent.run.display import LiveDisplay, PlainDisplay, make_display
+from rlagent.run.folder import RunFolder
 from rlagent.run.measures import evaluation_metrics
 from rlagent.run.progress import Progress
 from rlagent.run.stats import difference
@@ -178,3 +179,14 @@ def test_the_interval_of_a_rise_agrees_with_published_values():
     # Newcombe 1998 (Statistics in Medicine 17:873), table II, method 10: 56/70 - 48/80.
     low, high = difference(48 / 80, 80, 56 / 70, 70)
     assert (low, high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+
+
+def test_steps_without_experiences_are_counted_at_the_end(tmp_path):
+    folder = RunFolder(tmp_path)
+    for step, count in enumerate((8, 0, 5, 0), start=1):
+        folder.append_metrics("trainer", step, {"sample/experiences": count})
+    said = "2 of 4 trained steps had nothing to train on."
+    assert said in summary_lines({"state": "finished"}, folder)
+    folder.append_metrics("trainer", 2, {"sample/experiences": 1})
+    folder.append_metrics("trainer", 4, {"sample/experiences": 1})
+    assert said not in "\n".join(summary_lines({"state": "finished"}, folder))

@@ -352,6 +352,17 @@ def test_one_epoch_is_no_epochs(steps: int, words: str) -> None:
     assert resolved(*asked, plan_only=True).batch.lines()[-1].endswith(words)
 
 
+def test_a_batch_that_exploring_may_not_fill_is_announced() -> None:
+    def said(size: str) -> list[str]:
+        asked = ["model=tiny", "algorithm.batch_size=4", "algorithm.repeat_times=2"]
+        found = resolved(*asked, f"algorithm.train_batch_size={size}").warnings
+        return [line for line in found if "train_batch_size" in line]
+
+    (line,) = said("9")
+    assert line.startswith("algorithm.train_batch_size=9 is more than the 8 rollouts of a step")
+    assert said("8") == said("auto") == []
+
+
 def test_a_long_run_and_a_download_are_announced() -> None:
     warnings = " ".join(resolved("hardware=8gpu", plan_only=True).warnings)
     assert "roughly" in warnings

@@ -15,6 +15,14 @@ async def sometimes_raises(task, model):
     return await react_agent(task, model)
 
 
+async def asks_once_and_may_raise(task, model):
+    """One call a rollout; half of the tasks raise what UTF-8 cannot hold, a megabyte of it."""
+    await model([{"role": "user", "content": task["question"] + " \ud800"}])
+    if len(task["question"]) % 2 == 0:
+        raise ValueError("bad \ud800 text " + "x" * 2**20)
+    return 1.0
+
+
 async def returns_text(task, model):
     """Returns no reward."""
     await model([{"role": "user", "content": "hello"}])
