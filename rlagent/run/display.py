@@ -16,9 +16,13 @@ from rlagent.run.folder import RunFolder
 from rlagent.run.progress import Evaluation, Progress
 from rlagent.run.screen import lasting
 from rlagent.run.summary import summary_lines
+from rlagent.run.texts import writable
 from rlagent.run.words import duration
 
 MODES = ("auto", "live", "plain", "none")
+
+BARS = "▁▂▃▄▅▆▇█"
+"""The heights of a sparkline."""
 
 
 class Display:
@@ -63,6 +67,8 @@ def make_display(mode: str = "auto", stream: TextIO | None = None) -> Display:
     if mode == "none":
         return SilentDisplay()
     terminal = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    # One that cannot show the curve gets lines.
+    terminal = terminal and writable(BARS, stream) == BARS
     if mode == "live" or (mode == "auto" and terminal):
         return LiveDisplay(stream)
     return PlainDisplay(stream)
@@ -108,7 +114,7 @@ class PlainDisplay(Display):
     def message(self, line: str) -> None:
         """Print a line."""
         with self._lock:
-            print(line, file=self._stream, flush=True)
+            print(writable(line, self._stream), file=self._stream, flush=True)
 
     def finish(
         self,
@@ -165,7 +171,7 @@ class LiveDisplay(Display):
 
     def message(self, line: str) -> None:
         """Print a line above the live part."""
-        self._console.print(line, markup=False, soft_wrap=True)
+        self._console.print(writable(line, self._console.file), markup=False, soft_wrap=True)
 
     def finish(
         self,
@@ -234,10 +240,9 @@ def sparkline(values: Sequence[float], width: int = 16) -> str:
     >>> sparkline([0, 1, 2, 7])
     '▁▂▃█'
     """
-    bars = "▁▂▃▄▅▆▇█"
     shown = list(values)[-width:]
     if not shown:
         return ""
     low, high = min(shown), max(shown)
-    scale = (len(bars) - 1) / (high - low) if high > low else 0.0
-    return "".join(bars[int((value - low) * scale)] for value in shown)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[int((value - low) * scale)] for value in shown)

@@ -4,7 +4,7 @@ Where they enter a record they are made encodable; where they are shown they bec
 """
 
 import re
-from typing import Any
+from typing import Any, TextIO
 
 MOST = 400
 """Characters of a cause on the screen and in status.json; the log has the whole text."""
@@ -44,6 +44,12 @@ def encodable_tree(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [encodable_tree(item) for item in value]
     return value
+
+
+def writable(text: str, stream: TextIO) -> str:
+    """The text with what the stream has no bytes for, as under the locale C, written out."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def shown(text: str, limit: int = MOST) -> str:

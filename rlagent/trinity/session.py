@@ -221,3 +221,5 @@ def _result(role: str, ref: Any) -> Any:
         raise RunError(
             f"{role}: its process died (killed, crashed or out of memory): {cause_of(error)}"
         ) from error
+    except RayError as error:
+        raise RunError(f"{role}: {cause_of(error)}") from error

@@ -4,8 +4,10 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayTaskError
 
 from rlagent.trinity import session
+from rlagent.trinity.endings import RunError
 from rlagent.trinity.rollout import SlotScheduler
 from rlagent.trinity.workflow import kept_by
 
@@ -21,6 +23,33 @@ def test_all_processes_together_keep_what_a_step_may_keep(total, processes):
 def test_a_large_model_gets_the_time_that_saving_it_takes():
     assert session.stop_grace(longest_step=3.0, parameters=900_000) == session.GRACE
     assert session.stop_grace(longest_step=100.0, parameters=8_000_000_000) == 200 + 960
+
+
+TRACEBACK = "Traceback (most recent call last):\n  File 1"
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (
+            OutOfMemoryError("4 workers were killed\nmore"),
+            "OutOfMemoryError: 4 workers were killed",
+        ),
+        (RayTaskError("f", TRACEBACK, ValueError("bad")), "ValueError: bad"),
+        (
+            ActorDiedError(RayTaskError("f", f"{TRACEBACK}\nlib.OddError: no\n\nx", None)),
+            "OddError: no",
+        ),
+    ],
+)
+def test_however_ray_ends_a_role_it_is_named(monkeypatch, error, cause):
+    def get(ref):
+        raise error
+
+    monkeypatch.setattr(session.ray, "get", get)
+    with pytest.raises(RunError) as raised:
+        session._result("trainer", "its result")
+    assert str(raised.value) == f"trainer: {cause}"
 
 
 def _scheduler() -> SlotScheduler:

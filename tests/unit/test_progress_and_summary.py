@@ -190,3 +190,19 @@ def test_steps_without_experiences_are_counted_at_the_end(tmp_path):
     folder.append_metrics("trainer", 2, {"sample/experiences": 1})
     folder.append_metrics("trainer", 4, {"sample/experiences": 1})
     assert said not in "\n".join(summary_lines({"state": "finished"}, folder))
+
+
+@pytest.mark.parametrize("kind", [PlainDisplay, LiveDisplay])
+def test_what_a_stream_has_no_bytes_for_is_written_out(kind):
+    file = io.BytesIO()
+    stream = io.TextIOWrapper(file, encoding="ascii", write_through=True)
+    kind(stream).message("caf\u00e9 \ud800")
+    assert file.getvalue() == b"caf\\xe9 \\ud800\n"
+
+
+@pytest.mark.parametrize(("encoding", "kind"), [("utf-8", LiveDisplay), ("ascii", PlainDisplay)])
+def test_a_terminal_that_cannot_show_a_curve_gets_lines(monkeypatch, encoding, kind):
+    monkeypatch.setenv("TERM", "xterm")
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    assert type(make_display("auto", stream)) is kind
