@@ -4,7 +4,7 @@ Where they enter a record they are made encodable; where they are shown they bec
 """
 
 import re
-from typing import Any, TextIO
+from typing import IO, Any
 
 MOST = 400
 """Characters of a cause on the screen and in status.json; the log has the whole text."""
@@ -46,7 +46,7 @@ def encodable_tree(value: Any) -> Any:
     return value
 
 
-def writable(text: str, stream: TextIO) -> str:
+def writable(text: str, stream: IO[str]) -> str:
     """The text with what the stream has no bytes for, as under the locale C, written out."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
