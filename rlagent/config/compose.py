@@ -30,6 +30,7 @@ from rlagent.config import overrides as command_line
 from rlagent.config.errors import ConfigError, Problem
 from rlagent.config.overlay import Shared, overlaid
 from rlagent.config.paths import conf_dir, expand_user, path_fault
+from rlagent.config.presets import unreadable_presets
 from rlagent.config.refusals import from_hydra, key_and_text
 from rlagent.config.schema import ADDED, LearnConfig
 from rlagent.config.secrets import as_written, keeping_references
@@ -134,7 +135,7 @@ def draft(
                 break
         if node is None:
             assert error is not None
-            problems += _refusals(config_name, good, error)
+            problems += unreadable_presets(config_dirs) or _refusals(config_name, good, error)
             return Draft(LearnConfig(), problems, None, True)
         with open_dict(node):
             hydra = node.pop("hydra")

@@ -18,6 +18,7 @@ from typing import Any
 
 from rlagent.config.errors import Problem
 from rlagent.config.names import did_you_mean, nearest
+from rlagent.config.paths import expand_user
 
 WORKFLOW_ARGUMENTS = ("task", "model")
 WORKFLOW_OPTIONAL = ("auxiliary_models", "logger")
@@ -25,6 +26,8 @@ JUDGE_ARGUMENTS = ("task", "response")
 JUDGE_OPTIONAL = ("auxiliary_models", "logger")
 
 _FORM = "module:function or path/to/file.py:function"
+_MOST_NAMED = 4
+"""How many functions of a file a remedy names."""
 _MOST_IMPORTS = 8
 """How many `from x import f` are followed to find where f is defined."""
 
@@ -56,11 +59,24 @@ def split_reference(reference: str) -> tuple[str, str]:
     """
     module, colon, name = reference.rpartition(":")
     if not colon or not module or not name.isidentifier():
-        remedy = ""
-        if "." in reference and ":" not in reference:
-            remedy = f"did you mean {':'.join(reference.rsplit('.', 1))}?"
-        raise NotFoundError(f"is not of the form {_FORM}", remedy)
+        raise NotFoundError(f"is not of the form {_FORM}", _complete(reference))
     return module, name
+
+
+def _complete(reference: str) -> str:
+    """Return what to write for a module or file without a function, or with a dot before it."""
+    if ":" in reference:
+        return ""
+    try:
+        names = list(_Names(_parsed(module_file(reference))).functions)
+    except NotFoundError:
+        if reference.endswith(".py"):
+            return f"write {reference}:FUNCTION"
+        return f"did you mean {':'.join(reference.rsplit('.', 1))}?" if "." in reference else ""
+    if len(names) == 1:
+        return f"did you mean {reference}:{names[0]}?"
+    some = ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
+    return f"write {reference}:FUNCTION" + (f", which is one of {some}" if names else "")
 
 
 def module_file(module: str, folder: Path | None = None) -> Path:
@@ -75,7 +91,7 @@ def module_file(module: str, folder: Path | None = None) -> Path:
     """
     folder = folder or Path.cwd()
     if module.endswith(".py") or "/" in module:
-        path = folder / Path(module).expanduser()
+        path = folder / expand_user(module)
         if not path.is_file():
             raise _no_file(path)
         return path
@@ -107,11 +123,7 @@ def locate(reference: str, folder: Path | None = None) -> Located:
     module, name = split_reference(reference)
     for _ in range(_MOST_IMPORTS):
         file = module_file(module, folder)
-        try:
-            tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
-        except SyntaxError as error:
-            raise NotFoundError(f"{file} line {error.lineno}: {error.msg}") from error
-        names = _Names(tree)
+        names = _Names(_parsed(file))
         if name in names.functions:
             return Located(file, names.functions[name])
         if name in names.imported:
@@ -130,6 +142,28 @@ def locate(reference: str, folder: Path | None = None) -> Located:
             f"{file.name} has no function {name}", did_you_mean(name, list(names.functions))
         )
     raise NotFoundError(f"{reference} is imported in a circle")
+
+
+def _parsed(file: Path) -> ast.Module:
+    """Return the syntax tree of a file, whose encoding Python finds: a BOM or a first line says it.
+
+    Raises:
+        NotFoundError: It cannot be read, or is no valid Python.
+    """
+    try:
+        return ast.parse(file.read_bytes(), str(file))
+    except SyntaxError as error:
+        # Without a line when the file is no text in its encoding.
+        where = f" line {error.lineno}" if error.lineno else ""
+        raise NotFoundError(f"{file}{where}: {error.msg}", _of_encoding(error.msg)) from error
+    except (ValueError, OSError) as error:
+        raise NotFoundError(f"{file} cannot be read: {error}") from error
+    except (RecursionError, MemoryError) as error:
+        raise NotFoundError(f"{file} is nested too deeply for Python") from error
+
+
+def _of_encoding(message: str) -> str:
+    return "save the file as UTF-8" if "unicode error" in message or "encod" in message else ""
 
 
 def check_function(

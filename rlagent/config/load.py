@@ -4,18 +4,14 @@ Both strictly: every unknown key is named with the nearest valid one, before any
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-import yaml
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from rlagent.config.compose import SPEC, from_mapping
 from rlagent.config.errors import ConfigError, Problem, raise_if_any
+from rlagent.config.paths import expand_user, path_fault
 from rlagent.config.schema import LearnConfig
-from rlagent.config.secrets import keeping_references
 from rlagent.config.trinity_schema import check_trinity, trinity_spec
+from rlagent.config.yaml_file import read_settings
 
 _OURS = {"dataset", "hardware", "workflow", "run", "trinity", "seed"}
 """Top-level keys that only our configuration has."""
@@ -44,19 +40,12 @@ def load_config(path: str) -> LearnConfig:
     Raises:
         ConfigError: With every mistake: unreadable, unknown keys, wrong types.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise ConfigError([Problem("", None, f"there is no file {path}")])
-    try:
-        node = OmegaConf.load(file)
-        kept = keeping_references(node) if isinstance(node, DictConfig) else node
-        data = OmegaConf.to_container(kept, resolve=True)
-    except (yaml.YAMLError, OmegaConfBaseException, OSError) as error:
-        line = " ".join(str(error).split())
-        raise ConfigError([Problem("", None, f"{path} cannot be read: {line}")]) from error
-    if not isinstance(data, dict) or not data:
-        raise ConfigError([Problem("", None, f"{path} holds no settings")])
-    plain = {str(key): value for key, value in data.items()}
+    file, fault = expand_user(path), path_fault(path)
+    if not fault and not file.is_file():
+        fault = "is a folder, not a file" if file.is_dir() else "there is no such file"
+    if fault:
+        raise ConfigError([Problem(path, None, fault)])
+    plain = read_settings(file, path, resolve=True)
     if is_native(plain):
         raise_if_any(check_trinity(plain, prefix=""))
         return native_config(plain, str(file))

@@ -5,15 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from rlagent.config.errors import ConfigError, Problem
 from rlagent.config.names import did_you_mean
 from rlagent.config.paths import conf_dir, expand_user
 from rlagent.config.schema import ADDED, DatasetConfig, LearnConfig, ModelConfig
 from rlagent.config.spec import T, build, spec_of, validate
+from rlagent.config.yaml_file import read_settings
 
 
 def model_preset(name: str, config_dirs: Sequence[str] = ()) -> ModelConfig:
@@ -57,6 +54,18 @@ def preset_names(group: str, config_dirs: Sequence[str] = ()) -> list[str]:
     return sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
 
 
+def unreadable_presets(config_dirs: Sequence[str]) -> list[Problem]:
+    """Return what is wrong with the files of one's own folders that cannot be read."""
+    problems = []
+    for folder in config_dirs:
+        for file in sorted(Path(folder).rglob("*.yaml")):
+            try:
+                _read(file)
+            except ConfigError as error:
+                problems += error.problems
+    return problems
+
+
 def preset_table(config_dirs: Sequence[str] = ()) -> list[tuple[str, list[str]]]:
     """Return each group with its presets; `+` stands before groups that are added."""
     given = {item.name for item in dataclasses.fields(LearnConfig)} - set(ADDED)
@@ -81,13 +90,7 @@ def _preset(group: str, name: str, cls: type[T], config_dirs: Sequence[str]) -> 
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        data = OmegaConf.to_container(OmegaConf.load(file))
-    except (YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
-        raise ConfigError([Problem("", None, f"{file} cannot be read: {error}")]) from error
-    if not isinstance(data, dict):
-        raise ConfigError([Problem("", None, f"{file} holds no settings")])
-    return {str(key): value for key, value in data.items()}
+    return read_settings(file, str(file), may_be_empty=True)
 
 
 def _folders(group: str, config_dirs: Sequence[str]) -> list[Path]:

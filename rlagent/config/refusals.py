@@ -1,5 +1,6 @@
 """What Hydra and OmegaConf raise, as one line that names the key."""
 
+import re
 from collections.abc import Sequence
 
 from rlagent.config.errors import Problem
@@ -27,8 +28,6 @@ def from_hydra(
         typed = dict(key_and_text(argument.lstrip("+")) for argument in arguments)
         key, text = full, typed.get(full)
     parts = [str(error).strip() or type(error).__name__]
-    if isinstance(error, UnicodeDecodeError):
-        parts = [f"a preset is no UTF-8 text: {error}"]
     if isinstance(error, RecursionError):
         parts = ["is nested too deeply, or refers to itself"]
     if error.__cause__ is not None:
@@ -39,7 +38,9 @@ def from_hydra(
         for line in part.splitlines()
         if line.strip() and not line.strip().startswith(_NOT_FOR_PEOPLE)
     ]
-    said = "; ".join(dict.fromkeys(lines))
+    said = re.sub(
+        r"\b\w+Error raised while resolving", "while resolving", "; ".join(dict.fromkeys(lines))
+    )
     remedy = "a dollar sign is written \\$ where it is meant" if "nterpolation" in said else ""
     return Problem(key, text, f"cannot be composed: {said}", remedy)
 

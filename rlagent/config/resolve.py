@@ -7,6 +7,7 @@ Pure: the machine is an argument, so invented ones can be tested. `KEPT` names t
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from rlagent.config.batch import Batch, arithmetic
 from rlagent.config.errors import raise_if_any
@@ -14,13 +15,14 @@ from rlagent.config.estimate import warnings_of
 from rlagent.config.identity import trial_id
 from rlagent.config.machine import Machine
 from rlagent.config.overruled import overruled_choices
-from rlagent.config.paths import BUILTIN, local_path
+from rlagent.config.paths import BUILTIN, expand_user, local_path
 from rlagent.config.presets import dataset_preset, overlay
 from rlagent.config.resolution import Resolution
 from rlagent.config.resolve_model import resolve_model_and_layout
 from rlagent.config.resolve_offload import resolve_offload
 from rlagent.config.resolved_checks import resolved_problems
 from rlagent.config.schema import AUTO, LearnConfig
+from rlagent.config.spec import Spec, spec_of
 from rlagent.layout.constants import MOST_SHARE
 from rlagent.layout.gpus import ASSUMED, find_gpu, nearest
 from rlagent.layout.layout import Layout
@@ -98,6 +100,7 @@ def resolve(
     """
     native = bool(getattr(config, "native", None))
     resolution = Resolution(copy.deepcopy(config), machine, config_dirs, plan_only, native)
+    _expand_home(resolution.config, spec_of(LearnConfig))
     _hardware(resolution)
     layout = resolve_model_and_layout(resolution)
     _dataset(resolution)
@@ -121,6 +124,19 @@ def resolve(
         composed=config,
         warnings=warnings_of(resolution.config, layout, machine),
     )
+
+
+def _expand_home(section: Any, spec: Spec) -> None:
+    """Replace `~` in every field that names a path, in place."""
+    for name, child in spec.fields.items():
+        value = getattr(section, name)
+        if child.kind == "struct":
+            _expand_home(value, child)
+        elif child.kind == "list" and child.item is not None:
+            for item in value if child.item.fields else ():
+                _expand_home(item, child.item)
+        elif child.limits is not None and child.limits.path and str(value).startswith("~"):
+            setattr(section, name, str(expand_user(value)))
 
 
 def _hardware(resolution: Resolution) -> None:

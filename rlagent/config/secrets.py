@@ -110,7 +110,8 @@ def keeping_references(node: DictConfig) -> DictConfig:
     workflow.args stand as written: only the process that calls the workflow reads them."""
     copied = copy.deepcopy(node)
     arguments = OmegaConf.select(copied, "workflow.args")
-    if arguments:
+    # Another type is refused once all of it is plain data.
+    if OmegaConf.is_config(arguments):
         raw = OmegaConf.to_container(arguments)
         OmegaConf.update(copied, "workflow.args", _escaped(raw), merge=False, force_add=True)
     return copied

@@ -12,6 +12,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from torch import Tensor
 
+from rlagent.embedded.schemas import EndlessSchemaError, require_finite
+
 CALL_BEGIN = '<tool_call>\n{"name": %s, "arguments": '
 CALL_END = "}\n</tool_call>"
 
@@ -49,8 +51,9 @@ def tool_calls_tag(
             continue
         schema = function.get("parameters") or {"type": "object", "properties": {}}
         try:
+            require_finite(schema)
             ebnf = str(xgrammar.Grammar.from_json_schema(json.dumps(schema), any_whitespace=False))
-        except RuntimeError as error:
+        except (RuntimeError, EndlessSchemaError) as error:
             raise GrammarError(f"parameters of {function['name']}: {error}") from error
         tags.append(
             {
@@ -115,6 +118,10 @@ class Grammars:
         """
         if schema is None:
             return self._constraint("json", [_any_json])
+        try:
+            require_finite(schema)
+        except EndlessSchemaError as error:
+            raise GrammarError(f"the schema: {error}") from error
         text = json.dumps(schema)
         return self._constraint(
             "schema" + text,
@@ -275,7 +282,10 @@ class Constraint:
                 continue
             mask = xgrammar.allocate_token_bitmask(1, self._grammars.vocab_size)
             end.fill_next_token_bitmask(mask, 0)
-            token = _tokens_of(mask[0].numpy().view(np.uint32))[0]
+            allowed = _tokens_of(mask[0].numpy().view(np.uint32))
+            if not allowed:
+                raise GrammarError("no value fits the schema")
+            token = allowed[0]
             end.accept_token(token)
             pieces.append(token)
             in_string, escaped = _string_state(tokenizer.decode([token]), in_string, escaped)

@@ -7,12 +7,12 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rlagent.config.cluster import with_cluster
 from rlagent.config.command import Command, run_hydra
 from rlagent.config.errors import raise_if_any
 from rlagent.config.machine import Machine, detect
+from rlagent.config.paths import expand_user
 from rlagent.config.schema import LearnConfig
 from rlagent.report.sweep_names import shared_words
 from rlagent.run.cause import cause_of
@@ -156,7 +156,7 @@ def folder_of(setup: Setup) -> SweepFolder:
     """
     run = setup.config.run
     name = sweep_id(setup.command.overrides, setup.parameters, setup.sweeper)
-    return SweepFolder(Path(run.dir) / f"sweep-{run.name}-{name}")
+    return SweepFolder(expand_user(run.dir) / f"sweep-{run.name}-{name}")
 
 
 def _holder(folder: SweepFolder) -> str:
