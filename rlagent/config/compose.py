@@ -147,7 +147,7 @@ def draft(
             plain = OmegaConf.to_container(
                 keeping_references(node), resolve=True, throw_on_missing=True
             )
-        except OmegaConfBaseException as broken:
+        except (OmegaConfBaseException, RecursionError, ValueError, TypeError) as broken:
             return Draft(LearnConfig(), [*problems, from_hydra(broken, good)], None, True)
         assert isinstance(plain, dict)
         config, found = from_mapping({str(key): value for key, value in plain.items()})

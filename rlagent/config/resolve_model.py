@@ -4,6 +4,7 @@ import copy
 import itertools
 
 from rlagent.config.check import LAYOUT_PARTS, LEGAL_LAYOUT, requested_layout, requested_parts
+from rlagent.config.model_files import model_faults
 from rlagent.config.paths import BUILTIN, local_path
 from rlagent.config.presets import model_preset, model_preset_of_path, overlay
 from rlagent.config.resolution import NO_LAYOUT, Resolution
@@ -106,6 +107,11 @@ def _complete_model(resolution: Resolution) -> None:
         if model.path.startswith(BUILTIN):
             what, remedy = "the shipped model is missing", "reinstall rlagent"
         resolution.refuse("model.path", model.path, what, remedy)
+        return
+    faults = model_faults(local) if local is not None else []
+    for fault in faults:
+        resolution.refuse("model.path", model.path, fault, "download or save the model again")
+    if faults:
         return
     read = read_shape(model.path)
     if read is not None:

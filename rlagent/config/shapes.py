@@ -28,12 +28,14 @@ def read_shape(path: str) -> ModelShape | None:
     None when there is no such file here, or it is no decoder-only transformer.
     """
     data = _read_config(path)
-    if "num_hidden_layers" not in data:
+    values = {
+        ours: data[theirs] for ours, theirs in _NAMES.items() if isinstance(data.get(theirs), int)
+    }
+    if "layers" not in values:
         return None
-    values = {ours: data[theirs] for ours, theirs in _NAMES.items() if data.get(theirs) is not None}
     # Hugging Face's own defaults for what a config.json may leave out.
     values.setdefault("kv_heads", values.get("heads", 0))
-    if "head_dim" not in values and values.get("heads"):
+    if "head_dim" not in values and values.get("heads") and values.get("hidden"):
         values["head_dim"] = values["hidden"] // values["heads"]
     return ModelShape(**values)
 
@@ -46,9 +48,12 @@ def read_positions(path: str) -> int | None:
     data = _read_config(path)
     # transformers 5 writes rope_parameters also where nothing is scaled.
     scaling = data.get("rope_scaling") or data.get("rope_parameters") or {}
+    if not isinstance(scaling, dict):
+        return None
     if scaling.get("rope_type", scaling.get("type", "default")) != "default":
         return None
-    return data.get("max_position_embeddings")
+    positions = data.get("max_position_embeddings")
+    return positions if isinstance(positions, int) else None
 
 
 def shape_problems(stated: ModelShape, read: ModelShape, path: str) -> list[Problem]:
@@ -72,8 +77,12 @@ def _read_config(path: str) -> dict[str, Any]:
     file = _config_file(path)
     if file is None:
         return {}
-    data = json.loads(file.read_text(encoding="utf-8"))
-    return data.get("text_config", data)
+    try:
+        data = json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        return {}  # model_files.py names what is wrong with it.
+    data = data.get("text_config", data) if isinstance(data, dict) else {}
+    return data if isinstance(data, dict) else {}
 
 
 def _config_file(path: str) -> Path | None:

@@ -1,10 +1,12 @@
 """Models of the hub are asked for before a run starts its parts."""
 
+import socket
+
 import huggingface_hub.constants
 import pytest
 
 from rlagent.config.errors import ConfigError, UnreachableError
-from rlagent.trinity.reach import require_models
+from rlagent.trinity.reach import hub_is_away, require_models
 from rlagent.trinity.tables import Table
 
 
@@ -12,7 +14,9 @@ from rlagent.trinity.tables import Table
 def offline(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    return tmp_path
+    hub_is_away.cache_clear()
+    yield tmp_path
+    hub_is_away.cache_clear()
 
 
 def test_every_model_that_is_neither_cached_nor_given_is_named(offline) -> None:
@@ -30,6 +34,32 @@ def test_without_a_connection_a_cached_model_will_do(offline) -> None:
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text(commit)
     require_models([("model.path", "owner/one")])
+
+
+def test_a_hub_that_cannot_be_reached_is_named_without_asking_it_for_each_model(
+    tmp_path, monkeypatch
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    for variable in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    hub_is_away.cache_clear()
+    try:
+        with pytest.raises(UnreachableError) as caught:
+            require_models([("model.path", "owner/one")])
+    finally:
+        hub_is_away.cache_clear()
+    assert "is no folder here" in str(caught.value)
+    assert "127.0.0.1 cannot be reached" in str(caught.value)
+
+
+def test_a_name_that_no_hub_can_hold_says_so(offline) -> None:
+    with pytest.raises(UnreachableError, match="is neither a folder here nor a hub id"):
+        require_models([("model.path", "my..model")])
 
 
 def test_a_folder_without_the_split_is_a_wrong_configuration(tmp_path) -> None:
