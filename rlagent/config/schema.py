@@ -140,7 +140,8 @@ class DatasetConfig:
     subset: Optional[str] = None
     # Split for training.
     split: str = "train"
-    # Where held-out tasks come from, as `path`; null: the same place.
+    # Where held-out tasks come from, as `path`; null: the same place, of a single file a tenth of
+    # its rows (equal ones on one side).
     eval_path: Optional[str] = place(None)
     # Split of the held-out tasks; null: no evaluation.
     eval_split: Optional[str] = "test"

@@ -21,7 +21,7 @@ JSON = (".jsonl", ".json")
 TABLES = (".csv", ".parquet")
 """Endings of files that the library `datasets` reads, and gives the types of."""
 
-CHECKED_EARLY = 32 << 20
+CHECKED_EARLY = 8 << 20
 """Bytes up to which every row is read before anything starts; those of larger files follow when
 the run has its folder."""
 

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rlagent.config.json_rows import DEEPEST, content_hash, parse, texts
-from rlagent.config.task_files import scan
+from rlagent.config.task_files import scan, table_problems
 
 GOOD = '{"question": "q", "answer": "a"}'
 
@@ -99,3 +101,44 @@ def test_a_column_that_the_first_row_lacks_is_a_wrong_column(tmp_path):
 def test_the_order_of_keys_is_no_content_but_the_type_of_a_number_is():
     assert content_hash({"a": 1, "b": 2}) == content_hash({"b": 2, "a": 1})
     assert content_hash({"a": 1}) != content_hash({"a": 1.0})
+
+
+_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20)
+    | st.dates().map(str),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.dictionaries(st.text(max_size=8), _VALUES, max_size=4), min_size=1, max_size=5))
+def test_whatever_json_holds_is_read_as_python_itself_reads_it(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("rows")
+    lines = "\n".join(json.dumps(row) for row in rows)
+    for name, text in (
+        ("r.jsonl", lines),
+        ("r.json", json.dumps(rows, indent=1)),
+        ("s.json", lines),
+    ):
+        read = [row for _, row in _read(folder, text, name)]
+        assert repr(read) == repr(rows)
+        assert _mistakes(folder, text, name, columns=()) == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=60), st.sampled_from(["r.jsonl", "r.json", "r.csv"]))
+def test_whatever_a_file_holds_is_read_or_refused_by_name(tmp_path_factory, data, name):
+    folder = tmp_path_factory.mktemp("rows")
+    (folder / name).write_bytes(data)
+    if name == "r.csv":
+        problems = table_problems(folder / name, ["question"], "dataset.path", name)
+    else:
+        problems = scan(folder / name, ["question"], "dataset.path", name).problems
+    assert all(problem.key in ("dataset.path", "dataset.columns") for problem in problems)
