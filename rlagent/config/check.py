@@ -24,6 +24,7 @@ from rlagent.config.names import did_you_mean
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.secrets import secret_problems
 from rlagent.config.spec import Spec, spec_of, validate
+from rlagent.config.trinity_checks import native_problems, override_problems
 from rlagent.config.trinity_schema import algorithm_types, check_trinity
 from rlagent.layout.layout import Layout, refusals
 from rlagent.run.wandb_names import project_fault, tags_fault
@@ -51,10 +52,11 @@ def check(
             workflow.function may be empty.
         judge_given: Whether the judge is passed as a function.
     """
-    if getattr(config, "native", None):
-        # A native YAML is checked against Trinity's schema on reading; the rest is Trinity's.
-        own = _functions(config, workflow_given, judge_given)
-        return own + secret_problems(getattr(config, "native", None))
+    native = getattr(config, "native", None)
+    if native:
+        # Its types and unknown keys were checked on reading.
+        found = native_problems(native) + _functions(config, workflow_given, judge_given)
+        return found + secret_problems(native)
     wrong_types = validate(dataclasses.asdict(config), _spec())[1]
     if wrong_types:
         # Made in Python rather than composed; ranges of wrong types mean nothing.
@@ -68,7 +70,8 @@ def check(
     problems += _functions(config, workflow_given, judge_given)
     if "sweep.metric" not in wrong:
         problems += metric_problems(config, workflow_given)
-    problems += check_trinity(config.trinity)
+    found = check_trinity(config.trinity)
+    problems += found or override_problems(config)
     problems += _names(config)
     problems += secret_problems(dataclasses.asdict(config))
     return problems

@@ -9,7 +9,7 @@ from typing import Any
 from rlagent.config.compose import SPEC, from_mapping
 from rlagent.config.errors import ConfigError, Problem, raise_if_any
 from rlagent.config.paths import expand_user, path_fault
-from rlagent.config.schema import LearnConfig
+from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.trinity_schema import check_trinity, trinity_spec
 from rlagent.config.yaml_file import read_settings
 
@@ -90,6 +90,10 @@ def native_config(data: dict[str, Any], source: str = "") -> NativeConfig:
     taskset = _first_taskset(buffer.get("explorer_input") or {})
 
     _take(config.model, model, path="model_path", max_model_len="max_model_len")
+    prompt, response = model.get("max_prompt_tokens"), model.get("max_response_tokens")
+    if config.model.max_model_len == AUTO and prompt and response:
+        # As Trinity's validators do.
+        config.model.max_model_len = prompt + response
     _take(config.model, model, max_response_tokens="max_response_tokens")
     _take(config.model, model, temperature="temperature", top_p="top_p", top_k="top_k")
     _take(config.model, rollout, dtype="dtype", tool_call_parser="tool_call_parser")
@@ -108,9 +112,14 @@ def native_config(data: dict[str, Any], source: str = "") -> NativeConfig:
     _take(config.algorithm, trainer, save_interval="save_interval", grad_clip="grad_clip")
     synchronizer = data.get("synchronizer") or {}
     _take(config.algorithm, synchronizer, sync_interval="sync_interval")
-    engine = rollout.get("engine_type", "vllm")
-    config.hardware.engine = "embedded" if engine == "embedded" else "vllm"
+    engine = rollout.get("engine_type")
+    config.hardware.engine = "embedded" if engine == "embedded" else AUTO
     _take(config.hardware, cluster, gpus="gpu_per_node", nodes="node_num")
+    if cluster.get("gpu_per_node") == 0:
+        config.hardware.gpus = 0
+    address = cluster.get("ray_address") or AUTO
+    if address != AUTO:
+        config.hardware.ray = address
     engines, tensor = rollout.get("engine_num", 1), rollout.get("tensor_parallel_size", 1)
     if isinstance(config.hardware.gpus, int) and isinstance(config.hardware.nodes, int):
         total = config.hardware.gpus * config.hardware.nodes
@@ -124,6 +133,9 @@ def native_config(data: dict[str, Any], source: str = "") -> NativeConfig:
         config.monitor.type = monitor
     config.monitor.project = data.get("project") or config.monitor.project
     config.monitor.group = data.get("group") or None
+    # Trinity would put another run beside the one that is there.
+    config.run.fresh = data.get("continue_from_checkpoint") is False
+    _take(config.workflow, explorer, timeout="max_timeout")
     config.run.name = str(data.get("name") or "run").replace("/", "-")
     return config
 

@@ -38,6 +38,7 @@ _EFFECTIVE = (
     "model.name",
     "model.tool_choice",
     "dataset.name",
+    "hardware.engine",
     "hardware.name",
     "hardware.ray",
     "hardware.gpu",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rlagent.config.batch import Batch, arithmetic
+from rlagent.config.check import LAYOUT_PARTS
 from rlagent.config.errors import raise_if_any
 from rlagent.config.estimate import warnings_of
 from rlagent.config.identity import trial_id
@@ -23,6 +24,7 @@ from rlagent.config.resolve_offload import resolve_offload
 from rlagent.config.resolved_checks import resolved_problems
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.spec import Spec, spec_of
+from rlagent.config.trinity_checks import as_in_native, native_problems, set_aside
 from rlagent.layout.constants import MOST_SHARE
 from rlagent.layout.gpus import ASSUMED, find_gpu, nearest
 from rlagent.layout.layout import Layout
@@ -98,10 +100,13 @@ def resolve(
     Raises:
         ConfigError: When something asked for does not fit; with every such mistake.
     """
-    native = bool(getattr(config, "native", None))
+    written = getattr(config, "native", None)
+    native = bool(written)
     resolution = Resolution(copy.deepcopy(config), machine, config_dirs, plan_only, native)
     _expand_home(resolution.config, spec_of(LearnConfig))
     _hardware(resolution)
+    if written:
+        _native(resolution, written)
     layout = resolve_model_and_layout(resolution)
     _dataset(resolution)
     _recipe(resolution)
@@ -111,7 +116,8 @@ def resolve(
         resolution.problems += resolved_problems(resolution.config, layout)
         for choice in overruled_choices(resolution.config):
             resolution.chose(*choice)
-    raise_if_any(resolution.problems)
+    problems = resolution.problems
+    raise_if_any(as_in_native(problems) if native else problems)
     local = local_path(resolution.config.model.path)
     return Resolved(
         config=resolution.config,
@@ -155,6 +161,11 @@ def _hardware(resolution: Resolution) -> None:
     embedded = resolution.embedded
     if hardware.gpus == AUTO:
         hardware.gpus = 0 if embedded else found
+    if resolution.native and embedded:
+        # The engines and nodes of a native YAML are made of GPUs.
+        hardware.nodes = 1
+        for name in LAYOUT_PARTS:
+            setattr(hardware, name, None)
     if hardware.nodes == AUTO:
         hardware.nodes = 1 if embedded else machine.nodes
     if not embedded:
@@ -174,6 +185,20 @@ def _hardware(resolution: Resolution) -> None:
         hardware.name = "cpu" if embedded else f"{hardware.gpus}gpu"
     if hardware.threads == AUTO:
         hardware.threads = machine.cores
+
+
+def _native(resolution: Resolution, written: dict[str, Any]) -> None:
+    """Check a native YAML for the machine at hand, and leave out what is for GPUs on a CPU."""
+    resolution.problems += native_problems(written, resolution.embedded)
+    if not resolution.embedded:
+        return
+    left_out = set_aside(written)
+    if left_out:
+        resolution.chose(
+            "set aside on a CPU, where they mean nothing",
+            ", ".join(left_out),
+            "cluster.gpu_per_node=1 or more, on a machine with GPUs",
+        )
 
 
 def _gpu_is_known(resolution: Resolution) -> None:

@@ -17,6 +17,7 @@ from rlagent.config.task_files import (
     split_file,
     table_problems,
 )
+from rlagent.config.trinity_checks import override_problems
 from rlagent.config.workload import TOKENS_PER_GPU, asked_tokens_per_gpu
 from rlagent.layout.layout import Layout
 
@@ -29,7 +30,11 @@ def resolved_problems(config: LearnConfig, layout: Layout) -> list[Problem]:
         return problems
     problems = number_contradictions(config) + algorithm_problems(config)
     problems += _positions(config) + _batch(config, layout) + _micro_batch(config, layout)
-    return problems + overruled_problems(config) + _dataset(config)
+    contradicted = overruled_problems(config)
+    said = {problem.key for problem in contradicted}
+    found = override_problems(config, embedded=config.hardware.engine == "embedded")
+    problems += contradicted + [problem for problem in found if problem.key not in said]
+    return problems + _dataset(config)
 
 
 def _positions(config: LearnConfig) -> list[Problem]:

@@ -19,6 +19,9 @@ from rlagent.config.names import did_you_mean
 
 T = TypeVar("T")
 
+NOT_SAID = object()
+"""The default of a setting whose declaration was not read."""
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -32,6 +35,7 @@ class Spec:
         item: Of a list its elements, of a dict its values.
         fields: Of a struct, its keys.
         limits: Of a scalar of ours, its bounds or words; checked by check.py.
+        default: What is taken where it is not written; NOT_SAID where it was not read.
     """
 
     kind: str
@@ -41,6 +45,7 @@ class Spec:
     item: "Spec | None" = None
     fields: "dict[str, Spec]" = field(default_factory=dict)
     limits: Limits | None = None
+    default: Any = NOT_SAID
 
 
 ANY = Spec("any", optional=True)

@@ -1,16 +1,19 @@
 """Trinity's own configuration schema, read from its source without importing Trinity.
 
 Importing trinity.common.config takes seconds and pulls in Ray; parsing it takes milliseconds.
-Only names and types are known here; what values mean together is for Trinity's validators.
+Only names, types and defaults are known here; what becomes of each setting is trinity_table.py's,
+what values mean together is for Trinity's validators.
 """
 
 import ast
+import dataclasses
 import functools
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 from rlagent.config.errors import Problem
-from rlagent.config.spec import ANY, Spec, validate
+from rlagent.config.spec import ANY, NOT_SAID, Spec, validate
 
 _SCALARS = {"int", "float", "bool", "str"}
 
@@ -32,7 +35,7 @@ def trinity_spec() -> Spec | None:
         return None
     config = ast.parse((root / "common" / "config.py").read_text(encoding="utf-8"))
     constants = ast.parse((root / "common" / "constants.py").read_text(encoding="utf-8"))
-    reader = _Reader(_classes(config), _enums(constants))
+    reader = _Reader(_classes(config), _enums(constants), _texts(constants))
     return reader.struct("Config")
 
 
@@ -97,20 +100,57 @@ def _enums(tree: ast.Module) -> dict[str, tuple[str, ...]]:
     return {name: values + aliases.get(f"{name}EnumMeta", ()) for name, values in words.items()}
 
 
-class _Reader:
-    """Turns the annotations of parsed dataclasses into Specs."""
+def _texts(tree: ast.Module) -> dict[str, str]:
+    """Return the constants of a module that are texts."""
+    return {
+        target.id: statement.value.value
+        for statement in tree.body
+        if isinstance(statement, ast.Assign)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    }
 
-    def __init__(self, classes: dict[str, ast.ClassDef], enums: dict[str, tuple[str, ...]]) -> None:
+
+class _Reader:
+    """Turns the annotations and defaults of parsed dataclasses into Specs."""
+
+    def __init__(
+        self,
+        classes: dict[str, ast.ClassDef],
+        enums: dict[str, tuple[str, ...]],
+        texts: dict[str, str],
+    ) -> None:
         self.classes = classes
         self.enums = enums
+        self.texts = texts
 
     @functools.cache  # noqa: B019 - lives as long as the cached spec
     def struct(self, name: str) -> Spec:
         fields = {}
         for statement in self.classes[name].body:
             if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-                fields[statement.target.id] = self.annotation(statement.annotation)
+                spec = self.annotation(statement.annotation)
+                default = self.default(statement.value)
+                fields[statement.target.id] = dataclasses.replace(spec, default=default)
         return Spec("struct", fields=fields)
+
+    def default(self, node: ast.expr | None) -> Any:
+        """Return a default as plain data; NOT_SAID for none, and for that of a group."""
+        if isinstance(node, ast.Name):
+            return self.texts.get(node.id, NOT_SAID)
+        if isinstance(node, ast.Attribute):
+            # StorageType.FILE.value, SyncMethod.NCCL: their words are the names in lower case.
+            member = node.value if node.attr == "value" else node
+            return member.attr.lower() if isinstance(member, ast.Attribute) else NOT_SAID
+        if isinstance(node, ast.Call):
+            factory = next((word.value for word in node.keywords), None)
+            if isinstance(factory, ast.Lambda):
+                return ast.literal_eval(factory.body)
+            name = factory.id if isinstance(factory, ast.Name) else ""
+            return {"list": [], "dict": {}}.get(name, NOT_SAID)
+        return NOT_SAID if node is None else ast.literal_eval(node)
 
     def annotation(self, node: ast.expr, optional: bool = False) -> Spec:
         if isinstance(node, ast.Name):

@@ -16,6 +16,9 @@ from rlagent.config.secrets import without_interpolations
 from rlagent.trinity import EMBEDDED
 from rlagent.trinity.translate import WORKFLOW_TYPE
 
+_NOT_WRITTEN = ("checkpoint_job_dir", "rows")
+"""Keys that rlagent and Trinity's validators add to the workflow arguments of a taskset."""
+
 _FUNCTIONS = {
     "sample_strategy": "SAMPLE_STRATEGY",
     "policy_loss_fn": "POLICY_LOSS_FN",
@@ -70,7 +73,12 @@ def attach_workflow(
     """
     sets = config.buffer.explorer_input
     for taskset in [*sets.tasksets, *sets.eval_tasksets]:
-        taskset.workflow_args = {**taskset.workflow_args, **arguments}
+        # A native configuration's own, for the function; ours holds the adapter's already.
+        ours = "run_folder" in taskset.workflow_args
+        written = {} if ours else dict(taskset.workflow_args)
+        for name in _NOT_WRITTEN:
+            written.pop(name, None)
+        taskset.workflow_args = {**taskset.workflow_args, **arguments, "workflow_args": written}
         if workflow is not None:
             taskset.workflow_args["function"] = workflow
         if judge is not None:

@@ -154,7 +154,7 @@ class Driver:
         )
 
     def _attempt(self) -> None:
-        from rlagent.trinity import build, ray_cluster, surroundings, translate
+        from rlagent.trinity import build, native, ray_cluster, surroundings, translate
         from rlagent.trinity.checkpoints import elsewhere, place_checkpoints
         from rlagent.trinity.data import prepare_data
         from rlagent.trinity.native_data import prepare_native_data
@@ -186,12 +186,13 @@ class Driver:
             # In a cluster others fetch them, who may reach what this machine does not.
             require_models(models_of(tree))
         self.display.phase("starting Ray")
-        with self._ray(tree["ray_namespace"]):
+        with self._ray(tree["ray_namespace"], native.log_environment(tree)):
             config = self._build(tree)
             build.require_key(config)
+            arguments = translate.workflow_args(self.config, self.folder.path, self.attempt.number)
             build.attach_workflow(
                 config,
-                translate.workflow_args(self.config, self.folder.path, self.attempt.number),
+                {**arguments, "slots": native.slots(self.resolved)},
                 self.workflow_func,
                 self.judge_func,
             )
@@ -231,7 +232,7 @@ class Driver:
             # Not before: its process would take a core from those that start up.
             self.watch.mirror = self._start_mirror()
             evaluates = bool(config.buffer.explorer_input.eval_tasksets)
-            if evaluates and started_at == 0:
+            if evaluates and started_at == 0 and config.explorer.eval_on_startup:
                 session.evaluate(0)
             trained = session.train() if started_at < self.total_steps else started_at
             self.watch.tick()
@@ -262,7 +263,7 @@ class Driver:
         )
 
     @contextlib.contextmanager
-    def _ray(self, namespace: str) -> Iterator[None]:
+    def _ray(self, namespace: str, environment: dict[str, str]) -> Iterator[None]:
         import ray
 
         from rlagent.trinity import ray_cluster
@@ -279,6 +280,7 @@ class Driver:
                     "RLAGENT_THREADS": threads,
                     "PYTHONPATH": ray_cluster.python_path(),
                     "TRINITY_LOG_DIR": str(self.attempt.logs),
+                    **environment,
                     **ray_cluster.colocated_env(self.resolved.layout, self.config.hardware.engine),
                 },
                 gpus=ray_cluster.gpus_to_offer(self.resolved.layout, self.config.hardware.engine),

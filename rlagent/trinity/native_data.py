@@ -45,9 +45,10 @@ def prepare_native_data(
     names = [f"{number}-{key.rsplit('.', 1)[-1]}" for number, (key, *_) in enumerate(found)]
 
     def write(folder: Path) -> list[str]:
-        for name, (key, path, file, _) in zip(names, found, strict=True):
-            rows = WrittenRows(file, (), f"{key}.path", path)
-            rows.require(())
+        for name, (key, path, file, taskset) in zip(names, found, strict=True):
+            columns = named_columns(taskset)
+            rows = WrittenRows(file, columns, f"{key}.path", path)
+            rows.require(columns)
             rows.write(range(len(rows)), folder, name, "train")
         return []
 
@@ -75,6 +76,16 @@ def tasksets(buffer: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         several = enumerate(tasks.get(name) or [])
         found += [(f"buffer.explorer_input.{name}.{number}", each) for number, each in several]
     return found
+
+
+def named_columns(taskset: dict[str, Any]) -> list[str]:
+    """The columns that a taskset says its rows have; the function gets the rows whole.
+
+    >>> named_columns({"format": {"prompt_key": "question", "response_key": None}})
+    ['question']
+    """
+    columns = taskset.get("format") or {}
+    return [name for key in ("prompt_key", "response_key") if (name := columns.get(key))]
 
 
 def _trinity_reads(taskset: dict[str, Any]) -> bool:

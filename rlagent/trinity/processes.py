@@ -253,10 +253,13 @@ class SharedProcesses:
         self._made += 1
         name = f"runner-{index}-{self._made}-{time.time_ns() % 10**9}"
         actor = ray.remote(concurrency_groups={"watch": 2})(self.actor)
+        variables = {name: str(value) for name, value in self.config.explorer.env_vars.items()}
         handle = actor.options(
             num_cpus=0,
             namespace=self.config.ray_namespace,
             scheduling_strategy="SPREAD",
             max_concurrency=CONCURRENCY,
+            # Without one it takes a process that Ray has ready.
+            **({"runtime_env": {"env_vars": variables}} if variables else {}),
         ).remote(self.config, index, self.number, name)
         return Runner(handle, name)

@@ -195,6 +195,12 @@ def _pickled(task: Any) -> bytes:
     return task.pickled
 
 
+def slots_of(config: Config) -> int:
+    """Rollouts that run at once: as many as were asked for, else the rollouts of a step."""
+    asked = config.buffer.explorer_input.tasksets[0].workflow_args.get("slots")
+    return asked or config.buffer.batch_size * config.algorithm.repeat_times
+
+
 class SlotScheduler(Scheduler):
     """Trinity's scheduler over slots.
 
@@ -210,7 +216,7 @@ class SlotScheduler(Scheduler):
         self.max_repeat_times = 1
         self.default_timeout = math.inf
         # A slot for each rollout of a step; an evaluation gives the engines as many at once.
-        self.runner_num = config.buffer.batch_size * config.algorithm.repeat_times
+        self.runner_num = slots_of(config)
         self._changed = asyncio.Event()
         # A new one for each end, so that no waiter misses one.
         self._task_ended = asyncio.Event()

@@ -88,16 +88,15 @@ class AgentTrainer(trinity_trainer.Trainer):
             sampled = await self._next_sample()
             if sampled is None:
                 break
-            experiences, metrics, previews = sampled
+            experiences, metrics, _ = sampled
             metrics["sample/experiences"] = float(len(experiences))
             metrics.update(await self.train_step(experiences))
             last = self.train_step_num >= self.total_steps
             if await self.need_sync() or (last and self._is_to_close()):
                 metrics.update(await self.sync_weight())
             if self.need_save() and not last:
-                metrics.update(await self.save_checkpoint())
-            if self.config.trainer.enable_preview and previews:
-                self._log_experiences(previews)
+                always = self.save_hf_checkpoint == "always"
+                metrics.update(await self.save_checkpoint(save_as_hf=always))
             now = time.monotonic()
             metrics["time/trainer_step"], began = now - began, now
             self.monitor.log(metrics, self.train_step_num)

@@ -40,6 +40,8 @@ def to_trinity(resolved: Resolved, run_dir: str | Path, attempt: int = 1) -> dic
     run_dir = Path(run_dir)
     native = getattr(resolved.composed, "native", None)
     if native:
+        from rlagent.trinity.native import native_tree
+
         completed = native_tree(native, resolved, run_dir, attempt)
         return merge(completed, checkpoint_place(run_dir))
     workflow = workflow_args(config, run_dir, attempt)
@@ -74,26 +76,6 @@ def checkpoint_place(run_dir: Path) -> dict[str, Any]:
         "name": CHECKPOINTS,
         "checkpoint_root_dir": str(run_dir),
     }
-
-
-def native_tree(
-    native: dict[str, Any], resolved: Resolved, run_dir: Path, attempt: int
-) -> dict[str, Any]:
-    """A native configuration, completed where it says nothing and a run needs it."""
-    total_steps = resolved.config.algorithm.total_steps
-    needed = {
-        "ray_namespace": namespace(run_dir, attempt),
-        "cluster": cluster(resolved),
-        "buffer": {"total_steps": total_steps},
-        "explorer": {
-            "max_retry_times": 0,
-            "rollout_model": {"enable_openai_api": True, "enable_history": True},
-        },
-        "trainer": {"total_steps": total_steps, **attention(resolved.config)},
-        "data_processor": {"experience_pipeline": {"save_input": False}},
-        "monitor": {"monitor_type": MONITOR_TYPE},
-    }
-    return merge(needed, native)
 
 
 def namespace(run_dir: Path, attempt: int) -> str:
@@ -179,7 +161,8 @@ def cluster(resolved: Resolved) -> dict[str, Any]:
     hardware, layout = resolved.config.hardware, resolved.layout
     if embedded(resolved.config):
         # Trinity counts a GPU for each engine and for the trainer; Ray is asked for none.
-        return {"node_num": 1, "gpu_per_node": layout.engines * layout.tensor_parallel + 1}
+        engines = layout.engines * layout.tensor_parallel + judges(resolved)
+        return {"node_num": 1, "gpu_per_node": engines + 1}
     if layout.colocated:
         return {"node_num": 1, "gpu_per_node": 1}
     if hardware.nodes == 1 and not resolved.config.workflow.auxiliary_models:
@@ -187,6 +170,14 @@ def cluster(resolved: Resolved) -> dict[str, Any]:
         # leaves free, for other trials.
         return {"node_num": 1, "gpu_per_node": layout.total_gpus}
     return {"node_num": hardware.nodes, "gpu_per_node": hardware.gpus}
+
+
+def judges(resolved: Resolved) -> int:
+    """Engines of auxiliary models on a CPU."""
+    native = getattr(resolved.composed, "native", None)
+    if native:
+        return len((native.get("explorer") or {}).get("auxiliary_models") or [])
+    return sum(model.engines for model in resolved.config.workflow.auxiliary_models)
 
 
 def workflow_args(config: LearnConfig, run_dir: Path, attempt: int) -> dict[str, Any]:
@@ -289,20 +280,29 @@ def explorer(resolved: Resolved) -> dict[str, Any]:
         "concurrent_mode": "asynchronous",
         # A rollout that fails is counted, not repeated: repeating hides what goes wrong.
         "max_retry_times": 0,
-        "max_timeout": math.ceil(config.workflow.timeout + 60),
+        "max_timeout": task_timeout(config),
         "eval_interval": config.algorithm.eval_interval,
         "eval_on_startup": config.dataset.eval_split is not None,
         "rollout_model": rollout,
         "auxiliary_models": [
             {
                 "name": auxiliary.name,
-                "model_path": auxiliary.path,
+                "model_path": resolve_path(auxiliary.path),
                 "engine_num": auxiliary.engines,
-                "tensor_parallel_size": auxiliary.tensor_parallel,
+                **(
+                    {"engine_type": EMBEDDED}
+                    if embedded(config)
+                    else {"tensor_parallel_size": auxiliary.tensor_parallel}
+                ),
             }
             for auxiliary in config.workflow.auxiliary_models
         ],
     }
+
+
+def task_timeout(config: LearnConfig) -> int:
+    """Seconds that Trinity gives a task: a rollout that takes too long ends before, by itself."""
+    return math.ceil(config.workflow.timeout + 60)
 
 
 def engine_args(resolved: Resolved) -> dict[str, Any]:

@@ -7,6 +7,7 @@ AgentScope is imported by the rollouts themselves: explorer and coordinator also
 to know the class, and would pay its seconds for nothing.
 """
 
+import copy
 import functools
 import inspect
 import math
@@ -121,6 +122,8 @@ class AgentWorkflow(Workflow):
         generate = {"temperature": arguments.temperature, "top_p": arguments.top_p}
         if arguments.max_tokens is not None:
             generate["max_tokens"] = arguments.max_tokens
+        if arguments.top_k is not None and arguments.top_k > 0:
+            generate["extra_body"] = {"top_k": arguments.top_k}
         chat_model, recorder = recorded_model(
             self.model,
             generate,
@@ -168,6 +171,9 @@ class AgentWorkflow(Workflow):
         from rlagent.trinity.recording import auxiliary_model
 
         task = self.row.fresh()
+        if written := self.options.get("workflow_args"):
+            # As AgentScope's examples read those of their taskset; each rollout has its own.
+            task.setdefault("workflow_args", copy.deepcopy(written))
         extra = {"logger": self.logger}
         if self._auxiliary:
             extra["auxiliary_models"] = {m.config.name: auxiliary_model(m) for m in self._auxiliary}

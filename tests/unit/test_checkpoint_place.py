@@ -19,8 +19,8 @@ project: p
 group: g
 name: n
 checkpoint_root_dir: ./checkpoints
-algorithm: {algorithm_type: grpo, optimizer: {lr: 1.0e-4}}
-model: {model_path: builtin:tiny}
+algorithm: {algorithm_type: grpo, repeat_times: 2, optimizer: {lr: 1.0e-4}}
+model: {model_path: builtin:tiny, max_model_len: 512}
 cluster: {node_num: 1, gpu_per_node: 2}
 buffer: {total_steps: 1, batch_size: 4, explorer_input: {taskset: {path: builtin:gsm8k_tiny}}}
 explorer: {rollout_model: {engine_type: embedded}}

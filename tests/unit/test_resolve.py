@@ -147,7 +147,8 @@ def test_micro_batches_that_were_asked_for_are_weighed_and_hold_the_longest_sequ
     as_usual = weighed_taken(resolved(*fixed, machine=with_gpus(2)))
     assert as_usual.trainer.gib == usual.trainer.gib
     # The embedded trainer makes none.
-    assert resolved("model=tiny", f"{asked}16").layout
+    (foreign,) = reasons("model=tiny", f"{asked}16")
+    assert foreign == f"{asked}16: means nothing on a CPU: it is for verl; leave it out"
 
 
 @pytest.mark.parametrize(
@@ -513,4 +514,7 @@ def test_a_length_beyond_the_models_positions_is_refused_unless_they_are_scaled(
     (reason,) = reasons("model.max_model_len=100000")
     assert reason.startswith("model.max_model_len=100000: the model's positions end at 2048")
     scaling = "trinity.model.rope_scaling={rope_type: yarn, factor: 64.0}"
-    assert resolved("model.max_model_len=100000", scaling).config.model.max_model_len == 100000
+    longest = ("model=tiny", "model.max_model_len=100000", scaling)
+    assert resolved(*longest, machine=with_gpus(2)).config.model.max_model_len == 100000
+    (unscaled,) = reasons(*longest)
+    assert "the CPU engine takes positions as the model's config.json says" in unscaled

@@ -82,7 +82,7 @@ def test_a_long_table_is_cut_off_and_says_so(capsys) -> None:
 
 
 def test_secrets_of_trials_are_not_printed(capsys) -> None:
-    words = ["hardware=cpu", "trinity.monitor.monitor_args.api_key=sesame-1,sesame-2", "--all"]
+    words = ["hardware=cpu", "trinity.explorer.env_vars.api_key=sesame-1,sesame-2", "--all"]
     said = "\n".join(printed(capsys, *words))
     assert "sesame" not in said
 

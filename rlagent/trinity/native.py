@@ -1,0 +1,140 @@
+"""From a native Trinity YAML to what a run needs: completed, and on a CPU without what is for GPUs.
+
+Which settings reach Trinity is trinity_table.py's.
+"""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from rlagent.config.paths import resolve_path
+from rlagent.config.resolve import Resolved
+from rlagent.config.trinity_table import CPU_ENGINE_ARGS, CPU_TRAINER_CONFIG
+from rlagent.trinity import EMBEDDED
+from rlagent.trinity.translate import (
+    MONITOR_TYPE,
+    attention,
+    cluster,
+    embedded,
+    merge,
+    namespace,
+    task_timeout,
+)
+
+
+def native_tree(
+    native: dict[str, Any], resolved: Resolved, run_dir: Path, attempt: int
+) -> dict[str, Any]:
+    """A native configuration, completed where it says nothing and a run needs it."""
+    total_steps = resolved.config.algorithm.total_steps
+    needed = {
+        "ray_namespace": namespace(run_dir, attempt),
+        "cluster": cluster(resolved),
+        "buffer": {"total_steps": total_steps},
+        "explorer": {
+            "max_retry_times": 0,
+            "concurrent_mode": "asynchronous",
+            "rollout_model": {"enable_openai_api": True, "enable_history": True},
+        },
+        "trainer": {"total_steps": total_steps, **attention(resolved.config)},
+        "data_processor": {"experience_pipeline": {"save_input": False}},
+        "monitor": {"monitor_type": MONITOR_TYPE},
+    }
+    tree = merge(needed, _with_local_paths(native))
+    # What is obeyed by us rather than by Trinity: a new run, and seconds of a rollout.
+    ours: dict[str, Any] = {
+        "continue_from_checkpoint": True,
+        "explorer": {"max_timeout": task_timeout(resolved.config)},
+    }
+    tree = merge(tree, ours)
+    return on_cpu(tree, resolved) if embedded(resolved.config) else tree
+
+
+def on_cpu(tree: dict[str, Any], resolved: Resolved) -> dict[str, Any]:
+    """The same without what is for GPUs; what is left out is `set aside` in the table."""
+    explorer, trainer = tree["explorer"], tree["trainer"]
+    synchronizer = tree.get("synchronizer") or {}
+    method = str(synchronizer.get("sync_method") or "nccl").lower()
+    config, layout = resolved.config, resolved.layout
+    seeds = {"seed": config.seed, "threads": config.hardware.threads}
+    return {
+        **tree,
+        "mode": "both",
+        "cluster": cluster(resolved),
+        "explorer": {
+            **explorer,
+            "rollout_model": {
+                **_one_process(explorer["rollout_model"]),
+                "engine_num": layout.engines,
+                "tensor_parallel_size": layout.tensor_parallel,
+            },
+            "auxiliary_models": [
+                _one_process(model) for model in explorer.get("auxiliary_models") or []
+            ],
+        },
+        "trainer": {
+            **trainer,
+            "trainer_type": EMBEDDED,
+            "trainer_config": {
+                **seeds,
+                **_known(trainer.get("trainer_config"), CPU_TRAINER_CONFIG),
+            },
+        },
+        "synchronizer": {
+            **synchronizer,
+            "sync_method": "memory" if method in ("nccl", "online") else method,
+        },
+    }
+
+
+def _with_local_paths(native: dict[str, Any]) -> dict[str, Any]:
+    """A native configuration in which `builtin:` paths are folders, which Trinity does not know."""
+    tree = copy.deepcopy(native)
+    explorer = tree.get("explorer") or {}
+    for model in (tree.get("model") or {}, *(explorer.get("auxiliary_models") or [])):
+        if model.get("model_path"):
+            model["model_path"] = resolve_path(model["model_path"])
+    given = (tree.get("buffer") or {}).get("explorer_input") or {}
+    every = [
+        given.get("taskset"),
+        *(given.get("tasksets") or []),
+        *(given.get("eval_tasksets") or []),
+    ]
+    for taskset in every:
+        if taskset and taskset.get("path"):
+            taskset["path"] = resolve_path(taskset["path"])
+    return tree
+
+
+def _one_process(model: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a model for the CPU engine."""
+    return {
+        **model,
+        "engine_type": EMBEDDED,
+        "engine_num": 1,
+        "tensor_parallel_size": 1,
+        "data_parallel_size": 1,
+        "pipeline_parallel_size": 1,
+        "extra_engine_args": _known(model.get("extra_engine_args"), CPU_ENGINE_ARGS),
+    }
+
+
+def _known(given: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    return {key: value for key, value in (given or {}).items() if key in names}
+
+
+def log_environment(tree: dict[str, Any]) -> dict[str, str]:
+    """By which variables Trinity's loggers, in whatever process, learn what `log` says."""
+    log = tree.get("log") or {}
+    return {
+        "TRINITY_LOG_LEVEL": str(log.get("level") or "INFO").upper(),
+        "TRINITY_LOG_NODE_IP": "1" if log.get("group_by_node") else "0",
+    }
+
+
+def slots(resolved: Resolved) -> int | None:
+    """Rollouts at once, where explorer.runner_per_model asks for some; None: all of a step."""
+    config = resolved.config
+    given = getattr(resolved.composed, "native", None) or config.trinity
+    each = (given.get("explorer") or {}).get("runner_per_model")
+    return None if each is None else each * resolved.layout.engines
