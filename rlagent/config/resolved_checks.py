@@ -84,7 +84,7 @@ def _batch(config: LearnConfig, layout: Layout) -> list[Problem]:
             )
         )
     rows = count_rows(config.dataset)
-    if rows is not None and int(algorithm.batch_size) > rows:
+    if rows and int(algorithm.batch_size) > rows:
         problems.append(
             Problem(
                 "algorithm.batch_size",

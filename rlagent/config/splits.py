@@ -78,8 +78,9 @@ def notes(held_out: int, asked_too: int, column: str | None) -> list[str]:
         found.append(f"{tasks}: each moves held-out success by {100 / held_out:.0f} points")
     if asked_too:
         what = "a training task" if column is None else f"the {column} of a training task"
+        has = "has" if asked_too == 1 else "have"
         found.append(
-            f"{asked_too} of the {held_out} held-out tasks have {what}: "
+            f"{asked_too} of {held_out} held-out tasks {has} {what}: "
             "held-out success then measures memory too"
         )
     return found

@@ -156,7 +156,9 @@ def table_problems(file: Path, columns: Iterable[str], key: str, path: str) -> l
 
 
 def _unreadable(file: Path, line: int, error: ValueError) -> Problem:
-    return Problem("", None, f"line {line} of {file} {error}", "write one JSON object per line")
+    form = str(error).startswith(("is not JSON", "is not a JSON"))
+    remedy = "write one JSON object per line" if form and file.suffix != ".json" else ""
+    return Problem("", None, f"line {line} of {file} {error}", remedy)
 
 
 def _lacking(file: Path, line: int, missing: list[str], row: dict[str, Any]) -> Problem:

@@ -91,6 +91,13 @@ def test_every_row_is_looked_at_and_a_few_are_named(tmp_path):
     assert "2 more rows" in found[3]
 
 
+def test_a_file_without_rows_is_one_mistake(tmp_path):
+    for name, text in (("r.jsonl", "\n \n"), ("r.json", ""), ("s.json", "[]")):
+        found = _mistakes(tmp_path, text, name)
+        assert len(found) == 1
+        assert "has no rows" in found[0]
+
+
 def test_a_column_that_the_first_row_lacks_is_a_wrong_column(tmp_path):
     found = _mistakes(tmp_path, f"{GOOD}\n{GOOD}", columns=("question", "answr"))
     assert len(found) == 1

@@ -30,7 +30,7 @@ def test_that_all_rows_are_equal_is_said(rows, tmp_path):
     file.write_text('{"question": "", "answer": "a"}\n' * rows)
     assert hold_out(["same"] * rows, 0)[0] == list(range(rows))
     said = known_notes(DatasetConfig(path=str(file)))
-    assert any("have the question of a training task" in line for line in said)
+    assert any("the question of a training task" in line for line in said)
 
 
 def _split(path, questions):
@@ -43,7 +43,7 @@ def test_questions_of_both_given_splits_are_counted(tmp_path):
     _split(tmp_path / "test.jsonl", [f"q{n}" for n in range(28, 40)])
     said = known_notes(DatasetConfig(path=str(tmp_path)))
     assert len(said) == 1
-    assert said[0].startswith("2 of the 12 held-out tasks have the question of a training task")
+    assert said[0].startswith("2 of 12 held-out tasks have the question of a training task")
     # Who asks nothing asks the same only where all of the row is the same.
     _split(tmp_path / "test.jsonl", [""] * 12)
     assert known_notes(DatasetConfig(path=str(tmp_path))) == []
