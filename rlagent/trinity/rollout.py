@@ -50,6 +50,7 @@ class AgentRunner(WorkflowRunner):
         # is left to prepare().
         self._config, self._index, self._name, self._made = config, index, name, False
         self._watchdog: Watchdog | None = None
+        self._running: dict[str, workflow.AgentWorkflow] = {}
         # With it comes AgentScope; else the first rollouts would wait for it.
         import rlagent.trinity.recording  # noqa: F401
 
@@ -91,15 +92,20 @@ class AgentRunner(WorkflowRunner):
         """See `Watchdog.watch`."""
         if self._watchdog is None:
             return Report()
-        return await self._watchdog.watch(seconds)
+        report = await self._watchdog.watch(seconds)
+        if report.fate is not None and report.fate.key in self._running:
+            self._running[report.fate.key].lost(report.fate.cause)
+        return report
 
     async def _execute_single_run(
         self, workflow: Any, task: Any, run_index: int, run_id_base: int
     ) -> Any:
         workflow.key = f"{task.batch_id}/{task.task_id}/{run_id_base + run_index}"
+        self._running[workflow.key] = workflow
         try:
             return await super()._execute_single_run(workflow, task, run_index, run_id_base)
         finally:
+            del self._running[workflow.key]
             if workflow.rollout is not None:
                 changes.reset(workflow.rollout)
                 if self._watchdog is not None:

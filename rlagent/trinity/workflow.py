@@ -101,6 +101,7 @@ class AgentWorkflow(Workflow):
         self.key = f"{task.batch_id}/{task.task_id}"
         self.rollout: Rollout | None = None
         self.row = task_row(task.raw_task or {}, task.index.get("index"), self.options.get("rows"))
+        self.recorder: Recorder | None = None
 
     async def run_async(self) -> list[Experience]:
         """Run the function once.
@@ -130,6 +131,7 @@ class AgentWorkflow(Workflow):
             shared=not threaded,
             free_tool_choice=self.options.get("free_tool_choice", False),
         )
+        self.recorder = recorder
         rollout = self.rollout = Rollout(self.key, self.options.get("timeout"))
         began = rollout.began
         try:
@@ -217,6 +219,11 @@ class AgentWorkflow(Workflow):
         failed = cause_of(error)
         self._keep(recorder, None, {}, failed)
         raise RolloutError(failed) from None
+
+    def lost(self, cause: str) -> None:
+        """Keep what there is of a rollout that ends with its process."""
+        if self.recorder is not None:
+            self._keep(self.recorder, None, {}, cause)
 
     def _check(self, recorder: "Recorder") -> None:
         if not recorder.experiences:

@@ -81,7 +81,6 @@ def test_a_killed_actor_fails_the_run_and_the_same_command_resumes_it(tmp_path, 
     [
         "ray::ExplorerActor",
         "ray::EmbeddedModel",
-        "ray::RunnerActor",
         "ray::WholeStepQueue",
         "ray::Synchronizer",
     ],
@@ -93,6 +92,19 @@ def test_any_killed_actor_fails_the_run_within_a_minute(tmp_path, actor):
     assert process.wait(60) == 1
     assert folder.read_status()["state"] == "failed"
     assert folder.read_status()["cause"]
+    assert not ray_processes()
+
+
+@pytest.mark.slow
+def test_a_killed_runner_is_replaced_and_costs_no_rollout(tmp_path):
+    process = _start(tmp_path)
+    folder = _until_step(process, tmp_path, 1)
+    killed = _pid_of("ray::RunnerActor")
+    os.kill(killed, signal.SIGKILL)
+    assert process.wait(PATIENCE) == 0
+    rows = [row["metrics"] for row in folder.read_metrics("explorer")]
+    assert {row.get("rollout/failed_share", 0) for row in rows} == {0}
+    assert folder.read_status()["steps_trained"] == 4
     assert not ray_processes()
 
 
