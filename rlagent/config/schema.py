@@ -308,7 +308,8 @@ class WorkflowConfig:
     # ---- advanced ----
     # A rollout succeeds when its reward is at least this.
     success_reward: float = finite(1.0)
-    # Seconds one rollout may take before it counts as failed.
+    # Seconds one rollout may take, judge included, before it counts as failed; those in which
+    # another one blocks its process are not counted.
     timeout: float = number(600.0, 0.001, 30 * DAY, unit="seconds")
     # Reward of a rollout whose conversation outgrows model.max_model_len: its calls are trained
     # on, so that going on for ever does not pay. null: it counts as failed, and is left out.

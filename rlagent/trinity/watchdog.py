@@ -89,18 +89,25 @@ class Watchdog:
         waited = now - self._sent
         if waited < GRACE:
             return Report(worn=self._wear())
-        if rollout is None:
-            return Report(worn=self._wear())
-        # Its own share of what the others wait for is not known to them yet.
-        others = sum(seconds for one, seconds in self._held.items() if one is not rollout)
-        left = rollout.seconds_left()
-        if left is not None and left + others < -GRACE:
+        if self._is_over(rollout, waited):
             cause = (
                 f"it blocked the event loop of its process for {waited:.0f} s, and so all other "
                 f"rollouts in it, at {self._place()}"
             )
-            return Report(fate=Fate(rollout.key, cause, certain=True))
+            key = None if rollout is None else rollout.key
+            return Report(fate=Fate(key, cause, certain=key is not None))
         return Report(worn=self._wear(), slow=self._place() if waited > NOTICED else "")
+
+    def _is_over(self, rollout: Rollout | None, waited: float) -> bool:
+        """Whether the time of the one that blocks the loop is over; of nobody's code, that of
+        all who wait."""
+        if rollout is None:
+            longest = _longest_timeout()
+            return longest is not None and waited > longest + GRACE
+        # What the others wait for is not charged to them yet.
+        others = sum(seconds for one, seconds in self._held.items() if one is not rollout)
+        left = rollout.seconds_left()
+        return left is not None and left + others < -GRACE and self._held[rollout] >= GRACE
 
     def ended(self, rollout: Rollout) -> None:
         """Note a rollout that nobody waits for any more."""
@@ -139,12 +146,17 @@ class Watchdog:
         if self._files is None or now - self._armed < 1.0:
             return
         self._armed = now
-        lefts = [rollout.timeout for rollout in list(guard.under_way)]
-        if not lefts or None in lefts:
+        longest = _longest_timeout()
+        if longest is None:
             faulthandler.cancel_dump_traceback_later()
-            return
-        longest = max(left for left in lefts if left is not None)
-        faulthandler.dump_traceback_later(longest + 2 * GRACE, exit=True, file=self._stacks)
+        else:
+            faulthandler.dump_traceback_later(longest + 2 * GRACE, exit=True, file=self._stacks)
+
+
+def _longest_timeout() -> float | None:
+    """Of the rollouts under way; None: none has one."""
+    timeouts = (rollout.timeout for rollout in list(guard.under_way))
+    return max((each for each in timeouts if each is not None), default=None)
 
 
 def _is_library(filename: str) -> bool:
