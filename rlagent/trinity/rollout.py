@@ -100,7 +100,8 @@ class AgentRunner(WorkflowRunner):
     async def _execute_single_run(
         self, workflow: Any, task: Any, run_index: int, run_id_base: int
     ) -> Any:
-        workflow.key = f"{task.batch_id}/{task.task_id}/{run_id_base + run_index}"
+        workflow.number = run_id_base + run_index
+        workflow.key = f"{task.batch_id}/{task.task_id}/{workflow.number}"
         self._running[workflow.key] = workflow
         try:
             return await super()._execute_single_run(workflow, task, run_index, run_id_base)

@@ -97,8 +97,9 @@ class AgentWorkflow(Workflow):
         super().__init__(task=task, model=model, auxiliary_models=None)
         self._auxiliary = auxiliary_models or []
         self.options = task.workflow_args
-        # Of the rollout among those of its run; set by the runner.
+        # Set by the runner: the rollout among those of its run, and among those of its task.
         self.key = f"{task.batch_id}/{task.task_id}"
+        self.number = 0
         self.rollout: Rollout | None = None
         self.row = task_row(task.raw_task or {}, task.index.get("index"), self.options.get("rows"))
         self.recorder: Recorder | None = None
@@ -253,7 +254,7 @@ class AgentWorkflow(Workflow):
                 "attempt": self.options.get("attempt"),
                 "task_index": self.task.task_id,
                 "row": {"index": self.row.index, "hash": self.row.hash},
-                "run": _kept[batch] if not self.task.is_eval else 0,
+                "run": self.number,
                 "reward": reward,
                 "success": bool(metrics.get("success")),
                 "metrics": metrics,
