@@ -6,6 +6,7 @@ import random
 import time
 from pathlib import Path
 
+from rlagent.run.calls import Call, compact
 from rlagent.run.folder import RunFolder
 from rlagent.run.stats import wilson
 
@@ -149,9 +150,11 @@ def rollout(index: int, step: int, chance: random.Random, skill: float, hostile:
          f'<tool_call>\n{{"name": "generate_response", "arguments": {{"result": "{answer}"}}}}'
          f"\n</tool_call>{hostile}"},
     ]  # fmt: skip
+    calls = [Call(messages[:at], messages[at], "react_agent") for at in (2, 4)]
     return {
-        "phase": "eval", "step": step, "model_version": step, "task_index": index, "run": 0,
-        "reward": 1.0 if solved else 0.0, "success": solved, "error": None, "calls": 2,
-        "metrics": {"accuracy": float(solved), "valid": 1.0}, "messages": messages,
+        "phase": "eval", "step": step, "model_version": step, "group": index, "run": 0,
+        "row": {"index": 7 * index, "hash": f"{index:016x}"}, "attempt": 1,
+        "reward": 1.0 if solved else 0.0, "success": solved, "error": None,
+        "metrics": {"accuracy": float(solved), "valid": 1.0}, "calls": compact(calls),
         "task": {"question": question, "answer": f"{apples} x {price} - 4\n#### {truth}{hostile}"},
     }  # fmt: skip

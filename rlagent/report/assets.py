@@ -98,6 +98,7 @@ summary::marker { color: var(--soft); }
 .given { padding: 8px 16px 12px; border-top: 1px solid var(--line); }
 .given summary { padding: 0; color: var(--soft); font-size: 14px; }
 .given .turn { margin-top: 4px; }
+.side h4 { margin: 14px 0 0; font-size: 13px; color: var(--soft); }
 .turn { margin-top: 9px; }
 .role { font-size: 12px; font-weight: 600; color: var(--soft); }
 .text, .result, .call, .thought { white-space: pre-wrap; overflow-wrap: anywhere; }

@@ -5,10 +5,11 @@ Reads OpenAI-style messages and Qwen-style text; writing HTML is left to page.py
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlagent.run.calls import conversations
 from rlagent.run.texts import encodable_tree
 
 TAGGED = re.compile(r"<(tool_call|think)>(.*?)(?:</\1>|\Z)", re.DOTALL)
@@ -56,6 +57,22 @@ def read_turns(messages: Sequence[dict[str, Any]]) -> list[Turn]:
         if blocks:
             turns.append(Turn(role, tuple(blocks)))
     return turns
+
+
+def conversations_of(row: Mapping[str, Any]) -> list[tuple[str, list[Turn]]]:
+    """The conversations of a recorded rollout, each with a title that tells it from the others.
+
+    Args:
+        row: Of trajectories.jsonl.
+    """
+    found = conversations(row)
+    return [
+        (
+            f"{one.agent or 'Conversation'} ({place} of {len(found)})",
+            read_turns(one.messages),
+        )
+        for place, one in enumerate(found, start=1)
+    ]
 
 
 def content_text(content: Any) -> str:

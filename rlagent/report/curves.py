@@ -18,6 +18,10 @@ SMALL = (
 """Charts of one curve: title, metric, axis."""
 
 
+MOST_OWN = 24
+"""Charts of what the workflow itself reports."""
+
+
 def all_charts(data: ReportData) -> tuple[tuple[str, str], list[str]]:
     """The large chart, for wide and for narrow windows ('' without held-out measurements), and
     the small ones."""
@@ -25,6 +29,8 @@ def all_charts(data: ReportData) -> tuple[tuple[str, str], list[str]]:
     for title, name, axis in SMALL:
         line = Line(title, data.series(name), colour=1, smoothed=name == "tokens/per_second")
         small.append(chart(title, [line], axis))
+    small += [own_metric(data, name) for name in data.own[:MOST_OWN]]
+    small.append(sets(data))
     large = held_out(data, 1080, 330), held_out(data, 520, 300)
     return large, [figure for figure in small if figure]
 
@@ -82,6 +88,25 @@ PARTS = (
     ("sync and saving", ("time/sync_weight", "time/save_checkpoint")),
 )
 """Where the seconds of a step go, by metric; what is left of it is waiting."""
+
+
+def own_metric(data: ReportData, name: str) -> str:
+    """What the workflow reports under a name, of the training rollouts and of held-out tasks."""
+    lines = [
+        Line("training", data.series(f"rollout/{name}/mean"), colour=1, smoothed=True),
+        Line("held-out", data.series(f"eval/{name}"), colour=2, dots=True),
+    ]
+    return chart(name, lines, Axis())
+
+
+def sets(data: ReportData) -> str:
+    """Held-out success of each set, where there are several."""
+    names = dict.fromkeys(one.name for each in data.evaluations for one in each.sets)
+    lines = [
+        Line(name, data.series(f"eval/{name}/success"), colour=1 + index % 5, dots=True)
+        for index, name in enumerate(names)
+    ]
+    return chart("Held-out success by set", lines, SHARE) if lines else ""
 
 
 def time_split(data: ReportData) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlagent.run.folder import RunFolder
+from rlagent.run.measures import workflow_metrics
 from rlagent.run.progress import Evaluation
 from rlagent.run.redact import redact, redact_yaml
 from rlagent.run.stats import Series, difference, series
@@ -47,6 +48,17 @@ class ReportData:
     def series(self, name: str, role: str | None = None) -> Series:
         """One metric over the steps."""
         return series(self.rows, name, role)
+
+    @property
+    def own(self) -> list[str]:
+        """Names of what the workflow itself reports of its rollouts, in the order of the first."""
+        found: dict[str, None] = {}
+        for row in self.rows:
+            metrics = row["metrics"]
+            for family in ("rollout", "eval"):
+                found |= dict.fromkeys(workflow_metrics(metrics, family))
+        # It stands beside success.
+        return [name for name in found if name != "valid"]
 
     @property
     def title(self) -> str:
@@ -119,8 +131,8 @@ def choose(pairs: Sequence[Pair], limit: int = 8) -> list[Pair]:
     return (chosen + rest)[:limit]
 
 
-def _task_key(row: dict[str, Any]) -> tuple[int, int]:
-    return int(row.get("task_index") or 0), int(row.get("run") or 0)
+def _task_key(row: dict[str, Any]) -> tuple[str, int, int]:
+    return str(row.get("set") or ""), int(row.get("group") or 0), int(row.get("run") or 0)
 
 
 def _yaml_text(path: Any) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlagent.report.assets import SCRIPT, STYLE
-from rlagent.report.conversation import Turn, content_text, read_turns, split_opening
+from rlagent.report.conversation import Turn, content_text, conversations_of, split_opening
 from rlagent.report.curves import all_charts
 from rlagent.report.data import Pair, ReportData
 from rlagent.run.folder import DIED
@@ -167,13 +167,13 @@ def conversations(data: ReportData) -> str:
 
 def _task(pair: Pair, opened: bool) -> str:
     style, word = KIND_WORDS[pair.kind]
-    turns = [read_turns(side.get("messages") or []) for side in (pair.before, pair.after)]
-    given, _ = split_opening(turns[1] or turns[0])
+    said = [conversations_of(side) for side in (pair.before, pair.after)]
+    given = next((split_opening(all_of[0][1])[0] for all_of in reversed(said) if all_of), [])
     sides = "".join(
-        _side(name, row, split_opening(own)[1])
+        _side(name, row, own)
         for name, row, own in (
-            ("Before", pair.before, turns[0]),
-            ("After", pair.after, turns[1]),
+            ("Before", pair.before, said[0]),
+            ("After", pair.after, said[1]),
         )
     )
     return (
@@ -193,7 +193,7 @@ def question(pair: Pair, given: Sequence[Turn]) -> str:
     for turn in given:
         if turn.role == "user":
             return turn.blocks[0].text
-    return f"Task {pair.after.get('task_index')}"
+    return f"Task {pair.after.get('group')}"
 
 
 def _given(pair: Pair, given: Sequence[Turn]) -> str:
@@ -212,11 +212,16 @@ def _given(pair: Pair, given: Sequence[Turn]) -> str:
     return f'<div class="given">{"".join(parts)}</div>' if parts else ""
 
 
-def _side(name: str, row: dict[str, Any], turns: Sequence[Turn]) -> str:
+def _side(name: str, row: dict[str, Any], said: Sequence[tuple[str, list[Turn]]]) -> str:
     reward = row.get("reward")
     style = "good" if row.get("success") else "bad"
     badge = "failed" if row.get("error") else f"reward {number(reward)}"
-    body = "".join(_turn(turn) for turn in turns)
+    body = ""
+    for index, (title, turns) in enumerate(said):
+        # What the first was told stands above both sides.
+        shown = turns if index else split_opening(turns)[1]
+        heading = f"<h4>{escape(title)}</h4>" if len(said) > 1 else ""
+        body += heading + "".join(_turn(turn) for turn in shown)
     if row.get("error"):
         body += (
             f'<div class="turn"><div class="role">error</div>'

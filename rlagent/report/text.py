@@ -2,8 +2,10 @@
 
 import csv
 import io
+from collections.abc import Sequence
 
 from rlagent.report.data import ReportData
+from rlagent.run.progress import Evaluation
 from rlagent.run.stats import mean
 from rlagent.run.summary import how_it_ended
 from rlagent.run.words import interval, number, percent
@@ -21,7 +23,8 @@ LAST_OF = (
     "tokens/per_second",
     "time/step",
 )
-"""Metrics of the table: the first, the last and the mean over all steps."""
+"""Metrics of the table, before the workflow's own: the first, the last and the mean over all
+steps."""
 
 
 def markdown(data: ReportData) -> str:
@@ -42,14 +45,10 @@ def markdown(data: ReportData) -> str:
             f"- Held-out success: {rise:+.1f} points, 95 % interval [{low:+.1f}, {high:+.1f}]"
         )
     if data.evaluations:
-        lines += ["", "| step | held-out success | 95 % interval | valid | tasks |"]
-        lines += ["| ---: | ---: | ---: | ---: | ---: |"]
-        lines += [
-            f"| {e.step} | {percent(e.success)} | {interval(e.low, e.high)} "
-            f"| {percent(e.valid)} | {e.tasks} |"
-            for e in data.evaluations
-        ]
-    table = [(name, data.series(name).values) for name in LAST_OF]
+        lines += ["", *_evaluations(data.evaluations)]
+    names = [*LAST_OF, *(f"rollout/{name}/mean" for name in data.own)]
+    names += [f"eval/{name}" for name in data.own]
+    table = [(name, data.series(name).values) for name in names]
     if any(values for _, values in table):
         lines += ["", "| metric | first | last | mean |", "| :--- | ---: | ---: | ---: |"]
         lines += [
@@ -58,6 +57,24 @@ def markdown(data: ReportData) -> str:
             if values
         ]
     return "\n".join(lines) + "\n"
+
+
+def _evaluations(measured: Sequence[Evaluation]) -> list[str]:
+    """The table of evaluations: all tasks together, and each set where there are several.
+
+    `weights` is the step whose weights were measured.
+    """
+    lines = [
+        "| step | held-out success | 95 % interval | valid | tasks | rollouts | set | weights |"
+    ]
+    lines += ["| ---: | ---: | ---: | ---: | ---: | ---: | :--- | ---: |"]
+    for whole in measured:
+        lines += [
+            f"| {e.step} | {percent(e.success)} | {interval(e.low, e.high)} | {percent(e.valid)} "
+            f"| {e.tasks} | {e.rollouts or e.tasks} | {e.name or 'all'} | {e.weights} |"
+            for e in (whole, *whole.sets)
+        ]
+    return lines
 
 
 def csv_text(data: ReportData) -> str:

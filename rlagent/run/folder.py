@@ -303,7 +303,7 @@ class RunFolder:
     def read_trajectories(
         self, phase: str | None = None, step: int | None = None
     ) -> list[dict[str, Any]]:
-        """Rollouts, the last of each (phase, step, task_index, run), in the order written.
+        """Rollouts, the last of each (phase, step, set, group, run), in the order written.
 
         Args:
             phase: `eval` or `train`; None for both.
@@ -315,7 +315,10 @@ class RunFolder:
                 continue
             if step is not None and row.get("step") != step:
                 continue
-            key = tuple(row.get(name) for name in ("phase", "step", "task_index", "run"))
+            if "group" not in row:
+                # As it was called once.
+                row["group"] = row.get("task_index")
+            key = tuple(row.get(name) for name in ("phase", "step", "set", "group", "run"))
             kept.pop(key, None)
             kept[key] = row
         return list(kept.values())

@@ -5,6 +5,7 @@ short rollout; each rollout has its own record. Turning calls into experiences i
 """
 
 import copy
+import inspect
 import json
 import time
 from typing import Any
@@ -18,6 +19,7 @@ from rlagent.trinity import vllm_stub
 
 vllm_stub.install()
 
+from agentscope.agent import AgentBase  # noqa: E402
 from agentscope.model import OpenAIChatModel, TrinityChatModel  # noqa: E402
 from openai import NotGiven, Omit  # noqa: E402
 from openai.types.chat import ChatCompletion  # noqa: E402
@@ -28,6 +30,7 @@ from trinity.common.models.experience_extraction import (  # noqa: E402
 from trinity.common.models.model import ModelWrapper  # noqa: E402
 
 from rlagent.embedded.protocol import TOO_LONG  # noqa: E402
+from rlagent.run.calls import Call  # noqa: E402
 from rlagent.run.cause import chain  # noqa: E402
 from rlagent.run.texts import encodable_tree  # noqa: E402
 from rlagent.trinity import EMBEDDED, tool_schemas  # noqa: E402
@@ -41,15 +44,15 @@ TIMEOUT = 600.0
 
 
 class Recorder:
-    """What one rollout asked and got: experiences for training, the conversation for people."""
+    """What one rollout asked and got: experiences for training, what was said for people."""
 
     def __init__(self) -> None:
         self.experiences: list[Experience] = []
         self.calls = 0
         # Spent waiting for the model, all calls together.
         self.model_seconds = 0.0
-        self.conversation: list[dict[str, Any]] = []
-        self.tools: list[dict[str, Any]] | None = None
+        # With n > 1 one for each answer.
+        self.said: list[Call] = []
         # The engine's refusals of this rollout's conversations for their length.
         self.refusals: list[openai.BadRequestError] = []
         # Whether the latest call was one.
@@ -64,8 +67,8 @@ class Recorder:
         """
         return self.refused or any(each in self.refusals for each in chain(error))
 
-    def record(self, request: dict[str, Any], response: Any) -> None:
-        """Keep one call; the conversation is that of the last one."""
+    def record(self, request: dict[str, Any], response: Any, agent: str | None = None) -> None:
+        """Keep one call, by the name of the agent that made it."""
         self.calls += 1
         self.refused = False
         experiences = convert_api_output_to_experience(response)
@@ -78,12 +81,44 @@ class Recorder:
             if logprobs is not None:
                 experience.logprobs = torch.tensor(logprobs, dtype=torch.float32)
         self.experiences.extend(experiences)
-        message = response.choices[0].message
-        reply: dict[str, Any] = {"role": "assistant", "content": message.content}
-        if message.tool_calls:
-            reply["tool_calls"] = [call.model_dump() for call in message.tool_calls]
-        self.conversation = [*request["messages"], reply]
-        self.tools = request.get("tools")
+        tools = tuple(str(tool["function"]["name"]) for tool in request.get("tools") or ())
+        self.said += [
+            Call(
+                messages=request["messages"],
+                reply=_reply(choice.message),
+                agent=agent,
+                tools=tools,
+                prompt_tokens=experience.prompt_length,
+                response_tokens=len(experience.tokens) - experience.prompt_length,
+                finish=choice.finish_reason or "",
+            )
+            for experience, choice in zip(experiences, response.choices, strict=True)
+        ]
+
+
+def _reply(message: Any) -> dict[str, Any]:
+    reply: dict[str, Any] = {"role": "assistant", "content": message.content}
+    for name in ("reasoning_content", "reasoning"):
+        if thought := getattr(message, name, None):
+            reply[name] = thought
+    if message.tool_calls:
+        reply["tool_calls"] = [call.model_dump() for call in message.tool_calls]
+    return reply
+
+
+def _agent() -> str | None:
+    """The name of the AgentScope agent whose reply awaits the present call, the innermost one.
+
+    AgentScope does not hand it to the model. None outside of agents, and in a task of its own.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code.co_name == "reply":
+            agent = frame.f_locals.get("self")
+            if isinstance(agent, AgentBase):
+                return getattr(agent, "name", None)
+        frame = frame.f_back
+    return None
 
 
 class PlainClient:
@@ -163,6 +198,9 @@ class _Completions:
         if "return_token_logprobs" not in extra:
             request.setdefault("logprobs", True)
         body = {k: v for k, v in {**request, **extra}.items() if not isinstance(v, _ABSENT)}
+        # The agent may change its own while it waits for the answer.
+        body["messages"] = [dict(message) for message in body.get("messages") or ()]
+        agent = _agent()
         began = time.monotonic()
         try:
             response = await self._answer(body)
@@ -171,7 +209,7 @@ class _Completions:
             body = encodable_tree(body)
             response = await self._answer(body)
         self._recorder.model_seconds += time.monotonic() - began
-        self._recorder.record(body, response)
+        self._recorder.record(body, response, agent)
         return response
 
     async def _answer(self, body: dict[str, Any]) -> Any:

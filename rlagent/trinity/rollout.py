@@ -102,6 +102,7 @@ class AgentRunner(WorkflowRunner):
     ) -> Any:
         workflow.number = run_id_base + run_index
         workflow.key = f"{task.batch_id}/{task.task_id}/{workflow.number}"
+        workflow.model_version = self.runner_state["model_version"]
         self._running[workflow.key] = workflow
         try:
             return await super()._execute_single_run(workflow, task, run_index, run_id_base)

@@ -27,6 +27,7 @@ from trinity.common.workflows.workflow import Task, Workflow  # noqa: E402
 
 from rlagent.config.functions import import_function  # noqa: E402
 from rlagent.config.secrets import resolve_references  # noqa: E402
+from rlagent.run.calls import compact  # noqa: E402
 from rlagent.run.cause import cause_of, whole  # noqa: E402
 from rlagent.run.folder import RunFolder  # noqa: E402
 from rlagent.run.measures import own_name  # noqa: E402
@@ -97,9 +98,11 @@ class AgentWorkflow(Workflow):
         super().__init__(task=task, model=model, auxiliary_models=None)
         self._auxiliary = auxiliary_models or []
         self.options = task.workflow_args
-        # Set by the runner: the rollout among those of its run, and among those of its task.
+        # Set by the runner: the rollout among those of its run, and among those of its task; the
+        # step whose weights it samples from.
         self.key = f"{task.batch_id}/{task.task_id}"
         self.number = 0
+        self.model_version: int | None = None
         self.rollout: Rollout | None = None
         self.row = task_row(task.raw_task or {}, task.index.get("index"), self.options.get("rows"))
         self.recorder: Recorder | None = None
@@ -247,21 +250,23 @@ class AgentWorkflow(Workflow):
             if _kept[batch] >= kept_by(*_share, self.options.get("trajectories_per_step", 0)):
                 return
             _kept[batch] += 1
+        set_name = batch.partition("/")[2]
         RunFolder(self.options["run_folder"]).append_trajectory(
             {
                 "phase": "eval" if self.task.is_eval else "train",
                 "step": step,
                 "attempt": self.options.get("attempt"),
-                "task_index": self.task.task_id,
+                **({"set": set_name} if set_name else {}),
                 "row": {"index": self.row.index, "hash": self.row.hash},
+                "group": self.task.task_id,
                 "run": self.number,
+                "model_version": self.model_version,
                 "reward": reward,
                 "success": bool(metrics.get("success")),
                 "metrics": metrics,
                 "error": error,
                 "task": self.row.fresh(),
-                "messages": recorder.conversation,
-                "calls": recorder.calls,
+                "calls": compact(recorder.said),
             }
         )
 

@@ -1,5 +1,6 @@
 """Every number that a run writes of its rollouts, against the log that its workflow kept itself."""
 
+import hashlib
 import json
 import math
 from collections import Counter, defaultdict
@@ -7,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from rlagent.report.data import load
+from rlagent.report.page import page
+from rlagent.report.text import markdown
+from rlagent.run.calls import conversations
 from rlagent.run.folder import read_rows
 from tests.cpu.runs import Run, run
 
@@ -135,3 +140,52 @@ def test_the_screen_shows_each_step_with_its_own_reward(measured):
         assert f"reward {rewards[step]:.3f}" in line
     assert "held-out success at step 3 (weights of step 2): " in ended.output
     assert "8 tasks, 13 rollouts" in ended.output
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1600)
+def test_every_call_of_a_rollout_is_recorded_by_agent_and_the_rollout_leads_to_its_row(measured):
+    ended, log = measured
+    rows = ended.folder.read_trajectories()
+    per_evaluation = sum(tasks * repeats for tasks, repeats in SETS.values())
+    assert len([row for row in rows if row["phase"] == "eval"]) == 3 * per_evaluation
+    assert len([row for row in rows if row["phase"] == "train"]) == STEPS * TASKS * REPEATS
+    for row in rows:
+        assert row["row"]["index"] == row["task"]["number"]
+        text = json.dumps(row["task"], sort_keys=True)
+        assert row["row"]["hash"] == hashlib.sha256(text.encode()).hexdigest()[:16]
+        assert row["set" if row["phase"] == "eval" else "phase"] == row["task"]["set"]
+        assert row["model_version"] == {0: 0, 1: 0, 2: 0, 3: 2, 4: 2}[row["step"]] or (
+            (row["phase"], row["step"], row["model_version"]) == ("eval", 4, 4)
+        )
+        said = conversations(row)
+        assert [(one.agent, one.calls) for one in said] == [
+            ("first", 2), ("second", 2), (None, 1), (None, 1), (None, 1), (None, 1)
+        ]  # fmt: skip
+        # The growing conversation of two turns is written once.
+        questions = [
+            message["content"] for call in row["calls"] for message in call["messages"]
+        ].count(f"{row['task']['question']} 0")
+        assert questions == 1
+        assert all(call["response_tokens"] > 0 and call["finish"] for call in row["calls"])
+    same = {(row["phase"], row["step"], row.get("set"), row["group"], row["run"]) for row in rows}
+    assert len(same) == len(rows)
+    kept = Counter((row["task"]["set"], row["task"]["number"], row["reward"]) for row in rows)
+    assert kept == Counter((line["set"], line["number"], line["reward"]) for line in log)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1600)
+def test_the_report_shows_sets_and_what_the_workflow_reports(measured):
+    ended, _ = measured
+    data = load(ended.folder)
+    text, html = markdown(data), page(data)
+    assert [line.split(" | ")[-2:] for line in text.splitlines() if line.startswith("| 3 | ")] == [
+        ["all", "2 |"], ["easy", "2 |"], ["hard", "2 |"]
+    ]  # fmt: skip
+    for name in ("depth", "length", "workflow/success"):
+        assert f"| eval/{name} |" in text
+        assert f"| rollout/{name}/mean |" in text
+        assert name in html
+    assert "first (1 of 6)" in html
+    assert "second (2 of 6)" in html

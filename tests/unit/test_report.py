@@ -12,7 +12,9 @@ from rlagent.report.data import Pair, choose, load
 from rlagent.report.page import page
 from rlagent.report.svg import MAX_POINTS, nice_ticks, thin
 from rlagent.report.text import markdown
+from rlagent.run.calls import Call, compact
 from rlagent.run.folder import RunFolder
+from rlagent.run.measures import evaluation_metrics, step_metrics
 from rlagent.run.stats import Series
 from tests.fabricated import HOSTILE, fabricate
 
@@ -179,14 +181,59 @@ def test_whatever_a_model_writes_into_a_call_can_be_shown(tmp_path, arguments):
 
 def test_shown_tasks_hold_every_kind_and_are_the_first_of_it():
     def pair(index, was, now):
-        return Pair({"task_index": index, "success": was}, {"task_index": index, "success": now})
+        return Pair({"group": index, "success": was}, {"group": index, "success": now})
 
     pairs = [pair(i, False, True) for i in range(20)]
     pairs += [pair(20, True, True), pair(21, True, False), pair(22, False, False)]
     chosen = choose(pairs)
     assert len(chosen) == 8
     assert {p.kind for p in chosen} == {"learnt", "kept", "lost", "unsolved"}
-    assert [p.after["task_index"] for p in chosen[:4]] == [0, 1, 2, 3]
+    assert [p.after["group"] for p in chosen[:4]] == [0, 1, 2, 3]
+
+
+def test_what_the_workflow_reports_and_each_set_are_in_page_and_markdown(tmp_path):
+    folder = fabricate(tmp_path, steps=2, eval_every=0)
+    reports = [{"success": 1.0, "<b>depth": 2.0}]
+    sets = {name: {"tasks": [{"rollouts": 1, "metrics": reports}]} for name in ("easy", "<i>hard")}
+    for step in (0, 2):
+        folder.append_metrics("explorer", step, evaluation_metrics(sets))
+    folder.append_metrics("explorer", 1, step_metrics([{"steps": 3.0}, {"steps": 4.0}]))
+    data = load(folder)
+    text, html = markdown(data), page(data)
+    assert "| rollout/steps/mean | 3.5 | 3.5 | 3.5 |" in text
+    assert "| eval/<b>depth | 2 | 2 | 2 |" in text
+    assert text.count("| 1 | 1 | easy | 2 |") == 1
+    assert text.count("| 2 | 2 | all | 2 |") == 1
+    for shown in ("&lt;b&gt;depth", "&lt;i&gt;hard", "Held-out success by set", "steps"):
+        assert shown in html, shown
+    assert "<b>depth" not in html
+    assert "<i>hard" not in html
+
+
+def test_every_conversation_of_a_rollout_is_shown_with_its_agent(tmp_path):
+    folder = fabricate(tmp_path, steps=1, eval_every=0)
+    asked = [{"role": "user", "content": "Who?"}]
+    for step in (0, 1):
+        calls = [Call(asked, {"role": "assistant", "content": f"{name} {step}"}, name)
+                 for name in ("<u>first", "second")]  # fmt: skip
+        row = {"phase": "eval", "step": step, "group": 0, "run": 0, "success": False}
+        folder.append_trajectory({**row, "calls": compact(calls)})
+    html = page(load(folder))
+    for shown in ("&lt;u&gt;first 0", "second 0", "&lt;u&gt;first 1", "second 1",
+                  "&lt;u&gt;first (1 of 2)", "second (2 of 2)"):  # fmt: skip
+        assert shown in html, shown
+
+
+def test_a_run_of_an_earlier_version_still_shows_its_conversations(tmp_path):
+    folder = fabricate(tmp_path, steps=1, eval_every=0)
+    folder.trajectories_jsonl.unlink()
+    for step in (0, 1):
+        said = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": f"me {step}"}]
+        row = {"phase": "eval", "step": step, "task_index": 0, "run": 0, "success": True}
+        folder.append_trajectory({**row, "messages": said, "calls": 1})
+    html = page(load(folder))
+    assert "me 0" in html
+    assert "me 1" in html
 
 
 def test_long_runs_are_thinned_and_keep_their_mean():

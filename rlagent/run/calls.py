@@ -1,0 +1,148 @@
+"""A rollout's model calls as trajectories.jsonl keeps them: all, and what they share only once.
+
+An agent sends its whole conversation with every call. Of each call the record holds what is new
+since the earlier call that it begins like; `conversations` puts them together again. Pure.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the model.
+
+    Args:
+        messages: What was sent, OpenAI-style.
+        reply: The answer, likewise.
+        agent: Name of the agent that called; None where it is not known.
+        tools: Names of the tools that were offered.
+        prompt_tokens: Tokens of what was sent.
+        response_tokens: Tokens of the answer.
+        finish: Why the answer ended: stop, length, tool_calls.
+    """
+
+    messages: Sequence[Message]
+    reply: Message
+    agent: str | None = None
+    tools: tuple[str, ...] = ()
+    prompt_tokens: int = 0
+    response_tokens: int = 0
+    finish: str = ""
+
+
+@dataclass
+class Conversation:
+    """What one agent and the model said, each message once, the model's answers included."""
+
+    agent: str | None
+    messages: list[Message] = field(default_factory=list)
+    calls: int = 0
+
+
+def compact(calls: Sequence[Call]) -> list[dict[str, Any]]:
+    """The calls in their order, as they are recorded.
+
+    Returns:
+        For each `agent`, `conversation` (from 0; a call that goes on from another one's whole
+        conversation belongs to the same, the first to do so), `after` and `keeps` (the call
+        whose first `keeps` messages, its answer counted, this one begins with; none: it begins
+        by itself), `messages` (those behind), `response`, `prompt_tokens`, `response_tokens`,
+        `finish`, and `tools` where they are others than in that call.
+    """
+    # By call: what tells its messages from others, the answer included.
+    known: list[list[str]] = []
+    numbers: list[int] = []
+    open_ends: set[int] = set()
+    found = []
+    for index, call in enumerate(calls):
+        keys = [_key(message) for message in call.messages]
+        after, keeps = _longest(keys, known)
+        goes_on = after in open_ends and keeps == len(known[after])
+        goes_on = goes_on and calls[after].agent == call.agent
+        if goes_on:
+            open_ends.discard(after)
+        number = numbers[after] if goes_on else len(set(numbers))
+        row: dict[str, Any] = {"agent": call.agent, "conversation": number}
+        if keeps:
+            row |= {"after": after, "keeps": keeps}
+        row |= {
+            "messages": list(call.messages[keeps:]),
+            "response": call.reply,
+            "prompt_tokens": call.prompt_tokens,
+            "response_tokens": call.response_tokens,
+            "finish": call.finish,
+        }
+        if call.tools != (calls[after].tools if keeps else ()):
+            row["tools"] = list(call.tools)
+        found.append(row)
+        known.append([*keys, _key(call.reply)])
+        numbers.append(number)
+        open_ends.add(index)
+    return found
+
+
+def conversations(row: Mapping[str, Any]) -> list[Conversation]:
+    """The conversations of a rollout, in the order in which they began.
+
+    Args:
+        row: Of trajectories.jsonl; older ones hold the messages of the last call only.
+    """
+    recorded = row.get("calls")
+    if not isinstance(recorded, list):
+        messages = row.get("messages") or []
+        return [Conversation(None, list(messages), int(recorded or 0))] if messages else []
+    said: list[list[Message]] = []
+    found: dict[int, Conversation] = {}
+    for call in recorded:
+        before = said[call["after"]][: call["keeps"]] if "after" in call else []
+        said.append([*before, *call["messages"], call["response"]])
+        one = found.setdefault(call["conversation"], Conversation(call.get("agent")))
+        one.messages, one.calls = said[-1], one.calls + 1
+    return list(found.values())
+
+
+def _longest(keys: list[str], known: list[list[str]]) -> tuple[int, int]:
+    """The latest of the earlier calls with the longest common beginning, and its length."""
+    best, longest = 0, 0
+    for index in range(len(known) - 1, -1, -1):
+        earlier = known[index]
+        if longest >= len(earlier):
+            continue
+        common = next(
+            (n for n, (a, b) in enumerate(zip(keys, earlier, strict=False)) if a != b),
+            min(len(keys), len(earlier)),
+        )
+        if common > longest:
+            best, longest = index, common
+        if longest == len(keys):
+            break
+    return best, longest
+
+
+def _key(message: Message) -> str:
+    """What tells a message from others; an answer is the same however it is sent back."""
+    if message.get("role") != "assistant":
+        return json.dumps(message, sort_keys=True, default=str)
+    asked = [call.get("function") or call for call in message.get("tool_calls") or []]
+    calls = [[one.get("name"), _read(one.get("arguments"))] for one in asked]
+    answer = ["assistant", _text(message.get("content")), calls]
+    return json.dumps(answer, sort_keys=True, default=str)
+
+
+def _read(arguments: Any) -> Any:
+    try:
+        return json.loads(arguments)
+    except (TypeError, ValueError):
+        return arguments
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, list):
+        texts = [part.get("text", "") if isinstance(part, dict) else part for part in content]
+        return "\n".join(str(text) for text in texts).strip()
+    return str(content or "").strip()
