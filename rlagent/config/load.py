@@ -87,7 +87,7 @@ def native_config(data: dict[str, Any], source: str = "") -> NativeConfig:
     buffer, cluster = data.get("buffer") or {}, data.get("cluster") or {}
     explorer, trainer = data.get("explorer") or {}, data.get("trainer") or {}
     rollout = explorer.get("rollout_model") or {}
-    taskset = _first_taskset(buffer.get("explorer_input") or {})
+    taskset = next(iter(training_tasksets(data)), {})
 
     _take(config.model, model, path="model_path", max_model_len="max_model_len")
     prompt, response = model.get("max_prompt_tokens"), model.get("max_response_tokens")
@@ -140,9 +140,11 @@ def native_config(data: dict[str, Any], source: str = "") -> NativeConfig:
     return config
 
 
-def _first_taskset(explorer_input: dict[str, Any]) -> dict[str, Any]:
-    several = explorer_input.get("tasksets") or []
-    return explorer_input.get("taskset") or (several[0] if several else {})
+def training_tasksets(native: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tasksets that a native configuration trains on."""
+    explorer_input = (native.get("buffer") or {}).get("explorer_input") or {}
+    alone = explorer_input.get("taskset")
+    return [alone] if alone else list(explorer_input.get("tasksets") or [])
 
 
 def _take(section: Any, data: dict[str, Any], **names: str) -> None:

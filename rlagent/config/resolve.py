@@ -14,6 +14,7 @@ from rlagent.config.check import LAYOUT_PARTS
 from rlagent.config.errors import raise_if_any
 from rlagent.config.estimate import warnings_of
 from rlagent.config.identity import trial_id
+from rlagent.config.load import training_tasksets
 from rlagent.config.machine import Machine
 from rlagent.config.overruled import overruled_choices
 from rlagent.config.paths import BUILTIN, expand_user, local_path
@@ -268,21 +269,30 @@ def _recipe(resolution: Resolution) -> None:
     if config.algorithm.total_steps == AUTO:
         epochs = _steps_of_epochs(resolution)
         config.algorithm.total_steps = recipe.total_steps if epochs is None else epochs
-        taken.append(f"algorithm.total_steps={config.algorithm.total_steps}")
+        if epochs != 0:
+            taken.append(f"algorithm.total_steps={config.algorithm.total_steps}")
     if taken:
         resolution.chose("recipe", f"{config.model.name}: {' '.join(taken)}", "set any of these")
 
 
 def _steps_of_epochs(resolution: Resolution) -> int | None:
     """Return the steps that the epochs make; None without epochs, 0 when a native YAML's rows
-    are not known before Trinity reads them."""
+    must be read to be counted, which trinity/epochs.py does."""
     algorithm = resolution.config.algorithm
     if algorithm.total_epochs is None:
         return None
     algorithm.total_steps = 0
-    steps = arithmetic(resolution.config).steps_per_epoch
-    if steps is not None or resolution.native:
-        return (steps or 0) * algorithm.total_epochs
+    batch = arithmetic(resolution.config)
+    if resolution.native:
+        tasksets = training_tasksets(getattr(resolution.config, "native", {}))
+        if batch.rows is not None and len(tasksets) == 1:
+            # As Trinity goes on from one epoch into the next.
+            return batch.rows * algorithm.total_epochs // batch.tasks
+        words = f"{algorithm.total_epochs} x the tasks, counted when the run reads them"
+        resolution.chose("steps", words, "buffer.total_steps")
+        return 0
+    if batch.steps_per_epoch is not None:
+        return batch.steps_per_epoch * algorithm.total_epochs
     resolution.refuse(
         "algorithm.total_epochs",
         algorithm.total_epochs,

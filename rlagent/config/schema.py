@@ -171,7 +171,8 @@ class AlgorithmConfig:
     # Rollouts per task: rollouts per step = batch_size x repeat_times. `auto`: the recipe's.
     repeat_times: Union[int, str] = number(AUTO, 1, 10_000)
     # Held-out success is measured before the first step, every `eval_interval` steps and after
-    # the last; 0: only before and after.
+    # the last; 0: only before and after. It is that of the weights synced last: of an earlier
+    # step between two syncs and with lag, which is said then (`eval/model_version`).
     eval_interval: int = number(0, 0, MOST_STEPS, note="0: before and after only")
 
     # ---- advanced ----

@@ -22,6 +22,7 @@ from rlagent.run.screen import lasting_streams
 from rlagent.trinity import decide
 from rlagent.trinity.driver import Driver
 from rlagent.trinity.endings import EXIT_FAILED
+from rlagent.trinity.epochs import with_steps
 from rlagent.trinity.record import FILE as RECORD
 from rlagent.trinity.record import WRITTEN, make_record, read_record, write_record
 from rlagent.trinity.translate import to_trinity
@@ -68,6 +69,7 @@ def launch(
     Raises:
         ConfigError: A function cannot be passed to rollouts.
     """
+    resolved = with_steps(resolved)
     config = resolved.config
     display = make_display(config.run.display)
     folder = RunFolder(Path(config.run.dir) / f"{config.run.name}-{resolved.trial_id}")

@@ -41,6 +41,9 @@ def native_tree(
         "monitor": {"monitor_type": MONITOR_TYPE},
     }
     tree = merge(needed, _with_local_paths(native))
+    # Where they are null too: the tasks have been counted.
+    for group in ("buffer", "trainer"):
+        tree[group]["total_steps"] = tree[group]["total_steps"] or total_steps
     # What is obeyed by us rather than by Trinity: a new run, and seconds of a rollout.
     ours: dict[str, Any] = {
         "continue_from_checkpoint": True,

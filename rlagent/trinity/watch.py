@@ -13,6 +13,7 @@ from rlagent.config.compose import to_mapping
 from rlagent.config.resolve import Resolved
 from rlagent.run.display import Display
 from rlagent.run.folder import Attempt, RunFolder
+from rlagent.run.measures import WORKFLOW, workflow_metrics
 from rlagent.run.mirror import Mirror, RunInfo, make_mirror
 from rlagent.run.tail import Tail
 from rlagent.trinity import where
@@ -52,6 +53,7 @@ class Watch:
         self._tail = Tail(folder.metrics_jsonl, _size(folder.metrics_jsonl))
         self._last_step_at: float | None = None
         self._activity = 0
+        self._other_names: set[str] = set()
 
     def tick(self) -> bool:
         """Look at what the actors wrote; returns whether there was anything new.
@@ -77,6 +79,7 @@ class Watch:
                 self.step_trained(row)
             elif row["role"] == "explorer":
                 self.step_explored(row)
+                self._say_other_names(row["metrics"])
         if rows:
             shown = [*rows, *self._tail.new_rows()]
             self.display.update(shown)
@@ -107,6 +110,18 @@ class Watch:
         shares = where.rollout_shares(row["metrics"], self.resolved)
         if shares:
             self.folder.append_metrics("driver", row["step"], shares, attempt=self.attempt.number)
+
+    def _say_other_names(self, metrics: dict[str, float]) -> None:
+        """Say once which of the workflow's metrics are written under another name."""
+        own = {**workflow_metrics(metrics, "rollout"), **workflow_metrics(metrics, "eval")}
+        for name in own:
+            if name.startswith(WORKFLOW) and name not in self._other_names:
+                self._other_names.add(name)
+                theirs = name.removeprefix(WORKFLOW)
+                self.display.message(
+                    f"the workflow's own metric {theirs} is written as {name}: {theirs} is "
+                    "what rlagent measures"
+                )
 
 
 def start_mirror(

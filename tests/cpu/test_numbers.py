@@ -140,6 +140,7 @@ def test_the_screen_shows_each_step_with_its_own_reward(measured):
         assert f"reward {rewards[step]:.3f}" in line
     assert "held-out success at step 3 (weights of step 2): " in ended.output
     assert "8 tasks, 13 rollouts" in ended.output
+    assert ended.output.count("metric success is written as workflow/success") == 1
 
 
 @pytest.mark.slow
