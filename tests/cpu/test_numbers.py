@@ -18,7 +18,14 @@ from tests.cpu.runs import Run, run
 SETS = {"easy": (3, 1), "hard": (5, 2)}
 """Held-out sets: tasks, and rollouts of each."""
 
-STEPS, TASKS, REPEATS = 4, 3, 2
+STEPS, TASKS, REPEATS = 5, 3, 2
+
+WEIGHTS = {
+    "train": {1: 0, 2: 0, 3: 2, 4: 2, 5: 4},
+    # After the last step those of the last step, though it ends no interval.
+    "eval": {0: 0, 3: 2, STEPS: STEPS},
+}
+"""The step whose weights are sampled from, by phase and step."""
 
 
 def _write(folder: Path, name: str, split: str, rows: int) -> None:
@@ -105,7 +112,7 @@ def test_an_evaluations_numbers_are_those_of_its_rollouts_by_set_and_together(me
         if "eval/success" in row["metrics"]
     }
     # Every 3 steps, before and after; each says whose weights it measured.
-    assert {step: each["eval/model_version"] for step, each in rows.items()} == {0: 0, 3: 2, 4: 4}
+    assert {step: each["eval/model_version"] for step, each in rows.items()} == WEIGHTS["eval"]
     for turn, (_, metrics) in enumerate(sorted(rows.items())):
         everything = []
         for name, (tasks, repeats) in SETS.items():
@@ -156,9 +163,7 @@ def test_every_call_of_a_rollout_is_recorded_by_agent_and_the_rollout_leads_to_i
         text = json.dumps(row["task"], sort_keys=True)
         assert row["row"]["hash"] == hashlib.sha256(text.encode()).hexdigest()[:16]
         assert row["set" if row["phase"] == "eval" else "phase"] == row["task"]["set"]
-        assert row["model_version"] == {0: 0, 1: 0, 2: 0, 3: 2, 4: 2}[row["step"]] or (
-            (row["phase"], row["step"], row["model_version"]) == ("eval", 4, 4)
-        )
+        assert row["model_version"] == WEIGHTS[row["phase"]][row["step"]]
         said = conversations(row)
         assert [(one.agent, one.calls) for one in said] == [
             ("first", 2), ("second", 2), (None, 1), (None, 1), (None, 1), (None, 1)
