@@ -1,0 +1,103 @@
+"""A rollout's record: every call that it made, by agent, and what leads from it to its row."""
+
+import asyncio
+import hashlib
+import json
+from types import SimpleNamespace
+
+import pytest
+import random_model
+from trinity.common.config import GenerationConfig
+
+from rlagent.embedded.service import Service, ServiceOptions
+from rlagent.run.calls import conversations
+from rlagent.run.folder import RunFolder
+from rlagent.trinity import recording
+from rlagent.trinity.workflow import AgentWorkflow, Task
+from tests.cpu.runs import AGENTS
+
+LOGS_ITSELF = f"{AGENTS}/logging_agents.py:logs_itself"
+ROW = {"set": "easy", "number": 3, "question": "What is 2 + 3?", "nested": {"a": [1, None]}}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    folder = random_model.save(tmp_path_factory.mktemp("model"))
+    service = Service(ServiceOptions(str(folder), "random", 512, max_response_tokens=8))
+    service.start()
+    yield service
+    service.stop()
+
+
+def rolled_out(service: Service, folder: RunFolder, function: str, row: dict) -> list:
+    """Run the fourth rollout of a held-out task, row 17 of its split, with the weights of step 5;
+    returns its experiences."""
+    wrapper = SimpleNamespace(
+        api_address=service.url,
+        api_key=getattr(service, "key", None) or "none",
+        config=SimpleNamespace(
+            model_path="random", engine_type="embedded", enable_thinking=None, top_k=-1
+        ),
+    )
+    options = {
+        "function": function,
+        "args": {"log": str(folder.path / "log.jsonl")},
+        "run_folder": str(folder.path),
+        "attempt": 2,
+        "timeout": 60.0,
+    }
+    task = Task(
+        raw_task=row, is_eval=True, batch_id="5/easy", task_id=9, workflow_args=options,
+        index={"index": 17}, rollout_args=GenerationConfig(temperature=1.0, top_p=1.0),
+    )  # fmt: skip
+
+    async def run() -> list:
+        recording._clients.clear()
+        workflow = AgentWorkflow(task=task, model=wrapper)
+        workflow.number, workflow.model_version = 3, 5
+        try:
+            return await workflow.run_async()
+        finally:
+            for client in recording._clients.values():
+                await client.plain.close()
+                await client.close()
+
+    return asyncio.run(run())
+
+
+def test_a_record_holds_every_call_by_agent_and_leads_to_the_row(service, tmp_path):
+    folder = RunFolder(tmp_path)
+    experiences = rolled_out(service, folder, LOGS_ITSELF, ROW)
+    (row,) = folder.read_trajectories()
+    where = {name: row[name] for name in ("phase", "step", "set", "attempt", "group", "run")}
+    assert where == {
+        "phase": "eval", "step": 5, "set": "easy", "attempt": 2, "group": 9, "run": 3
+    }  # fmt: skip
+    digest = hashlib.sha256(json.dumps(ROW, sort_keys=True).encode()).hexdigest()[:16]
+    assert row["row"] == {"index": 17, "hash": digest}
+    assert (row["model_version"], row["task"]) == (5, ROW)
+    said = conversations(row)
+    assert [(one.agent, one.calls) for one in said] == [
+        ("first", 2), ("second", 2), (None, 1), (None, 1), (None, 1), (None, 1)
+    ]  # fmt: skip
+    # Two turns: asked, answered, asked again, answered again.
+    assert [message["role"] for message in said[0].messages] == ["user", "assistant"] * 2
+    counted = [call["prompt_tokens"] + call["response_tokens"] for call in row["calls"]]
+    assert counted == [len(experience.tokens) for experience in experiences]
+    assert {call["finish"] for call in row["calls"]} <= {"stop", "length"}
+
+
+def test_a_workflows_metric_that_is_named_like_one_of_ours_is_reported_beside_it(service, tmp_path):
+    experiences = rolled_out(service, RunFolder(tmp_path), LOGS_ITSELF, ROW)
+    metrics = experiences[-1].metrics
+    assert metrics["success"] == 0.0
+    assert metrics["workflow/success"] == 3 / 7
+
+
+def test_the_record_of_a_rollout_that_failed_holds_what_was_said_until_then(service, tmp_path):
+    folder = RunFolder(tmp_path)
+    with pytest.raises(Exception, match="row 4 is made to fail"):
+        rolled_out(service, folder, LOGS_ITSELF, {**ROW, "number": 4})
+    (row,) = folder.read_trajectories()
+    assert "row 4 is made to fail" in row["error"]
+    assert len(row["calls"]) == 8
