@@ -134,11 +134,14 @@ def _key(message: Message) -> str:
     return json.dumps(answer, sort_keys=True, default=str)
 
 
-def _read(arguments: Any) -> Any:
+def _read(arguments: Any) -> str:
+    """A call's arguments, spaces and the order of names left aside; as they stand where they are
+    no JSON."""
     try:
-        return json.loads(arguments)
-    except (TypeError, ValueError):
-        return arguments
+        read = json.loads(arguments) if isinstance(arguments, str) else arguments
+        return json.dumps(read, sort_keys=True, default=str)
+    except (ValueError, RecursionError):
+        return str(arguments)
 
 
 def _text(content: Any) -> str:

@@ -315,9 +315,9 @@ class RunFolder:
                 continue
             if step is not None and row.get("step") != step:
                 continue
-            if "group" not in row:
+            if "task_index" in row:
                 # As it was called once.
-                row["group"] = row.get("task_index")
+                row.setdefault("group", row["task_index"])
             key = tuple(row.get(name) for name in ("phase", "step", "set", "group", "run"))
             kept.pop(key, None)
             kept[key] = row

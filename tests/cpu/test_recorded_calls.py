@@ -179,7 +179,7 @@ def test_what_utf8_cannot_hold_reaches_the_model_written_out(service, asked):
     broken = [{"role": "user", "content": "tell \ud800 me"}]
     if asked == "create":
         recorder = recorded(service, max_tokens=4, messages=broken)
-        assert recorder.conversation[0]["content"] == "tell \\ud800 me"
+        assert recorder.said[0].messages[0]["content"] == "tell \\ud800 me"
         assert len(recorder.experiences) == 1
         return
     answer = AsyncMock()

@@ -173,8 +173,8 @@ def test_whatever_a_model_writes_into_a_call_can_be_shown(tmp_path, arguments):
     call = {"function": {"name": "f", "arguments": arguments}}
     folder = fabricate(tmp_path)
     row = folder.read_trajectories()[0]
-    messages = [{"role": "assistant", "content": said, "tool_calls": [call]}]
-    folder.append_trajectory({**row, "messages": messages})
+    reply = {"role": "assistant", "content": said, "tool_calls": [call]}
+    folder.append_trajectory({**row, "calls": compact([Call([], reply)])})
     write_report(folder)
     assert "udfff" in folder.report_html.read_text() or "[[[[" in folder.report_html.read_text()
 
