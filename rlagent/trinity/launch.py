@@ -67,7 +67,8 @@ def launch(
         How it ended; never raises for a failed run.
 
     Raises:
-        ConfigError: A function cannot be passed to rollouts.
+        ConfigError: A function cannot be passed to rollouts; the data of a native YAML cannot be
+            read, or makes no step.
     """
     resolved = with_steps(resolved)
     config = resolved.config
