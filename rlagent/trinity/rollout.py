@@ -170,9 +170,8 @@ class Slot(RunnerWrapper):
             if status.ok:
                 break
             self.logger.error(status.message)
-        seconds = time.time() - began
-        status.metrics.append({"time/task_execution": seconds})
-        return status, payload, self.runner_id, seconds
+        # Trinity puts the seconds behind the metrics of the rollouts too.
+        return status, payload, self.runner_id, time.time() - began
 
     async def _run(self, task: Any, run: int, timeout: float) -> tuple[Status, bytes]:
         key = f"{task.batch_id}/{task.task.task_id}/{run}"
@@ -242,9 +241,7 @@ class SlotScheduler(Scheduler):
         ended.set()
 
     def _accumulate_task_result(self, task: Any, status: Status, payload: bytes) -> None:
-        # Behind the metrics of the rollouts Trinity puts the seconds of their task.
-        of_rollouts = replace(status, metrics=status.metrics[: status.completed_runs])
-        super()._accumulate_task_result(task, of_rollouts, payload)
+        super()._accumulate_task_result(task, status, payload)
         if payload:
             # In the order of the rollouts, not of their ends: the same seed trains on the same.
             runs = task.__dict__.setdefault("runs", [])

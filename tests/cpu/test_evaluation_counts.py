@@ -58,8 +58,7 @@ def _task_status(*parts: tuple[int, list[dict[str, float]]]) -> Status:
     scheduler = SlotScheduler.__new__(SlotScheduler)
     task = TaskWrapper(Task(), 3, len(parts), total_runs=sum(rollouts for rollouts, _ in parts))
     for rollouts, metrics in parts:
-        seconds = {"time/task_execution": 1.0}
-        status = Status(len(metrics), rollouts, [*metrics, seconds], None)
+        status = Status(len(metrics), rollouts, metrics, None)
         scheduler._accumulate_task_result(task, status, b"")
     return scheduler._build_task_result(task)[0]
 
