@@ -74,8 +74,6 @@ def metric_problems(config: LearnConfig, workflow_given: bool = False) -> list[P
 
 def _evaluated_problems(config: LearnConfig, name: str, workflow_given: bool) -> list[Problem]:
     rest = name.removeprefix(EVALUATED)
-    for each in _sets(config):
-        rest = rest.removeprefix(f"{each}/")
     own = _without_spread(rest)
     if rest in _HELD_OUT or _may_return(own, config, workflow_given):
         return []
@@ -87,12 +85,6 @@ def _evaluated_problems(config: LearnConfig, name: str, workflow_given: bool) ->
 
 def _in_its_file(own: str) -> str:
     return f"If the workflow returns it, write '{own}' in its file"
-
-
-def _sets(config: LearnConfig) -> list[str]:
-    """Names of the sets that an evaluation tells apart."""
-    explorer_input = (config.trinity.get("buffer") or {}).get("explorer_input") or {}
-    return [str(each.get("name")) for each in explorer_input.get("eval_tasksets") or []]
 
 
 def _without_spread(name: str) -> str:

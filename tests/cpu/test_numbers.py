@@ -15,8 +15,8 @@ from rlagent.run.calls import conversations
 from rlagent.run.folder import read_rows
 from tests.cpu.runs import Run, run
 
-SETS = {"easy": (3, 1), "hard": (5, 2)}
-"""Held-out sets: tasks, and rollouts of each."""
+HELD_OUT = 8
+"""Held-out tasks, each asked once."""
 
 STEPS, TASKS, REPEATS = 5, 3, 2
 
@@ -39,20 +39,13 @@ def measured(tmp_path_factory) -> tuple[Run, list[dict]]:
     """A run that syncs every 2 steps and evaluates every 3, and the log of its workflow."""
     path = tmp_path_factory.mktemp("numbers")
     _write(path / "train", "train", "train", STEPS * TASKS)
-    for name, (tasks, _) in SETS.items():
-        _write(path / name, name, "test", tasks)
-    sets = ",".join(
-        f"{{name: {name}, storage_type: file, path: {path / name}, split: test, "
-        f"repeat_times: {repeats}}}"
-        for name, (_, repeats) in SETS.items()
-    )
+    _write(path / "held", "held", "test", HELD_OUT)
     ended = run(
         path,
         f"dataset.path={path}/train",
         "dataset.columns=[question]",
-        "dataset.eval_split=null",
+        f"dataset.eval_path={path}/held",
         "dataset.order=sequential",
-        f"trinity.buffer.explorer_input.eval_tasksets=[{sets}]",
         "workflow.function=logging_agents:logs_itself",
         f"workflow.args={{log: {path}/log.jsonl}}",
         f"algorithm.total_steps={STEPS}",
@@ -104,7 +97,7 @@ def test_a_steps_numbers_are_those_of_its_rollouts(measured):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1600)
-def test_an_evaluations_numbers_are_those_of_its_rollouts_by_set_and_together(measured):
+def test_an_evaluations_numbers_are_those_of_its_rollouts(measured):
     ended, log = measured
     rows = {
         row["step"]: row["metrics"]
@@ -113,28 +106,19 @@ def test_an_evaluations_numbers_are_those_of_its_rollouts_by_set_and_together(me
     }
     # Every 3 steps, before and after; each says whose weights it measured.
     assert {step: each["eval/model_version"] for step, each in rows.items()} == WEIGHTS["eval"]
+    held = [line for line in log if line["set"] == "held"]
     for turn, (_, metrics) in enumerate(sorted(rows.items())):
-        everything = []
-        for name, (tasks, repeats) in SETS.items():
-            lines = [line for line in log if line["set"] == name]
-            lines = lines[turn * tasks * repeats : (turn + 1) * tasks * repeats]
-            assert Counter(line["number"] for line in lines) == dict.fromkeys(range(tasks), repeats)
-            _compare(metrics, f"eval/{name}", lines, tasks)
-            everything += lines
-        _compare(metrics, "eval", everything, sum(tasks for tasks, _ in SETS.values()))
-
-
-def _compare(metrics: dict[str, float], prefix: str, lines: list[dict], tasks: int) -> None:
-    expected = _recomputed(lines)
-    assert metrics[f"{prefix}/rollouts"] == len(lines)
-    assert metrics[f"{prefix}/tasks"] == tasks
-    assert metrics[f"{prefix}/failed"] == len(lines) - len(expected["reward"])
-    assert metrics[f"{prefix}/success"] == sum(expected.pop("success")) / len(lines)
-    for name, values in expected.items():
-        assert metrics[f"{prefix}/{name}"] == math.fsum(values) / len(values), (prefix, name)
-        if name != "reward":
-            assert metrics[f"{prefix}/{name}/count"] == len(values)
-            assert metrics[f"{prefix}/{name}/max"] == max(values)
+        lines = held[turn * HELD_OUT : (turn + 1) * HELD_OUT]
+        assert sorted(line["number"] for line in lines) == list(range(HELD_OUT))
+        expected = _recomputed(lines)
+        assert metrics["eval/rollouts"] == metrics["eval/tasks"] == HELD_OUT
+        assert metrics["eval/failed"] == HELD_OUT - len(expected["reward"])
+        assert metrics["eval/success"] == sum(expected.pop("success")) / HELD_OUT
+        for name, values in expected.items():
+            assert metrics[f"eval/{name}"] == math.fsum(values) / len(values), name
+            if name != "reward":
+                assert metrics[f"eval/{name}/count"] == len(values)
+                assert metrics[f"eval/{name}/max"] == max(values)
 
 
 @pytest.mark.slow
@@ -146,7 +130,7 @@ def test_the_screen_shows_each_step_with_its_own_reward(measured):
         (line,) = [x for x in ended.output.splitlines() if x.startswith(f"step {step}/{STEPS}")]
         assert f"reward {rewards[step]:.3f}" in line
     assert "held-out success at step 3 (weights of step 2): " in ended.output
-    assert "8 tasks, 13 rollouts" in ended.output
+    assert "8 tasks\n" in ended.output
     assert ended.output.count("metric success is written as workflow/success") == 1
 
 
@@ -155,14 +139,13 @@ def test_the_screen_shows_each_step_with_its_own_reward(measured):
 def test_every_call_of_a_rollout_is_recorded_by_agent_and_the_rollout_leads_to_its_row(measured):
     ended, log = measured
     rows = ended.folder.read_trajectories()
-    per_evaluation = sum(tasks * repeats for tasks, repeats in SETS.values())
-    assert len([row for row in rows if row["phase"] == "eval"]) == 3 * per_evaluation
+    assert len([row for row in rows if row["phase"] == "eval"]) == 3 * HELD_OUT
     assert len([row for row in rows if row["phase"] == "train"]) == STEPS * TASKS * REPEATS
     for row in rows:
         assert row["row"]["index"] == row["task"]["number"]
         text = json.dumps(row["task"], sort_keys=True)
         assert row["row"]["hash"] == hashlib.sha256(text.encode()).hexdigest()[:16]
-        assert row["set" if row["phase"] == "eval" else "phase"] == row["task"]["set"]
+        assert row["task"]["set"] == {"train": "train", "eval": "held"}[row["phase"]]
         assert row["model_version"] == WEIGHTS[row["phase"]][row["step"]]
         said = conversations(row)
         assert [(one.agent, one.calls) for one in said] == [
@@ -182,13 +165,13 @@ def test_every_call_of_a_rollout_is_recorded_by_agent_and_the_rollout_leads_to_i
 
 @pytest.mark.slow
 @pytest.mark.timeout(1600)
-def test_the_report_shows_sets_and_what_the_workflow_reports(measured):
+def test_the_report_shows_what_the_workflow_reports(measured):
     ended, _ = measured
     data = load(ended.folder)
     text, html = markdown(data), page(data)
     assert [line.split(" | ")[-2:] for line in text.splitlines() if line.startswith("| 3 | ")] == [
-        ["all", "2 |"], ["easy", "2 |"], ["hard", "2 |"]
-    ]  # fmt: skip
+        ["all", "2 |"]
+    ]
     for name in ("depth", "length", "workflow/success"):
         assert f"| eval/{name} |" in text
         assert f"| rollout/{name}/mean |" in text

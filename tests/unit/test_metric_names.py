@@ -74,15 +74,6 @@ def test_what_an_evaluation_measures_of_the_workflows_own_stands_in_its_file(
     assert problems("sweep.metric=eval/rewards", workflow_given=True) == []
 
 
-def test_the_sets_of_an_evaluation_are_measured_apart() -> None:
-    sets = (
-        "trinity.buffer.explorer_input.eval_tasksets=[{name: easy, path: a}, {name: hard, path: a}]"
-    )
-    assert problems(sets, "sweep.metric=eval/hard/success") == []
-    (line,) = problems(sets, "sweep.metric=eval/hrad/success")
-    assert "no evaluation measures it" in line
-
-
 def test_a_workflows_own_metric_may_be_like_another(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(WORKFLOW)
