@@ -6,6 +6,11 @@ GROUPED = ("grpo", "multi_step_grpo", "dapo", "rloo", "cispo", "gspo", "sapo", "
 WITHOUT_REFERENCE = ("dapo", "asymre", "raft", "sppo")
 """Algorithms whose own default is to keep no reference model (`use_reference` in Trinity)."""
 
+WITHOUT_ADVANTAGE = {"raft": "reinforce"}
+"""Algorithms whose loss reads no advantage, with the one that is computed all the same. Trinity
+takes PPO's where an algorithm names none, and then refuses it, since only its trainer could
+compute that (`ExperiencePipeline` of 0.6.0)."""
+
 ADVANTAGES_IN_TRAINER = ("grpo_verl", "reinforceplusplus", "rloo")
 """Those whose advantages need the trainer's log-probabilities before the update
 (`compute_advantage_in_trainer` in Trinity)."""

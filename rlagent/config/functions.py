@@ -123,7 +123,10 @@ def locate(reference: str, folder: Path | None = None) -> Located:
     module, name = split_reference(reference)
     for _ in range(_MOST_IMPORTS):
         file = module_file(module, folder)
-        names = _Names(_parsed(file))
+        tree = _parsed(file)
+        if _is_path(module):
+            package_of(file.resolve(), tree)
+        names = _Names(tree)
         if name in names.functions:
             return Located(file, names.functions[name])
         if name in names.imported:
@@ -142,6 +145,42 @@ def locate(reference: str, folder: Path | None = None) -> Located:
             f"{file.name} has no function {name}", did_you_mean(name, list(names.functions))
         )
     raise NotFoundError(f"{reference} is imported in a circle")
+
+
+def package_of(file: Path, tree: ast.Module) -> tuple[Path, str] | None:
+    """Return the folder of the package that a file's relative imports ask for, and its own name.
+
+    Args:
+        file: Absolute.
+        tree: Its syntax tree.
+
+    Returns:
+        What has to be on Python's path, and the dotted name of the module; None without relative
+        imports: such a file is run by itself, whatever stands beside it.
+
+    Raises:
+        NotFoundError: The file is in no package, or its imports lead out of it.
+    """
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    levels = [(node.level, node.lineno) for node in imports]
+    deepest, line = max(levels, default=(0, 0))
+    if not deepest:
+        return None
+    parts, folder = [file.stem], file.parent
+    while (folder / "__init__.py").is_file():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    if len(parts) <= deepest:
+        dots = "." * deepest
+        raise NotFoundError(
+            f"{file} line {line} imports from {dots}, but {folder} is no package",
+            f"add an empty __init__.py to {folder}, or import without the leading dots",
+        )
+    return folder, ".".join(parts)
+
+
+def _is_path(module: str) -> bool:
+    return module.endswith(".py") or "/" in module
 
 
 def _parsed(file: Path) -> ast.Module:
@@ -252,7 +291,7 @@ def import_function(reference: str, folder: Path | None = None) -> Callable[...,
     folder = folder or Path.cwd()
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
-    if module.endswith(".py") or "/" in module:
+    if _is_path(module):
         loaded = _load_file(module_file(module, folder).resolve())
     else:
         module_file(module, folder)
@@ -264,7 +303,16 @@ def import_function(reference: str, folder: Path | None = None) -> Callable[...,
 
 
 def _load_file(file: Path) -> ModuleType:
-    """Run a file as a module, once, under a name that no other module can have."""
+    """Run a file as a module, once, under a name that no other module can have.
+
+    One with relative imports is imported as the part of its package that it is.
+    """
+    package = package_of(file, _parsed(file))
+    if package is not None:
+        folder, module = package
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+        return importlib.import_module(module)
     name = f"rlagent_file_{zlib.crc32(str(file).encode()):08x}_{file.stem}"
     if name in sys.modules:
         return sys.modules[name]

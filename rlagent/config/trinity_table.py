@@ -126,7 +126,12 @@ _CLUSTER = {
 }
 
 _FORMAT = {
-    "": BY_ROW,
+    **_all(
+        "prompt_type prompt_key response_key system_prompt_key system_prompt messages_key "
+        "tools_key image_key video_key reply_prefix chosen_key rejected_key "
+        "enable_concatenated_multi_turn chat_template enable_thinking",
+        BY_ROW,
+    ),
     "workflow_key": refused(BY_FUNCTION, "leave it out; the function may look at the row"),
     "reward_fn_key": refused("the reward is what the function or the judge returns"),
 }

@@ -7,6 +7,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+from rlagent.config.algorithms import WITHOUT_ADVANTAGE
 from rlagent.config.paths import resolve_path
 from rlagent.config.resolve import Resolved
 from rlagent.config.trinity_table import CPU_ENGINE_ARGS, CPU_TRAINER_CONFIG
@@ -40,6 +41,9 @@ def native_tree(
         "data_processor": {"experience_pipeline": {"save_input": False}},
         "monitor": {"monitor_type": MONITOR_TYPE},
     }
+    kind = (native.get("algorithm") or {}).get("algorithm_type")
+    if kind in WITHOUT_ADVANTAGE:
+        needed["algorithm"] = {"advantage_fn": WITHOUT_ADVANTAGE[kind]}
     tree = merge(needed, _with_local_paths(native))
     # Where they are null too: the tasks have been counted.
     for group in ("buffer", "trainer"):

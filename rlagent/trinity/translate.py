@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from rlagent.config.algorithms import WITHOUT_ADVANTAGE
 from rlagent.config.paths import local_path, resolve_path
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import LearnConfig
@@ -113,6 +114,8 @@ def algorithm(config: LearnConfig) -> dict[str, Any]:
         },
         "bypass_old_logprobs": not ours.recompute_old_logprobs,
     }
+    if ours.name in WITHOUT_ADVANTAGE:
+        tree["advantage_fn"] = WITHOUT_ADVANTAGE[ours.name]
     if whole_steps(config):
         tree["sample_strategy"] = WHOLE_STEPS
     if ours.loss_agg_mode is not None:

@@ -435,3 +435,30 @@ def test_the_cpu_engine_set_in_python_runs_a_native_yaml_for_gpus(tmp_path) -> N
     assert problems == []
     assert reasons(changed) == []
     assert tree(resolve(changed, CPU), tmp_path)["trainer"]["trainer_type"] == "embedded"
+
+
+# ---- ours on the machine at hand ----
+
+
+def test_a_judge_on_a_cpu_has_an_engine_of_its_own(tmp_path) -> None:
+    judge = "workflow.auxiliary_models=[{name: judge, path: builtin:tiny}]"
+    given = tree(resolve(configured("hardware=cpu", judge), CPU), tmp_path)
+    (model,) = given["explorer"]["auxiliary_models"]
+    assert model["engine_type"] == "embedded"
+    assert Path(model["model_path"], "config.json").is_file()
+    # Trinity counts a GPU for each engine and for the trainer.
+    assert given["cluster"] == {"node_num": 1, "gpu_per_node": 3}
+
+
+def test_an_algorithm_whose_loss_reads_no_advantage_names_one_that_can_be_computed(
+    tmp_path,
+) -> None:
+    from rlagent.config.algorithms import UNSUPPORTED, WITHOUT_ADVANTAGE
+    from rlagent.config.trinity_functions import algorithm_defaults
+
+    without = {name for name in algorithm_types() if "advantage_fn" not in algorithm_defaults(name)}
+    assert without - set(UNSUPPORTED) == set(WITHOUT_ADVANTAGE)
+    ours = tree(resolve(configured("hardware=cpu", "algorithm=raft"), CPU), tmp_path)
+    assert ours["algorithm"]["advantage_fn"] == "reinforce"
+    theirs = native(tmp_path, nested("algorithm.algorithm_type", "raft"))
+    assert tree(resolve(theirs, CPU), tmp_path)["algorithm"]["advantage_fn"] == "reinforce"

@@ -150,3 +150,40 @@ def test_a_reference_has_one_form() -> None:
     assert split_reference("a/b.py:f") == ("a/b.py", "f")
     with pytest.raises(NotFoundError):
         split_reference("f")
+
+
+def write_package(folder: Path, flow: str, packages: tuple[str, ...]) -> str:
+    (folder / "pkg" / "sub").mkdir(parents=True)
+    for package in packages:
+        (folder / package / "__init__.py").touch()
+    (folder / "pkg" / "tools.py").write_text("ANSWER = 41\n")
+    (folder / "pkg" / "sub" / "more.py").write_text("ONE = 1\n")
+    (folder / "pkg" / "sub" / "flow.py").write_text(flow)
+    return "pkg/sub/flow.py:run"
+
+
+RELATIVE = """
+from ..tools import ANSWER
+from .more import ONE
+def run(task, model): return ANSWER + ONE
+"""
+
+
+def test_a_file_with_relative_imports_is_imported_as_the_part_of_its_package(
+    tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "pkg", raising=False)
+    reference = write_package(tmp_path, RELATIVE, ("pkg", "pkg/sub"))
+    assert check_function("workflow.function", reference, ("task", "model"), folder=tmp_path) == []
+    assert import_function(reference, tmp_path)(None, None) == 42
+
+
+@pytest.mark.parametrize("packages", [(), ("pkg/sub",)])
+def test_relative_imports_that_lead_out_of_every_package_are_found_by_the_check(
+    packages: tuple[str, ...], tmp_path: Path
+) -> None:
+    reference = write_package(tmp_path, RELATIVE, packages)
+    (problem,) = check_function("workflow.function", reference, ("task", "model"), folder=tmp_path)
+    assert "flow.py line 2 imports from .., but " in problem.message
+    assert problem.remedy.startswith("add an empty __init__.py to ")
