@@ -1,0 +1,112 @@
+"""Every key of ours changes what Trinity is given, or is listed with where it counts."""
+
+import copy
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from rlagent.config.compose import SPEC
+from rlagent.config.errors import ConfigError
+from rlagent.config.machine import GPU, Machine
+from rlagent.config.resolve import resolve
+from rlagent.config.schema import AuxiliaryModel, LearnConfig
+from rlagent.config.spec import Spec
+from rlagent.trinity.translate import to_trinity
+from tests.configured import configured
+
+MACHINES = (
+    (Machine((), 2, 24), ("hardware=cpu",)),
+    (
+        Machine((GPU("NVIDIA H100 80GB HBM3", 80),) * 4, 64, 1024),
+        ("hardware=4gpu", "model=qwen3_0_6b"),
+    ),
+)
+
+ELSEWHERE = {
+    "model.name": "shown, and in the records",
+    "model.candidates": "where no model is chosen (test_resolve.py)",
+    "model.shape.layers": "the estimates, without a config.json (test_layout_memory.py)",
+    "model.shape.intermediate": "likewise",
+    "model.shape.heads": "likewise",
+    "model.shape.kv_heads": "likewise",
+    "model.shape.head_dim": "likewise",
+    "model.shape.tied": "likewise",
+    "dataset.name": "shown, and in the records",
+    "dataset.eval_path": "the tasks in the run folder (test_data.py)",
+    "dataset.eval_tasks": "the tasks in the run folder (test_data.py)",
+    "dataset.columns": "the check of every row (test_data.py)",
+    "hardware.name": "shown",
+    "hardware.gpu": "the estimates (test_resolve.py)",
+    "hardware.nodes": "a cluster of several nodes (test_several_nodes.py)",
+    "hardware.ray": "connecting to Ray (test_ray_cluster.py)",
+    "hardware.runners": "the processes for agent code (test_rollout_scheduling.py)",
+}
+"""Keys that no Trinity is told of, and where they count."""
+
+OWN_TESTS = ("run", "monitor", "sweep", "trinity")
+"""Groups for the folder, the mirror and the launcher, and Trinity's own settings."""
+
+VALUES: dict[str, list[Any]] = {
+    "model.max_model_len": [768],
+    "model.recipe.max_model_len": [768],
+    "dataset.eval_split": [None],
+    "algorithm.name": ["rloo"],
+    "algorithm.advantage_args": [{"epsilon": 0.1}],
+    "algorithm.policy_loss_args": [{"clip_range_low": 0.1}],
+    "hardware.layout": ["1x1+3"],
+    "workflow.auxiliary_models": [[AuxiliaryModel("judge", "builtin:tiny")]],
+}
+"""Values for keys that take few."""
+
+
+def keys(spec: Spec, prefix: str = "") -> Iterator[tuple[str, Spec]]:
+    for name, child in spec.fields.items():
+        if child.kind == "struct":
+            yield from keys(child, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", child
+
+
+KEYS = {key: spec for key, spec in keys(SPEC) if key.split(".")[0] not in OWN_TESTS}
+
+
+def values(key: str, spec: Spec) -> list[Any]:
+    found = list(VALUES.get(key, spec.limits.choices if spec.limits else ()))
+    found += [True, False] if "bool" in spec.types else []
+    found += [1, 2, 3, 4, 8] if "int" in spec.types else []
+    found += [0.5, 0.01] if "float" in spec.types else []
+    found += ["other"] if spec.types == ("str",) else []
+    return [*found, {"a": 1}] if spec.kind == "dict" else found
+
+
+def given(config: LearnConfig, machine: Machine) -> dict[str, Any] | None:
+    try:
+        return to_trinity(resolve(config, machine), "/runs/run-1")
+    except ConfigError:
+        return None
+
+
+@functools.cache
+def bases() -> list[tuple[LearnConfig, Machine, Any]]:
+    made = [(configured(*overrides), machine) for machine, overrides in MACHINES]
+    return [(config, machine, given(config, machine)) for config, machine in made]
+
+
+def changes_something(key: str, spec: Spec) -> bool:
+    *path, last = key.split(".")
+    for base, machine, before in bases():
+        for value in values(key, spec):
+            config = copy.deepcopy(base)
+            section = functools.reduce(getattr, path, config)
+            setattr(section, last, value)
+            after = given(config, machine)
+            if after is not None and after != before:
+                return True
+    return False
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_changes_what_trinity_is_given_or_is_listed_with_where_it_counts(key: str) -> None:
+    assert changes_something(key, KEYS[key]) is (key not in ELSEWHERE)
