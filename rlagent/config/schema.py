@@ -360,8 +360,10 @@ class RunConfig:
     resume_changed: bool = False
     # Progress on the screen: auto (live on a terminal, else plain), live, plain or none.
     display: str = word(AUTO, (AUTO, "live", "plain", "none"))
-    # Seconds without any sign of progress after which the run fails.
-    stall_timeout: float = number(1800.0, 1, 30 * DAY, unit="seconds")
+    # Seconds without any sign of progress after which the run fails, naming what stands still.
+    # `auto`: 20 times the longest step or evaluation so far, at least 300, and at least two
+    # workflow.timeout while every role lives; 1800 until the second step is trained.
+    stall_timeout: Union[float, str] = number(AUTO, 1, 30 * DAY, unit="seconds")
     # Training rollouts per step whose conversation is kept (evaluations keep all).
     trajectories_per_step: int = number(8, 0, 1_000_000)
 

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from rlagent.trinity import vllm_stub
+from rlagent.trinity import alive, vllm_stub
 
 vllm_stub.install()
 
@@ -37,6 +37,7 @@ class EmbeddedModel(BaseInferenceModel):
     """
 
     def __init__(self, config: InferenceModelConfig) -> None:
+        alive.start("engine", "serving")
         super().__init__(config)
         self.model_version = 0
         self._prepared: bool = False

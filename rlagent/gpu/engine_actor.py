@@ -7,6 +7,7 @@ them would import vLLM, for a quarter of a minute.
 import os
 from typing import Any
 
+from rlagent.trinity import alive
 from rlagent.trinity.forwarding import forwarding
 
 
@@ -51,6 +52,7 @@ class EngineActor:
             # As Trinity does later; some modules look at it when they are imported.
             os.environ["CUDA_VISIBLE_DEVICES"] = config.cuda_visible_devices
         start_importing()
+        alive.start("engine", "serving")
         from rlagent.gpu.engine import RolloutEngine
 
         self.behind = RolloutEngine(config)

@@ -57,6 +57,7 @@ _MEMORY = re.compile(
 _LOST = re.compile(
     r"its process died|ActorDied|ActorUnavailable|WorkerCrashed|The actor died"
     # vLLM's engine is a process of its own, whose reason is in the log alone.
+    r"|Ray's (gcs_server|raylet|head) "
     r"|Engine core initialization failed|EngineCore encountered an issue"
 )
 _DISK = re.compile(r"No space left on device|Errno 28|Disk quota exceeded|only \d+ of \d+ bytes")

@@ -4,7 +4,7 @@ from typing import Any
 
 import ray
 
-from rlagent.trinity import EMBEDDED
+from rlagent.trinity import EMBEDDED, alive
 from rlagent.trinity.forwarding import forwarding
 from rlagent.trinity.processes import SharedProcesses
 
@@ -31,6 +31,7 @@ class ExplorerActor:
     """
 
     def __init__(self, config: Any, runner_processes: int) -> None:
+        alive.start("explorer", "starting")
         processes = SharedProcesses(config, runner_processes)
         # They import while this process does, and while the engines load.
         processes.start()
@@ -52,6 +53,7 @@ class TrainerActor:
     """The process of `rlagent.trinity.trainer.AgentTrainer`; arguments as there."""
 
     def __init__(self, config: Any) -> None:
+        alive.start("trainer", "starting")
         from rlagent.trinity.trainer import AgentTrainer
 
         self.behind = AgentTrainer(config)

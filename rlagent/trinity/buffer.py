@@ -21,7 +21,7 @@ from trinity.common.config import BufferConfig, Config, StorageConfig
 from trinity.common.experience import Experience
 from trinity.utils.timer import Timer
 
-from rlagent.trinity import payloads
+from rlagent.trinity import alive, payloads
 from rlagent.trinity.translate import WHOLE_STEPS
 
 payloads.install()
@@ -78,6 +78,7 @@ class WholeStepQueue(EndingQueue):
     """
 
     def __init__(self, config: StorageConfig) -> None:
+        alive.start("queue", "handing experiences on")
         super().__init__(config)
         self.writer = None
         self._steps: deque[bytes] = deque()

@@ -34,8 +34,10 @@ from rlagent.trinity.endings import (
     RunError,
     Stopped,
 )
+from rlagent.trinity.head import Head
 from rlagent.trinity.record import read_record
 from rlagent.trinity.signals import Signals
+from rlagent.trinity.standstill import patience
 from rlagent.trinity.startup import Marks, timeline
 from rlagent.trinity.watch import Watch, start_mirror
 
@@ -71,6 +73,8 @@ class Driver:
         self.marks = Marks()
         self.watch = Watch(resolved, folder, self.attempt, display, self.signals)
         self._reserve = folder.path / ".reserve"
+        # Of the Ray in use, once there is one.
+        self.head: Head | None = None
         self.first_step = 0
         # The same once the actors agree on it; None: what earlier attempts did still counts.
         self.resumed_from: int | None = None
@@ -245,7 +249,8 @@ class Driver:
             if evaluates:
                 session.evaluate(trained)
         finally:
-            session.close()
+            if not self._head_is_lost():
+                session.close()
             # A step may have ended while a stop waited for it.
             self.watch.look()
 
@@ -256,16 +261,29 @@ class Driver:
         return Session(
             config,
             int(self.config.hardware.runners),
-            on_tick=self.watch.tick,
+            on_tick=self._tick,
             on_phase=self.display.phase,
             grace=lambda: stop_grace(self.watch.longest_step, size),
             stall_timeout=self.config.run.stall_timeout,
+            patience=lambda: patience(
+                self.config.run.stall_timeout,
+                self.watch.longest_wait,
+                self.config.workflow.timeout,
+            ),
+            logs=self.attempt.logs,
         )
+
+    def _tick(self) -> bool:
+        """As `Watch.tick`; also raises LostRayError."""
+        if self.head is not None:
+            self.head.check()
+        return self.watch.tick()
+
+    def _head_is_lost(self) -> bool:
+        return self.head is not None and bool(self.head.lost())
 
     @contextlib.contextmanager
     def _ray(self, namespace: str, environment: dict[str, str]) -> Iterator[None]:
-        import ray
-
         from rlagent.trinity import ray_cluster
 
         threads = str(self.config.hardware.threads)
@@ -287,6 +305,7 @@ class Driver:
                 cpus=max(4, self.resolved.machine.cores),
                 say=self._start_ray_again,
             )
+        self.head = cluster.head
         try:
             # transformers' lazy imports do not bear two threads.
             importing.join()
@@ -297,9 +316,7 @@ class Driver:
             yield
         finally:
             if not cluster.found:
-                # The last words are still to be written.
-                with ray_cluster.keeping_sigterm():
-                    ray.shutdown()
+                ray_cluster.leave(cluster, str(self.attempt.logs))
 
     def _start_ray_again(self, words: str) -> None:
         """Say that Ray gets a second try, unless a stop was asked for in the first."""

@@ -26,7 +26,7 @@ from trinity.explorer.explorer import Explorer  # noqa: E402
 
 from rlagent.run.cause import cause_in  # noqa: E402
 from rlagent.run.measures import evaluation_metrics  # noqa: E402
-from rlagent.trinity import EMBEDDED, rewind  # noqa: E402
+from rlagent.trinity import EMBEDDED, alive, rewind  # noqa: E402
 from rlagent.trinity.buffer import find_queue  # noqa: E402
 from rlagent.trinity.lag import closes_with_a_sync, next_sync, syncs_left  # noqa: E402
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
@@ -102,6 +102,7 @@ class AgentExplorer(Explorer):
             The step that exploring continues from; 0 for a new run.
         """
         self._marks.mark("explorer_made")
+        alive.doing("starting engines and runners")
         self.models, self.auxiliary_models = await self.model_allocator.create_all_models()
         self._marks.mark("engines_ready")
         if not self.use_nccl_sync and self.model_type not in {EMBEDDED, "tinker", "external"}:
@@ -134,6 +135,7 @@ class AgentExplorer(Explorer):
         while self.total_steps is None or self.explore_step_num < self.total_steps:
             # With lag a step ends after the next one has begun.
             self._began[self.explore_step_num + 1] = time.monotonic()
+            alive.doing(f"exploring step {self.explore_step_num + 1}")
             try:
                 going_on = await self.explore_step()
             except StopAsyncIteration:
@@ -142,6 +144,7 @@ class AgentExplorer(Explorer):
                 break
             self._remember()
             waited = time.monotonic()
+            alive.doing(f"waiting for weights after step {self.explore_step_num}")
             if await self.need_sync():
                 await self._ask_for_weights()
                 await self.sync_weight()
@@ -201,6 +204,7 @@ class AgentExplorer(Explorer):
         Raises:
             RolloutFailedError: Every rollout of a set failed.
         """
+        alive.doing(f"evaluating at step {step}")
         explored = self.explore_step_num
         self.explore_step_num = step
         started = time.monotonic()

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
+from rlagent.trinity import alive
 from rlagent.trinity.fates import Fate, failed_by, suspected
 from rlagent.trinity.forwarding import forwarding
 from rlagent.trinity.watchdog import log_files, read_fate
@@ -43,6 +44,7 @@ class RunnerActor:
     """The process of `rlagent.trinity.rollout.AgentRunner`; arguments as there."""
 
     def __init__(self, config: Any, index: int, processes: int, name: str) -> None:
+        alive.start("runner", "running rollouts")
         from rlagent.trinity.rollout import AgentRunner
 
         self.behind = AgentRunner(config, index, processes, name)

@@ -6,7 +6,6 @@ import logging
 import os
 import secrets
 import signal
-import socket
 import sys
 import sysconfig
 import threading
@@ -19,6 +18,7 @@ from typing import Any
 from rlagent.config.schema import HardwareConfig
 from rlagent.layout.layout import Layout
 from rlagent.trinity.endings import RunError
+from rlagent.trinity.head import Head, answers, end_marked
 from rlagent.trinity.surroundings import ray_folder
 
 _LOG = logging.getLogger("rlagent")
@@ -33,6 +33,9 @@ PRELOADED = "torch,transformers"
 
 MOST_PRELOADED = 8
 """Most processes that import it before they are asked to do anything; Ray starts one per core."""
+
+OUTLIVE_SECONDS = "3600"
+"""How long processes of Ray wait for a head that is gone, before they end themselves."""
 
 START_SECONDS = "60"
 """How long a node of Ray may take to be up: as long again as Ray's own 30 s, for cold files."""
@@ -70,6 +73,8 @@ class Cluster:
     address: str
     # Whether it was started for this run, and so ends with it.
     started: bool
+    # Tells whether it still stands.
+    head: Head
     # Whether this process had connected to it before, and so stays connected.
     found: bool = False
 
@@ -136,7 +141,7 @@ def running_head() -> str | None:
         address = note.read_text().strip()
     except OSError:
         return None
-    return address if _answers(address) else None
+    return address if answers(address) else None
 
 
 def address_to_join(hardware: HardwareConfig) -> str | None:
@@ -187,18 +192,20 @@ def connect(
         "log_to_driver": False,
         "logging_level": "ERROR",
     }
+    # Else Ray would end this process a minute after its head is gone: head.py notices it before.
+    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", OUTLIVE_SECONDS)
     if ray.is_initialized():
-        return Cluster(ray.get_runtime_context().gcs_address, started=False, found=True)
+        return _joined(found=True)
     address = address_to_join(hardware)
     if address:
-        if address != "auto" and "://" not in address and not _answers(address):
+        if address != "auto" and "://" not in address and not answers(address):
             said = "hardware.ray" if hardware.ray == address else "RAY_ADDRESS"
             raise RunError(
                 f"{said}={address}: no Ray answers there; start one with `ray start --head`, "
                 "or use hardware.ray=start"
             )
         ray.init(address=address, runtime_env={"env_vars": workers}, **common)
-        return Cluster(ray.get_runtime_context().gcs_address, started=False)
+        return _joined()
     # Workers of a Ray that starts here inherit this environment: quicker than a runtime_env.
     os.environ.update(workers)
     if cpus <= MOST_PRELOADED:
@@ -225,7 +232,43 @@ def connect(
                 "Ray was not up in time, twice: run the same command again when less runs on this "
                 f"machine, or see in {logs} whether one of its processes ended"
             )
-    return Cluster(ray.get_runtime_context().gcs_address, started=True)
+    address = ray.get_runtime_context().gcs_address
+    return Cluster(address, started=True, head=Head(address, _head_processes()))
+
+
+def _joined(found: bool = False) -> Cluster:
+    import ray
+
+    address = ray.get_runtime_context().gcs_address
+    return Cluster(address, started=False, head=Head(address, {}), found=found)
+
+
+def _head_processes() -> dict[str, Any]:
+    """The processes without which a Ray that was started here is none."""
+    from ray._private.worker import _global_node
+
+    started = _global_node.all_processes
+    return {name: started[name][0].process for name in ("gcs_server", "raylet")}
+
+
+def leave(cluster: Cluster, logs: str) -> None:
+    """Disconnect, and end a Ray that was started here with everything in it.
+
+    Args:
+        cluster: From `connect`.
+        logs: TRINITY_LOG_DIR of the workers.
+    """
+    import ray
+    from ray._private.worker import _global_node
+
+    # With its head lost, Ray waits for what cannot answer; its processes are ended before.
+    lost = cluster.started and cluster.head.lost()
+    with keeping_sigterm():
+        if lost:
+            _end(_global_node)
+        ray.shutdown()
+    if cluster.started:
+        end_marked("TRINITY_LOG_DIR", logs)
 
 
 def _not_up_in_time(options: dict[str, Any]) -> str:
@@ -332,17 +375,6 @@ def _object_store_bytes() -> int:
     free = stat.f_bavail * stat.f_frsize
     # Ray refuses less than 75 MiB.
     return max(80 << 20, min(OBJECT_STORE_BYTES, free // 2))
-
-
-def _answers(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    if not port.isdigit():
-        return False
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=2):
-            return True
-    except OSError:
-        return False
 
 
 def python_path() -> str:

@@ -8,12 +8,14 @@ one.
 import contextlib
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from rlagent.run.cause import cause_in, cause_of
+from rlagent.trinity import standstill
 from rlagent.trinity.actors import create_explorer, create_trainer
 from rlagent.trinity.endings import OutOfStepError, RunError, StallError, Stopped
 from rlagent.trinity.startup import Marks
@@ -50,7 +52,9 @@ class Session:
             its last call. May raise Stopped.
         on_phase: Told in a few words what begins.
         grace: Says how many seconds a stop waits for the step under way and its checkpoint.
-        stall_timeout: Seconds without anything happening after which the run fails.
+        stall_timeout: run.stall_timeout as set, for the cause.
+        patience: Says how many seconds nothing may happen, see `standstill.patience`.
+        logs: Folder of the attempt's logs.
     """
 
     def __init__(
@@ -60,7 +64,9 @@ class Session:
         on_tick: Callable[[], bool],
         on_phase: Callable[[str], None],
         grace: Callable[[], float],
-        stall_timeout: float,
+        stall_timeout: float | str,
+        patience: Callable[[], tuple[float, float]],
+        logs: Path,
     ) -> None:
         self.config = config
         self.runner_processes = runner_processes
@@ -68,6 +74,8 @@ class Session:
         self.on_phase = on_phase
         self.grace = grace
         self.stall_timeout = stall_timeout
+        self.patience = patience
+        self.logs = logs
         self.explorer: Any = None
         self.trainer: Any = None
         self._queue: Any = None
@@ -165,7 +173,12 @@ class Session:
             f"({seconds:.0f} s at most)"
         )
         self.trainer.request_stop.remote()
-        done, _ = ray.wait([training], timeout=seconds)
+        until = time.monotonic() + seconds
+        done: list[Any] = []
+        while not done and time.monotonic() < until:
+            done, _ = ray.wait([training], timeout=TICK)
+            # Rows of the step under way are shown, and a lost Ray is noticed.
+            self.on_tick()
         if not done:
             return f"the step under way took longer than {seconds:.0f} s and was not saved"
         try:
@@ -200,13 +213,19 @@ class Session:
                     del pending[role]
             if until in results:
                 break
-            if time.monotonic() - quiet_since > self.stall_timeout:
-                raise StallError(
-                    f"nothing has happened for run.stall_timeout={self.stall_timeout:g} s "
-                    f"while waiting for the {' and the '.join(pending)}"
-                )
+            self._fail_if_stalled(list(pending), time.monotonic() - quiet_since)
         self.on_tick()
         return [results.get(role) for role in refs]
+
+    def _fail_if_stalled(self, waiting: list[str], quiet: float) -> None:
+        of_one, of_all = self.patience()
+        if quiet <= of_one:
+            return
+        if quiet > of_all or standstill.standing_still(self.logs, time.time()):
+            key = f"run.stall_timeout={self.stall_timeout}"
+            cause = standstill.words(waiting, quiet, self.logs, key)
+            standstill.log_stacks(self.logs)
+            raise StallError(cause)
 
 
 def _result(role: str, ref: Any) -> Any:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-from rlagent.trinity import EMBEDDED, monitor_imports, vllm_stub
+from rlagent.trinity import EMBEDDED, alive, monitor_imports, vllm_stub
 
 vllm_stub.install()
 monitor_imports.install()
@@ -58,6 +58,7 @@ class AgentTrainer(trinity_trainer.Trainer):
             The step that training continues from; 0 for a new run.
         """
         self._marks.mark("trainer_made")
+        alive.doing("loading model and checkpoint")
         await super().prepare()
         queue = find_queue(self.config)
         if queue is not None:
@@ -85,12 +86,16 @@ class AgentTrainer(trinity_trainer.Trainer):
         """
         began = time.monotonic()
         while self.train_step_num < self.total_steps and not self._stop.is_set():
+            step = self.train_step_num + 1
+            alive.doing(f"waiting for the experiences of step {step}")
             sampled = await self._next_sample()
             if sampled is None:
                 break
             experiences, metrics, _ = sampled
             metrics["sample/experiences"] = float(len(experiences))
+            alive.doing(f"training step {step}")
             metrics.update(await self.train_step(experiences))
+            alive.doing(f"handing on weights and checkpoint of step {step}")
             last = self.train_step_num >= self.total_steps
             if await self.need_sync() or (last and self._is_to_close()):
                 metrics.update(await self.sync_weight())
@@ -101,6 +106,7 @@ class AgentTrainer(trinity_trainer.Trainer):
             metrics["time/trainer_step"], began = now - began, now
             self.monitor.log(metrics, self.train_step_num)
         if self.train_step_num > 0:
+            alive.doing(f"saving the checkpoint of step {self.train_step_num}")
             await self.save_checkpoint(
                 block_until_saved=True, save_as_hf=self.save_hf_checkpoint != "never"
             )

@@ -24,6 +24,8 @@ WORKFLOW_TYPE = "rlagent.trinity.workflow.AgentWorkflow"
 MONITOR_TYPE = "rlagent.trinity.monitor.RunFolderMonitor"
 WHOLE_STEPS = "rlagent.trinity.buffer.WholeStepSampling"
 CHECKPOINTS = "checkpoints"
+WATCHED_SECONDS = 86_400.0
+"""Longer than the driver's own patience, which names what stands still."""
 
 
 def to_trinity(resolved: Resolved, run_dir: str | Path, attempt: int = 1) -> dict[str, Any]:
@@ -241,7 +243,7 @@ def buffer(config: LearnConfig, run_dir: Path, workflow: dict[str, Any]) -> dict
             "experience_buffer": {
                 "name": "experience_buffer",
                 "storage_type": "queue",
-                "max_read_timeout": config.run.stall_timeout,
+                "max_read_timeout": stall_seconds(config),
             }
         },
     }
@@ -372,6 +374,12 @@ def attention(config: LearnConfig) -> dict[str, Any]:
     }
 
 
+def stall_seconds(config: LearnConfig) -> float:
+    """Seconds that Trinity's parts wait for each other; with auto the driver's patience decides."""
+    asked = config.run.stall_timeout
+    return WATCHED_SECONDS if isinstance(asked, str) else float(asked)
+
+
 def synchronizer(resolved: Resolved) -> dict[str, Any]:
     """Trinity's `synchronizer`."""
     config = resolved.config
@@ -381,7 +389,7 @@ def synchronizer(resolved: Resolved) -> dict[str, Any]:
         "sync_style": "fixed",
         "sync_interval": config.algorithm.sync_interval,
         "sync_offset": config.algorithm.max_lag,
-        "sync_timeout": max(60, math.ceil(config.run.stall_timeout)),
+        "sync_timeout": max(60, math.ceil(stall_seconds(config))),
     }
 
 

@@ -50,8 +50,11 @@ class Watch:
         self.started = time.time()
         # Seconds of the longest step trained in this attempt; 0 before the second one.
         self.longest_step = 0.0
+        # The same of the longest step or evaluation.
+        self.longest_wait = 0.0
         self._tail = Tail(folder.metrics_jsonl, _size(folder.metrics_jsonl))
         self._last_step_at: float | None = None
+        self._evaluation = 0.0
         self._activity = 0
         self._other_names: set[str] = set()
 
@@ -97,6 +100,7 @@ class Watch:
             seconds = now - self._last_step_at
             ours["time/step"] = seconds
             self.longest_step = max(self.longest_step, seconds)
+            self.longest_wait = max(self.longest_wait, self.longest_step, self._evaluation)
             tokens = metrics.get("tokens/trained")
             if tokens and seconds > 0:
                 ours["tokens/per_second"] = tokens / seconds
@@ -107,6 +111,7 @@ class Watch:
 
     def step_explored(self, row: dict[str, Any]) -> None:
         """Note where the time of an explored step went."""
+        self._evaluation = max(self._evaluation, row["metrics"].get("time/eval", 0.0))
         shares = where.rollout_shares(row["metrics"], self.resolved)
         if shares:
             self.folder.append_metrics("driver", row["step"], shares, attempt=self.attempt.number)

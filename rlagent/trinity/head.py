@@ -1,0 +1,117 @@
+"""Whether the Ray of a run still stands, asked at every look of the driver.
+
+A process that has lost Ray's head is ended by Ray itself a minute later, without a chance to say
+why: the driver has to notice before. What follows is driver.py's.
+"""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from rlagent.trinity.endings import RunError
+
+PROBE_EVERY = 5.0
+"""Seconds between two looks at a head that this process did not start."""
+
+GONE_AFTER = 30.0
+"""Seconds without an answer after which such a head is lost; one that restarts takes less."""
+
+
+class LostRayError(RunError):
+    """Ray has lost its head or its node: no call of it returns any more."""
+
+
+class _Process(Protocol):
+    pid: int
+
+    def poll(self) -> int | None: ...
+
+
+class Head:
+    """The head of the Ray that a run uses.
+
+    Args:
+        address: Where it listens, as `host:port`.
+        processes: Those of a Ray that this process started, by name, such as gcs_server; empty
+            for a cluster that was joined.
+        now: A clock in seconds.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        processes: Mapping[str, _Process],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.address, self.processes, self._now = address, processes, now
+        self._answered = self._asked = now()
+
+    def lost(self) -> str:
+        """Why it is lost, in one line; empty while it stands."""
+        for name, process in self.processes.items():
+            code = process.poll()
+            if code is not None:
+                return f"Ray's {name} (process {process.pid}) {_how(code)}"
+        return "" if self.processes else self._silent()
+
+    def check(self) -> None:
+        """Raise LostRayError when it is lost."""
+        if why := self.lost():
+            raise LostRayError(
+                f"{why}, and nothing can go on without it; the same command resumes from the "
+                "newest checkpoint"
+            )
+
+    def _silent(self) -> str:
+        now = self._now()
+        if now - self._asked >= PROBE_EVERY:
+            self._asked = now
+            if answers(self.address):
+                self._answered = now
+        # Asked since, or the clock has only jumped, as after a stop of this process.
+        silent = self._asked - self._answered
+        return f"Ray's head at {self.address} has not answered for {silent:.0f} s" * (
+            silent >= GONE_AFTER
+        )
+
+
+def answers(address: str) -> bool:
+    """Whether something listens at `host:port`."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():
+        return False
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"ended with status {code}"
+    return f"was killed by {signal.Signals(-code).name}"
+
+
+def end_marked(name: str, value: str) -> list[int]:
+    """Kill this session's processes that inherited a variable; returns their ids.
+
+    For what Ray leaves behind: processes that are stopped (SIGSTOP) or whose raylet was killed
+    never learn that it has ended. Those in a session of their own, such as the mirror's, go on.
+    """
+    import psutil
+
+    ended = []
+    for process in psutil.process_iter():
+        try:
+            mine = process.pid != os.getpid() and os.getsid(process.pid) == os.getsid(0)
+            if mine and process.environ().get(name) == value:
+                process.kill()
+                ended.append(process.pid)
+        except (psutil.Error, ProcessLookupError, PermissionError):
+            # Gone meanwhile, or another user's.
+            continue
+    return ended

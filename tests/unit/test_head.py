@@ -1,0 +1,77 @@
+"""A lost Ray is noticed by the run before Ray ends the run's process."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from rlagent.trinity.head import GONE_AFTER, PROBE_EVERY, Head, LostRayError, end_marked
+
+WAITS = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+
+
+@pytest.fixture
+def process():
+    """One that stands for Ray's gcs_server."""
+    with subprocess.Popen(WAITS, stdin=subprocess.PIPE) as process:
+        yield process
+
+
+def test_a_killed_head_is_named_with_its_end(process):
+    head = Head("127.0.0.1:1", {"gcs_server": process})
+    head.check()
+    process.kill()
+    process.wait()
+    with pytest.raises(
+        LostRayError, match=rf"gcs_server \(process {process.pid}\) was killed by SIGKILL.* resumes"
+    ):
+        head.check()
+
+
+def test_a_head_that_ended_by_itself_is_named_with_its_status(process):
+    process.communicate()
+    assert Head("127.0.0.1:1", {"raylet": process}).lost().endswith("ended with status 0")
+
+
+def test_a_joined_head_is_lost_when_it_has_not_answered_for_a_while():
+    clock = [0.0]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        head = Head(address, {}, now=lambda: clock[0])
+        clock[0] = 1000.0
+        assert head.lost() == ""
+    for _ in range(int(GONE_AFTER / PROBE_EVERY) - 1):
+        clock[0] += PROBE_EVERY
+        assert head.lost() == ""
+    clock[0] += PROBE_EVERY
+    assert head.lost() == f"Ray's head at {address} has not answered for 30 s"
+
+
+def test_what_a_lost_ray_left_behind_is_ended_and_nothing_else():
+    mark = "RLAGENT_TEST_OF_A_MARK"
+    marked = {**os.environ, mark: "this"}
+    stopped = subprocess.Popen(WAITS, stdin=subprocess.PIPE, env=marked)
+    other = subprocess.Popen(WAITS, stdin=subprocess.PIPE, env={**marked, mark: "another"})
+    apart = subprocess.Popen(WAITS, stdin=subprocess.PIPE, env=marked, start_new_session=True)
+    try:
+        os.kill(stopped.pid, signal.SIGSTOP)
+        assert end_marked(mark, "this") == [stopped.pid]
+        assert stopped.wait(60) == -signal.SIGKILL
+        assert (other.poll(), apart.poll()) == (None, None)
+    finally:
+        for process in (stopped, other, apart):
+            process.kill()
+            process.communicate()
+
+
+def test_the_clock_that_jumped_while_this_process_was_stopped_loses_no_head():
+    # Of one that was joined; it answers again at once.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        now = time.monotonic()
+        times = iter([now, now + 10_000, now + 10_001])
+        head = Head(f"127.0.0.1:{listener.getsockname()[1]}", {}, now=lambda: next(times))
+        assert (head.lost(), head.lost()) == ("", "")
