@@ -1,0 +1,1 @@
+"""`python -m benchmarks.faults`: what becomes of a run when something breaks, fault by moment."""
