@@ -6,7 +6,7 @@ VENV := .venv
 VENV_GPU := .venv-gpu
 BIN := $(VENV)/bin
 
-.PHONY: train train-gpu test test-full lint setup setup-gpu clean
+.PHONY: train train-gpu test test-full faults lint setup setup-gpu clean
 
 setup: $(VENV)/.ready
 setup-gpu: $(VENV_GPU)/.ready
@@ -42,6 +42,11 @@ test: setup lint
 
 test-full: setup lint
 	$(BIN)/python -m pytest -m "not gpu"
+
+# Every fault at every moment, about a minute each; a second call goes on where the first was cut
+# off. make faults ARGS="--only SIGSTOP" runs some.
+faults: setup
+	$(BIN)/python -m benchmarks.faults $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(VENV_GPU) .pytest_cache .mypy_cache .ruff_cache
