@@ -86,10 +86,14 @@ def test_a_stopped_role_is_named_with_since_when_at_what_and_its_state(logs, rol
 
 def test_a_stopped_process_without_signs_is_named_by_its_title(logs):
     # As Ray entitles Trinity's synchronizer.
-    entitled = "exec -a ray::Synchronizer.sync sleep 1000"
+    reads = "import sys; print(flush=True); sys.stdin.read()"
+    entitled = f"exec -a ray::Synchronizer.sync {sys.executable} -c '{reads}'"
     env = {**os.environ, "TRINITY_LOG_DIR": str(logs)}
-    with subprocess.Popen(["bash", "-c", entitled], env=env) as process:
+    with subprocess.Popen(
+        ["bash", "-c", entitled], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         try:
+            process.stdout.readline()
             _stop(process)
             (sign,) = standing_still(logs, time.time())
             assert (sign.role, sign.pid) == ("Synchronizer", process.pid)
