@@ -34,7 +34,7 @@ from rlagent.trinity.endings import (
     RunError,
     Stopped,
 )
-from rlagent.trinity.head import Head
+from rlagent.trinity.head import Head, LastResort
 from rlagent.trinity.record import read_record
 from rlagent.trinity.signals import Signals
 from rlagent.trinity.standstill import patience
@@ -42,6 +42,7 @@ from rlagent.trinity.startup import Marks, timeline
 from rlagent.trinity.watch import Watch, start_mirror
 
 if TYPE_CHECKING:
+    from rlagent.trinity.ray_cluster import Cluster
     from rlagent.trinity.session import Session
 
 RESERVE_BYTES = 256 << 10
@@ -306,6 +307,12 @@ class Driver:
                 say=self._start_ray_again,
             )
         self.head = cluster.head
+        with LastResort(cluster.head, lambda cause: self._give_up(cluster, cause)):
+            yield from self._within(cluster, importing)
+
+    def _within(self, cluster: "Cluster", importing: threading.Thread) -> Iterator[None]:
+        from rlagent.trinity import ray_cluster
+
         try:
             # transformers' lazy imports do not bear two threads.
             importing.join()
@@ -317,6 +324,13 @@ class Driver:
         finally:
             if not cluster.found:
                 ray_cluster.leave(cluster, str(self.attempt.logs))
+
+    def _give_up(self, cluster: "Cluster", cause: str) -> None:
+        """End what a lost Ray has started, and the run, whose main thread waits for that Ray."""
+        from rlagent.trinity import ray_cluster
+
+        ray_cluster.end_lost(cluster, str(self.attempt.logs))
+        self._conclude("failed", EXIT_FAILED, cause)
 
     def _start_ray_again(self, words: str) -> None:
         """Say that Ray gets a second try, unless a stop was asked for in the first."""

@@ -7,17 +7,22 @@ why: the driver has to notice before. What follows is driver.py's.
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from rlagent.trinity.endings import RunError
+from rlagent.trinity.endings import EXIT_FAILED, RunError
 
 PROBE_EVERY = 5.0
 """Seconds between two looks at a head that this process did not start."""
 
 GONE_AFTER = 30.0
 """Seconds without an answer after which such a head is lost; one that restarts takes less."""
+
+
+LAST_RESORT = 60.0
+"""Seconds that a run whose Ray is lost has to end by itself."""
 
 
 class LostRayError(RunError):
@@ -60,10 +65,7 @@ class Head:
     def check(self) -> None:
         """Raise LostRayError when it is lost."""
         if why := self.lost():
-            raise LostRayError(
-                f"{why}, and nothing can go on without it; the same command resumes from the "
-                "newest checkpoint"
-            )
+            raise LostRayError(_cause(why))
 
     def _silent(self) -> str:
         now = self._now()
@@ -76,6 +78,54 @@ class Head:
         return f"Ray's head at {self.address} has not answered for {silent:.0f} s" * (
             silent >= GONE_AFTER
         )
+
+
+class LastResort:
+    """Within its block, ends a run that waits in a call of Ray which never returns.
+
+    Args:
+        head: Watched by a thread.
+        conclude: Writes the final status, given the cause.
+        leave: Ends the process without waiting for its threads.
+        seconds: How long the block may go on once the head is lost.
+    """
+
+    def __init__(
+        self,
+        head: Head,
+        conclude: Callable[[str], None],
+        leave: Callable[[], None] = lambda: os._exit(EXIT_FAILED),
+        seconds: float = LAST_RESORT,
+    ) -> None:
+        self._head, self._conclude, self._leave = head, conclude, leave
+        self._seconds = seconds
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="last resort", daemon=True)
+
+    def __enter__(self) -> "LastResort":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+
+    def _watch(self) -> None:
+        while not (why := self._head.lost()):
+            if self._over.wait(1.0):
+                return
+        if self._over.wait(self._seconds):
+            return
+        try:
+            self._conclude(_cause(why))
+        finally:
+            self._leave()
+
+
+def _cause(why: str) -> str:
+    return (
+        f"{why}, and nothing can go on without it; the same command resumes from the newest "
+        "checkpoint"
+    )
 
 
 def answers(address: str) -> bool:

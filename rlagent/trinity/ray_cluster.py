@@ -259,15 +259,22 @@ def leave(cluster: Cluster, logs: str) -> None:
         logs: TRINITY_LOG_DIR of the workers.
     """
     import ray
-    from ray._private.worker import _global_node
 
     # With its head lost, Ray waits for what cannot answer; its processes are ended before.
-    lost = cluster.started and cluster.head.lost()
+    if cluster.head.lost():
+        end_lost(cluster, logs)
     with keeping_sigterm():
-        if lost:
-            _end(_global_node)
         ray.shutdown()
     if cluster.started:
+        end_marked("TRINITY_LOG_DIR", logs)
+
+
+def end_lost(cluster: Cluster, logs: str) -> None:
+    """End the processes of a Ray that was started here and has lost its head; as for `leave`."""
+    from ray._private.worker import _global_node
+
+    if cluster.started:
+        _end(_global_node)
         end_marked("TRINITY_LOG_DIR", logs)
 
 

@@ -5,11 +5,19 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
-from rlagent.trinity.head import GONE_AFTER, PROBE_EVERY, Head, LostRayError, end_marked
+from rlagent.trinity.head import (
+    GONE_AFTER,
+    PROBE_EVERY,
+    Head,
+    LastResort,
+    LostRayError,
+    end_marked,
+)
 
 WAITS = [sys.executable, "-c", "import sys; sys.stdin.read()"]
 
@@ -66,6 +74,26 @@ def test_what_a_lost_ray_left_behind_is_ended_and_nothing_else():
         for process in (stopped, other, apart):
             process.kill()
             process.communicate()
+
+
+def test_a_run_that_waits_for_a_lost_ray_for_ever_is_ended(process):
+    ended, left = [], threading.Event()
+    with LastResort(Head("127.0.0.1:1", {"raylet": process}), ended.append, left.set, seconds=0.01):
+        process.communicate()
+        assert left.wait(60)
+    assert ended == [
+        f"Ray's raylet (process {process.pid}) ended with status 0, and nothing can go on without "
+        "it; the same command resumes from the newest checkpoint"
+    ]
+
+
+def test_a_run_that_ends_by_itself_is_left_alone(process):
+    ended, left = [], threading.Event()
+    resort = LastResort(Head("127.0.0.1:1", {"raylet": process}), ended.append, left.set)
+    with resort:
+        process.communicate()
+    resort._thread.join(60)
+    assert (ended, left.is_set()) == ([], False)
 
 
 def test_the_clock_that_jumped_while_this_process_was_stopped_loses_no_head():
