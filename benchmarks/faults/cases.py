@@ -23,8 +23,11 @@ SIGNALS = {
     "SIGHUP": signal.SIGHUP,
 }
 STEPS = 3
-LONG = ("algorithm.total_steps=50", "run.stall_timeout=20")
+LONG = ("algorithm.total_steps=50",)
 """Enough steps that a fault hits the run while it trains, whatever its moment."""
+FROZEN = (*LONG, "run.stall_timeout=60")
+"""Else a role that stands still is noticed after five minutes; a busy machine starts a run in
+less than one."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,12 @@ REPAIRS: dict[str, Callable[[Training], None]] = {
 def cases() -> list[Case]:
     """All of them, the most telling first."""
     found = [
-        Case(f"{word} {role}", "training", _send(role, number))
+        Case(
+            f"{word} {role}",
+            "training",
+            _send(role, number),
+            overrides=FROZEN if word == "SIGSTOP" else LONG,
+        )
         for word, number in SIGNALS.items()
         for role in ("driver", *ROLES)
         if (word, role) != ("SIGSTOP", "driver")
@@ -210,4 +218,4 @@ def cases() -> list[Case]:
 
 
 def _steps(number: int) -> tuple[str, ...]:
-    return (f"algorithm.total_steps={number}", "run.stall_timeout=60")
+    return (f"algorithm.total_steps={number}",)
