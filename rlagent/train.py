@@ -36,7 +36,7 @@ FOOTER = """
   --hydra-help   Hydra's own flags and settings
 
 Exit status, of a run and of a sweep: 0 trained and saved; 1 failed, or stopped on request
-(rlagent stop, SIGTERM); 2 wrong configuration; 130 interrupted (Ctrl+C)."""
+(rlagent stop, SIGTERM, a closed terminal); 2 wrong configuration; 130 interrupted (Ctrl+C)."""
 
 
 @lasting_streams()
