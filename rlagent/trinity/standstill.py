@@ -32,6 +32,9 @@ STEPS = 20
 
 MOST_STACKS = 8
 
+STOPPED = ("T", "t")
+"""States of a process that was stopped by a signal or a debugger."""
+
 _LOG = logging.getLogger("rlagent")
 
 
@@ -61,7 +64,7 @@ def patience(asked: float | str, longest: float, rollout_timeout: float) -> tupl
 def standing_still(logs: Path, now: float) -> list[Sign]:
     """Roles that have given no sign of life for `STILL` seconds, and other stopped processes."""
     known = [sign for sign in signs(logs) if state_of(sign) not in ("", "Z", "X")]
-    still = [sign for sign in known if now - sign.alive > STILL]
+    still = [sign for sign in known if now - sign.alive > STILL or state_of(sign) in STOPPED]
     return still + _stopped(logs, {sign.pid for sign in known if sign.is_here})
 
 
@@ -134,7 +137,7 @@ def log_stacks(logs: Path) -> None:
     still = [sign for sign in standing_still(logs, time.time()) if sign.is_here]
     for sign in (still or everyone)[:MOST_STACKS]:
         title = f"{sign.role}, process {sign.pid}, state {state_of(sign)}, {sign.doing}"
-        _LOG.error("stack of the %s:\n%s", title, stack_of(sign.pid, state_of(sign) in "Tt"))
+        _LOG.error("stack of the %s:\n%s", title, stack_of(sign.pid, state_of(sign) in STOPPED))
 
 
 def stack_of(pid: int, stopped: bool = False) -> str:

@@ -84,6 +84,11 @@ def test_a_stopped_role_is_named_with_since_when_at_what_and_its_state(logs, rol
     assert "stands_in_the_loss" in record.message
 
 
+def test_a_role_that_was_just_stopped_stands_still(logs, role):
+    _stop(role)
+    assert [sign.pid for sign in standing_still(logs, time.time())] == [role.pid]
+
+
 def test_a_stopped_process_without_signs_is_named_by_its_title(logs):
     # As Ray entitles Trinity's synchronizer.
     reads = "import sys; print(flush=True); sys.stdin.read()"
