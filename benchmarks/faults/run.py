@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -28,16 +29,16 @@ SMALLEST = (
 """Seconds per step; every part of a run is in it."""
 
 ROLES = {
-    "explorer": "ray::ExplorerActor",
-    "trainer": "ray::TrainerActor",
-    "engine": "ray::EmbeddedModel",
-    "runner": "ray::RunnerActor",
-    "synchronizer": "ray::Synchronizer",
-    "queue": "ray::WholeStepQueue",
-    "raylet": "raylet/raylet",
-    "gcs": "gcs_server",
+    "explorer": "ray::.*ExplorerActor",
+    "trainer": "ray::.*TrainerActor",
+    "engine": "ray::.*EmbeddedModel",
+    "runner": "ray::.*RunnerActor",
+    "synchronizer": "ray::.*Synchronizer",
+    "queue": "ray::.*WholeStepQueue",
+    "raylet": "/raylet/raylet ",
+    "gcs": "/gcs_server ",
 }
-"""What the command line of each role holds."""
+"""A pattern of the command line of each role."""
 
 MARK = "RLAGENT_FAULTS"
 
@@ -118,7 +119,7 @@ class Training:
         assert self.process is not None
         if role == "driver":
             return self.process.pid
-        return next((pid for pid, line in self.living().items() if ROLES[role] in line), 0)
+        return next((pid for pid, line in self.living().items() if re.search(ROLES[role], line)), 0)
 
     def until(self, what: Callable[[], object]) -> bool:
         """Wait for a condition; False when it did not come, or the run ended before."""

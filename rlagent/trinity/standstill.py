@@ -79,7 +79,8 @@ def _stopped(logs: Path, known: Collection[int]) -> list[Sign]:
                 continue
             if process.environ().get("TRINITY_LOG_DIR") == str(logs):
                 line = process.cmdline() or [process.name()]
-                role = Path(line[0].removeprefix("ray::").split(".")[0]).name
+                # A path, or Ray's title: `ray::name:Class.method`.
+                role = Path(line[0].split("ray::")[-1].split(".")[0].split(":")[-1]).name
                 found.append(Sign(role, process.pid, socket.gethostname(), "", 0.0, 0.0))
     return found
 

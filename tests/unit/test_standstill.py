@@ -92,7 +92,7 @@ def test_a_role_that_was_just_stopped_stands_still(logs, role):
 def test_a_stopped_process_without_signs_is_named_by_its_title(logs):
     # As Ray entitles Trinity's synchronizer.
     reads = "import sys; print(flush=True); sys.stdin.read()"
-    entitled = f"exec -a ray::Synchronizer.sync {sys.executable} -c '{reads}'"
+    entitled = f"exec -a ray::synchronizer:Synchronizer.sync {sys.executable} -c '{reads}'"
     env = {**os.environ, "TRINITY_LOG_DIR": str(logs)}
     with subprocess.Popen(
         ["bash", "-c", entitled], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
