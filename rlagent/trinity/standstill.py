@@ -78,11 +78,20 @@ def _stopped(logs: Path, known: Collection[int]) -> list[Sign]:
             if not stopped or process.pid in known:
                 continue
             if process.environ().get("TRINITY_LOG_DIR") == str(logs):
-                line = process.cmdline() or [process.name()]
-                # A path, or Ray's title: `ray::name:Class.method`.
-                role = Path(line[0].split("ray::")[-1].split(".")[0].split(":")[-1]).name
-                found.append(Sign(role, process.pid, socket.gethostname(), "", 0.0, 0.0))
+                title = (process.cmdline() or [process.name()])[0]
+                found.append(Sign(titled(title), process.pid, socket.gethostname(), "", 0.0, 0.0))
     return found
+
+
+def titled(title: str) -> str:
+    """The role of a process of Ray by the first word of its command line.
+
+    >>> titled("ray::synchronizer:Synchronizer.sync"), titled("/.venv/lib/ray/gcs_server")
+    ('Synchronizer', 'gcs_server')
+    """
+    if title.startswith("ray::"):
+        return title.split(".")[0].split(":")[-1]
+    return Path(title).name
 
 
 def state_of(sign: Sign) -> str:
