@@ -79,10 +79,20 @@ async def _group(processes, folder, harm, agent="turns"):
     [
         ("os_exit", "AgentAbortError: the agent called os._exit(3)"),
         ("sleeps", "lost: it blocked the event loop of its process for"),
-        ("spins", "lost: it blocked the event loop of its process for"),
-        ("holds", "lost: it kept the interpreter, and all other rollouts of its process"),
+        pytest.param(
+            "spins", "lost: it blocked the event loop of its process for", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "holds",
+            "lost: it kept the interpreter, and all other rollouts of its process",
+            marks=pytest.mark.slow,
+        ),
         ("crashes", "lost: it crashed the process that ran it (Segmentation fault), at File"),
-        ("killed", "lost: the process that ran it died (killed, crashed or out of memory)"),
+        pytest.param(
+            "killed",
+            "lost: the process that ran it died (killed, crashed or out of memory)",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_rollout_that_ends_its_process_fails_alone(processes, tmp_path, harm, cause):
@@ -115,6 +125,7 @@ def test_a_process_with_a_thread_that_never_ends_is_replaced(processes, tmp_path
     assert replaced
 
 
+@pytest.mark.slow
 def test_a_frozen_process_is_replaced(processes, tmp_path):
     processes.patience = 1.0
 
