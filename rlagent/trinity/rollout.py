@@ -182,7 +182,9 @@ class Slot(RunnerWrapper):
                 status, payload = await running
             else:
                 status, payload = await asyncio.wait_for(running, timeout)
-            return RolloutStatus(**vars(status), run=run), payload
+            # Of one that failed Trinity gives the seconds.
+            metrics = status.metrics[: status.completed_runs]
+            return RolloutStatus(**{**vars(status), "metrics": metrics}, run=run), payload
         except RolloutLost as lost:
             message = f"RolloutLost: {lost}"
         except RayError as error:

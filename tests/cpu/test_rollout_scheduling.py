@@ -1,14 +1,16 @@
 """Slots and runner processes: who keeps which rollouts, and when a batch counts as ended."""
 
 import asyncio
+import math
 from types import SimpleNamespace
 
 import pytest
-from ray.exceptions import ActorDiedError, OutOfMemoryError, RayTaskError
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError, RayTaskError
 
 from rlagent.trinity import session
 from rlagent.trinity.endings import RunError
-from rlagent.trinity.rollout import SlotScheduler
+from rlagent.trinity.processes import RolloutLost
+from rlagent.trinity.rollout import Slot, SlotScheduler, Status
 from rlagent.trinity.workflow import kept_by
 
 
@@ -96,6 +98,45 @@ def test_a_batch_has_ended_when_its_last_task_has(monkeypatch):
 
     timed_out = asyncio.run(run())
     assert not timed_out
+
+
+def _slot_status(outcome) -> Status:
+    """What becomes of a rollout whose process returns, or raises, this."""
+
+    from trinity.common.config import Config, GenerationConfig
+    from trinity.common.workflows import Task
+    from trinity.explorer.scheduler import TaskWrapper
+
+    async def run(group, key, arguments):
+        assert (key, arguments["batch_id"], arguments["run"]) == ("3/0/1", "3", 1)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    slot = Slot(
+        SimpleNamespace(number=1, run=run),
+        runner_id=0,
+        rollout_model_id=0,
+        auxiliary_model_ids=[],
+        config=Config(),
+    )
+    task = TaskWrapper(Task(batch_id=3, task_id=0, rollout_args=GenerationConfig()), 3)
+    return asyncio.run(slot.run_with_retry(task, 1, 1, math.inf, True))[0]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "completed", "message"),
+    [
+        ((Status(1, 1, [{"reward": 1.0}]), b"x"), 1, None),
+        ((Status(0, 1, [{"time/run_execution": 1.0}], "no"), b""), 0, "no"),
+        (RolloutLost("it slept"), 0, "RolloutLost: it slept"),
+        (RayError("gone"), 0, "RuntimeError: its result did not arrive: gone"),
+    ],
+)
+def test_a_rollout_that_fails_has_a_cause_and_no_metrics(outcome, completed, message):
+    status = _slot_status(outcome)
+    assert (status.completed_runs, status.total_runs, status.message) == (completed, 1, message)
+    assert len(status.metrics) == completed
 
 
 def test_a_batch_that_does_not_end_is_late():
