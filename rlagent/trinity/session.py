@@ -221,6 +221,10 @@ class Session:
         of_one, of_all = self.patience()
         if quiet <= of_one:
             return
+        # Starting writes no rows, but a role that goes on to the next thing does not stand still.
+        quiet = min(quiet, standstill.seconds_since_change(self.logs, time.time()))
+        if quiet <= of_one:
+            return
         if quiet > of_all or standstill.standing_still(self.logs, time.time()):
             key = f"run.stall_timeout={self.stall_timeout}"
             cause = standstill.words(waiting, quiet, self.logs, key)

@@ -6,6 +6,7 @@ standing still is decided here too; looking for it is session.py's.
 
 import contextlib
 import logging
+import math
 import os
 import shutil
 import socket
@@ -59,6 +60,11 @@ def patience(asked: float | str, longest: float, rollout_timeout: float) -> tupl
     assert asked == AUTO
     least = max(LEAST, STEPS * longest)
     return least, max(least, 2 * rollout_timeout + 60) if longest else FIRST
+
+
+def seconds_since_change(logs: Path, now: float) -> float:
+    """Seconds since any role began with what it does; infinite where none gives signs of life."""
+    return max(0.0, now - max((sign.since for sign in signs(logs)), default=-math.inf))
 
 
 def standing_still(logs: Path, now: float) -> list[Sign]:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import signal
 import socket
@@ -15,7 +16,14 @@ from rlagent.config.check import check
 from rlagent.config.schema import LearnConfig
 from rlagent.sweep.failures import classify
 from rlagent.trinity import alive
-from rlagent.trinity.standstill import log_stacks, standing_still, words
+from rlagent.trinity.endings import StallError
+from rlagent.trinity.session import Session
+from rlagent.trinity.standstill import (
+    log_stacks,
+    seconds_since_change,
+    standing_still,
+    words,
+)
 
 ROLE = """
 import sys
@@ -84,6 +92,12 @@ def test_a_stopped_role_is_named_with_since_when_at_what_and_its_state(logs, rol
     assert "stands_in_the_loss" in record.message
 
 
+def test_a_role_that_goes_on_to_the_next_thing_is_a_sign_of_progress(logs, role):
+    (sign,) = alive.signs(logs)
+    assert seconds_since_change(logs, sign.since + 30.0) == pytest.approx(30.0)
+    assert seconds_since_change(logs / "none", sign.since) == math.inf
+
+
 def test_a_role_that_was_just_stopped_stands_still(logs, role):
     _stop(role)
     assert [sign.pid for sign in standing_still(logs, time.time())] == [role.pid]
@@ -130,3 +144,28 @@ def test_the_patience_is_a_number_or_auto(value, wrong):
     config = LearnConfig()
     config.run.stall_timeout = value
     assert sum(problem.key == "run.stall_timeout" for problem in check(config)) == wrong
+
+
+def test_a_session_fails_when_a_role_stands_still_and_else_only_when_all_patience_is_spent(
+    logs, role
+):
+    # Of a session only its patience, which needs no actors.
+    session = Session(None, 1, lambda: False, print, lambda: 0.0, 20.0, lambda: (20.0, 50.0), logs)
+    past = alive.signs(logs)[0].since - 100
+    _set_since(logs, past)
+    session._fail_if_stalled(["trainer"], 15.0)
+    session._fail_if_stalled(["trainer"], 45.0)
+    with pytest.raises(StallError, match="has been training step 3"):
+        session._fail_if_stalled(["trainer"], 55.0)
+    _stop(role)
+    session._fail_if_stalled(["trainer"], 15.0)
+    with pytest.raises(StallError, match="the trainer stands still since"):
+        session._fail_if_stalled(["trainer"], 45.0)
+    # Something began a moment ago.
+    _set_since(logs, time.time())
+    session._fail_if_stalled(["trainer"], 55.0)
+
+
+def _set_since(logs, when):
+    (path,) = alive.folder_of(logs).glob("*.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "since": when}))
