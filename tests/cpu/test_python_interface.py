@@ -200,6 +200,9 @@ def test_a_native_yaml_trains_and_reaches_trinity_unchanged(tmp_path):
     handed_over = OmegaConf.to_container(OmegaConf.load(result.folder.trinity_yaml))
     # Where Trinity keeps what: in the run folder, which leads to the given directory.
     ours = dict.fromkeys(("project", "group", "name", "checkpoint_root_dir"))
+    # Its tasks are read there too, as they are written.
+    taskset = given["buffer"]["explorer_input"]["taskset"]
+    taskset["path"] = str(result.folder.path / "data" / "tasks" / "0-taskset")
     assert {**_part(given, handed_over), **ours} == {**given, **ours}
     own = tmp_path / "checkpoints" / result.folder.name
     assert result.folder.checkpoints.resolve() == own
