@@ -37,7 +37,10 @@ def override_problems(config: LearnConfig, embedded: bool | None = None) -> list
         return []
     whole = config.algorithm.train_batch_size == AUTO
     problems = look_up(given, spec, TABLE, "trinity.", embedded, whole)[0] if given else []
-    return problems + _functions_of_ours(config) + _names(given, "trinity.")
+    if embedded is None:
+        # Of what was written: a model's recipe may fill in a term that an algorithm has not.
+        problems += _functions_of_ours(config) + _names(given, "trinity.")
+    return problems
 
 
 def native_problems(native: dict[str, Any], embedded: bool | None = None) -> list[Problem]:
@@ -86,6 +89,10 @@ def as_in_native(problems: list[Problem]) -> list[Problem]:
 
 def _functions_of_ours(config: LearnConfig) -> list[Problem]:
     ours, theirs = config.algorithm, _group(config.trinity, "algorithm")
+    terms = (ours.clip_range, ours.kl_coef, ours.entropy_coef)
+    if not (theirs or ours.policy_loss_args or ours.advantage_args or any(terms)):
+        # Nothing was written, so nothing is read.
+        return []
     algorithm = {"algorithm_type": ours.name, **theirs}
     problems = function_problems(algorithm, {name: f"trinity.algorithm.{name}" for name in theirs})
     for field, key, given in (
