@@ -41,9 +41,9 @@ def from_hydra(
     said = re.sub(
         r"\b\w+Error raised while resolving", "while resolving", "; ".join(dict.fromkeys(lines))
     )
-    remedy = "a dollar sign is written \\$ where it is meant" if "nterpolation" in said else ""
+    remedy = "a dollar sign is written \\$ where it is meant" if "${" in (text or "") else ""
     return Problem(key, text, f"cannot be composed: {said}", remedy)
 
 
-_NOT_FOR_PEOPLE = ("full_key:", "reference_type=", "object_type=")
-"""What OmegaConf's messages end with."""
+_NOT_FOR_PEOPLE = ("full_key:", "reference_type=", "object_type=", "Error merging override")
+"""What the messages hold beside the cause: the key is said anyway."""

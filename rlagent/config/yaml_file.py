@@ -1,6 +1,7 @@
 """Reads a YAML file of settings, and says in one line, with file and line, why it cannot be."""
 
 import io
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from rlagent.config.errors import ConfigError, Problem
 from rlagent.config.secrets import keeping_references
 
 MOST_BYTES = 10_000_000
+MOST_DEPTH = 500
+"""Brackets within brackets; PyYAML's time grows with their square."""
 MOST_NODES = 100_000
 """Values of a file, those of an anchor counted at every place that refers to it."""
 
@@ -36,6 +39,8 @@ def read_settings(
         if len(data) > MOST_BYTES:
             raise _unreadable(shown, f"is larger than {MOST_BYTES} bytes")
         text = data.decode("utf-8-sig")
+        if _depth(text) > MOST_DEPTH:
+            raise _unreadable(shown, "is nested too deeply")
         if "*" in text:
             _count(yaml.compose(text, yaml.SafeLoader), {}, shown)
         node = OmegaConf.load(io.StringIO(text))
@@ -64,6 +69,14 @@ def read_settings(
 
 def _unreadable(shown: str, message: str, remedy: str = "") -> ConfigError:
     return ConfigError([Problem(shown, None, message, remedy)])
+
+
+def _depth(text: str) -> int:
+    """Return how many brackets are open at once at most, those in texts counted too."""
+    if text.count("[") + text.count("{") <= MOST_DEPTH:
+        return 0
+    steps = ((sign in "[{") - (sign in "]}") for sign in text)
+    return max(itertools.accumulate(steps))
 
 
 def _count(node: yaml.Node | None, known: dict[int, int | None], shown: str) -> int:

@@ -26,7 +26,8 @@ def raise_if_any(command: Command, machine: Machine, base: Draft, plan_only: boo
         return
     # The trials make the mistakes of the base too, with one value each of a swept key.
     said = {problem.key for problem in base.problems}
-    of_trials = _of_trials(command, machine, base, plan_only)
+    # What composes to nothing does so in every trial.
+    of_trials = [] if base.node is None else _of_trials(command, machine, base, plan_only)
     others = [problem for problem in of_trials if problem.key not in said]
     raise ConfigError([*base.problems, *others])
 

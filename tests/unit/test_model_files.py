@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rlagent.config.compose import to_mapping
@@ -17,6 +17,7 @@ from rlagent.config.model_files import model_faults
 from rlagent.config.paths import asset_dir
 from rlagent.config.prepare import prepare
 from tests.configured import drafted
+from tests.examples import many
 
 TINY = asset_dir("tiny")
 WEIGHTS = (TINY / "model.safetensors").read_bytes()
@@ -166,26 +167,15 @@ def assert_named_or_resolved(folder: Path, damage: tuple[str, bytes]) -> None:
         (folder / name).write_bytes(FILES[name])
 
 
-def many(number: int) -> Any:
-    """Return hypothesis' settings for a number of examples, the same ones each time."""
-    return settings(
-        max_examples=number,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-
-
 @pytest.mark.timeout(600)
 @given(damage=_damages())
-@many(100)
+@many(40)
 def test_a_damaged_model_is_named_or_resolved(folder, damage) -> None:
     assert_named_or_resolved(folder, damage)
 
 
 @pytest.mark.slow
 @given(damage=_damages())
-@many(2000)
-def test_two_thousand_damaged_models(folder, damage) -> None:
+@many(300)
+def test_many_damaged_models(folder, damage) -> None:
     assert_named_or_resolved(folder, damage)

@@ -187,3 +187,42 @@ def test_relative_imports_that_lead_out_of_every_package_are_found_by_the_check(
     (problem,) = check_function("workflow.function", reference, ("task", "model"), folder=tmp_path)
     assert "flow.py line 2 imports from .., but " in problem.message
     assert problem.remedy.startswith("add an empty __init__.py to ")
+
+
+@pytest.mark.parametrize(
+    ("reference", "remedy"),
+    [
+        ("solo.py", "did you mean solo.py:solve?"),
+        ("solo", "did you mean solo:solve?"),
+        ("several.py", "write several.py:FUNCTION, which is one of first, second"),
+        ("missing.py", "write missing.py:FUNCTION"),
+        ("mine.flow", "write mine.flow:FUNCTION, which is one of good, plain, anything, no_model"),
+    ],
+)
+def test_a_reference_without_a_function_is_completed_from_the_file(
+    reference: str, remedy: str, folder: Path, monkeypatch
+) -> None:
+    (folder / "solo.py").write_text("async def solve(task, model): ...\n")
+    (folder / "several.py").write_text("def first(task, model): ...\ndef second(task): ...\n")
+    monkeypatch.chdir(folder)
+    (line,) = check(reference, folder)
+    assert remedy in line
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"\xef\xbb\xbfasync def f(task, model): ...\n", ""),
+        (b"# coding: latin-1\nnote = '\xe9'\nasync def f(task, model): ...\n", ""),
+        (b"note = '\xe9'\nasync def f(task, model): ...\n", "save the file as UTF-8"),
+        (b"\0async def f(task, model): ...\n", "odd.py"),
+        (b"x = " + b"(" * 100_000, "odd.py"),
+    ],
+)
+def test_a_file_in_any_encoding_is_read_as_python_reads_it(
+    data: bytes, said: str, folder: Path
+) -> None:
+    (folder / "odd.py").write_bytes(data)
+    lines = check("odd.py:f", folder)
+    assert len(lines) == bool(said)
+    assert said in "".join(lines)
