@@ -10,7 +10,7 @@ from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError, RayTaskEr
 from rlagent.trinity import session
 from rlagent.trinity.endings import RunError
 from rlagent.trinity.processes import RolloutLost
-from rlagent.trinity.rollout import Slot, SlotScheduler, Status
+from rlagent.trinity.rollout import AskedOnce, Slot, SlotScheduler, Status
 from rlagent.trinity.workflow import kept_by
 
 
@@ -137,6 +137,27 @@ def test_a_rollout_that_fails_has_a_cause_and_no_metrics(outcome, completed, mes
     status = _slot_status(outcome)
     assert (status.completed_runs, status.total_runs, status.message) == (completed, 1, message)
     assert len(status.metrics) == completed
+
+
+def test_rollouts_that_ask_at_once_for_the_weights_version_share_the_answer():
+    async def run():
+        asked = []
+
+        async def version():
+            asked.append(len(asked) + 1)
+            await asyncio.sleep(0)
+            return asked[-1]
+
+        handle = SimpleNamespace(get_model_version=SimpleNamespace(remote=version), other="other")
+        engine = AskedOnce(handle)
+        first = await asyncio.gather(*(engine.get_model_version.remote() for _ in range(3)))
+        given_up = asyncio.ensure_future(engine.get_model_version.remote())
+        waiting = asyncio.ensure_future(engine.get_model_version.remote())
+        await asyncio.sleep(0)
+        given_up.cancel()
+        return first, await waiting, engine.other
+
+    assert asyncio.run(run()) == ([1, 1, 1], 2, "other")
 
 
 def test_a_batch_that_does_not_end_is_late():
