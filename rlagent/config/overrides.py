@@ -150,6 +150,8 @@ def _with_text(problem: Problem, value: object, text: str) -> Problem:
 def _malformed(argument: str, groups: Groups, spec: Spec) -> Problem:
     if not argument.strip():
         return Problem("''", None, "an empty argument says nothing", "leave it out")
+    if argument.lstrip("+~ ").startswith("="):
+        return Problem(argument, None, "has no key before the =", "write key=value")
     if "=" not in argument:
         known = [*keys_of(spec), *groups.names]
         name = nearest(argument.lstrip("+-~"), known)
