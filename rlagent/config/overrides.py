@@ -70,6 +70,9 @@ def _parsed(argument: str, groups_of: object = None) -> Override | str:
         return f"an override has at most {LONGEST} characters; a longer one belongs into a file"
     if not is_text(argument):
         return "is no UTF-8 text"
+    if _is_keyless(argument):
+        # Hydra takes it for a key that is empty.
+        return ""
     try:
         override = OverridesParser.create().parse_override(argument)
     except HydraException as error:
@@ -80,6 +83,10 @@ def _parsed(argument: str, groups_of: object = None) -> Override | str:
         return "is nested too deeply"
     override.config_loader = groups_of  # type: ignore[assignment]
     return override
+
+
+def _is_keyless(argument: str) -> bool:
+    return argument.lstrip("+~ ").startswith("=")
 
 
 def _reason(text: str) -> str:
@@ -150,7 +157,7 @@ def _with_text(problem: Problem, value: object, text: str) -> Problem:
 def _malformed(argument: str, groups: Groups, spec: Spec) -> Problem:
     if not argument.strip():
         return Problem("''", None, "an empty argument says nothing", "leave it out")
-    if argument.lstrip("+~ ").startswith("="):
+    if _is_keyless(argument):
         return Problem(argument, None, "has no key before the =", "write key=value")
     if "=" not in argument:
         known = [*keys_of(spec), *groups.names]
