@@ -375,9 +375,12 @@ def attention(config: LearnConfig) -> dict[str, Any]:
 
 
 def stall_seconds(config: LearnConfig) -> float:
-    """Seconds that Trinity's parts wait for each other; with auto the driver's patience decides."""
+    """Seconds that Trinity's parts wait for each other: longer than the driver waits for them.
+
+    Else an `asyncio.TimeoutError` of the one that waits would hide the one that stands still.
+    """
     asked = config.run.stall_timeout
-    return WATCHED_SECONDS if isinstance(asked, str) else float(asked)
+    return WATCHED_SECONDS if isinstance(asked, str) else max(WATCHED_SECONDS, 2 * asked)
 
 
 def synchronizer(resolved: Resolved) -> dict[str, Any]:

@@ -20,10 +20,12 @@ from rlagent.trinity.endings import StallError
 from rlagent.trinity.session import Session
 from rlagent.trinity.standstill import (
     log_stacks,
+    patience,
     seconds_since_change,
     standing_still,
     words,
 )
+from rlagent.trinity.translate import stall_seconds
 
 ROLE = """
 import sys
@@ -169,3 +171,11 @@ def test_a_session_fails_when_a_role_stands_still_and_else_only_when_all_patienc
 def _set_since(logs, when):
     (path,) = alive.folder_of(logs).glob("*.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), "since": when}))
+
+
+@pytest.mark.parametrize("asked", ["auto", 20.0, 30 * 86_400.0])
+def test_trinitys_parts_wait_longer_for_each_other_than_the_driver_for_them(asked):
+    config = LearnConfig()
+    config.run.stall_timeout = asked
+    longest = max(patience(asked, 100.0, 600.0))
+    assert stall_seconds(config) > longest

@@ -7,7 +7,7 @@ from rlagent.config.machine import Machine
 from rlagent.report.sweep_data import load_sweep, places
 from rlagent.report.sweep_text import sweep_csv, sweep_markdown
 from rlagent.sweep import grid
-from rlagent.sweep.main import Setup, _sweep, folder_of
+from rlagent.sweep.main import Setup, _earlier, _sweep, folder_of
 from rlagent.sweep.source import row_of
 from rlagent.sweep.store import FAILED, FINISHED, Sweep, SweepFolder
 from rlagent.sweep.words import closing_words, ranked
@@ -23,7 +23,7 @@ def launched(root, *words: str) -> tuple[Sweep, SweepFolder, list]:
     trials = grid.plan(command, LAPTOP, base).trials
     setup = Setup(command, base.config, LAPTOP, "grid", ["seed"])
     folder = folder_of(setup)
-    return _sweep(setup, folder, trials, True), folder, trials
+    return _sweep(setup, folder, trials, True, _earlier(folder)[0]), folder, trials
 
 
 @pytest.fixture
