@@ -27,7 +27,7 @@ class Row:
     # state and exit status.
     status: str
     cause: str
-    # Processes still there 3 s after the end.
+    # Processes still there 15 s after the end.
     left_over: str
     # The checkpoint's step that the same command went on from, and how it ended.
     resumed: str

@@ -143,7 +143,7 @@ class Training:
         status = self.status()
         return float(str(status["updated"])) if status.get("state") in ENDED else time.time()
 
-    def left_over(self, seconds: float = 3.0) -> list[str]:
+    def left_over(self, seconds: float = 15.0) -> list[str]:
         """Names of processes that are still there some seconds after its end."""
         deadline = time.monotonic() + seconds
         while (found := self.living()) and time.monotonic() < deadline:
