@@ -29,10 +29,30 @@ _SURE = {
 _OPENING = {"access", "api", "auth", "private", "secret", "signing", "encryption"}
 """Words before `key` that say that it opens something."""
 
+_OF_TEXT = {
+    "answer",
+    "bos",
+    "cls",
+    "end",
+    "eos",
+    "image",
+    "mask",
+    "pad",
+    "sep",
+    "start",
+    "stop",
+    "unk",
+}
+"""Words before `token` that say that it stands in a text."""
+
+_PLACE = {"dir", "file", "folder", "function", "judge", "model", "name", "path"}
+"""Last words of names whose values are chosen by people, such as those of models."""
+
 _KNOWN = re.compile(
-    r"sk-[\w-]{16,}|hf_\w{20,}|gh[pousr]_\w{30,}|github_pat_\w{30,}|xox[abprs]-[\w-]{10,}"
-    r"|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*|Bearer\s+\S{8,}"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    # Not within a word, as in multi-task-learning.
+    r"(?<![A-Za-z0-9])(?:sk-[\w-]{16,}|hf_\w{20,}|gh[pousr]_\w{30,}|github_pat_\w{30,}"
+    r"|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}|Bearer\s+\S{8,}"
+    r"|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)|-----BEGIN [A-Z ]*PRIVATE KEY-----"
 )
 """Forms of keys that their issuers gave them, and those of tokens and private keys."""
 
@@ -46,27 +66,39 @@ def is_secret_name(name: str) -> bool:
 
     >>> [is_secret_name(n) for n in ("OPENAI_API_KEY", "accessToken", "db.pwd", "authorization")]
     [True, True, True, True]
-    >>> [is_secret_name(n) for n in ("max_response_tokens", "answer_key", "author", "keys")]
+    >>> [is_secret_name(n) for n in ("max_response_tokens", "answer_key", "author", "eos_token")]
     [False, False, False, False]
     """
-    words = [word.lower() for word in _WORD.findall(name)]
+    words = _words(name)
     if not words:
         return False
-    if _SURE.intersection(words) or words[-1] == "token":
+    if _SURE.intersection(words):
         return True
+    if words[-1] == "token":
+        return not _OF_TEXT.intersection(words[-2:-1])
     return words[-1] == "key" and bool(_OPENING.intersection(words[-2:-1]))
 
 
-def looks_secret(value: str) -> bool:
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in _WORD.findall(name)]
+
+
+def looks_secret(value: str, name: str = "") -> bool:
     """Whether a text looks like a secret by itself: a key's form, a password in a URL, or chance.
+
+    Args:
+        value: The text.
+        name: What it is called; names of models and folders may look like chance.
 
     >>> looks_secret("postgres://me:sesame@db/x"), looks_secret("https://me@db/x")
     (True, False)
-    >>> looks_secret("Zx81kQ0pLm93RtY7uVw2AbCd"), looks_secret("experiments/Qwen3-8B-Instruct-2507")
+    >>> looks_secret("Zx81kQ0pLm93RtY7uVw2AbCd"), looks_secret("Qwen/Qwen3-30B-A3B-Instruct-2507")
     (True, False)
     """
     if _KNOWN.search(value) or _URL_PASSWORD.search(value):
         return True
+    if _PLACE.intersection(_words(name)[-1:]):
+        return False
     return any(_RANDOM.fullmatch(part) and _is_random(part) for part in value.split("/"))
 
 
@@ -76,7 +108,7 @@ def _is_random(text: str) -> bool:
     kinds = [
         "d" if c.isdigit() else "u" if c.isupper() else "l" if c.islower() else "" for c in text
     ]
-    if not {"d", "u", "l"} <= set(kinds):
+    if not {"d", "u", "l"} <= set(kinds) or kinds.count("") > len(text) / 10:
         return False
     changes = sum(a != b for a, b in itertools.pairwise(kinds)) / (len(text) - 1)
     bits = -sum(n / len(text) * math.log2(n / len(text)) for n in Counter(text).values())
@@ -88,7 +120,7 @@ def hides_secret(name: str, value: Any) -> bool:
     if isinstance(value, bool) or value in (None, "", HIDDEN) or is_reference(value):
         return False
     if isinstance(value, str):
-        return is_secret_name(name) or looks_secret(value)
+        return is_secret_name(name) or looks_secret(value, name)
     # `max_token=5` counts something.
     is_number = isinstance(value, (int, float))
     return is_number and is_secret_name(name) and not name.lower().endswith("token")

@@ -104,8 +104,22 @@ def test_a_secret_in_the_configuration_is_refused_unseen_with_the_reference_as_r
 
 def test_what_only_sounds_like_a_secret_is_taken():
     words = ("answer_key=label", "max_token=5", "author=me", "folder=experiments/Qwen3-8B-Instruct")
+    words += ("eos_token=end", "hint=Qwen/Qwen3-30B-A3B-Instruct-2507")
     config = configured(*(f"workflow.args.{word}" for word in words))
     assert secret_problems(dataclasses.asdict(config)) == []
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "model.path=Qwen/Qwen3-30B-A3B-Instruct-2507",
+        "model.path=/models/DeepSeekR1DistillQwen32BInt4",
+        "dataset.path=/data/task-collection-for-agents",
+        "run.name=multi-task-learning-with-tools",
+    ],
+)
+def test_names_of_models_folders_and_runs_are_no_secrets(setting):
+    assert secret_problems(dataclasses.asdict(configured(setting))) == []
 
 
 def test_a_reference_stays_one_in_what_is_written_and_is_read_where_the_workflow_runs(monkeypatch):
