@@ -7,7 +7,9 @@ else does.
 """
 
 import asyncio
+import importlib.util
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import ray
@@ -120,6 +122,18 @@ class Runner:
                 _warn(f"a rollout blocks the event loop, and others wait: {slow}")
             if report.fate is not None:
                 self.kill(report.fate)
+
+
+def environment_of(env_vars: Mapping[str, Any]) -> dict[str, str]:
+    """What a runner process needs in its environment that the others lack.
+
+    Args:
+        env_vars: explorer.env_vars.
+    """
+    # Ray (2.60, async_compat.py) takes uvloop where it is installed, as vLLM has it. Its callbacks
+    # do not pass through asyncio, where shared_loop.py keeps rollouts apart.
+    loop = {"RAY_USE_UVLOOP": "0"} if importlib.util.find_spec("uvloop") else {}
+    return {name: str(value) for name, value in env_vars.items()} | loop
 
 
 class SharedProcesses:
@@ -255,7 +269,7 @@ class SharedProcesses:
         self._made += 1
         name = f"runner-{index}-{self._made}-{time.time_ns() % 10**9}"
         actor = ray.remote(concurrency_groups={"watch": 2})(self.actor)
-        variables = {name: str(value) for name, value in self.config.explorer.env_vars.items()}
+        variables = environment_of(self.config.explorer.env_vars)
         handle = actor.options(
             num_cpus=0,
             namespace=self.config.ray_namespace,

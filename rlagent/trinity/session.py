@@ -225,7 +225,7 @@ class Session:
         quiet = min(quiet, standstill.seconds_since_change(self.logs, time.time()))
         if quiet <= of_one:
             return
-        if quiet > of_all or standstill.standing_still(self.logs, time.time()):
+        if quiet > of_all or standstill.is_stuck(self.logs, time.time()):
             key = f"run.stall_timeout={self.stall_timeout}"
             cause = standstill.words(waiting, quiet, self.logs, key)
             standstill.log_stacks(self.logs)

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -67,21 +67,40 @@ def seconds_since_change(logs: Path, now: float) -> float:
     return max(0.0, now - max((sign.since for sign in signs(logs)), default=-math.inf))
 
 
+def is_stuck(logs: Path, now: float) -> bool:
+    """Whether a role stands still that nobody replaces.
+
+    Not a runner: the explorer ends one when the time of its rollouts is over (watchdog.py), which
+    is longer than `LEAST`.
+    """
+    return any(sign.role != "runner" for sign in standing_still(logs, now))
+
+
 def standing_still(logs: Path, now: float) -> list[Sign]:
     """Roles that have given no sign of life for `STILL` seconds, and other stopped processes."""
     known = [sign for sign in signs(logs) if state_of(sign) not in ("", "Z", "X")]
     still = [sign for sign in known if now - sign.alive > STILL or state_of(sign) in STOPPED]
-    return still + _stopped(logs, {sign.pid for sign in known if sign.is_here})
+    here = {sign.pid: sign.role for sign in known if sign.is_here}
+    return still + _stopped(logs, here)
 
 
-def _stopped(logs: Path, known: Collection[int]) -> list[Sign]:
-    """Stopped processes of a run's Ray that give no signs: its own, and Trinity's synchronizer."""
+def _stopped(logs: Path, known: Mapping[int, str]) -> list[Sign]:
+    """Stopped processes of a run's Ray that give no signs: its own, and Trinity's synchronizer; not
+    what agent code has started.
+
+    Args:
+        logs: Folder of the attempt's logs.
+        known: Role by process id of those that give signs.
+    """
     found = []
+    runners = {pid for pid, role in known.items() if role == "runner"}
     for process in psutil.process_iter():
         # Those that are gone meanwhile, or another user's.
         with contextlib.suppress(psutil.Error):
             stopped = process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
             if not stopped or process.pid in known:
+                continue
+            if not runners.isdisjoint(parent.pid for parent in process.parents()):
                 continue
             if process.environ().get("TRINITY_LOG_DIR") == str(logs):
                 title = (process.cmdline() or [process.name()])[0]

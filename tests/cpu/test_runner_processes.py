@@ -40,7 +40,9 @@ def _ray(tmp_path_factory):
 def processes():
     config = SimpleNamespace(
         ray_namespace="runners",
-        explorer=SimpleNamespace(max_timeout=60, rollout_model=SimpleNamespace(engine_num=1)),
+        explorer=SimpleNamespace(
+            max_timeout=60, env_vars={}, rollout_model=SimpleNamespace(engine_num=1)
+        ),
     )
     made = SharedProcesses(config, 1)
     made.actor = stand_in_runner.StandInActor

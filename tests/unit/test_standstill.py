@@ -19,6 +19,7 @@ from rlagent.trinity import alive
 from rlagent.trinity.endings import StallError
 from rlagent.trinity.session import Session
 from rlagent.trinity.standstill import (
+    is_stuck,
     log_stacks,
     patience,
     seconds_since_change,
@@ -139,6 +140,40 @@ def test_a_silent_role_of_another_node_stands_still(logs):
     (alive.folder_of(logs) / "half.json").write_text('{"role": "tra')
     _age(logs, 100)
     assert "gives no sign of life" in words([], 100.0, logs, KEY)
+
+
+@pytest.mark.parametrize(("role", "stuck"), [("engine", True), ("runner", False)])
+def test_a_silent_runner_is_left_to_the_explorer_which_replaces_it(logs, role, stuck):
+    alive.folder_of(logs).mkdir()
+    sign = {"role": role, "pid": 1, "host": f"not-{socket.gethostname()}"}
+    path = alive.folder_of(logs) / "role.json"
+    path.write_text(json.dumps({**sign, "doing": "working", "since": 0.0}))
+    _age(logs, 100)
+    assert [sign.role for sign in standing_still(logs, time.time())] == [role]
+    assert is_stuck(logs, time.time()) == stuck
+
+
+TOOL = """
+import os, signal, subprocess, sys
+from rlagent.trinity import alive
+alive.start("runner", "running rollouts")
+tool = subprocess.Popen(["sleep", "1000"])
+os.kill(tool.pid, signal.SIGSTOP)
+os.waitid(os.P_PID, tool.pid, os.WSTOPPED | os.WNOWAIT)
+print("ready", flush=True)
+sys.stdin.read()
+tool.kill()
+"""
+
+
+def test_a_stopped_program_of_an_agent_is_no_role(logs):
+    env = {**os.environ, "TRINITY_LOG_DIR": str(logs)}
+    with subprocess.Popen(
+        [sys.executable, "-c", TOOL], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        assert standing_still(logs, time.time()) == []
+        process.stdin.close()
 
 
 @pytest.mark.parametrize(("value", "wrong"), [("auto", 0), (30, 0), ("soon", 1), (0, 1)])
