@@ -27,7 +27,10 @@ _SIZES = (
     *("num_key_value_heads", "head_dim", "vocab_size", "max_position_embeddings"),
 )
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+_TOKENIZERS = (
+    *("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"),
+    *("spiece.model", "tekken.json", "tiktoken.model", "qwen.tiktoken"),
+)
 
 
 class _FaultError(Exception):
@@ -65,10 +68,12 @@ def _config(file: Path) -> dict[str, Any]:
         raise _FaultError("config.json: text_config is no group of settings")
     for name in _SIZES:
         value = data.get(name)
-        if value is not None and not (_is_whole(value) and value > 0):
+        # Of Gemma 3n one per layer.
+        each = value if isinstance(value, list) else [value]
+        if value is not None and not all(_is_whole(one) and one > 0 for one in each):
             raise _FaultError(f"config.json: {name}={value!r} is no whole number above 0")
     heads, shared = data.get("num_attention_heads"), data.get("num_key_value_heads")
-    if heads and shared and heads % shared:
+    if _is_whole(heads) and _is_whole(shared) and heads % shared:
         said = f"num_key_value_heads={shared} does not divide num_attention_heads={heads}"
         raise _FaultError(f"config.json: {said}")
     kinds, layers = data.get("layer_types"), data.get("num_hidden_layers")

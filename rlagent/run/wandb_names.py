@@ -7,6 +7,8 @@ whole run.
 from collections.abc import Sequence
 from typing import Any
 
+from rlagent.run.texts import encodable_tree
+
 LONGEST = 128
 """Characters of a project, a run's name or a group."""
 LONGEST_TAG = 64
@@ -51,7 +53,7 @@ def fitting(spec: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     Args:
         spec: project, name, group, tags and whatever else; it is not changed.
     """
-    fits = encodable(spec)
+    fits = encodable_tree(spec)
     fits["project"] = plain_project(fits["project"])
     for key in ("name", "group"):
         fits[key] = fits[key] and fits[key][:LONGEST]
@@ -64,17 +66,6 @@ def fitting(spec: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if cut := [tag for tag in spec["tags"] if len(tag) > LONGEST_TAG]:
         lines.append(f"the tag {_short(cut[0])} is cut to {LONGEST_TAG} characters there")
     return fits, lines
-
-
-def encodable(value: Any) -> Any:
-    """The same data with texts that UTF-8 can encode: lone surrogates are escaped."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
-    if isinstance(value, dict):
-        return {encodable(key): encodable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [encodable(item) for item in value]
-    return value
 
 
 def _short(name: str) -> str:

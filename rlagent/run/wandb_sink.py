@@ -14,8 +14,9 @@ from typing import Any
 import wandb
 
 from rlagent.run.folder import DIED, RunFolder, write_atomically
+from rlagent.run.texts import encodable_tree
 from rlagent.run.wandb_access import key_source
-from rlagent.run.wandb_names import encodable, fitting
+from rlagent.run.wandb_names import fitting
 from rlagent.run.words import python_command, short_path
 from rlagent.sweep.failures import KILLED, classify
 from rlagent.sweep.metric import objective, state_when_pruned
@@ -133,7 +134,7 @@ class WandbSink:
     def log(self, role: str, step: int, time: float, values: dict[str, float]) -> None:
         """Send one row as one history row, over its role's step."""
         axis = f"{role}/step"
-        values = encodable(values)
+        values = encodable_tree(values)
         for name in values.keys() - self._defined:
             # wandb takes a name with a star for a pattern, which may only end in it.
             if name and "*" not in name:
@@ -156,7 +157,7 @@ class WandbSink:
         if self.run.summary.get("failure_class"):
             # A resumed run still has what the attempt before left.
             summary.setdefault("failure_class", None)
-        self.run.summary.update(encodable(summary))
+        self.run.summary.update(encodable_tree(summary))
         self.run.finish(exit_code=int(status.get("exit_code") or 0))
 
 

@@ -155,8 +155,9 @@ def _change_directory(really: Callable[[Any], None]) -> Callable[[Any], None]:
 def _with_environment(self: Any, *args: Any, **kwargs: Any) -> None:
     """Popen's constructor; a program gets the environment of the rollout that starts it."""
     rollout = current.get()
-    # The eleventh argument.
-    if rollout is not None and rollout.environment and len(args) < 11 and not kwargs.get("env"):
+    # The eleventh argument; an empty one is meant.
+    given = len(args) > 10 or kwargs.get("env") is not None
+    if rollout is not None and rollout.environment and not given:
         kwargs["env"] = dict(os.environ)
     _popen(self, *args, **kwargs)
 

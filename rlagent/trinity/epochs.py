@@ -8,11 +8,12 @@ import copy
 from dataclasses import replace
 from typing import Any
 
-from rlagent.config.batch import arithmetic
+from rlagent.config.batch import arithmetic, count_rows
 from rlagent.config.errors import ConfigError, Problem, UnreachableError
 from rlagent.config.load import training_tasksets
 from rlagent.config.paths import local_path
 from rlagent.config.resolve import Resolved
+from rlagent.config.schema import DatasetConfig
 
 
 def with_steps(resolved: Resolved) -> Resolved:
@@ -44,9 +45,12 @@ def with_steps(resolved: Resolved) -> Resolved:
 
 def _rows(taskset: dict[str, Any]) -> int:
     """The rows of a taskset, read as Trinity reads them."""
+    path, split = str(taskset.get("path")), taskset.get("split") or "train"
+    known = count_rows(DatasetConfig(path=path, split=split))
+    if known is not None:
+        return known
     from datasets import load_dataset
 
-    path, split = str(taskset.get("path")), taskset.get("split") or "train"
     try:
         return len(load_dataset(path, name=taskset.get("subset_name"), split=split))
     # The libraries below raise whatever their transport raises; all of it means the same here.

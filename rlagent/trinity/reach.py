@@ -41,11 +41,12 @@ def hub_is_away() -> str:
 
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
-    if getproxies().get("https"):
+    host, proxies = urlsplit(constants.ENDPOINT), getproxies()
+    if proxies.get(host.scheme) or proxies.get("all"):
         return ""  # The proxy resolves the name.
-    host = urlsplit(constants.ENDPOINT)
+    port = host.port or (80 if host.scheme == "http" else 443)
     try:
-        with socket.create_connection((host.hostname, host.port or 443), timeout=_SECONDS):
+        with socket.create_connection((host.hostname, port), timeout=_SECONDS):
             return ""
     except OSError as error:
         return f"{host.hostname} cannot be reached: {error}"

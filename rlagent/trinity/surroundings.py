@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlagent.config.paths import expand_user
+
 SOCKET_BYTES = 107
 """Longest path of a socket on Linux."""
 
@@ -70,7 +72,7 @@ def open_files() -> Finding:
 
 def home(environ: Mapping[str, str] = os.environ) -> Finding:
     """Where the caches of the hub, datasets, W&B and matplotlib go."""
-    folder = Path(environ.get("HOME") or "~").expanduser()
+    folder = _home(environ)
     if _writable(folder):
         return Finding("home", str(folder))
     return Finding("home", f"{folder} cannot be written: {_spare_home()} takes its place")
@@ -93,7 +95,7 @@ def prepare(environ: "os._Environ[str]" = os.environ) -> list[Finding]:
     temporary = temporary_folder(environ)
     if not temporary.remedy and not fits_sockets(ray_folder(environ)):
         environ["RAY_TMPDIR"] = "/tmp"
-    if not _writable(Path(environ.get("HOME") or "~").expanduser()):
+    if not _writable(_home(environ)):
         # Half a dozen libraries keep a cache there, each with a variable of its own.
         spare = _spare_home()
         spare.mkdir(mode=0o700, exist_ok=True)
@@ -103,15 +105,20 @@ def prepare(environ: "os._Environ[str]" = os.environ) -> list[Finding]:
     return [each for each in (temporary, open_files()) if each.remedy]
 
 
+def _home(environ: Mapping[str, str]) -> Path:
+    # Of a user whom the system does not know `~` stays, and is no folder.
+    return Path("/", expand_user(environ.get("HOME") or "~"))
+
+
 def _spare_home() -> Path:
     return Path(tempfile.gettempdir()) / f"rlagent-home-{os.getuid()}"
 
 
 def _writable(folder: Path) -> bool:
     place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
     try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
         # To root, access() promises what /proc and a read-only mount refuse.
         Path(tempfile.mkdtemp(prefix=".rlagent-", dir=place)).rmdir()
     except OSError:

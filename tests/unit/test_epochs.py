@@ -67,6 +67,18 @@ def test_rows_of_a_local_file_are_counted_at_once(tmp_path: Path) -> None:
     assert with_steps(resolved) is resolved
 
 
+def test_rows_of_single_files_are_counted_too(tmp_path: Path) -> None:
+    for name, rows in (("a", 9), ("b", 6)):
+        lines = [json.dumps({"question": str(n), "answer": 1 if n else "one"}) for n in range(rows)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    sets = [
+        {"name": name, "storage_type": "file", "path": str(tmp_path / f"{name}.jsonl")}
+        for name in "ab"
+    ]
+    counted = with_steps(native(tmp_path, {"tasksets": sets}, total_epochs=2, total_steps=None))
+    assert counted.config.algorithm.total_steps == 30 // 4
+
+
 def test_data_that_makes_no_step_is_refused(tmp_path: Path) -> None:
     taskset = {"name": "a", "storage_type": "file", "path": tasks(tmp_path / "a", 3)}
     with pytest.raises(

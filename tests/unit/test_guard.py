@@ -312,6 +312,18 @@ def test_a_thread_of_a_rollout_starts_where_the_process_is(tmp_path):
     assert _alone(scenario) == [str(tmp_path), home, home, None]
 
 
+def test_a_program_started_without_an_environment_gets_none():
+    async def scenario():
+        async def starts():
+            os.environ["WHO"] = "meddler"
+            printing = [sys.executable, "-c", "import os; print('WHO' in os.environ)"]
+            return [subprocess.check_output(printing, env=env).strip() for env in ({}, None)]
+
+        return await _ends(starts())
+
+    assert _alone(scenario) == [b"False", b"True"]
+
+
 def test_what_is_imported_changes_the_environment_for_all(tmp_path, monkeypatch):
     (tmp_path / "sets_a_variable.py").write_text("import os\nos.environ['IMPORTED'] = 'yes'\n")
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -43,6 +43,11 @@ def test_the_shipped_model_has_no_fault() -> None:
     assert model_faults(TINY) == []
 
 
+def test_a_size_of_each_layer_is_no_fault(folder: Path) -> None:
+    changed(folder, "config.json", intermediate_size=[64, 64, 128, 128])
+    assert model_faults(folder) == []
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

@@ -57,6 +57,19 @@ def test_a_hub_that_cannot_be_reached_is_named_without_asking_it_for_each_model(
     assert "127.0.0.1 cannot be reached" in str(caught.value)
 
 
+def test_a_hub_behind_a_proxy_is_left_to_the_proxy(monkeypatch) -> None:
+    for variable in ("https_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "https://nowhere.invalid")
+    hub_is_away.cache_clear()
+    try:
+        assert hub_is_away() == ""
+    finally:
+        hub_is_away.cache_clear()
+
+
 def test_a_name_that_no_hub_can_hold_says_so(offline) -> None:
     with pytest.raises(UnreachableError, match="is neither a folder here nor a hub id"):
         require_models([("model.path", "my..model")])

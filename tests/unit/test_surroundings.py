@@ -50,6 +50,21 @@ def test_a_home_that_cannot_be_written_is_replaced_by_one_of_this_user_alone():
     assert Path(environ["HOME"]).stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.parametrize("environ", [{}, {"HOME": "/tmp/" + 300 * "x"}])
+def test_a_home_that_cannot_be_looked_up_is_replaced_too(environ, monkeypatch):
+    # As of a user without an entry in the system's list.
+    monkeypatch.setattr(os.path, "expanduser", str)
+    monkeypatch.setattr(surroundings.tempfile, "mkdtemp", _not_below_the_root)
+    assert surroundings.prepare(environ) == []
+    assert environ["HOME"] == str(surroundings._spare_home())
+
+
+def _not_below_the_root(prefix, dir, really=surroundings.tempfile.mkdtemp):
+    if Path(dir) == Path("/"):
+        raise PermissionError(dir)
+    return really(prefix=prefix, dir=dir)
+
+
 LIMITED = """
 import resource, sys
 soft, hard = map(int, sys.argv[1:])
