@@ -69,10 +69,11 @@ def _config(file: Path) -> dict[str, Any]:
     for name in _SIZES:
         value = data.get(name)
         # Of Gemma 3n one per layer.
-        each = value if isinstance(value, list) else [value]
+        each: list[Any] = value if isinstance(value, list) else [value]
         if value is not None and not all(_is_whole(one) and one > 0 for one in each):
             raise _FaultError(f"config.json: {name}={value!r} is no whole number above 0")
-    heads, shared = data.get("num_attention_heads"), data.get("num_key_value_heads")
+    heads: Any = data.get("num_attention_heads")
+    shared: Any = data.get("num_key_value_heads")
     if _is_whole(heads) and _is_whole(shared) and heads % shared:
         said = f"num_key_value_heads={shared} does not divide num_attention_heads={heads}"
         raise _FaultError(f"config.json: {said}")
