@@ -67,9 +67,10 @@ def _config(file: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise _FaultError("config.json: text_config is no group of settings")
     for name in _SIZES:
-        value = data.get(name)
+        value: Any = data.get(name)
         # Of Gemma 3n one per layer.
-        each: list[Any] = value if isinstance(value, list) else [value]
+        listed = isinstance(value, list) and name == "intermediate_size"
+        each = value if listed else [value]
         if value is not None and not all(_is_whole(one) and one > 0 for one in each):
             raise _FaultError(f"config.json: {name}={value!r} is no whole number above 0")
     heads: Any = data.get("num_attention_heads")

@@ -54,6 +54,7 @@ def test_a_size_of_each_layer_is_no_fault(folder: Path) -> None:
         ({"model_type": "DROPPED"}, "has no model_type"),
         ({"num_hidden_layers": -1}, "num_hidden_layers=-1 is no whole number above 0"),
         ({"hidden_size": "128"}, "hidden_size='128'"),
+        ({"num_hidden_layers": [4]}, "num_hidden_layers=[4]"),
         ({"num_hidden_layers": 9, "layer_types": None}, "the weights have 4 layers, config.json"),
         ({"hidden_size": 64}, "embed_tokens.weight has the shape [804, 128]"),
         ({"vocab_size": 500}, "tokenizer.json has tokens up to"),
