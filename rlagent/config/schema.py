@@ -351,7 +351,7 @@ class RunConfig:
     name: str = "run"
     # Where run folders go.
     dir: str = place("outputs", "give a folder, such as outputs, or . for this one")
-    # Start anew even when the same run is finished or unfinished.
+    # Start from scratch even when the same run is finished or unfinished.
     fresh: bool = False
 
     # ---- advanced ----

@@ -198,11 +198,16 @@ def secret_problems(data: Any, prefix: str = "") -> list[Problem]:
             key,
             HIDDEN,
             "looks like a secret, which would be written into the run folder",
-            f"put it into an environment variable and write {key}='${{oc.env:NAME}}'",
+            f"put it into an environment variable and write {_place_of(key)}='${{oc.env:NAME}}'",
         )
         for key, name, value in _leaves(data, prefix)
         if hides_secret(name, value)
     ]
+
+
+def _place_of(key: str) -> str:
+    """Where a reference may stand: elsewhere it is replaced before anything is written."""
+    return key if key.startswith("workflow.args.") else "workflow.args.NAME"
 
 
 def missing_references(data: Any, prefix: str = "") -> list[Problem]:

@@ -233,7 +233,7 @@ def restore(learner: Learner, checkpoint: Checkpoint) -> None:
         odd = sorted(own ^ set(checkpoint.weights))[:3]
         raise ValueError(
             f"the checkpoint of step {checkpoint.step} is of another model (differs in "
-            f"{', '.join(odd)}, ...); start anew with run.fresh=true"
+            f"{', '.join(odd)}, ...); start from scratch with run.fresh=true"
         )
     learner.model.load_state_dict(dict(checkpoint.weights), strict=False)
     for name, parameter in zip(learner.parameter_names, _parameters(learner), strict=True):

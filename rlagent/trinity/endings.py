@@ -19,7 +19,7 @@ class OutOfStepError(RunError):
     def __init__(self, trainer_step: int, explorer_step: int) -> None:
         super().__init__(
             f"the trainer continues from step {trainer_step} but the explorer from "
-            f"{explorer_step}; start anew with run.fresh=true"
+            f"{explorer_step}; start from scratch with run.fresh=true"
         )
         self.trainer_step = trainer_step
 

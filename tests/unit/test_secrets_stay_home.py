@@ -102,6 +102,13 @@ def test_a_secret_in_the_configuration_is_refused_unseen_with_the_reference_as_r
         assert "sesame" not in str(problem)
 
 
+def test_a_secret_elsewhere_is_sent_to_the_place_where_references_stay():
+    config = configured("monitor.group=Zx81kQ0pLm93RtY7uVw2AbCd")
+    (problem,) = secret_problems(dataclasses.asdict(config))
+    assert problem.key == "monitor.group"
+    assert "write workflow.args.NAME='${oc.env:NAME}'" in problem.remedy
+
+
 def test_what_only_sounds_like_a_secret_is_taken():
     words = ("answer_key=label", "max_token=5", "author=me", "folder=experiments/Qwen3-8B-Instruct")
     words += ("eos_token=end", "hint=Qwen/Qwen3-30B-A3B-Instruct-2507")
