@@ -307,10 +307,12 @@ class Driver:
                 say=self._start_ray_again,
             )
         self.head = cluster.head
-        with LastResort(cluster.head, lambda cause: self._give_up(cluster, cause)):
-            yield from self._within(cluster, importing)
+        with LastResort(cluster.head, lambda cause: self._give_up(cluster, cause)) as resort:
+            yield from self._within(cluster, importing, resort)
 
-    def _within(self, cluster: "Cluster", importing: threading.Thread) -> Iterator[None]:
+    def _within(
+        self, cluster: "Cluster", importing: threading.Thread, resort: LastResort
+    ) -> Iterator[None]:
         from rlagent.trinity import ray_cluster
 
         try:
@@ -322,6 +324,9 @@ class Driver:
             self.watch.tick()
             yield
         finally:
+            if not self._head_is_lost():
+                # However long a busy machine takes to end Ray, the run has not lost it.
+                resort.disarm()
             if not cluster.found:
                 ray_cluster.leave(cluster, str(self.attempt.logs))
 

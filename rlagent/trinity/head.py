@@ -107,6 +107,10 @@ class LastResort:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.disarm()
+
+    def disarm(self) -> None:
+        """Watch no longer: a head that is ended on purpose is not lost."""
         self._over.set()
 
     def _watch(self) -> None:

@@ -96,6 +96,17 @@ def test_a_run_that_ends_by_itself_is_left_alone(process):
     assert (ended, left.is_set()) == ([], False)
 
 
+def test_a_ray_that_a_run_ends_itself_is_not_lost_however_long_that_takes(process):
+    ended, left = [], threading.Event()
+    head = Head("127.0.0.1:1", {"raylet": process})
+    with LastResort(head, ended.append, left.set, seconds=0.0) as resort:
+        resort.disarm()
+        process.communicate()
+        resort._thread.join(60)
+        assert not resort._thread.is_alive()
+    assert (ended, left.is_set()) == ([], False)
+
+
 def test_the_clock_that_jumped_while_this_process_was_stopped_loses_no_head():
     # Of one that was joined; it answers again at once.
     with socket.create_server(("127.0.0.1", 0)) as listener:
