@@ -62,7 +62,8 @@ def decide(
             return Decision(Action.ANEW, _from_scratch(others, "since the run finished"))
         if trained >= total_steps:
             return Decision(Action.NOTHING, _done(status))
-    elif not trained and (chosen or written):
+    elif status and not trained and (chosen or written):
+        # Without a status nobody knows what is trained.
         since = "since this run began, of which nothing is trained yet"
         return Decision(Action.ANEW, _from_scratch([*chosen, *written], since))
     if chosen:

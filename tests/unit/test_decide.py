@@ -90,7 +90,7 @@ def test_a_run_of_which_nothing_was_trained_starts_from_scratch_with_what_is_the
 
 def test_a_run_whose_status_was_lost_does_not_go_on_with_anything_else():
     assert _decide({}).action is Action.RESUME
-    assert _decide({}, workflow="other").action is Action.ANEW
+    assert _decide({}, workflow="other").action is Action.REFUSE
 
 
 def test_what_a_record_of_an_older_version_lacks_is_not_known_to_differ():

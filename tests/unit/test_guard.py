@@ -41,7 +41,7 @@ def _alone(scenario):
     try:
         return results.recv()
     finally:
-        process.join(10)
+        process.join(120)
         assert process.exitcode == 0
 
 
