@@ -30,6 +30,9 @@ current: contextvars.ContextVar["Rollout | None"] = contextvars.ContextVar("roll
 under_way: set["Rollout"] = set()
 """The rollouts of this process that are waited for."""
 
+on_first: list[Callable[[], None]] = []
+"""Called when a rollout begins while no other is under way, before any of its code runs."""
+
 
 class AgentAbortError(RuntimeError):
     """Agent code did what would have ended more than its rollout; the message says what."""
@@ -89,7 +92,11 @@ async def within(rollout: Rollout, work: Coroutine[Any, Any, T]) -> T:
     """
     context = contextvars.copy_context()
     context.run(current.set, rollout)
+    was_idle = not under_way
     under_way.add(rollout)
+    if was_idle:
+        for call in on_first:
+            call()
     task = asyncio.get_running_loop().create_task(_outcome(work), context=context)
     try:
         while not task.done():

@@ -57,6 +57,8 @@ class Watchdog:
         # Seconds by which each rollout has held up the loop since the last answer.
         self._held: dict[Rollout | None, float] = {}
         self._armed = 0.0
+        # Else one that holds the interpreter from its first moment on would never be found.
+        guard.on_first[:] = [self._arm]
         # Rollouts that have ended, some of whose code has not.
         self._worn: list[Rollout] = []
         if files is not None:
@@ -78,7 +80,8 @@ class Watchdog:
         """What there is to say of the process now; called every `TICK` seconds."""
         now = time.monotonic()
         since, self._looked = now - self._looked, now
-        self._arm(now)
+        if now - self._armed >= 1.0:
+            self._arm()
         if self._answered:
             self._answered, self._sent = False, now
             self._loop.call_soon_threadsafe(self._answer, now)
@@ -141,11 +144,11 @@ class Watchdog:
         last = (own or stack)[-1]
         return f"{Path(last.filename).name}:{last.lineno} in {last.name}: {last.line}"
 
-    def _arm(self, now: float) -> None:
+    def _arm(self) -> None:
         """Have the process ended if this thread, too, does not get to run any more."""
-        if self._files is None or now - self._armed < 1.0:
+        if self._files is None:
             return
-        self._armed = now
+        self._armed = time.monotonic()
         longest = _longest_timeout()
         if longest is None:
             faulthandler.cancel_dump_traceback_later()

@@ -28,7 +28,7 @@ class _Client:
 
 def _sent(free, **request):
     client = _Client()
-    recorder = SimpleNamespace(model_seconds=0.0, record=lambda request, response: None)
+    recorder = SimpleNamespace(model_seconds=0.0, record=lambda request, response, agent: None)
     recording = RecordingClient(client, recorder, {}, free_tool_choice=free)
     asyncio.run(recording.chat.completions.create(messages=[], **request))
     return client.bodies[0]
