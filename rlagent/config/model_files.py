@@ -1,4 +1,4 @@
-"""What is wrong with the files of a local model folder, told before anything loads them.
+"""What is wrong with the files of a local model folder, found before anything loads them.
 
 Reads JSON and the headers of safetensors; what only loading the weights shows is the engine's.
 """

@@ -1,6 +1,6 @@
 """Whether some value of finite length fits a JSON schema, asked before a grammar is made of it.
 
-A schema that requires itself within itself has none, and a decoder would never come to an end.
+A schema that requires itself within itself has none, and a decoder would never end.
 """
 
 from typing import Any, List, Tuple

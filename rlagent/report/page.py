@@ -218,7 +218,7 @@ def _side(name: str, row: dict[str, Any], said: Sequence[tuple[str, list[Turn]]]
     badge = "failed" if row.get("error") else f"reward {number(reward)}"
     body = ""
     for index, (title, turns) in enumerate(said):
-        # What the first was told stands above both sides.
+        # The first prompt stands above both sides.
         shown = turns if index else split_opening(turns)[1]
         heading = f"<h4>{escape(title)}</h4>" if len(said) > 1 else ""
         body += heading + "".join(_turn(turn) for turn in shown)

@@ -18,7 +18,7 @@ class Call:
 
     Args:
         messages: What was sent, OpenAI-style.
-        reply: The answer, likewise.
+        reply: The answer, in the same form.
         agent: Name of the agent that called; None where it is not known.
         tools: Names of the tools that were offered.
         prompt_tokens: Tokens of what was sent.

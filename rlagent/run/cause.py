@@ -1,7 +1,7 @@
 """What went wrong, in one line: of an exception, or of the text that is left of one.
 
 The one place that words a cause, for rollouts, judges, trainer, driver and report alike. The whole
-text is for the log. Imports nothing heavy: whose exceptions these are is told by how they look.
+text is for the log. Imports nothing heavy: exceptions of libraries are known by their attributes.
 """
 
 import re
@@ -100,9 +100,9 @@ def _says(error: BaseException, depth: int) -> str:
     """The text of an exception, without its type; empty where it says nothing."""
     if isinstance(error, BaseExceptionGroup):
         members = error.exceptions
-        told = [_worded(member, depth + 1) for member in members[:3]] if depth < _FRAMES else []
-        more = [f"and {len(members) - len(told)} more"] if len(members) > len(told) else []
-        return "; ".join([*told, *more])
+        worded = [_worded(member, depth + 1) for member in members[:3]] if depth < _FRAMES else []
+        more = [f"and {len(members) - len(worded)} more"] if len(members) > len(worded) else []
+        return "; ".join([*worded, *more])
     if refused := _refused_fields(error):
         return refused
     try:

@@ -78,7 +78,7 @@ def refused(override: Override, message: str, remedy: str = "") -> ConfigError:
 
 
 def _as_typed(override: Override, values: list[str]) -> list[str]:
-    """Return the values as they were typed where that is a plain list: Hydra writes 1e-4 anew."""
+    """Return the values as they were typed where that is a plain list: Hydra rewrites 1e-4."""
     text = str(override.input_line).split("=", 1)[1]
     typed = [value.strip() for value in text.split(",")]
     plain = not any(sign in text for sign in "()[]{}'\"\\")

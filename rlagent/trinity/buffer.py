@@ -35,7 +35,7 @@ class NothingToTrainOn(Exception):  # noqa: N818 - not an error: the step leaves
 
 
 class EndingQueue(QueueStorage):
-    """Trinity's queue, which is told what can no longer come.
+    """Trinity's queue, which also knows what can no longer come.
 
     The explorer waits for weights, which only further training steps bring, and it ends; the
     trainer must not wait for experiences meanwhile.

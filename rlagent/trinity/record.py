@@ -69,7 +69,7 @@ CHOSEN = {"model": "the model", "engine": "the engine", "layout": "the layout"}
 """What `auto` may become on another machine, in the record and in words."""
 
 WRITTEN = {"workflow": "the workflow", "dataset": "the dataset"}
-"""What is edited beside the configuration, likewise."""
+"""What is edited beside the configuration."""
 
 
 def changed(old: dict[str, Any], new: dict[str, Any], words: dict[str, str]) -> list[str]:
