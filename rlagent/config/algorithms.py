@@ -1,5 +1,7 @@
 """What is known of Trinity's algorithms without importing it: kinds, and which do not run here."""
 
+from rlagent.config.errors import Problem
+
 GROUPED = ("grpo", "multi_step_grpo", "dapo", "rloo", "cispo", "gspo", "sapo", "rec", "gigpo")
 """Algorithms that compare the rollouts of one task with each other."""
 
@@ -34,3 +36,13 @@ AGGREGATIONS = (
     "seq-mean-token-sum-norm",
 )
 """How a loss over tokens becomes one number."""
+
+
+def lone_rollout(name: str) -> Problem:
+    """Return why one of `GROUPED` cannot run with a single rollout per task."""
+    return Problem(
+        "algorithm.repeat_times",
+        1,
+        f"{name} compares the rollouts of a task, one alone has nothing to learn from",
+        "take at least 2",
+    )

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from rlagent.config.algorithms import GROUPED, UNSUPPORTED
+from rlagent.config.algorithms import GROUPED, UNSUPPORTED, lone_rollout
 from rlagent.config.contradictions import number_contradictions, request_contradictions
 from rlagent.config.errors import Problem, raise_if_any
 from rlagent.config.functions import (
@@ -121,14 +121,7 @@ def algorithm_problems(config: LearnConfig) -> list[Problem]:
     if name in UNSUPPORTED:
         return [Problem("algorithm.name", name, f"{UNSUPPORTED[name]}, so it cannot run here")]
     if name in GROUPED and config.algorithm.repeat_times == 1:
-        return [
-            Problem(
-                "algorithm.repeat_times",
-                1,
-                f"{name} compares the rollouts of a task, one alone has nothing to learn from",
-                "take at least 2",
-            )
-        ]
+        return [lone_rollout(name)]
     return []
 
 

@@ -7,7 +7,7 @@ depend on each other. Nothing of Trinity is imported.
 from dataclasses import replace
 from typing import Any
 
-from rlagent.config.algorithms import GROUPED, UNSUPPORTED
+from rlagent.config.algorithms import GROUPED, UNSUPPORTED, lone_rollout
 from rlagent.config.errors import Problem
 from rlagent.config.names import did_you_mean
 from rlagent.config.schema import AUTO, LearnConfig
@@ -143,14 +143,7 @@ def _algorithm(algorithm: dict[str, Any], embedded: bool | None) -> list[Problem
     if name in UNSUPPORTED and (name != "ppo" or embedded):
         return [Problem(key, name, f"{UNSUPPORTED[name]}, so it cannot run here")]
     if name in GROUPED and algorithm.get("repeat_times", 1) == 1:
-        return [
-            Problem(
-                "algorithm.repeat_times",
-                1,
-                f"{name} compares the rollouts of a task, one alone has nothing to learn from",
-                "take at least 2",
-            )
-        ]
+        return [lone_rollout(name)]
     return []
 
 
