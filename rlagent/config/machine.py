@@ -17,6 +17,9 @@ TOLD = "RLAGENT_MACHINE"
 """Variable in which a sweep tells its trials what machine they were planned for: looking for
 themselves they would find their share of the GPUs, and could choose otherwise."""
 
+THREADS = "RLAGENT_THREADS"
+"""Variable in which a run tells its actors hardware.threads."""
+
 
 @dataclass(frozen=True)
 class GPU:
@@ -138,6 +141,15 @@ def visible(found: list[tuple[str, GPU]], setting: str | None) -> tuple[GPU, ...
             break
         chosen[index] = found[index][1]
     return tuple(chosen.values())
+
+
+def threads() -> int:
+    """Return the threads to compute with: RLAGENT_THREADS, else a core each that may be used.
+
+    Never what torch uses at the moment: whoever computed in this process before has set it, and
+    the same training split over other threads adds up in another order.
+    """
+    return int(os.environ.get(THREADS) or 0) or detect().cores
 
 
 def _cores() -> int:

@@ -5,7 +5,6 @@ takes new weights between requests. Decoding and HTTP live in their own modules.
 """
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -21,7 +20,7 @@ from trinity.common.constants import SyncMethod  # noqa: E402
 from trinity.common.experience import Experience  # noqa: E402
 from trinity.common.models.model import BaseInferenceModel  # noqa: E402
 
-from rlagent.config.machine import detect  # noqa: E402
+from rlagent.config.machine import detect, threads  # noqa: E402
 from rlagent.embedded.chat import plain_content  # noqa: E402
 from rlagent.embedded.checkpoint import WEIGHTS, step_folder  # noqa: E402
 from rlagent.embedded.generate import Request  # noqa: E402
@@ -166,7 +165,7 @@ def service_options(config: InferenceModelConfig) -> ServiceOptions:
         model_name=config.model_path,
         api_key=config.api_key,
         max_model_len=config.max_model_len or 4096,
-        threads=int(extra.pop("threads", 0)) or default_threads(),
+        threads=int(extra.pop("threads", 0)) or threads(),
         dtype=extra.pop("dtype", "float32"),
         seed=config.seed + config.engine_id,
         max_rows=int(extra.pop("max_num_seqs", 128)),
@@ -184,11 +183,6 @@ def service_options(config: InferenceModelConfig) -> ServiceOptions:
     if extra:
         raise ValueError(f"extra_engine_args not known to the embedded engine: {sorted(extra)}")
     return options
-
-
-def default_threads() -> int:
-    """The environment's RLAGENT_THREADS, else the cores that this process may use."""
-    return int(os.environ.get("RLAGENT_THREADS", 0)) or detect().cores
 
 
 def default_cache_bytes() -> int:

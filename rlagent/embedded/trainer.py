@@ -6,7 +6,6 @@ training itself is in learner.py, the files in checkpoint.py.
 """
 
 import asyncio
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar
@@ -20,6 +19,7 @@ from trinity.manager.synchronizer import Synchronizer
 from trinity.trainer.trainer import TrainEngineWrapper
 from trinity.utils.log import get_logger
 
+from rlagent.config.machine import threads
 from rlagent.embedded.checkpoint import (
     EXPORT,
     Checkpoint,
@@ -33,17 +33,10 @@ from rlagent.embedded.learner import Learner
 
 T = TypeVar("T")
 
-THREADS_VARIABLE = "RLAGENT_THREADS"
 NO_NCCL = (
     "synchronizer.sync_method=nccl needs GPUs; the embedded trainer hands weights over with "
     "sync_method=memory (default) or checkpoint"
 )
-
-
-def thread_count(options: Dict[str, Any]) -> int:
-    """Cores to use: trainer_config.threads, else RLAGENT_THREADS, else as many as torch would."""
-    asked = int(options.get("threads") or os.environ.get(THREADS_VARIABLE) or 0)
-    return asked or torch.get_num_threads()
 
 
 class EmbeddedTrainer(TrainEngineWrapper):
@@ -156,7 +149,7 @@ class EmbeddedTrainer(TrainEngineWrapper):
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
     def _prepare(self) -> None:
-        lanes = thread_count(self.options)
+        lanes = int(self.options.get("threads") or 0) or threads()
         # Of this process: the learner uses the cores by running micro-batches side by side.
         torch.set_num_threads(1)
         torch.manual_seed(int(self.options.get("seed") or 0))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlagent.config.compose import to_yaml
 from rlagent.config.errors import ConfigError, UnreachableError
+from rlagent.config.machine import THREADS
 from rlagent.config.resolve import Resolved
 from rlagent.layout.fit import parameters
 from rlagent.run.cause import cause_of
@@ -296,7 +297,7 @@ class Driver:
                 self.config.hardware,
                 namespace=namespace,
                 env={
-                    "RLAGENT_THREADS": threads,
+                    THREADS: threads,
                     "PYTHONPATH": ray_cluster.python_path(),
                     "TRINITY_LOG_DIR": str(self.attempt.logs),
                     **environment,

@@ -1,9 +1,13 @@
 """Checkpoints of the embedded trainer: exact, whole or absent, and readable by others."""
 
 import asyncio
+import os
 import resource
 import shutil
+import subprocess
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import ray
@@ -24,6 +28,7 @@ from trinity.common.constants import SyncMethod
 from trinity.common.models.utils import load_state_dict
 from trinity.manager.synchronizer import Synchronizer
 
+from rlagent.config import machine
 from rlagent.embedded.checkpoint import fault_of
 
 
@@ -75,6 +80,46 @@ def test_two_and_two_steps_are_four_steps(model, tmp_path):
     assert largest_difference(weights(first), weights(second)) == 0.0
     train(second, 2)
     assert largest_difference(weights(straight), weights(second)) == 0.0
+
+
+TRAINS = """
+import sys
+from pathlib import Path
+from safetensors.torch import save_file
+from test_trainer_checkpoints import config_for, save, train
+from trainer_fixtures import prepared, weights
+
+model, folder, steps, result = sys.argv[1:]
+trainer = train(prepared(config_for(Path(model), Path(folder))), int(steps))
+save(trainer)
+save_file({name: value.clone() for name, value in weights(trainer).items()}, result)
+"""
+
+
+@pytest.mark.slow
+def test_training_again_and_resuming_in_another_process_give_the_same_bits(model, tmp_path):
+    def trained(folder, steps):
+        result = tmp_path / "weights.safetensors"
+        arguments = [str(model), str(tmp_path / folder), str(steps), str(result)]
+        tests = Path(__file__).parents[1]
+        path = os.pathsep.join(map(str, (tests.parent, tests, tests / "cpu")))
+        env = {**os.environ, "PYTHONPATH": path}
+        subprocess.run([sys.executable, "-c", TRAINS, *arguments], env=env, check=True)
+        return load_file(result)
+
+    straight = trained("a", 4)
+    assert largest_difference(straight, trained("again", 4)) == 0.0
+    assert largest_difference(straight, trained("b", 2)) > 0.0
+    assert largest_difference(straight, trained("b", 2)) == 0.0
+
+
+def test_as_many_threads_train_whatever_computed_in_this_process_before(model, tmp_path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(7)
+    try:
+        assert prepared(config_for(model, tmp_path)).learner.lanes == machine.threads()
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_random_state_goes_on_where_it_was(model, tmp_path):
