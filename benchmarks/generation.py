@@ -17,17 +17,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import rlagent.embedded  # isort: skip  (sets how OpenMP waits, before torch loads it)
+import rlagent.backends.embedded  # isort: skip  (sets how OpenMP waits, before torch loads it)
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rlagent.embedded import generate
-from rlagent.embedded.fallback import choose_forward
-from rlagent.embedded.generate import Generator, Limits, Request
-from rlagent.embedded.protocol import SamplingParams
+from rlagent.backends.embedded.engine import generate
+from rlagent.backends.embedded.engine.fallback import choose_forward
+from rlagent.backends.embedded.engine.generate import Generator, Limits, Request
+from rlagent.backends.embedded.engine.protocol import SamplingParams
 
-TINY = Path(rlagent.embedded.__file__).parent / "assets" / "tiny"
+TINY = Path(__file__).parents[1] / "rlagent" / "assets" / "tiny"
 
 
 class Clock:

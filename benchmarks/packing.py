@@ -20,18 +20,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from rlagent.base.words import duration
 from rlagent.config.compose import compose
-from rlagent.config.machine import detect
 from rlagent.config.resolve import resolve
-from rlagent.run.folder import RunFolder
-from rlagent.run.words import duration
-from rlagent.sweep.display import PlainLines
+from rlagent.machine.resources import detect
+from rlagent.records.folder import RunFolder
+from rlagent.records.sweep_store import Sweep, SweepFolder, TrialRow
 from rlagent.sweep.grid import GridSource
+from rlagent.sweep.live_table import PlainLines
 from rlagent.sweep.options import Options
 from rlagent.sweep.pool import run_sweep
 from rlagent.sweep.shares import Resources
 from rlagent.sweep.source import Need, Trial, row_of
-from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
 
 BOUND = 1.15
 """What the pool may take, in units of ceil(N/k) median trials."""

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from rlagent.run.folder import RunFolder
+from rlagent.records.folder import RunFolder
 
 EVERY = 5.0
 """Seconds between two samples."""

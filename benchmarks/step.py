@@ -21,7 +21,7 @@ import threading
 import time
 from pathlib import Path
 
-from rlagent.run.folder import RunFolder
+from rlagent.records.folder import RunFolder
 
 WARM_UP = 3
 """Steps that are left out: caches fill, imports happen late."""

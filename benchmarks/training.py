@@ -23,7 +23,7 @@ from typing import Any, Dict, Iterator, List
 import numpy as np
 import torch
 
-TINY = Path(__file__).parents[1] / "rlagent" / "embedded" / "assets" / "tiny"
+TINY = Path(__file__).parents[1] / "rlagent" / "assets" / "tiny"
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,8 @@ def our_learner(model_path: str, lanes: int = 1) -> Any:
     """The learner with GRPO's loss and no KL term."""
     from trinity.common.config import Config
 
-    from rlagent.embedded.learner import Learner
-    from rlagent.embedded.trainer import load_model
+    from rlagent.backends.embedded.trainer.learner import Learner
+    from rlagent.backends.embedded.trainer.trainer import load_model
 
     config = Config()
     algorithm = config.algorithm
@@ -208,7 +208,7 @@ def trl_pairs(
 
 def parts_of_a_step(learner: Any, experiences: List[Any]) -> Dict[str, float]:
     """Seconds of one step of ours by part, added up over the cores."""
-    from rlagent.embedded import learner as module
+    from rlagent.backends.embedded.trainer import learner as module
 
     spent: Dict[str, float] = defaultdict(float)
 

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rlagent.config.errors import Problem
+from rlagent.base.errors import Problem
 from rlagent.config.fingerprint import (
     NotStableError,
     fingerprint,
@@ -15,7 +15,7 @@ from rlagent.config.fingerprint import (
 from rlagent.config.schema import LearnConfig
 
 if TYPE_CHECKING:
-    from rlagent.trinity.launch import Outcome
+    from rlagent.launch.launch import Outcome
 
 
 class LearnError(RuntimeError):
@@ -60,13 +60,13 @@ def learn(
         LearnError: The run failed; nothing is left running.
         LearnStopped: It was asked to stop. The same call again resumes it.
     """
+    from rlagent.base.words import script_command
     from rlagent.config.cluster import with_cluster
     from rlagent.config.compose import Draft
-    from rlagent.config.machine import detect
     from rlagent.config.prepare import prepare
     from rlagent.config.python_changes import with_python_changes
-    from rlagent.run.words import script_command
-    from rlagent.trinity.launch import launch
+    from rlagent.launch.launch import launch
+    from rlagent.machine.resources import detect
 
     if not callable(workflow_func):
         raise TypeError(f"workflow_func must be a function, not {type(workflow_func).__name__}")

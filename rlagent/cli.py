@@ -4,7 +4,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from rlagent.config.names import did_you_mean
+from rlagent.base.names import did_you_mean
 
 COMMANDS = {
     "train": ("rlagent.train", "train an agent: rlagent train +experiment=gsm8k_react"),

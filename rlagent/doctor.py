@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rlagent.base.screen import lasting_streams
+from rlagent.base.words import python_command
 from rlagent.health.row import FAIL, OK, WARN, Row, render
-from rlagent.run.screen import lasting_streams
-from rlagent.run.words import python_command
 
 if TYPE_CHECKING:
     from rlagent.config.resolve import Resolved
@@ -60,11 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def configuration(arguments: Sequence[str]) -> tuple[list[Row], "Resolved | None"]:
     """Compose, check and resolve what train would run here."""
     try:
+        from rlagent.base.errors import ConfigError
         from rlagent.config.cluster import with_cluster
         from rlagent.config.command import parse_command
-        from rlagent.config.errors import ConfigError
-        from rlagent.config.machine import detect
         from rlagent.config.prepare import prepare
+        from rlagent.machine.resources import detect
     except ImportError as error:
         # The rows below say which part is missing, and what installs it.
         reason = f"cannot be read: {error}"
@@ -97,10 +97,10 @@ def configuration(arguments: Sequence[str]) -> tuple[list[Row], "Resolved | None
 
 def machine_rows(resolved: "Resolved | None") -> list[Row]:
     """GPUs, Ray, shared memory and disk."""
-    from rlagent.config.machine import detect
     from rlagent.config.schema import HardwareConfig
-    from rlagent.health import machine
-    from rlagent.trinity.surroundings import findings
+    from rlagent.health import headroom as machine
+    from rlagent.machine.resources import detect
+    from rlagent.machine.surroundings import findings
 
     found = resolved.machine if resolved else detect()
     hardware = resolved.config.hardware if resolved else HardwareConfig()
@@ -121,7 +121,7 @@ def machine_rows(resolved: "Resolved | None") -> list[Row]:
 
 def reach_rows(resolved: "Resolved") -> list[Row]:
     """Model, data and W&B."""
-    from rlagent.health import reach
+    from rlagent.health import reachable as reach
 
     return [*reach.reach_rows(resolved.config), reach.wandb_row(resolved.config.monitor)]
 

@@ -12,19 +12,19 @@ from typing import Any
 
 import yaml
 
+from rlagent.base.errors import ConfigError, raise_if_any
+from rlagent.base.screen import lasting_streams
 from rlagent.config.cluster import with_cluster
 from rlagent.config.command import Command, parse_command, print_problems
 from rlagent.config.compose import to_yaml
 from rlagent.config.contradictions import sweep_without_m
-from rlagent.config.errors import ConfigError, raise_if_any
-from rlagent.config.machine import detect
 from rlagent.config.prepare import prepare
 from rlagent.config.resolve import Resolved
+from rlagent.config.step_workload import workload_of
 from rlagent.config.weigh import weighed
-from rlagent.config.workload import workload_of
-from rlagent.layout.gpus import find_gpu
-from rlagent.layout.table import refused, table
-from rlagent.run.screen import lasting_streams
+from rlagent.machine.resources import detect
+from rlagent.planner.gpus import find_gpu
+from rlagent.planner.table import refused, table
 
 HELP = """rlagent plan: what would run, without starting anything
 
@@ -88,11 +88,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _plan_trials(command: Command) -> int:
+    from rlagent.report.sweep_names import shown
     from rlagent.sweep import mistakes, plan_text
     from rlagent.sweep.common import impossible_here
     from rlagent.sweep.grid import plan
     from rlagent.sweep.search.start import is_search, plan_search
-    from rlagent.sweep.words import shown
 
     base = command.draft(multirun=True)
     machine = with_cluster(detect(), base.config.hardware)

@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rlagent.run.folder import DIED, RunFolder, run_folders
-from rlagent.run.screen import lasting_streams
-from rlagent.run.words import aligned, number, percent, short_path
-from rlagent.sweep.find import sweep_folders
-from rlagent.sweep.store import FINISHED, PRUNED, RUNNING, SweepFolder
+from rlagent.base.screen import lasting_streams
+from rlagent.base.words import aligned, number, percent, short_path
+from rlagent.records.find import sweep_folders
+from rlagent.records.folder import DIED, RunFolder, run_folders
+from rlagent.records.sweep_store import FINISHED, PRUNED, RUNNING, SweepFolder
 
 UNREADABLE = "unreadable"
 METRIC = "eval/success"

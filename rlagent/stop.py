@@ -14,13 +14,13 @@ import sys
 import time
 from collections.abc import Sequence
 
-from rlagent.run.folder import ENDED, DamagedError, RunFolder, RunNotFoundError
-from rlagent.run.process import open_recorded
-from rlagent.run.screen import lasting_streams
-from rlagent.run.summary import how_it_ended
-from rlagent.run.words import duration, short_path
-from rlagent.sweep.find import find_any
-from rlagent.sweep.store import RUNNING, SweepFolder
+from rlagent.base.process import open_recorded
+from rlagent.base.screen import lasting_streams
+from rlagent.base.words import duration, short_path
+from rlagent.records.find import find_any
+from rlagent.records.folder import ENDED, DamagedError, RunFolder, RunNotFoundError
+from rlagent.records.summary import how_it_ended
+from rlagent.records.sweep_store import RUNNING, SweepFolder
 
 TIMEOUT = 120.0
 """Seconds that a driver may take to save a checkpoint and take everything down."""

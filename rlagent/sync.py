@@ -12,12 +12,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlagent.run.folder import DIED, ENDED, DamagedError, RunFolder, RunNotFoundError, run_folders
-from rlagent.run.screen import lasting_streams
-from rlagent.run.wandb_access import key_source
-from rlagent.run.words import short_path
-from rlagent.sweep.find import find_any
-from rlagent.sweep.store import SweepFolder
+from rlagent.base.screen import lasting_streams
+from rlagent.base.words import short_path
+from rlagent.records.find import find_any
+from rlagent.records.folder import (
+    DIED,
+    ENDED,
+    DamagedError,
+    RunFolder,
+    RunNotFoundError,
+    run_folders,
+)
+from rlagent.records.sweep_store import SweepFolder
+from rlagent.records.wandb_access import key_source
 
 NO_KEY = (
     "no W&B key was found, so nothing was uploaded; set WANDB_API_KEY or run `wandb login`, then "

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
+from rlagent.base.errors import ConfigError, Problem
+from rlagent.base.screen import lasting_streams
 from rlagent.config.command import Command, parse_command, print_problems, run_hydra
-from rlagent.config.errors import ConfigError, Problem
-from rlagent.run.screen import lasting_streams
 
 INTERRUPTED = 130
 
@@ -126,8 +126,8 @@ def _show(command: Command) -> int:
 def _train(command: Command) -> int:
     from rlagent.config.cluster import with_cluster
     from rlagent.config.contradictions import sweep_without_m
-    from rlagent.config.machine import detect
     from rlagent.config.prepare import prepare
+    from rlagent.machine.resources import detect
     from rlagent.sweep import leash
 
     led = leash.hold()
@@ -136,8 +136,8 @@ def _train(command: Command) -> int:
     resolved = prepare(draft, machine, command.config_dirs)
     for line in () if led else sweep_without_m(resolved.config.sweep):
         print(line, file=sys.stderr)
-    from rlagent.run.words import same_command
-    from rlagent.trinity.launch import launch
+    from rlagent.base.words import same_command
+    from rlagent.launch.launch import launch
 
     return launch(resolved, command=same_command).exit_code
 

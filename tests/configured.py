@@ -6,9 +6,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from rlagent.base.paths import conf_dir
 from rlagent.config.compose import Draft, compose, from_mapping, to_mapping
 from rlagent.config.overrides import parse
-from rlagent.config.paths import conf_dir
 from rlagent.config.schema import LearnConfig
 
 GROUPS = ("model", "dataset", "algorithm", "hardware", "workflow", "monitor")

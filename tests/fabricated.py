@@ -6,9 +6,9 @@ import random
 import time
 from pathlib import Path
 
-from rlagent.run.calls import Call, compact
-from rlagent.run.folder import RunFolder
-from rlagent.run.stats import wilson
+from rlagent.base.stats import wilson
+from rlagent.records.calls import Call, compact
+from rlagent.records.folder import RunFolder
 
 CONFIG = """\
 seed: 1

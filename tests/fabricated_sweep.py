@@ -7,9 +7,9 @@ import random
 import time
 from pathlib import Path
 
-from rlagent.run.folder import RunFolder
-from rlagent.run.summary import LOGICAL
-from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
+from rlagent.records.folder import RunFolder
+from rlagent.records.summary import LOGICAL
+from rlagent.records.sweep_store import Sweep, SweepFolder, TrialRow
 from tests.fabricated import HOSTILE
 
 LRS = ("1e-5", "3e-5", "1e-4", "3e-4", "1e-3")

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlagent.run.checkpoints import LATEST_CHECKPOINT
-from rlagent.run.folder import RunFolder
+from rlagent.records.checkpoints import LATEST_CHECKPOINT
+from rlagent.records.folder import RunFolder
 from rlagent.sweep import leash
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ def trial(
     (asked to stop it has trained its last step by then), die, config,
     anew (sets the metrics of an earlier run aside), deaf (neither ends nor can be asked to)."""
     # Not needed by the process that stands in for the trainer, and slow to import.
-    from rlagent.config.machine import Machine
     from rlagent.config.resolve import resolve
+    from rlagent.machine.resources import Machine
     from rlagent.sweep.source import Need, Trial
     from tests.configured import configured
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.faults.run import ROLES, Training
-from rlagent.run.checkpoints import LATEST_CHECKPOINT
-from rlagent.run.folder import RunFolder
+from rlagent.records.checkpoints import LATEST_CHECKPOINT
+from rlagent.records.folder import RunFolder
 
 SIGNALS = {
     "kill -9": signal.SIGKILL,

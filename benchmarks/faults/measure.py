@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.faults.cases import REPAIRS, Case
 from benchmarks.faults.run import Training
-from rlagent.run.folder import ENDED
+from rlagent.records.folder import ENDED
 
 CAUSE = 160
 """Characters of a cause that are shown."""

@@ -11,8 +11,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from rlagent.run.checkpoints import noted_step
-from rlagent.run.folder import ENDED, DamagedError, RunFolder
+from rlagent.records.checkpoints import noted_step
+from rlagent.records.folder import ENDED, DamagedError, RunFolder
 
 REPOSITORY = Path(__file__).parents[2]
 

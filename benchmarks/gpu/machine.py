@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from rlagent.config.machine import detect
-from rlagent.health.machine import gpu_memory
+from rlagent.health.headroom import gpu_memory
+from rlagent.machine.resources import detect
 
 GIB = 1024**3
 PERIOD = 0.2

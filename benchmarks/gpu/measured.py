@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from rlagent.run.folder import RunFolder
-from rlagent.trinity.startup import PREFIX
+from rlagent.base.startup import PREFIX
+from rlagent.records.folder import RunFolder
 
 WARM_UP = 3
 """Steps left out of medians, when there are more."""

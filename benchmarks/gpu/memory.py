@@ -26,12 +26,12 @@ from typing import Any
 from machine import FREE_GIB, commit, used_gib
 from measured import of_vllm_text
 
-from rlagent.config.machine import detect
+from rlagent.base.model_shape import ModelShape
 from rlagent.config.presets import model_preset
-from rlagent.config.schema import ModelShape
-from rlagent.layout.layout import Layout
-from rlagent.layout.memory import takes_gib, trainer_memory
-from rlagent.layout.workload import Workload
+from rlagent.machine.resources import detect
+from rlagent.planner.layout import Layout
+from rlagent.planner.memory import takes_gib, trainer_memory
+from rlagent.planner.workload import Workload
 
 HERE = Path(__file__).parent
 MARK = "@@"

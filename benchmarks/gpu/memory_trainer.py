@@ -24,7 +24,7 @@ from machine import GIB, Peaks, used_gib
 from memory import say
 from memory_sites import largest_sites
 
-from rlagent.trinity import vllm_stub
+from rlagent.upstream import vllm_stub
 
 vllm_stub.install()
 
@@ -39,12 +39,12 @@ from verl.utils import tensordict_utils as tu  # noqa: E402
 from verl.workers import engine_workers  # noqa: E402
 from verl.workers.engine.fsdp import transformer_impl  # noqa: E402
 
+from rlagent.backends.verl.step_batch import StepBatch  # noqa: E402
+from rlagent.backends.verl.trainer import StepTrainer, reads_reference  # noqa: E402
+from rlagent.backends.verl.worker import StepWorker  # noqa: E402
 from rlagent.config.command import parse_command  # noqa: E402
-from rlagent.config.machine import GPU, Machine  # noqa: E402
 from rlagent.config.prepare import prepare  # noqa: E402
-from rlagent.gpu.step_batch import StepBatch  # noqa: E402
-from rlagent.gpu.trainer import StepTrainer, reads_reference  # noqa: E402
-from rlagent.gpu.worker import StepWorker  # noqa: E402
+from rlagent.machine.resources import GPU, Machine  # noqa: E402
 from rlagent.trinity import build, translate  # noqa: E402
 
 LEFT_GIB = 0.5
@@ -94,7 +94,7 @@ class Rank:
 
 def trinity_config(job: dict[str, Any], folder: Path) -> Any:
     """Trinity's configuration as a run of this model and layout would have it."""
-    from rlagent.layout.layout import Layout
+    from rlagent.planner.layout import Layout
 
     layout = Layout.parse(job["layout"])
     arguments = [

@@ -24,11 +24,11 @@ import yaml
 from machine import Peaks, await_free_gpus, commit
 
 from rlagent.config.command import parse_command
-from rlagent.config.machine import detect
 from rlagent.config.prepare import prepare
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import HardwareConfig
-from rlagent.layout.layout import Layout
+from rlagent.machine.resources import detect
+from rlagent.planner.layout import Layout
 
 COMMON = [
     "+experiment=gsm8k_react",
@@ -109,7 +109,7 @@ class OneRay:
 
     def serve(self, resolved: Resolved) -> None:
         """Have a Ray that offers what the run needs."""
-        from rlagent.trinity import ray_cluster
+        from rlagent.launch import ray_cluster
 
         layout = resolved.layout
         offers = layout if layout.colocated else None
@@ -159,7 +159,7 @@ class OneRay:
 
 def measure(point: Point, out: Path, one_ray: OneRay, seconds: float) -> dict[str, Any]:
     """Run one point and return its row."""
-    from rlagent.trinity.launch import launch
+    from rlagent.launch.launch import launch
 
     arguments = arguments_of(point, out)
     command = parse_command(arguments)

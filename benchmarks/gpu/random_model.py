@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
-from rlagent.config.paths import resolve_path
+from rlagent.base.model_shape import ModelShape
+from rlagent.base.paths import resolve_path
 from rlagent.config.presets import model_preset
-from rlagent.config.schema import ModelShape
 
 
 def tokenizer_of() -> Any:

@@ -3,7 +3,7 @@
     BENCHMARK=startup benchmarks/gpu/run.sh default OUT [MINUTES] [STACK]
 
 Several names with commas run one after the other. `startup` of a row is the timeline that each
-run writes (rlagent.trinity.startup): seconds since the command at which each part was there. The
+run writes (rlagent.base.startup): seconds since the command at which each part was there. The
 first run compiles for vLLM's cache, the ones after it find that there.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import measured
 from machine import await_free_gpus, commit
 
-from rlagent.config.machine import detect
+from rlagent.machine.resources import detect
 
 GRAPHS = "trinity.explorer.rollout_model.extra_engine_args"
 VARIANTS: dict[str, list[str]] = {

@@ -28,9 +28,9 @@ import measured
 import yaml
 from machine import await_free_gpus, commit
 
-from rlagent.config.machine import detect
-from rlagent.config.paths import resolve_path
-from rlagent.run.folder import RunFolder
+from rlagent.base.paths import resolve_path
+from rlagent.machine.resources import detect
+from rlagent.records.folder import RunFolder
 
 TRAIN_BATCH = 256
 TASKS, REPEATS = 32, 8
@@ -280,7 +280,7 @@ def run(work: Workload, model: str, data: str, folder: Path, tool_choice: str) -
     path.write_text(yaml.safe_dump(native, sort_keys=False), encoding="utf-8")
 
     from rlagent.config.schema import HardwareConfig
-    from rlagent.trinity import ray_cluster
+    from rlagent.launch import ray_cluster
 
     # A Ray as `ray start --head` makes it, that ends with this process.
     ray_cluster.connect(

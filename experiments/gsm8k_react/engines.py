@@ -16,7 +16,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from rlagent.run.folder import RunFolder
+from rlagent.records.folder import RunFolder
 
 HERE = Path(__file__).parent
 TABLE = HERE / "engines.csv"

@@ -1,6 +1,6 @@
 """What is known of Trinity's algorithms without importing it: kinds, and which do not run here."""
 
-from rlagent.config.errors import Problem
+from rlagent.base.errors import Problem
 
 GROUPED = ("grpo", "multi_step_grpo", "dapo", "rloo", "cispo", "gspo", "sapo", "rec", "gigpo")
 """Algorithms that compare the rollouts of one task with each other."""

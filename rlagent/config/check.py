@@ -9,9 +9,11 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
+from rlagent.base.errors import Problem, raise_if_any
+from rlagent.base.names import did_you_mean
+from rlagent.base.secrets import secret_problems
 from rlagent.config.algorithms import GROUPED, UNSUPPORTED, lone_rollout
 from rlagent.config.contradictions import number_contradictions, request_contradictions
-from rlagent.config.errors import Problem, raise_if_any
 from rlagent.config.functions import (
     JUDGE_ARGUMENTS,
     JUDGE_OPTIONAL,
@@ -20,14 +22,12 @@ from rlagent.config.functions import (
     check_function,
 )
 from rlagent.config.metric_names import metric_problems
-from rlagent.config.names import did_you_mean
 from rlagent.config.schema import AUTO, LearnConfig
-from rlagent.config.secrets import secret_problems
 from rlagent.config.spec import Spec, spec_of, validate
 from rlagent.config.trinity_checks import native_problems, override_problems
 from rlagent.config.trinity_schema import algorithm_types, check_trinity
-from rlagent.layout.layout import Layout, refusals
-from rlagent.run.wandb_names import project_fault, tags_fault
+from rlagent.config.wandb_names import project_fault, tags_fault
+from rlagent.planner.layout import Layout, refusals
 
 LEGAL_LAYOUT = "hardware.layout=auto alone chooses a legal one"
 LAYOUT_PARTS = ("engines", "tensor_parallel", "trainer_gpus", "sequence_parallel")

@@ -1,6 +1,6 @@
 """What a running Ray cluster offers, asked in a process of its own: composing imports no Ray.
 
-Joining it for a run is rlagent.trinity.ray_cluster's.
+Joining it for a run is rlagent.launch.ray_cluster's.
 """
 
 import json
@@ -9,8 +9,9 @@ import subprocess
 import sys
 from dataclasses import replace
 
-from rlagent.config.machine import TOLD, Machine
 from rlagent.config.schema import AUTO, HardwareConfig
+from rlagent.machine.ray_head import address_to_join
+from rlagent.machine.resources import TOLD, Machine
 
 _SECONDS = 60.0
 _ASK = """
@@ -34,9 +35,7 @@ def with_cluster(machine: Machine, hardware: HardwareConfig) -> Machine:
     embedded = hardware.engine == "embedded" or (not machine.gpus and hardware.gpus == AUTO)
     if embedded or hardware.logical_gpus or hardware.nodes != AUTO:
         return machine
-    from rlagent.trinity.ray_cluster import address_to_join
-
-    address = None if hardware.ray == "start" else address_to_join(hardware)
+    address = None if hardware.ray == "start" else address_to_join(hardware.ray)
     counts = _ask(address) if address else None
     if counts is None:
         return machine

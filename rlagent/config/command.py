@@ -12,9 +12,9 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from rlagent.base.errors import ConfigError, Problem
+from rlagent.base.names import did_you_mean
 from rlagent.config.compose import Draft, draft
-from rlagent.config.errors import ConfigError, Problem
-from rlagent.config.names import did_you_mean
 from rlagent.config.overlay import Shared
 
 
@@ -104,8 +104,8 @@ def run_hydra(command: Command) -> int:
     """
     import hydra
 
+    from rlagent.base.paths import conf_dir
     from rlagent.config.compose import register_schema
-    from rlagent.config.paths import conf_dir
 
     def unreachable(config: object) -> NoReturn:
         raise AssertionError("a flag that only shows something started a run")

@@ -26,14 +26,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from rlagent.base.errors import ConfigError, Problem
+from rlagent.base.paths import conf_dir, expand_user, path_fault
+from rlagent.base.secrets import as_written, keeping_references
 from rlagent.config import overrides as command_line
-from rlagent.config.errors import ConfigError, Problem
 from rlagent.config.overlay import Shared, overlaid
-from rlagent.config.paths import conf_dir, expand_user, path_fault
 from rlagent.config.presets import unreadable_presets
 from rlagent.config.refusals import from_hydra, key_and_text
 from rlagent.config.schema import ADDED, LearnConfig
-from rlagent.config.secrets import as_written, keeping_references
 from rlagent.config.spec import build, spec_of, validate
 from rlagent.config.trinity_schema import check_trinity
 

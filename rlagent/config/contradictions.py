@@ -5,7 +5,7 @@ Asked twice: of what was written, where `auto` contradicts nothing, and of what 
 
 from typing import Any
 
-from rlagent.config.errors import Problem
+from rlagent.base.errors import Problem
 from rlagent.config.schema import AUTO, LearnConfig, SweepConfig
 
 

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rlagent.config.errors import Problem, written
+from rlagent.base.errors import Problem, written
+from rlagent.base.names import did_you_mean
 from rlagent.config.json_rows import RowError, not_utf8
-from rlagent.config.names import did_you_mean
 
 
 def csv_problems(file: Path, columns: Iterable[str], key: str, path: str) -> list[Problem]:

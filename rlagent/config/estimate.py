@@ -6,16 +6,17 @@ Right within a factor of about three; nothing is decided by them.
 import os
 from pathlib import Path
 
+from rlagent.base.model_shape import ModelShape
+from rlagent.base.paths import local_path
 from rlagent.config.batch import KNOWN_ROWS
 from rlagent.config.held_out import known_notes
-from rlagent.config.machine import Machine
-from rlagent.config.paths import local_path
-from rlagent.config.schema import LearnConfig, ModelShape
-from rlagent.config.workload import workload_of
-from rlagent.layout.fit import parameters
-from rlagent.layout.gpus import find_gpu
-from rlagent.layout.layout import Layout
-from rlagent.layout.time import StepTime, step_time
+from rlagent.config.schema import LearnConfig
+from rlagent.config.step_workload import workload_of
+from rlagent.machine.resources import Machine
+from rlagent.planner.fit import parameters
+from rlagent.planner.gpus import find_gpu
+from rlagent.planner.layout import Layout
+from rlagent.planner.time import StepTime, step_time
 
 LONG_RUN_MINUTES = 10.0
 _TYPICAL_SHARE = 0.3

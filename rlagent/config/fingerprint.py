@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlagent.config.errors import Problem
+from rlagent.base.errors import Problem
 
 _PLAIN = (type(None), bool, int, float, complex, str)
 _GLOBAL_READS = ("LOAD_GLOBAL", "LOAD_NAME")

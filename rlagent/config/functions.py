@@ -16,9 +16,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rlagent.config.errors import Problem
-from rlagent.config.names import did_you_mean, nearest
-from rlagent.config.paths import expand_user
+from rlagent.base.errors import Problem
+from rlagent.base.names import did_you_mean, nearest
+from rlagent.base.paths import expand_user
 
 WORKFLOW_ARGUMENTS = ("task", "model")
 WORKFLOW_OPTIONAL = ("auxiliary_models", "logger")

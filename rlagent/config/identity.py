@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rlagent.config.paths import local_path
+from rlagent.base.paths import local_path
 from rlagent.config.schema import LearnConfig
 
 LEFT_OUT = {

@@ -6,12 +6,12 @@ Both strictly: every unknown key is named with the nearest valid one, before any
 from dataclasses import dataclass, field
 from typing import Any
 
+from rlagent.base.errors import ConfigError, Problem, raise_if_any
+from rlagent.base.paths import expand_user, path_fault
+from rlagent.base.yaml_file import read_settings
 from rlagent.config.compose import SPEC, from_mapping
-from rlagent.config.errors import ConfigError, Problem, raise_if_any
-from rlagent.config.paths import expand_user, path_fault
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.trinity_schema import check_trinity, trinity_spec
-from rlagent.config.yaml_file import read_settings
 
 _OURS = {"dataset", "hardware", "workflow", "run", "trinity", "seed"}
 """Top-level keys that only our configuration has."""

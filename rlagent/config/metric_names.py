@@ -5,11 +5,11 @@ its file. Elsewhere algorithms and Trinity add names of their own too, so that o
 that is known is refused.
 """
 
-from rlagent.config.errors import Problem
+from rlagent.base.errors import Problem
+from rlagent.base.measures import ASKED, COUNTED, OURS, SPREAD, WORKFLOW
+from rlagent.base.names import is_one_slip, nearest
 from rlagent.config.functions import NotFoundError, locate
-from rlagent.config.names import is_one_slip, nearest
 from rlagent.config.schema import LearnConfig
-from rlagent.run.measures import ASKED, COUNTED, OURS, SPREAD, WORKFLOW
 
 KEY = "sweep.metric"
 EVALUATED = "eval/"

@@ -11,8 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from rlagent.config.errors import Problem, is_text, raise_if_any
-from rlagent.config.names import did_you_mean, listed, nearest
+from rlagent.base.errors import Problem, is_text, raise_if_any
+from rlagent.base.names import did_you_mean, listed, nearest
 from rlagent.config.spec import Spec, find, keys_of
 
 
@@ -276,3 +276,12 @@ def _option_names(override: Override, options: Sequence[str]) -> list[str]:
         return [name.strip("'\"") for name in override.sweep_string_iterator()]
     # A glob chooses among what exists.
     return [options[0]] if options else []
+
+
+def key_of(override: str) -> str:
+    """Return the key of an override, without `+`.
+
+    >>> key_of("+experiment=gsm8k_react"), key_of("++trinity.a=1")
+    ('experiment', 'trinity.a')
+    """
+    return override.split("=", 1)[0].lstrip("+~")

@@ -8,8 +8,8 @@ is there for, and that is said with the choices.
 from collections.abc import Iterator
 from typing import Any
 
+from rlagent.base.errors import Problem, written
 from rlagent.config.check import get
-from rlagent.config.errors import Problem, written
 from rlagent.config.schema import LearnConfig
 
 _OPTIMIZER = "algorithm.optimizer"

@@ -4,14 +4,14 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+from rlagent.base.errors import ConfigError, Problem, raise_if_any
+from rlagent.base.secrets import missing_references
 from rlagent.config.check import check
 from rlagent.config.compose import Draft
-from rlagent.config.errors import ConfigError, Problem, raise_if_any
-from rlagent.config.machine import Machine
 from rlagent.config.overrides import as_typed
 from rlagent.config.resolve import Resolved, resolve
 from rlagent.config.schema import LearnConfig
-from rlagent.config.secrets import missing_references
+from rlagent.machine.resources import Machine
 
 
 def prepare(

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rlagent.config.errors import ConfigError, Problem
-from rlagent.config.names import did_you_mean
-from rlagent.config.paths import conf_dir, expand_user
+from rlagent.base.errors import ConfigError, Problem
+from rlagent.base.names import did_you_mean
+from rlagent.base.paths import conf_dir, expand_user
+from rlagent.base.yaml_file import read_settings
 from rlagent.config.schema import ADDED, DatasetConfig, LearnConfig, ModelConfig
 from rlagent.config.spec import T, build, spec_of, validate
-from rlagent.config.yaml_file import read_settings
 
 
 def model_preset(name: str, config_dirs: Sequence[str] = ()) -> ModelConfig:

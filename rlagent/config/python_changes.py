@@ -8,10 +8,10 @@ import copy
 import dataclasses
 from typing import Any
 
+from rlagent.base.errors import Problem
+from rlagent.base.names import did_you_mean
 from rlagent.config.compose import from_mapping, to_mapping
-from rlagent.config.errors import Problem
 from rlagent.config.load import NativeConfig, native_config
-from rlagent.config.names import did_you_mean
 from rlagent.config.overruled import RECKONED, TOLD
 from rlagent.config.schema import LearnConfig
 from rlagent.config.trinity_schema import check_trinity

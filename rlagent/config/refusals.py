@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from rlagent.config.errors import Problem
+from rlagent.base.errors import Problem
 
 
 def key_and_text(argument: str) -> tuple[str, str | None]:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rlagent.config.errors import Problem
-from rlagent.config.machine import Machine
+from rlagent.base.errors import Problem
 from rlagent.config.schema import AUTO, LearnConfig
-from rlagent.config.workload import workload_of
-from rlagent.layout.gpus import find_gpu
-from rlagent.layout.workload import Workload
+from rlagent.config.step_workload import workload_of
+from rlagent.machine.resources import Machine
+from rlagent.planner.gpus import find_gpu
+from rlagent.planner.workload import Workload
 
 NO_LAYOUT = {"hardware.engine", "hardware.gpus", "model.path", "model.candidates"}
 """Keys that leave nothing to choose a layout for when there is something wrong with them."""

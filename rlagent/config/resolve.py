@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rlagent.base.errors import raise_if_any
+from rlagent.base.paths import BUILTIN, expand_user, local_path
 from rlagent.config.batch import Batch, arithmetic
 from rlagent.config.check import LAYOUT_PARTS
-from rlagent.config.errors import raise_if_any
 from rlagent.config.estimate import warnings_of
 from rlagent.config.identity import trial_id
 from rlagent.config.load import training_tasksets
-from rlagent.config.machine import Machine
 from rlagent.config.overruled import overruled_choices
-from rlagent.config.paths import BUILTIN, expand_user, local_path
 from rlagent.config.presets import dataset_preset, overlay
 from rlagent.config.resolution import Resolution
 from rlagent.config.resolve_model import resolve_model_and_layout
@@ -26,10 +25,11 @@ from rlagent.config.resolved_checks import resolved_problems
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.spec import Spec, spec_of
 from rlagent.config.trinity_checks import as_in_native, native_problems, set_aside
-from rlagent.layout.constants import MOST_SHARE
-from rlagent.layout.gpus import ASSUMED, find_gpu, nearest
-from rlagent.layout.layout import Layout
-from rlagent.layout.memory import share
+from rlagent.machine.resources import Machine
+from rlagent.planner.constants import MOST_SHARE
+from rlagent.planner.gpus import ASSUMED, find_gpu, nearest
+from rlagent.planner.layout import Layout
+from rlagent.planner.memory import share
 
 KEPT = (
     "hardware.ray",

@@ -3,19 +3,20 @@
 import copy
 import itertools
 
+from rlagent.base.model_shape import ModelShape
+from rlagent.base.paths import BUILTIN, local_path
 from rlagent.config.check import LAYOUT_PARTS, LEGAL_LAYOUT, requested_layout, requested_parts
 from rlagent.config.model_files import model_faults
-from rlagent.config.paths import BUILTIN, local_path
 from rlagent.config.presets import model_preset, model_preset_of_path, overlay
 from rlagent.config.resolution import NO_LAYOUT, Resolution
 from rlagent.config.resolve_offload import host_lacks
-from rlagent.config.schema import AUTO, ModelShape
+from rlagent.config.schema import AUTO
 from rlagent.config.shapes import read_shape, shape_problems
-from rlagent.layout.choose import best_layout
-from rlagent.layout.fit import fits, parameters
-from rlagent.layout.gpus import find_gpu
-from rlagent.layout.layout import Layout, refusals
-from rlagent.layout.memory import engine_memory, trainer_memory
+from rlagent.planner.choose import best_layout
+from rlagent.planner.fit import fits, parameters
+from rlagent.planner.gpus import find_gpu
+from rlagent.planner.layout import Layout, refusals
+from rlagent.planner.memory import engine_memory, trainer_memory
 
 PLAIN = Layout(1, 1, 1)
 """One engine and one trainer: what the embedded engine uses, and a stand-in after a mistake."""

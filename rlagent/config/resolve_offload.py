@@ -2,12 +2,12 @@
 
 from rlagent.config.resolution import NO_LAYOUT, Resolution
 from rlagent.config.schema import AUTO
-from rlagent.config.workload import TOKENS_PER_GPU
-from rlagent.layout.constants import HOST_BESIDE_GIB
-from rlagent.layout.fit import fits
-from rlagent.layout.gpus import find_gpu
-from rlagent.layout.layout import Layout
-from rlagent.layout.memory import host_gib
+from rlagent.config.step_workload import TOKENS_PER_GPU
+from rlagent.planner.constants import HOST_BESIDE_GIB
+from rlagent.planner.fit import fits
+from rlagent.planner.gpus import find_gpu
+from rlagent.planner.layout import Layout
+from rlagent.planner.memory import host_gib
 
 
 def resolve_offload(resolution: Resolution, layout: Layout) -> None:

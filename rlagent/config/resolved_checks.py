@@ -2,13 +2,14 @@
 
 import math
 
+from rlagent.base.errors import Problem
 from rlagent.config.batch import count_rows
 from rlagent.config.check import algorithm_problems, value_problems
 from rlagent.config.contradictions import number_contradictions
-from rlagent.config.errors import Problem
 from rlagent.config.overruled import overruled_problems
 from rlagent.config.schema import DatasetConfig, LearnConfig
 from rlagent.config.shapes import read_positions
+from rlagent.config.step_workload import TOKENS_PER_GPU, asked_tokens_per_gpu
 from rlagent.config.task_files import (
     CHECKED_EARLY,
     is_table,
@@ -18,8 +19,7 @@ from rlagent.config.task_files import (
     table_problems,
 )
 from rlagent.config.trinity_checks import override_problems
-from rlagent.config.workload import TOKENS_PER_GPU, asked_tokens_per_gpu
-from rlagent.layout.layout import Layout
+from rlagent.planner.layout import Layout
 
 
 def resolved_problems(config: LearnConfig, layout: Layout) -> list[Problem]:

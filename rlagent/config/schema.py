@@ -10,8 +10,9 @@ A field typed `Union[int, str]` or `Union[float, str]` takes a number or the wor
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Union
 
+from rlagent.base.limits import DAY, finite, number, place, text, word
+from rlagent.base.model_shape import ModelShape
 from rlagent.config.algorithms import AGGREGATIONS
-from rlagent.config.limits import DAY, finite, number, place, text, word
 
 AUTO = "auto"
 """The word that asks rlagent to choose; resolve.py says what it chose and why."""
@@ -25,31 +26,6 @@ MOST_TOKENS = 10_000_000
 MOST_TRIALS = 100_000
 GPUS_OF_NODE, MOST_GPUS = 64, 1024
 """GPUs of one node, and of a run: weighing more layouts takes minutes."""
-
-
-@dataclass
-class ModelShape:
-    """The numbers of a decoder-only transformer that memory and speed follow from.
-
-    Zeros mean unknown: they are then read from the model's config.json.
-    """
-
-    # Number of transformer blocks.
-    layers: int = number(0, 0, 10_000)
-    # Width of the residual stream.
-    hidden: int = number(0, 0, 1_000_000)
-    # Width of the feed-forward layer (one of the gated pair).
-    intermediate: int = number(0, 0, 10_000_000)
-    # Number of query heads.
-    heads: int = number(0, 0, 100_000)
-    # Number of key/value heads (grouped-query attention); divides `heads`.
-    kv_heads: int = number(0, 0, 100_000)
-    # Size of one head.
-    head_dim: int = number(0, 0, 1_000_000)
-    # Rows of the embedding table.
-    vocab: int = number(0, 0, 100_000_000)
-    # Whether the output layer shares the embedding table.
-    tied: bool = False
 
 
 @dataclass

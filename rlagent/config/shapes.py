@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rlagent.config.errors import Problem
+from rlagent.base.errors import Problem
+from rlagent.base.model_shape import ModelShape
+from rlagent.base.paths import local_path
 from rlagent.config.estimate import hub_cache
-from rlagent.config.paths import local_path
-from rlagent.config.schema import ModelShape
 
 _NAMES = {
     "layers": "num_hidden_layers",

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, Union
 
-from rlagent.config.errors import Problem
-from rlagent.config.limits import LIMITS, Limits
-from rlagent.config.names import did_you_mean
+from rlagent.base.errors import Problem
+from rlagent.base.limits import LIMITS, Limits
+from rlagent.base.names import did_you_mean
 
 T = TypeVar("T")
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rlagent.base.errors import Problem, written
+from rlagent.base.names import did_you_mean, listed
+from rlagent.base.paths import local_path
 from rlagent.config.csv_rows import csv_problems
-from rlagent.config.errors import Problem, written
 from rlagent.config.json_rows import RowError, content_hash, parse, texts
-from rlagent.config.names import did_you_mean, listed
-from rlagent.config.paths import local_path
 
 JSON = (".jsonl", ".json")
 """Endings of files whose rows arrive as they are written."""

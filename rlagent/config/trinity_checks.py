@@ -7,9 +7,9 @@ depend on each other. Nothing of Trinity is imported.
 from dataclasses import replace
 from typing import Any
 
+from rlagent.base.errors import Problem
+from rlagent.base.names import did_you_mean
 from rlagent.config.algorithms import GROUPED, UNSUPPORTED, lone_rollout
-from rlagent.config.errors import Problem
-from rlagent.config.names import did_you_mean
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.trinity_fate import look_up
 from rlagent.config.trinity_functions import (

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rlagent.config.errors import Problem
+from rlagent.base.errors import Problem
 from rlagent.config.spec import NOT_SAID, Spec
 
 ASIDE = "set aside"

@@ -7,8 +7,8 @@ import ast
 import functools
 from typing import Any
 
-from rlagent.config.errors import Problem
-from rlagent.config.names import did_you_mean
+from rlagent.base.errors import Problem
+from rlagent.base.names import did_you_mean
 from rlagent.config.trinity_schema import trinity_root
 
 _FOLDERS = {

@@ -12,7 +12,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from rlagent.config.errors import Problem
+from rlagent.base.errors import Problem
 from rlagent.config.spec import ANY, NOT_SAID, Spec, validate
 
 _SCALARS = {"int", "float", "bool", "str"}

@@ -3,10 +3,10 @@
 from rlagent.config.check import requested_parts
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import AUTO
-from rlagent.config.workload import workload_of
-from rlagent.layout.candidates import Candidate, Setting, candidates, weigh
-from rlagent.layout.choose import ranked
-from rlagent.layout.gpus import find_gpu
+from rlagent.config.step_workload import workload_of
+from rlagent.planner.candidates import Candidate, Setting, candidates, weigh
+from rlagent.planner.choose import ranked
+from rlagent.planner.gpus import find_gpu
 
 
 def weighed(resolved: Resolved) -> list[Candidate]:

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
+from rlagent.base.words import python_command, short_path
 from rlagent.health.row import FAIL, OK, SKIP, WARN, Answer, Row, run_python
-from rlagent.run.words import python_command, short_path
 
 IMPORT_TIMEOUT = 180.0
 """Seconds; the first import after an installation reads gigabytes from a cold disk."""
@@ -26,7 +26,7 @@ IMPORTS = {
     "datasets": "import datasets",
     "agentscope": "import agentscope.agent, agentscope.tuner",
     "trinity-rft": (
-        "from rlagent.trinity.vllm_stub import install; install(); "
+        "from rlagent.upstream.vllm_stub import install; install(); "
         "import trinity.explorer.explorer, trinity.trainer.trainer"
     ),
     "verl": "import verl",

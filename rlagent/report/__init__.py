@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlagent.run.folder import DamagedError, RunFolder, RunNotFoundError, write_atomically
-from rlagent.run.screen import lasting_streams
-from rlagent.run.words import short_path
-from rlagent.sweep.find import find_any
-from rlagent.sweep.store import SweepFolder
+from rlagent.base.screen import lasting_streams
+from rlagent.base.words import short_path
+from rlagent.records.find import find_any
+from rlagent.records.folder import DamagedError, RunFolder, RunNotFoundError, write_atomically
+from rlagent.records.sweep_store import SweepFolder
 
 FORMATS = ("html", "markdown", "csv", "png")
 

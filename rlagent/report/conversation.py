@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlagent.run.calls import conversations
-from rlagent.run.texts import encodable_tree
+from rlagent.base.texts import encodable_tree
+from rlagent.records.calls import conversations
 
 TAGGED = re.compile(r"<(tool_call|think)>(.*?)(?:</\1>|\Z)", re.DOTALL)
 

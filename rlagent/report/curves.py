@@ -1,8 +1,8 @@
 """Which curves a report draws, from which metrics; how a chart is drawn is left to svg.py."""
 
+from rlagent.base.stats import Series
 from rlagent.report.data import ReportData
 from rlagent.report.svg import Axis, Line, chart, stacked
-from rlagent.run.stats import Series
 
 SHARE = Axis(percent=True, low=0.0, high=1.0)
 ZERO = Axis(low=0.0)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlagent.run.folder import RunFolder
-from rlagent.run.measures import workflow_metrics
-from rlagent.run.progress import Evaluation
-from rlagent.run.redact import redact, redact_yaml
-from rlagent.run.stats import Series, difference, series
-from rlagent.run.summary import evaluations
+from rlagent.base.measures import workflow_metrics
+from rlagent.base.redact import redact, redact_yaml
+from rlagent.base.stats import Series, difference, series
+from rlagent.records.folder import RunFolder
+from rlagent.records.progress import Evaluation
+from rlagent.records.summary import evaluations
 
 
 @dataclass(frozen=True)

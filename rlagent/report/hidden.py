@@ -6,7 +6,7 @@ The best curve is drawn last; where others lie under it they are drawn wider, so
 import itertools
 from collections.abc import Hashable, Sequence
 
-from rlagent.run.stats import Series
+from rlagent.base.stats import Series
 
 
 def points_under(curves: Sequence[Series]) -> list[list[int]]:

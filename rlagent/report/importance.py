@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlagent.sweep.store import FINISHED, TrialRow
+from rlagent.records.sweep_store import FINISHED, TrialRow
 
 FEWEST = 8
 """With fewer finished trials the shares would be chance, and none are shown."""

@@ -11,14 +11,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from rlagent.base.stats import mean
+from rlagent.base.words import duration, interval, number, percent
+from rlagent.records.folder import DIED
+from rlagent.records.summary import how_it_ended, seconds_spent
 from rlagent.report.assets import SCRIPT, STYLE
 from rlagent.report.conversation import Turn, content_text, conversations_of, split_opening
 from rlagent.report.curves import all_charts
 from rlagent.report.data import Pair, ReportData
-from rlagent.run.folder import DIED
-from rlagent.run.stats import mean
-from rlagent.run.summary import how_it_ended, seconds_spent
-from rlagent.run.words import duration, interval, number, percent
 
 LONGEST = 4000
 """Characters of one message that are shown; conversations can be arbitrarily long."""

@@ -9,11 +9,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlagent.base.words import number
+from rlagent.records.sweep_store import TrialRow
 from rlagent.report.importance import is_number, wants_log
 from rlagent.report.svg import faint
 from rlagent.report.sweep_names import is_share
-from rlagent.run.words import number
-from rlagent.sweep.store import TrialRow
 
 MOST_AXES = 8
 MOST_LABELS = 8

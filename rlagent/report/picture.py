@@ -6,10 +6,10 @@ Figure, axes and title are those of a sweep's picture too (sweep_picture.py).
 from pathlib import Path
 from typing import Any
 
+from rlagent.base.stats import smooth
+from rlagent.base.words import percent
 from rlagent.report.curves import held_out_series
 from rlagent.report.data import ReportData
-from rlagent.run.stats import smooth
-from rlagent.run.words import percent
 
 BLUE, ORANGE, INK, SOFT, GRID = "#2463c4", "#c4600f", "#1b1f24", "#59636e", "#e3e7ec"
 

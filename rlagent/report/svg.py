@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rlagent.base.stats import Series, smooth
 from rlagent.report.hidden import points_under, stretches_under
-from rlagent.run.stats import Series, smooth
 
 MAX_POINTS = 400
 """More points than this are averaged in groups: a chart has no more pixels to show them."""

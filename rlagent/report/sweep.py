@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from rlagent.run.folder import write_atomically
-from rlagent.sweep.store import SweepFolder
+from rlagent.records.folder import write_atomically
+from rlagent.records.sweep_store import SweepFolder
 
 PNG = "curves.png"
 """Name of the picture in the sweep's folder."""

@@ -11,6 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rlagent.base.redact import redact
+from rlagent.base.stats import Series, series
+from rlagent.config.overrides import key_of
+from rlagent.records.folder import DIED, DamagedError
+from rlagent.records.objective import ranked, value_of
+from rlagent.records.sweep_store import (
+    FAILED,
+    FINISHED,
+    PRUNED,
+    RUNNING,
+    Sweep,
+    SweepFolder,
+    TrialRow,
+)
 from rlagent.report.importance import Importance, importance
 from rlagent.report.sweep_names import (
     gpus_of,
@@ -18,15 +32,9 @@ from rlagent.report.sweep_names import (
     shared_words,
     short_keys,
     shortened,
+    trial_command,
     without_secret,
 )
-from rlagent.run.folder import DIED, DamagedError
-from rlagent.run.redact import redact
-from rlagent.run.stats import Series, series
-from rlagent.sweep.grid import key_of
-from rlagent.sweep.metric import value_of
-from rlagent.sweep.store import FAILED, FINISHED, PRUNED, RUNNING, Sweep, SweepFolder, TrialRow
-from rlagent.sweep.words import ranked, trial_command
 
 SEED = "seed"
 BEST_NOTE = (

@@ -2,18 +2,17 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import yaml
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep
 
-from rlagent.config.overrides import SWEPT_BY_HYDRA, is_sweep, parse
-from rlagent.layout.layout import Layout
-from rlagent.run.redact import HIDDEN, redact
-from rlagent.run.words import python_command
-from rlagent.sweep.grid import key_of
-from rlagent.sweep.store import Sweep
+from rlagent.base.redact import HIDDEN, redact
+from rlagent.base.words import python_command
+from rlagent.config.overrides import SWEPT_BY_HYDRA, is_sweep, key_of, parse
+from rlagent.planner.layout import Layout
+from rlagent.records.sweep_store import Sweep, TrialRow
 
 
 def gpus_of(layout: str, config_yaml: str) -> int:
@@ -132,3 +131,14 @@ def without_secret(override: str) -> str:
         readings.append(value)
     given = [{key_of(override): reading} for reading in readings]
     return override if redact(given) == given else f"{key}={HIDDEN}"
+
+
+def trial_command(row: TrialRow, reproduce: Sequence[str]) -> str:
+    """The command that runs one trial alone; secrets are hidden and have to be filled in."""
+    words = [python_command(), "-m", "rlagent.train"]
+    return shlex.join([*words, *shown([*reproduce, *row.overrides])])
+
+
+def shown(words: Sequence[str]) -> list[str]:
+    """Words of a command as a terminal or a log may keep them, secrets hidden."""
+    return [without_secret(word) for word in words]

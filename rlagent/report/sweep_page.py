@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from urllib.parse import quote
 
+from rlagent.base.stats import Series
+from rlagent.base.words import duration, number, percent
+from rlagent.records.objective import ranked
+from rlagent.records.sweep_store import FAILED, FINISHED
 from rlagent.report import sweep_assets
 from rlagent.report.importance import all_parameters
 from rlagent.report.page import document
@@ -13,10 +17,6 @@ from rlagent.report.parallel import parallel, top_lines
 from rlagent.report.svg import Axis, Line, chart, faint, thin
 from rlagent.report.sweep_data import BEST_NOTE, Group, SweepData, TrialData, in_order
 from rlagent.report.sweep_names import log_keys, short_keys, shortened, sweep_command
-from rlagent.run.stats import Series
-from rlagent.run.words import duration, number, percent
-from rlagent.sweep.store import FAILED, FINISHED
-from rlagent.sweep.words import ranked
 
 COLOURS = 4
 """Groups with a colour and a name; the others are pale behind them."""

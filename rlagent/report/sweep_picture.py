@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rlagent.base.stats import smooth
 from rlagent.report.data import Series
 from rlagent.report.hidden import points_under, stretches_under
 from rlagent.report.picture import BLUE, INK, ORANGE, SOFT, blank, panel, plain, shares, title
 from rlagent.report.sweep_data import Group, SweepData
-from rlagent.run.stats import smooth
 
 COLOURS = (BLUE, ORANGE, "#23834d", "#7b4bbf")
 

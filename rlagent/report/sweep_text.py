@@ -3,10 +3,10 @@
 import csv
 import io
 
+from rlagent.base.words import number, percent
+from rlagent.records.objective import unranked_lines
 from rlagent.report.importance import all_parameters
 from rlagent.report.sweep_data import BEST_NOTE, SweepData, in_order, places
-from rlagent.run.words import number, percent
-from rlagent.sweep.words import unranked_lines
 
 
 def sweep_markdown(data: SweepData) -> str:

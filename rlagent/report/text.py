@@ -4,11 +4,11 @@ import csv
 import io
 from collections.abc import Sequence
 
+from rlagent.base.stats import mean
+from rlagent.base.words import interval, number, percent
+from rlagent.records.progress import Evaluation
+from rlagent.records.summary import how_it_ended
 from rlagent.report.data import ReportData
-from rlagent.run.progress import Evaluation
-from rlagent.run.stats import mean
-from rlagent.run.summary import how_it_ended
-from rlagent.run.words import interval, number, percent
 
 LAST_OF = (
     "rollout/reward/mean",

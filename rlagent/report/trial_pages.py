@@ -5,11 +5,11 @@ Which trials lack one is decided here; what a page shows is rlagent.report's.
 
 from collections.abc import Callable
 
+from rlagent.base.cause import cause_of
+from rlagent.base.words import short_path
+from rlagent.records.folder import DIED, ENDED, RunFolder, written_at
+from rlagent.records.sweep_store import SweepFolder
 from rlagent.report import write_report
-from rlagent.run.cause import cause_of
-from rlagent.run.folder import DIED, ENDED, RunFolder, written_at
-from rlagent.run.words import short_path
-from rlagent.sweep.store import SweepFolder
 
 
 def write_trial_pages(folder: SweepFolder, say: Callable[[str], None]) -> None:

@@ -14,16 +14,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlagent.config.machine import TOLD, write_machine
-from rlagent.run.folder import RunFolder
-from rlagent.run.progress import Progress
-from rlagent.run.tail import Tail
+from rlagent.base.tail import Tail
+from rlagent.machine.resources import TOLD, write_machine
+from rlagent.records.failures import Ending, ending, is_held_up
+from rlagent.records.folder import RunFolder
+from rlagent.records.progress import Progress
+from rlagent.records.sweep_store import PRUNED, TrialRow
 from rlagent.sweep import leash
-from rlagent.sweep.failures import Ending, ending, is_held_up
+from rlagent.sweep.interrupts import SignalQueue
 from rlagent.sweep.shares import Share
-from rlagent.sweep.signals import SignalQueue
 from rlagent.sweep.source import Trial
-from rlagent.sweep.store import PRUNED, TrialRow
 
 TAIL_BYTES = 16 << 10
 """How much of a log is read to judge a failure."""

@@ -8,17 +8,16 @@ import json
 import sys
 from collections.abc import Sequence
 
+from rlagent.base.errors import Problem
 from rlagent.config.command import Command
-from rlagent.config.errors import Problem
 from rlagent.config.identity import LEFT_OUT
-from rlagent.config.machine import Machine
-from rlagent.config.overrides import is_sweep
+from rlagent.config.overrides import is_sweep, key_of
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import AUTO
-from rlagent.layout.gpus import find_gpu
+from rlagent.machine.resources import Machine
+from rlagent.planner.gpus import find_gpu
+from rlagent.records.folder import RunFolder
 from rlagent.report.sweep_names import without_secret
-from rlagent.run.folder import RunFolder
-from rlagent.sweep.grid import key_of
 from rlagent.sweep.shares import Resources, gpu_ids, never
 from rlagent.sweep.source import Trial
 
@@ -197,8 +196,8 @@ def is_anew(trial: Trial, folder: RunFolder) -> bool:
 
 def _decided(trial: Trial, folder: RunFolder) -> str | None:
     """What a trial's process does with a finished run, run.fresh aside; None when unfinished."""
-    from rlagent.trinity import decide
-    from rlagent.trinity.record import make_record, read_record
+    from rlagent.launch import decide
+    from rlagent.launch.record import make_record, read_record
 
     status = folder.read_status()
     if status.get("state") != "finished":

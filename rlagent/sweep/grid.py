@@ -11,19 +11,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rlagent.base.errors import ConfigError, Problem, raise_if_any
 from rlagent.config.command import Command
 from rlagent.config.compose import Draft, to_mapping
-from rlagent.config.errors import ConfigError, Problem, raise_if_any
-from rlagent.config.machine import Machine
 from rlagent.config.overlay import Shared
-from rlagent.config.overrides import SWEPT_BY_HYDRA, is_sweep, parse
+from rlagent.config.overrides import SWEPT_BY_HYDRA, is_sweep, key_of, parse
 from rlagent.config.prepare import prepare
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import AUTO, SweepConfig
+from rlagent.machine.resources import Machine
+from rlagent.records.sweep_store import TrialRow
 from rlagent.sweep.layouts import estimated_step_s, layouts_to_try
 from rlagent.sweep.shares import need_of
 from rlagent.sweep.source import Trial
-from rlagent.sweep.store import TrialRow
 from rlagent.sweep.values import MOST, parsed, texts_of
 
 LAYOUT = "hardware.layout"
@@ -262,15 +262,6 @@ def product(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> list[l
         too_many = f"make {number} trials together, more than {MOST}"
         raise ConfigError([Problem(" ".join(keys), None, too_many, remedy)])
     return [list(trial) for trial in itertools.product(*choices)]
-
-
-def key_of(override: str) -> str:
-    """Return the key of an override, without `+`.
-
-    >>> key_of("+experiment=gsm8k_react"), key_of("++trinity.a=1")
-    ('experiment', 'trinity.a')
-    """
-    return override.split("=", 1)[0].lstrip("+~")
 
 
 def params_of(differing: Sequence[str]) -> dict[str, Any]:

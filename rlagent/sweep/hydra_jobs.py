@@ -11,12 +11,12 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, OmegaConf
 
+from rlagent.base.errors import ConfigError
 from rlagent.config.cluster import with_cluster
 from rlagent.config.command import Command, parse_command, print_problems
-from rlagent.config.errors import ConfigError
-from rlagent.config.machine import detect
+from rlagent.machine.resources import detect
+from rlagent.records.sweep_store import FINISHED, INTERRUPTED, STOPPED, TrialRow
 from rlagent.sweep import grid
-from rlagent.sweep.store import FINISHED, INTERRUPTED, STOPPED, TrialRow
 
 
 class TrialFailedError(RuntimeError):

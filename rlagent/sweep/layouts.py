@@ -1,14 +1,14 @@
 """Which layouts `+sweep=layouts` tries, in which order, and what each is expected to take.
 
-What is legal and how fast it should be is rlagent.layout's.
+What is legal and how fast it should be is rlagent.planner's.
 """
 
 from rlagent.config.check import requested_parts
 from rlagent.config.estimate import planned_step, rough_step_seconds
 from rlagent.config.resolve import Resolved
 from rlagent.config.weigh import weighed
-from rlagent.layout.choose import legal_layouts
-from rlagent.layout.layout import Layout
+from rlagent.planner.choose import legal_layouts
+from rlagent.planner.layout import Layout
 
 
 def layouts_to_try(resolved: Resolved) -> list[Layout]:

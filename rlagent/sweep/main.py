@@ -8,18 +8,21 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rlagent.base.cause import cause_of
+from rlagent.base.errors import raise_if_any
+from rlagent.base.lock import locked
+from rlagent.base.paths import expand_user
+from rlagent.base.words import short_path
 from rlagent.config.cluster import with_cluster
 from rlagent.config.command import Command, run_hydra
-from rlagent.config.errors import raise_if_any
-from rlagent.config.machine import Machine, detect
-from rlagent.config.paths import expand_user
 from rlagent.config.schema import LearnConfig
+from rlagent.machine.resources import Machine, detect
+from rlagent.records import leftovers
+from rlagent.records.folder import DamagedError, set_aside
+from rlagent.records.sweep_store import INTERRUPTED, RUNNING, NewerError, Sweep, SweepFolder
 from rlagent.report.sweep_names import shared_words
-from rlagent.run.cause import cause_of
-from rlagent.run.folder import DamagedError, set_aside
-from rlagent.run.lock import locked
-from rlagent.run.words import short_path
-from rlagent.sweep import grid, leftovers, mistakes
+from rlagent.sweep import grid, mistakes
+from rlagent.sweep.closing import closing_words
 from rlagent.sweep.common import (
     command_line,
     impossible,
@@ -29,15 +32,13 @@ from rlagent.sweep.common import (
     sweep_id,
     uses_cluster,
 )
-from rlagent.sweep.display import SweepDisplay, make_display
+from rlagent.sweep.live_table import SweepDisplay, make_display
 from rlagent.sweep.options import Options
 from rlagent.sweep.pool import EXIT_FAILED, run_sweep
 from rlagent.sweep.search.start import is_search, run_search
 from rlagent.sweep.shares import Resources, least_of
 from rlagent.sweep.source import Source, Trial, row_of
-from rlagent.sweep.store import INTERRUPTED, RUNNING, NewerError, Sweep, SweepFolder
 from rlagent.sweep.unmirrored import Unmirrored
-from rlagent.sweep.words import closing_words
 
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 """Hydra's own sweeper: a grid."""

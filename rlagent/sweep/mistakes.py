@@ -1,9 +1,9 @@
 """The mistakes of a sweep's command, all at once: of what its trials share, and of the trials."""
 
+from rlagent.base.errors import ConfigError, Problem
 from rlagent.config.command import Command
 from rlagent.config.compose import Draft
-from rlagent.config.errors import ConfigError, Problem
-from rlagent.config.machine import Machine
+from rlagent.machine.resources import Machine
 from rlagent.sweep import grid
 from rlagent.sweep.search.corners import check_corners
 from rlagent.sweep.search.space import space_of

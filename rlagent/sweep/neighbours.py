@@ -9,12 +9,12 @@ import socket
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from rlagent.run import process
-from rlagent.run.folder import is_driven
-from rlagent.run.lock import locked
-from rlagent.sweep.find import sweep_folders
+from rlagent.base import process
+from rlagent.base.lock import locked
+from rlagent.records.find import sweep_folders
+from rlagent.records.folder import is_driven
+from rlagent.records.sweep_store import Sweep, SweepFolder, TrialRow
 from rlagent.sweep.source import Need
-from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
 
 Held = tuple[str, Sequence[str], Need]
 """Of one trial: the name of its sweep, the ids of its GPUs, and what it takes."""

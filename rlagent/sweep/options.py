@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlagent.run.folder import RunFolder
+from rlagent.records.folder import RunFolder
+from rlagent.records.sweep_store import TrialRow
 from rlagent.sweep.source import Need, Trial
-from rlagent.sweep.store import TrialRow
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ import os
 import selectors
 from collections.abc import Callable, Iterator
 
-from rlagent.run.folder import RunFolder, is_driven
-from rlagent.run.lock import is_locked
-from rlagent.run.process import open_recorded
-from rlagent.run.words import short_path
+from rlagent.base.lock import is_locked
+from rlagent.base.process import open_recorded
+from rlagent.base.words import short_path
+from rlagent.records.folder import RunFolder, is_driven
+from rlagent.records.sweep_store import SweepFolder, TrialRow
 from rlagent.sweep.shares import Ledger
 from rlagent.sweep.source import Need
-from rlagent.sweep.store import SweepFolder, TrialRow
 
 NOTHING = Need(0, 0, 0.0)
 

@@ -6,18 +6,19 @@ Planning the grid is grid.py's; one configuration in words is rlagent.plan's.
 import shlex
 from collections.abc import Sequence
 
+from rlagent.base.words import aligned, python_command
 from rlagent.config.command import Command
 from rlagent.config.estimate import planned_step, roughly, run_minutes
+from rlagent.config.overrides import key_of
 from rlagent.config.resolve import Resolved
 from rlagent.config.weigh import weighed, weighed_taken
-from rlagent.layout.candidates import Candidate
-from rlagent.layout.constants import TELLS_APART
-from rlagent.layout.table import memory_cells, refused
-from rlagent.run.words import aligned, python_command
+from rlagent.planner.candidates import Candidate
+from rlagent.planner.constants import TELLS_APART
+from rlagent.planner.table import memory_cells, refused
+from rlagent.report.sweep_names import shown
 from rlagent.sweep.common import flags_of
-from rlagent.sweep.grid import LAYOUT, key_of
+from rlagent.sweep.grid import LAYOUT
 from rlagent.sweep.source import Trial
-from rlagent.sweep.words import shown
 
 SHOWN = 40
 """Most trials of the table, as of the one that a sweep shows while it runs."""

@@ -12,20 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rlagent.run.folder import RunFolder
-from rlagent.sweep import leash
-from rlagent.sweep.child import TICK, Child, end_all, environment
-from rlagent.sweep.display import SweepDisplay
-from rlagent.sweep.failures import is_retried
-from rlagent.sweep.metric import intermediate, objective, state_when_pruned
-from rlagent.sweep.neighbours import Neighbours
-from rlagent.sweep.options import Done, Options
-from rlagent.sweep.orphans import Orphans
-from rlagent.sweep.rows import Rows
-from rlagent.sweep.shares import Ledger, Resources, Share, indices
-from rlagent.sweep.signals import SignalQueue
-from rlagent.sweep.source import Source, Trial
-from rlagent.sweep.store import (
+from rlagent.records.failures import is_retried
+from rlagent.records.folder import RunFolder
+from rlagent.records.objective import intermediate, objective, state_when_pruned
+from rlagent.records.sweep_store import (
     FAILED,
     FINISHED,
     INTERRUPTED,
@@ -37,6 +27,16 @@ from rlagent.sweep.store import (
     SweepFolder,
     TrialRow,
 )
+from rlagent.sweep import leash
+from rlagent.sweep.child import TICK, Child, end_all, environment
+from rlagent.sweep.interrupts import SignalQueue
+from rlagent.sweep.live_table import SweepDisplay
+from rlagent.sweep.neighbours import Neighbours
+from rlagent.sweep.options import Done, Options
+from rlagent.sweep.orphans import Orphans
+from rlagent.sweep.rows import Rows
+from rlagent.sweep.shares import Ledger, Resources, Share, indices
+from rlagent.sweep.source import Source, Trial
 
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 

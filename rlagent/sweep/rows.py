@@ -7,10 +7,10 @@ import os
 import socket
 import time
 
-from rlagent.run.process import start_ticks
-from rlagent.sweep.display import SweepDisplay
+from rlagent.base.process import start_ticks
+from rlagent.records.sweep_store import RUNNING, Sweep, SweepFolder, TrialRow
+from rlagent.sweep.live_table import SweepDisplay
 from rlagent.sweep.source import Trial, row_of
-from rlagent.sweep.store import RUNNING, Sweep, SweepFolder, TrialRow
 
 
 class Rows:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlagent.config.schema import AUTO, LearnConfig
-from rlagent.config.workload import workload_of
-from rlagent.layout.constants import HOST_BESIDE_GIB
-from rlagent.layout.layout import Layout
-from rlagent.layout.memory import host_gib
+from rlagent.config.step_workload import workload_of
+from rlagent.planner.constants import HOST_BESIDE_GIB
+from rlagent.planner.layout import Layout
+from rlagent.planner.memory import host_gib
 from rlagent.sweep.source import Need
 
 CPU_CORES = 2

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rlagent.config.resolve import Resolved
-from rlagent.sweep.store import SweepFolder, TrialRow
+from rlagent.records.sweep_store import SweepFolder, TrialRow
 
 
 @dataclass(frozen=True)

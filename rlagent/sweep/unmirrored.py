@@ -7,12 +7,12 @@ Made beside the trials that still run, one after another, each in a process of t
 import dataclasses
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from rlagent.run.lock import locked
-from rlagent.run.mirror import make_mirror
-from rlagent.run.wandb_access import wandb_access
+from rlagent.base.lock import locked
+from rlagent.records.mirror import make_mirror
+from rlagent.records.sweep_store import SweepFolder, TrialRow
+from rlagent.records.wandb_access import wandb_access
 from rlagent.sweep.common import dashboard_names
 from rlagent.sweep.source import Trial
-from rlagent.sweep.store import SweepFolder, TrialRow
 
 PATIENCE = 60.0
 """Seconds that the end of a sweep waits for W&B."""
@@ -64,7 +64,7 @@ class Unmirrored:
 def _make(folder: SweepFolder, trial: Trial, row: TrialRow) -> list[str]:
     """Make the W&B run of a trial if it has none; returns what went wrong."""
     # Not before it is needed: most sweeps have no such trial.
-    from rlagent.trinity.watch import run_info
+    from rlagent.launch.watch import run_info
 
     run, told = folder.run_folder(row), list[str]()
     run.make()

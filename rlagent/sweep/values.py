@@ -11,7 +11,7 @@ from decimal import DecimalException
 from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
 
-from rlagent.config.errors import ConfigError, Problem
+from rlagent.base.errors import ConfigError, Problem
 from rlagent.config.overrides import parse_all
 from rlagent.config.presets import preset_names
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import ray
 
-from rlagent.trinity import EMBEDDED, alive
-from rlagent.trinity.forwarding import forwarding
+from rlagent.base import alive
+from rlagent.base.forwarding import forwarding
+from rlagent.trinity import EMBEDDED
 from rlagent.trinity.processes import SharedProcesses
 
 _FROM_SYNCHRONIZER = ("is_alive", "setup_weight_sync_group", "teardown_weight_sync_group")

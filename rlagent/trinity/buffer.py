@@ -21,8 +21,9 @@ from trinity.common.config import BufferConfig, Config, StorageConfig
 from trinity.common.experience import Experience
 from trinity.utils.timer import Timer
 
-from rlagent.trinity import alive, payloads
+from rlagent.base import alive
 from rlagent.trinity.translate import WHOLE_STEPS
+from rlagent.upstream import trinity_payloads as payloads
 
 payloads.install()
 

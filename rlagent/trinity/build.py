@@ -11,8 +11,8 @@ from typing import Any, TextIO
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rlagent.config.errors import ConfigError, Problem
-from rlagent.config.secrets import without_interpolations
+from rlagent.base.errors import ConfigError, Problem
+from rlagent.base.secrets import without_interpolations
 from rlagent.trinity import EMBEDDED
 from rlagent.trinity.translate import WORKFLOW_TYPE
 

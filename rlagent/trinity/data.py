@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlagent.config.errors import raise_if_any
+from rlagent.base.endings import RunError
+from rlagent.base.errors import raise_if_any
+from rlagent.base.paths import resolve_path
 from rlagent.config.held_out import splits_itself
 from rlagent.config.json_rows import texts
-from rlagent.config.paths import resolve_path
 from rlagent.config.schema import DatasetConfig
 from rlagent.config.splits import draw, hold_out, notes, repeated
 from rlagent.config.task_files import (
@@ -26,7 +27,6 @@ from rlagent.config.task_files import (
     split_file,
     table_problems,
 )
-from rlagent.trinity.endings import RunError
 from rlagent.trinity.tables import Table, differing
 from rlagent.trinity.task_row import places
 

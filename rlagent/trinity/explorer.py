@@ -9,7 +9,8 @@ import time
 from copy import deepcopy
 from typing import Any
 
-from rlagent.trinity import monitor_imports, vllm_stub
+from rlagent.upstream import trinity_monitors as monitor_imports
+from rlagent.upstream import vllm_stub
 
 vllm_stub.install()
 monitor_imports.install()
@@ -24,15 +25,16 @@ from trinity.common.models.allocator import (  # noqa: E402
 from trinity.common.models.model import ModelWrapper  # noqa: E402
 from trinity.explorer.explorer import Explorer  # noqa: E402
 
-from rlagent.run.cause import cause_in  # noqa: E402
-from rlagent.run.measures import evaluation_metrics  # noqa: E402
-from rlagent.trinity import EMBEDDED, alive, rewind  # noqa: E402
+from rlagent.base import alive  # noqa: E402
+from rlagent.base.cause import cause_in  # noqa: E402
+from rlagent.base.measures import evaluation_metrics  # noqa: E402
+from rlagent.base.startup import Marks  # noqa: E402
+from rlagent.trinity import EMBEDDED, rewind  # noqa: E402
 from rlagent.trinity.buffer import find_queue  # noqa: E402
 from rlagent.trinity.lag import closes_with_a_sync, next_sync, syncs_left  # noqa: E402
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
 from rlagent.trinity.processes import SharedProcesses  # noqa: E402
 from rlagent.trinity.rollout import AgentCoordinator, InProcess  # noqa: E402
-from rlagent.trinity.startup import Marks  # noqa: E402
 
 
 class RolloutFailedError(RuntimeError):
@@ -58,11 +60,11 @@ class AgentAllocator(Allocator):
         """Create one engine and wait until it answers."""
         model: type
         if config.engine_type == EMBEDDED:
-            from rlagent.embedded.engine import EmbeddedModel
+            from rlagent.backends.embedded.engine.engine import EmbeddedModel
 
             model = EmbeddedModel
         elif config.engine_type.startswith("vllm"):
-            from rlagent.gpu.engine_actor import EngineActor
+            from rlagent.backends.vllm.engine_actor import EngineActor
 
             model = EngineActor
         else:

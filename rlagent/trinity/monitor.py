@@ -1,6 +1,6 @@
 """The monitor that Trinity's actors write to: rows appended to metrics.jsonl in the run folder.
 
-Only the driver speaks to W&B or TensorBoard, from that file (see rlagent.run.mirror).
+Only the driver speaks to W&B or TensorBoard, from that file (see rlagent.records.mirror).
 """
 
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from trinity.common.config import Config
 from trinity.utils.monitor import MONITOR, Monitor
 
-from rlagent.run.folder import RunFolder
+from rlagent.records.folder import RunFolder
 
 
 class RunFolderMonitor(Monitor):

@@ -7,8 +7,8 @@ import copy
 from pathlib import Path
 from typing import Any
 
+from rlagent.base.paths import resolve_path
 from rlagent.config.algorithms import WITHOUT_ADVANTAGE
-from rlagent.config.paths import resolve_path
 from rlagent.config.resolve import Resolved
 from rlagent.config.trinity_table import CPU_ENGINE_ARGS, CPU_TRAINER_CONFIG
 from rlagent.trinity import EMBEDDED

@@ -9,7 +9,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from rlagent.config.errors import raise_if_any
+from rlagent.base.errors import raise_if_any
 from rlagent.config.task_files import is_table, missing_split, split_file
 from rlagent.trinity.data import WrittenRows, keep, rows_file
 

@@ -15,9 +15,9 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
-from rlagent.trinity import alive
+from rlagent.base import alive
+from rlagent.base.forwarding import forwarding
 from rlagent.trinity.fates import Fate, failed_by, suspected
-from rlagent.trinity.forwarding import forwarding
 from rlagent.trinity.watchdog import log_files, read_fate
 
 CONCURRENCY = 1000

@@ -15,7 +15,7 @@ import httpx
 import openai
 import torch
 
-from rlagent.trinity import vllm_stub
+from rlagent.upstream import vllm_stub
 
 vllm_stub.install()
 
@@ -29,11 +29,12 @@ from trinity.common.models.experience_extraction import (  # noqa: E402
 )
 from trinity.common.models.model import ModelWrapper  # noqa: E402
 
-from rlagent.embedded.protocol import TOO_LONG  # noqa: E402
-from rlagent.run.calls import Call  # noqa: E402
-from rlagent.run.cause import chain  # noqa: E402
-from rlagent.run.texts import encodable_tree  # noqa: E402
-from rlagent.trinity import EMBEDDED, tool_schemas  # noqa: E402
+from rlagent.backends.embedded.engine.protocol import TOO_LONG  # noqa: E402
+from rlagent.base.cause import chain  # noqa: E402
+from rlagent.base.texts import encodable_tree  # noqa: E402
+from rlagent.records.calls import Call  # noqa: E402
+from rlagent.trinity import EMBEDDED  # noqa: E402
+from rlagent.upstream import agentscope_tools as tool_schemas  # noqa: E402
 
 tool_schemas.install()
 

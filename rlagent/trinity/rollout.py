@@ -18,7 +18,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from rlagent.trinity import payloads, vllm_stub
+from rlagent.upstream import trinity_payloads as payloads
+from rlagent.upstream import vllm_stub
 
 vllm_stub.install()
 
@@ -27,7 +28,7 @@ from trinity.explorer.rollout_coordinator import BatchState, RolloutCoordinator 
 from trinity.explorer.scheduler import RunnerWrapper, Scheduler  # noqa: E402
 from trinity.explorer.workflow_runner import Status, WorkflowRunner  # noqa: E402
 
-from rlagent.run.measures import step_metrics  # noqa: E402
+from rlagent.base.measures import step_metrics  # noqa: E402
 from rlagent.trinity import changes, shared_loop, workflow  # noqa: E402
 from rlagent.trinity.fates import Report  # noqa: E402
 from rlagent.trinity.guard import as_exception  # noqa: E402

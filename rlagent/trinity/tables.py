@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlagent.config.errors import ConfigError, Problem, UnreachableError, written
+from rlagent.base.errors import ConfigError, Problem, UnreachableError, written
+from rlagent.base.paths import local_path
 from rlagent.config.json_rows import content_hash
-from rlagent.config.paths import local_path
 from rlagent.config.task_files import is_single_file, question_hash
 from rlagent.trinity.task_row import INDEX
 

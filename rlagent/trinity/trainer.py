@@ -4,7 +4,10 @@ import asyncio
 import time
 from typing import Any
 
-from rlagent.trinity import EMBEDDED, alive, monitor_imports, vllm_stub
+from rlagent.base import alive
+from rlagent.trinity import EMBEDDED
+from rlagent.upstream import trinity_monitors as monitor_imports
+from rlagent.upstream import vllm_stub
 
 vllm_stub.install()
 monitor_imports.install()
@@ -14,10 +17,10 @@ from trinity.common.config import Config  # noqa: E402
 from trinity.common.constants import SyncStyle  # noqa: E402
 from trinity.trainer import trainer as trinity_trainer  # noqa: E402
 
+from rlagent.base.startup import Marks  # noqa: E402
 from rlagent.trinity.buffer import NothingToTrainOn, find_queue, use_reader  # noqa: E402
 from rlagent.trinity.lag import closes_with_a_sync  # noqa: E402
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
-from rlagent.trinity.startup import Marks  # noqa: E402
 
 
 class AgentTrainer(trinity_trainer.Trainer):
@@ -38,11 +41,11 @@ class AgentTrainer(trinity_trainer.Trainer):
         # The factory knows no further trainer type, and its caller is the constructor.
         factory = trinity_trainer.get_trainer_wrapper
         if config.trainer.trainer_type == EMBEDDED:
-            from rlagent.embedded.trainer import EmbeddedTrainer
+            from rlagent.backends.embedded.trainer.trainer import EmbeddedTrainer
 
             trinity_trainer.get_trainer_wrapper = EmbeddedTrainer
         elif config.trainer.trainer_type == "verl":
-            from rlagent.gpu.trainer import StepTrainer
+            from rlagent.backends.verl.trainer import StepTrainer
 
             trinity_trainer.get_trainer_wrapper = StepTrainer
         try:

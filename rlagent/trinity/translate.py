@@ -10,13 +10,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+from rlagent.backends.vllm.engine_arguments import capture_sizes
+from rlagent.base.paths import local_path, resolve_path
 from rlagent.config.algorithms import WITHOUT_ADVANTAGE
-from rlagent.config.paths import local_path, resolve_path
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import LearnConfig
-from rlagent.gpu.engine_arguments import capture_sizes
-from rlagent.gpu.flash_attention import PACKED
-from rlagent.layout.workload import micro_batch_tokens
+from rlagent.machine.flash_attention import PACKED
+from rlagent.planner.workload import micro_batch_tokens
 from rlagent.trinity import EMBEDDED
 from rlagent.trinity.data import HELD_OUT, TRAIN, rows_file, taskset
 

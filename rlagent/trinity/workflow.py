@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from rlagent.trinity import vllm_stub
+from rlagent.upstream import vllm_stub
 
 vllm_stub.install()
 
@@ -25,13 +25,13 @@ from trinity.common.experience import Experience  # noqa: E402
 from trinity.common.models.model import ModelWrapper  # noqa: E402
 from trinity.common.workflows.workflow import Task, Workflow  # noqa: E402
 
+from rlagent.base.cause import cause_of, whole  # noqa: E402
+from rlagent.base.measures import own_name  # noqa: E402
+from rlagent.base.secrets import resolve_references  # noqa: E402
+from rlagent.base.texts import encodable, shown  # noqa: E402
 from rlagent.config.functions import import_function  # noqa: E402
-from rlagent.config.secrets import resolve_references  # noqa: E402
-from rlagent.run.calls import compact  # noqa: E402
-from rlagent.run.cause import cause_of, whole  # noqa: E402
-from rlagent.run.folder import RunFolder  # noqa: E402
-from rlagent.run.measures import own_name  # noqa: E402
-from rlagent.run.texts import encodable, shown  # noqa: E402
+from rlagent.records.calls import compact  # noqa: E402
+from rlagent.records.folder import RunFolder  # noqa: E402
 from rlagent.trinity import changes  # noqa: E402
 from rlagent.trinity.guard import Rollout, in_thread, within  # noqa: E402
 from rlagent.trinity.task_row import task_row  # noqa: E402

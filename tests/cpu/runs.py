@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlagent.run.folder import RunFolder
+from rlagent.records.folder import RunFolder
 
 REPOSITORY = Path(__file__).parents[2]
 AGENTS = Path(__file__).parent / "agents"

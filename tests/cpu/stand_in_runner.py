@@ -6,8 +6,8 @@ from typing import Any
 
 import ray
 
+from rlagent.base.forwarding import forwarding
 from rlagent.trinity.fates import Report
-from rlagent.trinity.forwarding import forwarding
 from rlagent.trinity.guard import Rollout, within
 from rlagent.trinity.shared_loop import protect
 from rlagent.trinity.watchdog import Watchdog, log_files

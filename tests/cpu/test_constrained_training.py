@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from rlagent.embedded import scoring
-from rlagent.embedded.allowed import decode, encode, forbidden, of_actions
-from rlagent.embedded.batch import make_sample
+from rlagent.backends.embedded.allowed import decode, encode, forbidden, of_actions
+from rlagent.backends.embedded.batch import make_sample
+from rlagent.backends.embedded.trainer import scoring
 
 VOCABULARY = 70
 

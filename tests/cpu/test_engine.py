@@ -6,11 +6,11 @@ import pytest
 import random_model
 import torch
 
-from rlagent.embedded.compact import CompactForward
-from rlagent.embedded.fallback import PlainForward, choose_forward
-from rlagent.embedded.forward import CachedForward
-from rlagent.embedded.generate import Generator, Limits, Request
-from rlagent.embedded.protocol import SamplingParams
+from rlagent.backends.embedded.engine.compact import CompactForward
+from rlagent.backends.embedded.engine.fallback import PlainForward, choose_forward
+from rlagent.backends.embedded.engine.forward import CachedForward
+from rlagent.backends.embedded.engine.generate import Generator, Limits, Request
+from rlagent.backends.embedded.engine.protocol import SamplingParams
 
 TEXTS = random.Random(5)
 

@@ -9,8 +9,8 @@ import ray
 import torch
 from safetensors.torch import save_file
 
-from rlagent.embedded.engine import EmbeddedModel, service_options
-from rlagent.trinity import vllm_stub
+from rlagent.backends.embedded.engine.engine import EmbeddedModel, service_options
+from rlagent.upstream import vllm_stub
 
 vllm_stub.install()
 

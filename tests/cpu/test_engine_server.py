@@ -10,7 +10,7 @@ import pytest
 import random_model
 import torch
 
-from rlagent.embedded.service import Service, ServiceOptions, load_weights
+from rlagent.backends.embedded.engine.service import Service, ServiceOptions, load_weights
 
 TOOLS = random_model.TOOLS
 SCHEMAS = {t["function"]["name"]: t["function"]["parameters"] for t in TOOLS}

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from trinity.common.config import Config
 
-from rlagent.run.measures import evaluation_metrics
+from rlagent.base.measures import evaluation_metrics
 from rlagent.trinity.processes import SharedProcesses
 from rlagent.trinity.rollout import (
     AgentCoordinator,

@@ -9,9 +9,9 @@ import torch
 import xgrammar
 from transformers import AutoTokenizer
 
-from rlagent.config.paths import asset_dir
-from rlagent.embedded.chat import parse_calls
-from rlagent.embedded.grammar import Constraint, Grammars, Masker
+from rlagent.backends.embedded.engine.chat import parse_calls
+from rlagent.backends.embedded.engine.grammar import Constraint, Grammars, Masker
+from rlagent.base.paths import asset_dir
 
 TOOLS = [
     {

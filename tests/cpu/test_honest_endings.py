@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlagent.run.texts import MOST
+from rlagent.base.texts import MOST
 from tests.cpu.runs import ray_processes, run
 
 

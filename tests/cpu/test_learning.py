@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rlagent.run.folder import RunFolder
-from rlagent.run.stats import difference
+from rlagent.base.stats import difference
+from rlagent.records.folder import RunFolder
 from tests.cpu.runs import REPOSITORY, environment, only_folder
 
 

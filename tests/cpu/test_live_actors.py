@@ -8,9 +8,9 @@ import pytest
 from ray import cloudpickle
 
 from rlagent.config.command import parse_command
-from rlagent.config.machine import detect
 from rlagent.config.prepare import prepare
-from rlagent.trinity import launch
+from rlagent.launch import launch
+from rlagent.machine.resources import detect
 from tests.cpu.runs import SMALL
 
 # The actors' processes cannot import the tests.
@@ -72,7 +72,7 @@ def _name(policy_loss: str) -> str:
 
 @pytest.mark.slow
 def test_explorer_buffer_algorithm_and_synchronizer_are_trinitys(tmp_path: Path, monkeypatch):
-    from rlagent.trinity import session
+    from rlagent.launch import session
 
     found: dict[str, list[str]] = {}
 
@@ -98,6 +98,6 @@ def test_explorer_buffer_algorithm_and_synchronizer_are_trinitys(tmp_path: Path,
     embedded = {
         name
         for name, classes in found.items()
-        if any(cls.startswith("rlagent.embedded") for cls in classes)
+        if any(cls.startswith("rlagent.backends.embedded") for cls in classes)
     }
     assert embedded == {"engine", "train engine"}

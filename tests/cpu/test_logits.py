@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rlagent.gpu import logits
+from rlagent.backends.verl import logits
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from rlagent.gpu import logits
-from rlagent.layout import constants
+from rlagent.backends.verl import logits
+from rlagent.planner import constants
 
 
 class Copies(TorchDispatchMode):

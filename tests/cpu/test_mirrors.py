@@ -11,12 +11,12 @@ from types import SimpleNamespace
 import pytest
 
 from rlagent import sync
+from rlagent.base.stats import series
 from rlagent.config.schema import MonitorConfig
-from rlagent.run.checkpoints import LATEST_CHECKPOINT
-from rlagent.run.folder import RunFolder
-from rlagent.run.mirror import NoMirror, RunInfo, make_mirror, wandb_id
-from rlagent.run.stats import series
-from rlagent.run.wandb_sink import WandbSink, _open_run, trial_summary
+from rlagent.records.checkpoints import LATEST_CHECKPOINT
+from rlagent.records.folder import RunFolder
+from rlagent.records.mirror import NoMirror, RunInfo, make_mirror, wandb_id
+from rlagent.records.wandb_sink import WandbSink, _open_run, trial_summary
 from tests.cpu.wandb_reader import OfflineRun
 
 INFO = {
@@ -239,7 +239,7 @@ def test_what_wandb_refuses_for_a_reason_of_its_own_is_kept_offline(folder, monk
             raise ValueError("no tags today\nmore")
         return spec
 
-    monkeypatch.setattr("rlagent.run.wandb_sink._init", init)
+    monkeypatch.setattr("rlagent.records.wandb_sink._init", init)
     lines: list[str] = []
     spec = {"id": "0123abcd-x", "project": "demo", "name": "n", "group": "g", "tags": ["t"]}
     run, mode = _open_run(spec, folder, "online", lines.append)
@@ -270,8 +270,8 @@ def test_a_killed_driver_leaves_no_mirror_behind_and_no_row_out(folder):
         f"""
         import os, sys
         from rlagent.config.schema import MonitorConfig
-        from rlagent.run.folder import RunFolder
-        from rlagent.run.mirror import RunInfo, make_mirror
+        from rlagent.records.folder import RunFolder
+        from rlagent.records.mirror import RunInfo, make_mirror
         folder = RunFolder({str(folder.path)!r})
         folder.new_attempt()
         folder.write_status(state="running", pid=os.getpid(), cause="", exit_code=None)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from rlagent.records.calls import conversations
+from rlagent.records.folder import read_rows
 from rlagent.report.data import load
 from rlagent.report.page import page
 from rlagent.report.text import markdown
-from rlagent.run.calls import conversations
-from rlagent.run.folder import read_rows
 from tests.cpu.runs import Run, run
 
 HELD_OUT = 8

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rlagent.config.paths import conf_dir
+from rlagent.base.paths import conf_dir
 from tests.cpu.runs import run
 from tests.cpu.test_python_interface import _run_script, _script
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rlagent.config.paths import asset_dir
-from rlagent.run.folder import RunFolder
-from rlagent.run.words import python_command
+from rlagent.base.paths import asset_dir
+from rlagent.base.words import python_command
+from rlagent.records.folder import RunFolder
 from tests.cpu.runs import REPOSITORY, Run, environment, only_folder
 
 SCRIPT = REPOSITORY / "experiments" / "gsm8k_react" / "train_react.py"
@@ -286,7 +286,7 @@ def test_a_stopped_script_ends_without_a_traceback_and_goes_on_when_run_again(tm
         from pathlib import Path
 
         from rlagent import LearnConfig, learn
-        from rlagent.run.folder import RunFolder
+        from rlagent.records.folder import RunFolder
         from rlagent.workflows.gsm8k_react import react_agent
 
 

@@ -12,7 +12,7 @@ import itertools, sys, time, types
 import psutil, ray
 from ray._private import node, services
 from rlagent.config.schema import HardwareConfig
-from rlagent.trinity.ray_cluster import connect
+from rlagent.launch.ray_cluster import connect
 
 look, looks = services.get_node, []
 
@@ -88,7 +88,7 @@ SIGNALLED = """
 import os, signal
 import ray
 from rlagent.config.schema import HardwareConfig
-from rlagent.trinity.ray_cluster import connect
+from rlagent.launch.ray_cluster import connect
 
 connect(HardwareConfig(ray="start"), "test", {}, 0, 2)
 asked = []
@@ -113,8 +113,8 @@ import os, signal
 import ray
 from ray._private.node import Node
 from rlagent.config.schema import HardwareConfig
-from rlagent.trinity.ray_cluster import connect, keeping_sigterm
-from rlagent.trinity.signals import Signals
+from rlagent.launch.ray_cluster import connect, keeping_sigterm
+from rlagent.launch.signals import Signals
 
 starts = Node.start_ray_processes
 
@@ -146,7 +146,7 @@ A_STRANGER = """
 import os, subprocess, sys
 import ray
 from rlagent.config.schema import HardwareConfig
-from rlagent.trinity.ray_cluster import connect
+from rlagent.launch.ray_cluster import connect
 
 cluster = connect(HardwareConfig(ray="start"), "test", {}, 0, 2)
 join = f"import ray; ray.init({cluster.address!r}, log_to_driver=False)"

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from rlagent.config.paths import asset_dir
+from rlagent.base.paths import asset_dir
 from tests.cpu.runs import REPOSITORY, environment, only_folder
 
 README = (REPOSITORY / "README.md").read_text()

@@ -15,14 +15,16 @@ from agentscope.tool._types import RegisteredToolFunction
 from pydantic import BaseModel, Field
 from trinity.common.experience import Experience
 
-from rlagent.embedded.batch import MicroBatch, Row
-from rlagent.embedded.protocol import TOO_LONG
-from rlagent.embedded.render import ChatRenderer, PieceEncoder
-from rlagent.embedded.scoring import Scorer
-from rlagent.embedded.service import Service, ServiceOptions
-from rlagent.embedded.step_data import StepData
+from rlagent.backends.embedded.batch import MicroBatch, Row
+from rlagent.backends.embedded.engine.protocol import TOO_LONG
+from rlagent.backends.embedded.engine.render import ChatRenderer, PieceEncoder
+from rlagent.backends.embedded.engine.service import Service, ServiceOptions
+from rlagent.backends.embedded.trainer.scoring import Scorer
+from rlagent.backends.embedded.trainer.step_data import StepData
 from rlagent.tools.calculator import calculator
-from rlagent.trinity import payloads, recording, tool_schemas
+from rlagent.trinity import recording
+from rlagent.upstream import agentscope_tools as tool_schemas
+from rlagent.upstream import trinity_payloads as payloads
 
 HELLO = [{"role": "user", "content": [{"type": "text", "text": "What is 2 + 3?"}]}]
 
@@ -294,7 +296,7 @@ def test_a_tokenizer_that_treats_pieces_otherwise_encodes_the_whole():
 
 
 def test_what_the_sampler_left_is_packed_as_masks_are():
-    from rlagent.embedded.allowed import forbidden, pack
+    from rlagent.backends.embedded.allowed import forbidden, pack
 
     distribution = torch.full((70,), float("-inf"))
     distribution[[0, 31, 32, 69]] = -1.0

@@ -9,9 +9,9 @@ import pytest
 import random_model
 from trinity.common.config import GenerationConfig
 
-from rlagent.embedded.service import Service, ServiceOptions
-from rlagent.run.calls import conversations
-from rlagent.run.folder import RunFolder
+from rlagent.backends.embedded.engine.service import Service, ServiceOptions
+from rlagent.records.calls import conversations
+from rlagent.records.folder import RunFolder
 from rlagent.trinity import recording
 from rlagent.trinity.workflow import AgentWorkflow, Task
 from tests.cpu.runs import AGENTS

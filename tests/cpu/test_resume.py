@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rlagent.run.folder import RunFolder
+from rlagent.records.folder import RunFolder
 from rlagent.trinity.rewind import checkpoint_step
 from tests.cpu.runs import REPOSITORY, command, environment, only_folder, ray_processes, run
 

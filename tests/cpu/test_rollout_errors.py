@@ -9,9 +9,9 @@ import random_model
 from agentscope.tuner import JudgeOutput, WorkflowOutput
 from trinity.common.workflows.workflow import Task
 
-from rlagent.embedded.service import Service, ServiceOptions
-from rlagent.run.folder import RunFolder
-from rlagent.run.texts import MOST
+from rlagent.backends.embedded.engine.service import Service, ServiceOptions
+from rlagent.base.texts import MOST
+from rlagent.records.folder import RunFolder
 from rlagent.trinity import recording
 from rlagent.trinity.workflow import AgentWorkflow, RolloutError
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError, RayTaskError
 
-from rlagent.trinity import session
-from rlagent.trinity.endings import RunError
+from rlagent.base.endings import RunError
+from rlagent.launch import session
 from rlagent.trinity.processes import RolloutLost
 from rlagent.trinity.rollout import AskedOnce, Slot, SlotScheduler, Status
 from rlagent.trinity.workflow import kept_by

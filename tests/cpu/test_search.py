@@ -6,8 +6,8 @@ from pathlib import Path
 import optuna
 import pytest
 
+from rlagent.records.sweep_store import SweepFolder
 from rlagent.sweep.search.study import open_storage
-from rlagent.sweep.store import SweepFolder
 from tests.cpu.runs import REPOSITORY, command, environment, ray_processes
 
 SEARCH = (

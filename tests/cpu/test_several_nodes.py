@@ -9,8 +9,8 @@ import pytest
 import runs
 
 from rlagent.config.cluster import with_cluster
-from rlagent.config.machine import GPU, Machine
 from rlagent.config.schema import HardwareConfig
+from rlagent.machine.resources import GPU, Machine
 
 pytestmark = pytest.mark.slow
 

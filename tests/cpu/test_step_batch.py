@@ -4,8 +4,8 @@ import pytest
 import torch
 from verl_ranks import rows_of
 
-from rlagent.gpu.flash_attention import _pad_input, _unpad_input
-from rlagent.gpu.step_batch import StepBatch, fill_up
+from rlagent.backends.verl.step_batch import StepBatch, fill_up
+from rlagent.machine.flash_attention import _pad_input, _unpad_input
 
 
 @pytest.mark.parametrize(("count", "parts", "missing"), [(575, 2, 1), (575, 4, 1), (3, 4, 1)])

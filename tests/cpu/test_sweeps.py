@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from rlagent.layout.layout import Layout
-from rlagent.run.folder import RunFolder
-from rlagent.run.process import start_ticks
-from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
+from rlagent.base.process import start_ticks
+from rlagent.planner.layout import Layout
+from rlagent.records.folder import RunFolder
+from rlagent.records.sweep_store import Sweep, SweepFolder, TrialRow
 from tests.cpu.runs import REPOSITORY, command, environment, ray_processes
 from tests.cpu.wandb_reader import OfflineRun
 from tests.unit.test_report import Tags

@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 from datasets import load_dataset
 
-from rlagent.config.errors import ConfigError
+from rlagent.base.errors import ConfigError
 from rlagent.config.schema import DatasetConfig
 from rlagent.config.task_files import table_problems
 from rlagent.trinity.data import HELD_OUT, prepare_data, taskset

@@ -46,7 +46,7 @@ def _as_recorded(rows):
 
 def _read_by_trinity(folder, split, is_eval):
     """What Trinity's own reader makes of a folder of tasks."""
-    from rlagent.trinity import vllm_stub
+    from rlagent.upstream import vllm_stub
 
     vllm_stub.install()
     from trinity.buffer.buffer import get_buffer_reader

@@ -9,12 +9,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from rlagent.embedded.build import __main__ as build
-from rlagent.embedded.build import sft
-from rlagent.embedded.build.data import draw
-from rlagent.embedded.build.transcripts import Teaching, Transcript, collect
+from tools.tiny_model import __main__ as build
+from tools.tiny_model import sft
+from tools.tiny_model.data import draw
+from tools.tiny_model.transcripts import Teaching, Transcript, collect
 
-FOLDER = Path(__file__).parents[2] / "rlagent" / "embedded" / "assets" / "tiny"
+FOLDER = Path(__file__).parents[2] / "rlagent" / "assets" / "tiny"
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from transformers import AutoTokenizer
 
-from rlagent.config.paths import resolve_path
+from rlagent.base.paths import resolve_path
 from rlagent.trinity.recording import RecordingClient
 
 NAMED = {"type": "function", "function": {"name": "calculator"}}

@@ -18,9 +18,9 @@ from trainer_fixtures import (
 )
 from trinity.algorithm import ALGORITHM_TYPE
 
+from rlagent.backends.loss import Objective
 from rlagent.config.algorithms import ADVANTAGES_IN_TRAINER, UNSUPPORTED
 from rlagent.config.trinity_schema import algorithm_types
-from rlagent.embedded.objective import Objective
 
 ALGORITHMS = [
     "multi_step_grpo",
@@ -130,7 +130,7 @@ def test_a_kl_penalty_in_the_reward_reaches_in_trainer_advantages(model, tmp_pat
 def test_advantages_in_the_trainer_do_not_import_verl():
     program = (
         "import sys, types\n"
-        "from rlagent.embedded.advantages import TrainerAdvantage\n"
+        "from rlagent.backends.embedded.trainer.advantages import TrainerAdvantage\n"
         "TrainerAdvantage(types.SimpleNamespace(advantage_fn='rloo', advantage_fn_args={},\n"
         "                 kl_penalty_fn='none', kl_penalty_fn_args={}))\n"
         "assert 'verl' not in sys.modules\n"

@@ -28,8 +28,8 @@ from trinity.common.constants import SyncMethod
 from trinity.common.models.utils import load_state_dict
 from trinity.manager.synchronizer import Synchronizer
 
-from rlagent.config import machine
-from rlagent.embedded.checkpoint import fault_of
+from rlagent.machine import resources
+from rlagent.backends.embedded.checkpoint import fault_of
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +248,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(damage, model, tmp_pa
 
 
 def test_one_line_says_which_checkpoint_was_not_usable(model, tmp_path, monkeypatch):
-    from rlagent.embedded.checkpoint import read_latest
+    from rlagent.backends.embedded.checkpoint import read_latest
 
     trainer = prepared(config_for(model, tmp_path))
     save(train(trainer, 1))

@@ -21,10 +21,10 @@ from transformers import (
     MambaConfig,
 )
 
-from rlagent.embedded import scoring
-from rlagent.embedded.batch import merge_rows, plan_micro_batches
-from rlagent.embedded.scoring import Abilities, Scorer, find_abilities
-from rlagent.embedded.step_data import StepData
+from rlagent.backends.embedded.batch import merge_rows, plan_micro_batches
+from rlagent.backends.embedded.trainer import scoring
+from rlagent.backends.embedded.trainer.scoring import Abilities, Scorer, find_abilities
+from rlagent.backends.embedded.trainer.step_data import StepData
 
 AGGREGATIONS = [
     "token-mean",

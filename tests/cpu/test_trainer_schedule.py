@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from rlagent.backends.embedded.trainer.optim import GradientError, apply_update
 from rlagent.config.schedule import lr_factor
-from rlagent.embedded.optim import GradientError, apply_update
 
 
 def factors(schedule, warmup, total, least=0.1):

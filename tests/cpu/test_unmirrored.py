@@ -3,9 +3,9 @@
 import pytest
 
 from rlagent import sync
-from rlagent.run.folder import RunFolder
-from rlagent.run.mirror import make_mirror
-from rlagent.trinity.watch import run_info
+from rlagent.launch.watch import run_info
+from rlagent.records.folder import RunFolder
+from rlagent.records.mirror import make_mirror
 from tests.cpu.wandb_reader import OfflineRun
 from tests.unit.test_unmirrored import failed, made, trial_of
 

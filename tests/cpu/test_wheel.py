@@ -57,7 +57,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_brings_presets_and_pins(python: Path, tmp_path: Path) -> None:
     code = (
-        "import json, rlagent; from rlagent.config.paths import conf_dir, asset_dir;"
+        "import json, rlagent; from rlagent.base.paths import conf_dir, asset_dir;"
         "print(json.dumps([rlagent.__file__, str(conf_dir()), str(asset_dir('tiny'))]))"
     )
     places = json.loads(_run(python, "-c", code, cwd=tmp_path))

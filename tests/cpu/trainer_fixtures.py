@@ -15,7 +15,7 @@ from trinity.common.config_validator import AlgorithmConfigValidator
 from trinity.common.constants import SyncMethod
 from trinity.common.experience import EID, Experience
 
-from rlagent.embedded.trainer import EmbeddedTrainer
+from rlagent.backends.embedded.trainer.trainer import EmbeddedTrainer
 
 VOCABULARY = 64
 

@@ -5,14 +5,15 @@ import os
 import torch
 import torch.distributed as dist
 
-from rlagent.trinity import vllm_stub
+from rlagent.upstream import vllm_stub
 
 vllm_stub.install()
 
-from rlagent.config.paths import resolve_path  # noqa: E402
-from rlagent.gpu import flash_attention, logits, packed  # noqa: E402
-from rlagent.gpu.step_batch import StepBatch  # noqa: E402
-from rlagent.gpu.step_loss import StepLoss  # noqa: E402
+from rlagent.backends.verl import logits, packed  # noqa: E402
+from rlagent.backends.verl.step_batch import StepBatch  # noqa: E402
+from rlagent.backends.verl.step_loss import StepLoss  # noqa: E402
+from rlagent.base.paths import resolve_path  # noqa: E402
+from rlagent.machine import flash_attention  # noqa: E402
 
 EXPERIENCES = 575
 

@@ -17,9 +17,9 @@ def step_trainer(*overrides: str) -> Any:
     from trinity.trainer.verl.config import build_verl_config
     from verl.workers.engine_workers import TrainingWorker
 
-    from rlagent.config.machine import GPU, Machine
+    from rlagent.backends.verl.trainer import StepTrainer
     from rlagent.config.resolve import resolve
-    from rlagent.gpu.trainer import StepTrainer
+    from rlagent.machine.resources import GPU, Machine
     from rlagent.trinity import build, translate
 
     machine = Machine((GPU("NVIDIA H200", 141.0),) * 2, 16, 128, flash_attention=None)

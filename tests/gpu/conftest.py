@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from rlagent.config.machine import detect
+from rlagent.machine.resources import detect
 
 
 def pytest_collection_modifyitems(items):

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from rlagent.trinity import vllm_stub
+from rlagent.upstream import vllm_stub
 
 vllm_stub.install()
 
-from rlagent.gpu.packed import packed_attention  # noqa: E402
+from rlagent.backends.verl.packed import packed_attention  # noqa: E402
 
 
 @pytest.mark.parametrize("size", [32, 60, 64, 128])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rlagent.run.folder import RunFolder
+from rlagent.records.folder import RunFolder
 
 SMALL = [
     "+experiment=gsm8k_react",

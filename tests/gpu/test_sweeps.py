@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from rlagent.config.machine import detect
-from rlagent.run.folder import RunFolder
-from rlagent.sweep.store import SweepFolder
+from rlagent.machine.resources import detect
+from rlagent.records.folder import RunFolder
+from rlagent.records.sweep_store import SweepFolder
 
 STEPS = 4
 SWEEP = [

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from rlagent.run.calls import Call, compact, conversations
+from rlagent.records.calls import Call, compact, conversations
 
 
 def user(text):

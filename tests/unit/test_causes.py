@@ -7,8 +7,8 @@ import traceback
 import pydantic
 import pytest
 
-from rlagent.run.cause import cause_in, cause_of, chain
-from rlagent.run.texts import MOST, encodable_tree, shown
+from rlagent.base.cause import cause_in, cause_of, chain
+from rlagent.base.texts import MOST, encodable_tree, shown
 
 
 class Result(pydantic.BaseModel):
@@ -187,7 +187,7 @@ def test_an_error_that_crossed_ray_is_the_one_that_was_raised():
     # In a process of its own: importing Ray takes a second.
     code = (
         "from ray.exceptions import RayTaskError\n"
-        "from rlagent.run.cause import cause_of\n"
+        "from rlagent.base.cause import cause_of\n"
         "text = 'Traceback (most recent call last):\\n  File\\nlib.SomeError: no pickle\\n\\nSee'\n"
         "made = RayTaskError('f', text, ValueError('bad'))\n"
         "print(cause_of(made)); print(cause_of(made.as_instanceof_cause()))\n"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rlagent.embedded.chat import (
+from rlagent.backends.embedded.engine.chat import (
     ChatError,
     assistant_message,
     normalise,

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from rlagent.embedded.protocol import BadRequestError, Defaults, parse_chat_request
+from rlagent.backends.embedded.engine.protocol import BadRequestError, Defaults, parse_chat_request
 
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
 HELLO = [{"role": "user", "content": "hello"}]
@@ -103,7 +103,8 @@ def test_a_body_that_is_no_object_is_refused():
 
 def test_reading_requests_and_calls_needs_no_torch():
     code = (
-        "import sys, rlagent.embedded.protocol, rlagent.embedded.chat; "
+        "import sys, rlagent.backends.embedded.engine.protocol\n"
+        "import rlagent.backends.embedded.engine.chat\n"
         "sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'aiohttp', 'ray')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

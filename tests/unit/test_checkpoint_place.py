@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from rlagent import LearnConfig
-from rlagent.config.errors import ConfigError
-from rlagent.config.machine import Machine
+from rlagent.base.errors import ConfigError
 from rlagent.config.resolve import resolve
-from rlagent.run.folder import RunFolder
-from rlagent.trinity.checkpoints import elsewhere, place_checkpoints
-from rlagent.trinity.launch import _set_aside
+from rlagent.launch.checkpoint_place import elsewhere, place_checkpoints
+from rlagent.launch.launch import _set_aside
+from rlagent.machine.resources import Machine
+from rlagent.records.folder import RunFolder
 from rlagent.trinity.translate import to_trinity
 from tests.configured import configured
 

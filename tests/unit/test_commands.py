@@ -13,8 +13,8 @@ import yaml
 from rlagent import cli, plan, train
 from rlagent.config.load import load_config
 from rlagent.config.resolve import Resolved
+from rlagent.records.sweep_store import SweepFolder
 from rlagent.sweep.source import Trial
-from rlagent.sweep.store import SweepFolder
 
 HEAVY = ("torch", "ray", "trinity", "agentscope", "vllm", "wandb", "numpy", "pandas")
 HEAVY += ("optuna", "sqlalchemy")
@@ -205,7 +205,7 @@ def launched(monkeypatch) -> list:
         calls.append((resolved, command))
         return SimpleNamespace(exit_code=1 if resolved.config.seed == 13 else 0)
 
-    monkeypatch.setitem(sys.modules, "rlagent.trinity.launch", SimpleNamespace(launch=launch))
+    monkeypatch.setitem(sys.modules, "rlagent.launch.launch", SimpleNamespace(launch=launch))
     return calls
 
 

@@ -4,13 +4,13 @@ import itertools
 
 import pytest
 
+from rlagent.base.errors import ConfigError
 from rlagent.config.compose import compose, draft, from_mapping, to_mapping, to_yaml
-from rlagent.config.errors import ConfigError
-from rlagent.config.machine import Machine
 from rlagent.config.prepare import prepare
 from rlagent.config.presets import preset_table
 from rlagent.config.schema import LearnConfig
 from rlagent.config.trinity_schema import algorithm_types
+from rlagent.machine.resources import Machine
 from tests.configured import configured
 
 # One preset of each group at a time, so that each is composed once.

@@ -5,12 +5,12 @@ import json
 import pytest
 
 from rlagent import report, runs, stop, sync
-from rlagent.run.folder import DamagedError, RunFolder
-from rlagent.run.lock import locked
+from rlagent.base.lock import locked
+from rlagent.launch.launch import _keep_what_is_whole
+from rlagent.launch.record import read_record, write_record
+from rlagent.records.folder import DamagedError, RunFolder
+from rlagent.records.sweep_store import NewerError, SweepFolder
 from rlagent.sweep.main import _earlier, _holder
-from rlagent.sweep.store import NewerError, SweepFolder
-from rlagent.trinity.launch import _keep_what_is_whole
-from rlagent.trinity.record import read_record, write_record
 from tests.fabricated_sweep import fabricate_sweep
 
 BROKEN = ["", "[]", '{"state": "runn', '{"trials": 3}', '{"trials": [["a"]]}', "\udcff"]

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from rlagent.config.errors import ConfigError
+from rlagent.base.endings import RunError
+from rlagent.base.errors import ConfigError
 from rlagent.config.json_rows import content_hash
 from rlagent.config.schema import DatasetConfig
 from rlagent.trinity.data import prepare_data
-from rlagent.trinity.endings import RunError
 from rlagent.trinity.task_row import task_row
 
 

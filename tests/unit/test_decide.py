@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlagent.trinity.decide import Action, decide
+from rlagent.launch.decide import Action, decide
 
 RECORD = {"layout": "1x1+1", "model": "m", "engine": "vllm", "workflow": "w", "dataset": "d"}
 DONE = {

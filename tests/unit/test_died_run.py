@@ -8,19 +8,19 @@ import sys
 import pytest
 
 from rlagent import report, runs, stop
+from rlagent.base.lock import locked
+from rlagent.launch.decide import Action, decide
+from rlagent.records.failures import CRASHED, LOST_ACTOR, ending, is_retried
+from rlagent.records.folder import RunFolder
 from rlagent.report.data import load
 from rlagent.report.page import page
-from rlagent.run.folder import RunFolder
-from rlagent.run.lock import locked
-from rlagent.sweep.failures import CRASHED, LOST_ACTOR, ending, is_retried
-from rlagent.trinity.decide import Action, decide
 
 RECORD = {"layout": "1x1+1", "workflow": "w", "dataset": "d"}
 
 DRIVER = """
 import os, subprocess, sys
-from rlagent.run.folder import RunFolder
-from rlagent.run.lock import locked
+from rlagent.records.folder import RunFolder
+from rlagent.base.lock import locked
 folder = RunFolder(sys.argv[1])
 with locked(folder.path) as lock:
     assert lock

@@ -9,8 +9,9 @@ import pytest
 
 from rlagent import doctor
 from rlagent.config.schema import DatasetConfig, MonitorConfig
-from rlagent.health import machine, reach
-from rlagent.health.machine import disk_row, shared_memory_row
+from rlagent.health import headroom as machine
+from rlagent.health import reachable as reach
+from rlagent.health.headroom import disk_row, shared_memory_row
 from rlagent.health.parts import (
     constraints_file,
     install_command,

@@ -5,17 +5,17 @@ import signal
 
 import pytest
 
+from rlagent.base.endings import Stopped
 from rlagent.config.compose import Draft
-from rlagent.config.machine import Machine
 from rlagent.config.prepare import prepare
+from rlagent.launch.driver import Driver
+from rlagent.launch.signals import Signals
+from rlagent.machine.resources import Machine
+from rlagent.records.display import SilentDisplay
+from rlagent.records.folder import RunFolder
+from rlagent.records.mirror_process import current_rows
+from rlagent.records.summary import how_it_ended
 from rlagent.report.trial_pages import lacks_page
-from rlagent.run.display import SilentDisplay
-from rlagent.run.folder import RunFolder
-from rlagent.run.mirror_process import current_rows
-from rlagent.run.summary import how_it_ended
-from rlagent.trinity.driver import Driver
-from rlagent.trinity.endings import Stopped
-from rlagent.trinity.signals import Signals
 from tests.configured import configured
 
 

@@ -4,7 +4,12 @@ import itertools
 
 import pytest
 
-from rlagent.gpu.engine_arguments import WORKER, capture_sizes, engine_arguments, environment
+from rlagent.backends.vllm.engine_arguments import (
+    WORKER,
+    capture_sizes,
+    engine_arguments,
+    environment,
+)
 
 
 def test_an_engine_of_one_gpu_keeps_the_model_in_its_own_process() -> None:

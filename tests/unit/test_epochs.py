@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rlagent.config.errors import ConfigError
+from rlagent.base.errors import ConfigError
+from rlagent.base.paths import asset_dir
 from rlagent.config.load import load_config
-from rlagent.config.machine import Machine
-from rlagent.config.paths import asset_dir
 from rlagent.config.resolve import Resolved, resolve
-from rlagent.trinity.epochs import with_steps
+from rlagent.launch.epochs import with_steps
+from rlagent.machine.resources import Machine
 from rlagent.trinity.translate import to_trinity
 
 

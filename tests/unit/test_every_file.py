@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlagent.base.errors import ConfigError
 from rlagent.config.check import check
 from rlagent.config.compose import to_yaml
-from rlagent.config.errors import ConfigError
 from rlagent.config.load import load_config
 from tests.configured import configured
 from tests.examples import many

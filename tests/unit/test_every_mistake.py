@@ -18,14 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlagent import plan
+from rlagent.base.paths import conf_dir
 from rlagent.config import command, compose
 from rlagent.config.compose import SPEC, to_yaml
 from rlagent.config.load import load_config
-from rlagent.config.machine import TOLD, Machine, write_machine
 from rlagent.config.overlay import Shared
-from rlagent.config.paths import conf_dir
 from rlagent.config.presets import preset_table
 from rlagent.config.spec import keys_of
+from rlagent.machine.resources import TOLD, Machine, write_machine
 from tests.examples import many
 
 # A hang is what this is for; nothing here is slow.

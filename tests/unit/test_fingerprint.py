@@ -15,7 +15,7 @@ import pytest
 
 from rlagent import LearnConfig
 from rlagent.api import learn
-from rlagent.config.errors import ConfigError
+from rlagent.base.errors import ConfigError
 from rlagent.config.fingerprint import NotStableError, fingerprint
 from rlagent.config.identity import trial_id
 
@@ -253,7 +253,7 @@ def trials(monkeypatch):
         found.append(resolved.trial_id)
         raise LookupError("started")
 
-    monkeypatch.setitem(sys.modules, "rlagent.trinity.launch", SimpleNamespace(launch=launch))
+    monkeypatch.setitem(sys.modules, "rlagent.launch.launch", SimpleNamespace(launch=launch))
 
     def run(passed, judge=None, **settings):
         config = LearnConfig()

@@ -5,8 +5,8 @@ import asyncio
 import importlib.util
 from pathlib import Path
 
-from rlagent.gpu.engine_actor import EngineActor
-from rlagent.trinity.forwarding import forwarding
+from rlagent.backends.vllm.engine_actor import EngineActor
+from rlagent.base.forwarding import forwarding
 
 
 class _Behind:

@@ -3,10 +3,10 @@
 import pytest
 from configured import configured
 
-from rlagent.config.errors import ConfigError
-from rlagent.config.machine import GPU, Machine
+from rlagent.base.errors import ConfigError
 from rlagent.config.resolve import resolve
-from rlagent.gpu.flash_attention import PACKED
+from rlagent.machine.flash_attention import PACKED
+from rlagent.machine.resources import GPU, Machine
 from rlagent.trinity.translate import to_trinity
 
 

@@ -2,11 +2,11 @@
 
 import pytest
 
+from rlagent.base.errors import ConfigError
 from rlagent.config.compose import compose
-from rlagent.config.errors import ConfigError
-from rlagent.config.machine import GPU, Machine
 from rlagent.config.resolve import resolve
-from rlagent.layout.gpus import KINDS, find_gpu, named_size
+from rlagent.machine.resources import GPU, Machine
+from rlagent.planner.gpus import KINDS, find_gpu, named_size
 
 LAPTOP = Machine((), 4, 16)
 

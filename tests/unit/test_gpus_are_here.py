@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from rlagent.base.errors import ConfigError
 from rlagent.config.compose import compose
-from rlagent.config.errors import ConfigError
-from rlagent.config.machine import GPU, Machine
 from rlagent.config.resolve import Resolved, resolve
-from rlagent.trinity.ray_cluster import cluster_is_running
+from rlagent.machine.ray_head import cluster_is_running
+from rlagent.machine.resources import GPU, Machine
 
 LAPTOP = Machine((), 4, 16)
 TWO = Machine((GPU("NVIDIA H100 80GB HBM3", 79.6),) * 2, 64, 1024)

@@ -10,14 +10,7 @@ import time
 
 import pytest
 
-from rlagent.trinity.head import (
-    GONE_AFTER,
-    PROBE_EVERY,
-    Head,
-    LastResort,
-    LostRayError,
-    end_marked,
-)
+from rlagent.launch.head import GONE_AFTER, PROBE_EVERY, Head, LastResort, LostRayError, end_marked
 
 WAITS = [sys.executable, "-c", "import sys; sys.stdin.read()"]
 

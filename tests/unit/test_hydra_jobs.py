@@ -9,8 +9,8 @@ from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 
 from rlagent import train
+from rlagent.records.sweep_store import SweepFolder
 from rlagent.sweep.source import Trial
-from rlagent.sweep.store import SweepFolder
 
 SWEEPER = """
 from hydra.core.config_store import ConfigStore
@@ -56,7 +56,7 @@ def test_a_foreign_sweeper_gets_objectives_and_failures_of_its_batches(
         config = trial.resolved.config
         code = f"""
             import sys
-            from rlagent.run.folder import RunFolder
+            from rlagent.records.folder import RunFolder
             folder = RunFolder({str(Path(config.run.dir) / trial.folder_name)!r})
             folder.append_metrics("explorer", 1, {{"eval/success": {config.seed / 10}}})
             sys.exit({int(config.seed == 3)})"""

@@ -4,8 +4,8 @@ import pytest
 
 from rlagent.config.compose import compose
 from rlagent.config.identity import trial_id
-from rlagent.config.machine import GPU, Machine
 from rlagent.config.resolve import resolve
+from rlagent.machine.resources import GPU, Machine
 from tests.configured import configured
 
 REACT = "+experiment=gsm8k_react"

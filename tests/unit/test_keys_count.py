@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from rlagent.base.errors import ConfigError
 from rlagent.config.compose import SPEC
-from rlagent.config.errors import ConfigError
-from rlagent.config.machine import GPU, Machine
 from rlagent.config.resolve import resolve
 from rlagent.config.schema import AuxiliaryModel, LearnConfig
 from rlagent.config.spec import Spec
+from rlagent.machine.resources import GPU, Machine
 from rlagent.trinity.translate import to_trinity
 from tests.configured import configured
 

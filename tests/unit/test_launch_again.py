@@ -7,12 +7,12 @@ import threading
 
 import pytest
 
-from rlagent.config.errors import ConfigError
-from rlagent.config.machine import GPU, Machine
+from rlagent.base.errors import ConfigError
 from rlagent.config.prepare import prepare
-from rlagent.run.display import SilentDisplay
-from rlagent.run.folder import RunFolder
-from rlagent.trinity import launch as launching
+from rlagent.launch import launch as launching
+from rlagent.machine.resources import GPU, Machine
+from rlagent.records.display import SilentDisplay
+from rlagent.records.folder import RunFolder
 from tests.configured import drafted
 
 CPU = Machine((), 2, 24)

@@ -3,11 +3,11 @@
 import pytest
 
 from rlagent.config.compose import compose
-from rlagent.config.machine import GPU, Machine, visible
 from rlagent.config.presets import model_preset
-from rlagent.layout.choose import best_layout, gpu_memory_gib, legal_layouts
-from rlagent.layout.fit import parameters
-from rlagent.layout.layout import Layout, refusals
+from rlagent.machine.resources import GPU, Machine, visible
+from rlagent.planner.choose import best_layout, gpu_memory_gib, legal_layouts
+from rlagent.planner.fit import parameters
+from rlagent.planner.layout import Layout, refusals
 
 SHAPE_8B = model_preset("qwen3_8b").shape
 

@@ -4,20 +4,20 @@ from dataclasses import replace
 
 import pytest
 
+from rlagent.base.model_shape import ModelShape
 from rlagent.config.compose import compose
-from rlagent.config.machine import Machine
 from rlagent.config.presets import model_preset
 from rlagent.config.resolve import Resolved, resolve
-from rlagent.config.schema import ModelShape
+from rlagent.config.step_workload import workload_of
 from rlagent.config.weigh import weighed
-from rlagent.config.workload import workload_of
-from rlagent.layout.candidates import Candidate, Setting, candidates, weigh
-from rlagent.layout.choose import legal_layouts, ranked
-from rlagent.layout.gpus import KINDS
-from rlagent.layout.layout import Layout, refusals
-from rlagent.layout.table import SHOWN, refused, table
-from rlagent.layout.time import overlapped, step_time, step_words
-from rlagent.layout.workload import Workload
+from rlagent.machine.resources import Machine
+from rlagent.planner.candidates import Candidate, Setting, candidates, weigh
+from rlagent.planner.choose import legal_layouts, ranked
+from rlagent.planner.gpus import KINDS
+from rlagent.planner.layout import Layout, refusals
+from rlagent.planner.table import SHOWN, refused, table
+from rlagent.planner.time import overlapped, step_time, step_words
+from rlagent.planner.workload import Workload
 
 H100 = KINDS["h100-80g"]
 SHAPE_8B = model_preset("qwen3_8b").shape

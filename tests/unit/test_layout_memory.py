@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from rlagent.base.model_shape import ModelShape
 from rlagent.config.presets import model_preset
-from rlagent.config.schema import ModelShape
-from rlagent.layout import constants as const
-from rlagent.layout.layout import Layout
-from rlagent.layout.memory import (
+from rlagent.planner import constants as const
+from rlagent.planner.layout import Layout
+from rlagent.planner.memory import (
     engine_memory,
     memory_refusals,
     sequences_at_once,
@@ -18,7 +18,7 @@ from rlagent.layout.memory import (
     takes_gib,
     trainer_memory,
 )
-from rlagent.layout.workload import Workload, micro_batch_tokens
+from rlagent.planner.workload import Workload, micro_batch_tokens
 
 MEASURED = Path(__file__).parent / "data" / "measured_memory.json"
 """Rows of model, shape, layout, lengths, tokens_per_gpu, role (rollout or trainer), peak_gib (null:

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from rlagent.config.presets import model_preset
-from rlagent.layout import constants
-from rlagent.layout.gpus import KINDS
-from rlagent.layout.layout import Layout
-from rlagent.layout.time import StepTime, step_time
-from rlagent.layout.workload import Workload
+from rlagent.planner import constants
+from rlagent.planner.gpus import KINDS
+from rlagent.planner.layout import Layout
+from rlagent.planner.time import StepTime, step_time
+from rlagent.planner.workload import Workload
 
 # Updates: one each, of sequences of 4,096 tokens. Steps: medians of whole runs of 32 tasks (4B: 16)
 # x 8 rollouts, two calls each with responses of 128 tokens. Commits and commands: RESULTS.md, GPUs.

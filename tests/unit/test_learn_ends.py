@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 
 from rlagent import LearnConfig, LearnError, LearnStopped, learn
-from rlagent.config.machine import Machine
+from rlagent.base.words import same_command, script_command
 from rlagent.config.prepare import prepare
-from rlagent.run.display import SilentDisplay
-from rlagent.run.folder import RunFolder
-from rlagent.run.words import same_command, script_command
-from rlagent.trinity.driver import Driver
+from rlagent.launch.driver import Driver
+from rlagent.machine.resources import Machine
+from rlagent.records.display import SilentDisplay
+from rlagent.records.folder import RunFolder
 from tests.configured import drafted
 
 REPOSITORY = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ def launch(resolved, workflow_func, judge_func, command):
     print("to resume:", command({}), flush=True)
     return SimpleNamespace(state=sys.argv[1], exit_code=int(sys.argv[2]), cause="as it says")
 
-sys.modules["rlagent.trinity.launch"] = SimpleNamespace(launch=launch)
+sys.modules["rlagent.launch.launch"] = SimpleNamespace(launch=launch)
 
 async def ask(task, model):
     return 1.0
@@ -71,7 +71,7 @@ def test_a_failed_run_ends_its_script_with_its_cause_and_a_finished_one_does_not
 def test_a_script_that_catches_a_stop_learns_how_far_the_run_came(monkeypatch):
     outcome = SimpleNamespace(state="stopped", exit_code=1, cause="on request", steps_trained=7)
     stand_in = SimpleNamespace(launch=lambda resolved, **functions: outcome)
-    monkeypatch.setitem(sys.modules, "rlagent.trinity.launch", stand_in)
+    monkeypatch.setitem(sys.modules, "rlagent.launch.launch", stand_in)
 
     async def ask(task, model):
         return 1.0

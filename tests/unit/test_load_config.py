@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from rlagent import LearnConfig
+from rlagent.base.errors import ConfigError
 from rlagent.config.check import check
 from rlagent.config.compose import compose, to_yaml
-from rlagent.config.errors import ConfigError
 from rlagent.config.identity import trial_id
 from rlagent.config.load import NativeConfig
-from rlagent.config.machine import GPU, Machine
 from rlagent.config.resolve import resolve
+from rlagent.machine.resources import GPU, Machine
 
 NATIVE = """
 project: AgentScope

@@ -4,7 +4,7 @@ import fcntl
 
 import pytest
 
-from rlagent.run.lock import is_locked, locked
+from rlagent.base.lock import is_locked, locked
 
 
 def test_a_folder_is_locked_while_it_is_held(tmp_path) -> None:

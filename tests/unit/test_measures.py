@@ -4,8 +4,7 @@ import itertools
 
 import pytest
 
-from rlagent.config.metric_names import EVALUATED, KNOWN
-from rlagent.run.measures import (
+from rlagent.base.measures import (
     COUNTED,
     OURS,
     evaluation_metrics,
@@ -14,7 +13,8 @@ from rlagent.run.measures import (
     step_metrics,
     workflow_metrics,
 )
-from rlagent.run.stats import wilson
+from rlagent.base.stats import wilson
+from rlagent.config.metric_names import EVALUATED, KNOWN
 
 
 def _task(*rewards: float | None, **own: float) -> dict:

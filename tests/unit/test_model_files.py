@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlagent.base.errors import ConfigError
+from rlagent.base.paths import asset_dir
 from rlagent.config.compose import to_mapping
-from rlagent.config.errors import ConfigError
-from rlagent.config.machine import Machine
 from rlagent.config.model_files import model_faults
-from rlagent.config.paths import asset_dir
 from rlagent.config.prepare import prepare
+from rlagent.machine.resources import Machine
 from tests.configured import drafted
 from tests.examples import many
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rlagent.config.errors import ConfigError
+from rlagent.base.errors import ConfigError
 from rlagent.trinity.native_data import prepare_native_data
 from rlagent.trinity.task_row import task_row
 

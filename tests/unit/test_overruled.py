@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from rlagent.base.errors import ConfigError
 from rlagent.config.check import LAYOUT_PARTS, get
-from rlagent.config.errors import ConfigError
-from rlagent.config.machine import Machine
 from rlagent.config.overruled import RECKONED, TOLD
 from rlagent.config.prepare import prepare
 from rlagent.config.resolve import Resolved
+from rlagent.machine.resources import Machine
 from rlagent.plan import main
 from rlagent.trinity.translate import to_trinity
 from tests.configured import configured, drafted

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rlagent.base.paths import conf_dir
 from rlagent.config.command import parse_command
 from rlagent.config.compose import compose, draft
-from rlagent.config.machine import GPU, Machine
 from rlagent.config.overlay import Shared
-from rlagent.config.paths import conf_dir
 from rlagent.config.prepare import prepare
 from rlagent.config.presets import model_preset_of_path
+from rlagent.machine.resources import GPU, Machine
 from tests.configured import drafted
 
 CPU = Machine((), 2, 24)

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from rlagent.run.checkpoints import LATEST_CHECKPOINT
-from rlagent.run.folder import RunFolder
-from rlagent.run.process import start_ticks
-from rlagent.sweep.display import PlainLines, cells
+from rlagent.base.process import start_ticks
+from rlagent.records.checkpoints import LATEST_CHECKPOINT
+from rlagent.records.folder import RunFolder
+from rlagent.records.objective import state_when_pruned
+from rlagent.records.sweep_store import Sweep, SweepFolder, TrialRow
 from rlagent.sweep.grid import GridSource
-from rlagent.sweep.metric import state_when_pruned
+from rlagent.sweep.live_table import PlainLines, cells
 from rlagent.sweep.options import Options
 from rlagent.sweep.pool import _Pool, run_sweep
 from rlagent.sweep.shares import Resources
 from rlagent.sweep.source import Need, Trial, row_of
-from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
 from tests import stand_in
 
 REPOSITORY = Path(__file__).parents[2]

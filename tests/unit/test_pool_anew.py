@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from rlagent.run.folder import RunFolder
+from rlagent.records.folder import RunFolder
+from rlagent.records.sweep_store import SweepFolder
 from rlagent.sweep.child import Child
 from rlagent.sweep.common import is_anew, is_done
 from rlagent.sweep.options import Done, Options
 from rlagent.sweep.shares import Resources, Share
 from rlagent.sweep.source import Trial, row_of
-from rlagent.sweep.store import SweepFolder
 from tests import stand_in
 from tests.unit.test_pool import Recorded, run
 
@@ -90,7 +90,7 @@ def test_whether_a_trial_is_done_is_asked_again_when_its_run_has_gone_on(tmp_pat
 
 
 def test_a_finished_run_is_done_until_more_is_asked(tmp_path) -> None:
-    from rlagent.trinity.record import make_record, write_record
+    from rlagent.launch.record import make_record, write_record
 
     one = stand_in.trial(tmp_path, 0)
     folder = RunFolder(tmp_path / "outputs" / one.folder_name)
@@ -104,7 +104,7 @@ def test_a_finished_run_is_done_until_more_is_asked(tmp_path) -> None:
 
 
 def test_a_finished_run_starts_anew_when_its_workflow_has_changed(tmp_path) -> None:
-    from rlagent.trinity.record import make_record, write_record
+    from rlagent.launch.record import make_record, write_record
 
     one = stand_in.trial(tmp_path, 0)
     folder = RunFolder(tmp_path / "outputs" / one.folder_name)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from rlagent.run.folder import RunFolder
-from rlagent.sweep.display import PlainLines
+from rlagent.records.folder import RunFolder
+from rlagent.records.sweep_store import Sweep, SweepFolder
 from rlagent.sweep.grid import GridSource
+from rlagent.sweep.live_table import PlainLines
 from rlagent.sweep.options import Options
 from rlagent.sweep.pool import run_sweep
 from rlagent.sweep.rows import Rows
 from rlagent.sweep.source import Trial
-from rlagent.sweep.store import Sweep, SweepFolder
 from tests import stand_in
 from tests.unit.test_pool import ROOMY, Recorded, run, states
 

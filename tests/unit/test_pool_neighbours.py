@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from rlagent.run.folder import RunFolder
-from rlagent.run.process import start_ticks
-from rlagent.sweep.display import PlainLines
-from rlagent.sweep.find import sweep_folders
+from rlagent.base.process import start_ticks
+from rlagent.records.find import sweep_folders
+from rlagent.records.folder import RunFolder
+from rlagent.records.sweep_store import Sweep, SweepFolder, TrialRow
 from rlagent.sweep.grid import GridSource
+from rlagent.sweep.live_table import PlainLines
 from rlagent.sweep.neighbours import Neighbours
 from rlagent.sweep.options import Options
 from rlagent.sweep.pool import _Pool, run_sweep
 from rlagent.sweep.shares import Ledger, Resources, Share
 from rlagent.sweep.source import Need, Trial
-from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
 from tests import stand_in
 
 TAKES = Need(2, 3, 4.0)

@@ -8,22 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from rlagent.run.folder import RunFolder
-from rlagent.run.lock import IN_USE
-from rlagent.sweep.display import PlainLines
+from rlagent.base.lock import IN_USE
+from rlagent.records.folder import RunFolder
+from rlagent.records.sweep_store import Sweep, SweepFolder, TrialRow
 from rlagent.sweep.grid import GridSource
+from rlagent.sweep.live_table import PlainLines
 from rlagent.sweep.options import Options
 from rlagent.sweep.pool import run_sweep
 from rlagent.sweep.shares import Resources
 from rlagent.sweep.source import Need, Trial, row_of
-from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
 from tests import stand_in
 
 HOLDS_ON = """
 import sys
 from pathlib import Path
-from rlagent.run.folder import RunFolder
-from rlagent.run.lock import locked
+from rlagent.records.folder import RunFolder
+from rlagent.base.lock import locked
 
 with locked(Path(sys.argv[1])) as lock:
     assert lock
@@ -35,7 +35,7 @@ with locked(Path(sys.argv[1])) as lock:
 REFUSED = f"""
 import sys
 from pathlib import Path
-from rlagent.run.lock import locked
+from rlagent.base.lock import locked
 
 with locked(Path(sys.argv[1])) as lock:
     assert lock is None

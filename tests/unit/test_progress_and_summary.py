@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from rlagent.run.display import LiveDisplay, PlainDisplay, make_display
-from rlagent.run.folder import RunFolder
-from rlagent.run.measures import evaluation_metrics
-from rlagent.run.progress import Progress
-from rlagent.run.stats import difference
-from rlagent.run.summary import how_it_ended, summary_lines
-from rlagent.run.words import same_command
+from rlagent.base.measures import evaluation_metrics
+from rlagent.base.stats import difference
+from rlagent.base.words import same_command
+from rlagent.records.display import LiveDisplay, PlainDisplay, make_display
+from rlagent.records.folder import RunFolder
+from rlagent.records.progress import Progress
+from rlagent.records.summary import how_it_ended, summary_lines
 from tests.fabricated import fabricate
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from rlagent import LearnConfig
 from rlagent.config.identity import trial_id
-from rlagent.config.machine import Machine
 from rlagent.config.python_changes import with_python_changes
 from rlagent.config.resolve import resolve
+from rlagent.machine.resources import Machine
 from rlagent.trinity.translate import to_trinity
 from tests.unit.test_checkpoint_place import NATIVE
 

@@ -11,14 +11,14 @@ import pytest
 from configured import configured
 
 from rlagent import doctor, learn, plan
+from rlagent.base.endings import RunError
 from rlagent.config import cluster
-from rlagent.config.machine import GPU, TOLD, Machine, detect, write_machine
 from rlagent.config.schema import HardwareConfig
-from rlagent.layout.layout import Layout
-from rlagent.trinity import ray_cluster
-from rlagent.trinity.endings import RunError
-from rlagent.trinity.ray_cluster import colocated_env, gpus_to_offer
-from rlagent.trinity.signals import Signals
+from rlagent.launch import ray_cluster
+from rlagent.launch.ray_cluster import colocated_env, gpus_to_offer
+from rlagent.launch.signals import Signals
+from rlagent.machine.resources import GPU, TOLD, Machine, detect, write_machine
+from rlagent.planner.layout import Layout
 
 EIGHT = Machine((GPU("NVIDIA H100 80GB HBM3", 80.0),) * 8, 64, 500.0)
 
@@ -90,7 +90,7 @@ def test_what_is_planned_counts_the_nodes_that_a_run_would(monkeypatch, capsys, 
 
 
 def test_the_doctor_counts_the_nodes_that_a_run_would(monkeypatch):
-    monkeypatch.setattr("rlagent.config.machine.detect", lambda: EIGHT)
+    monkeypatch.setattr("rlagent.machine.resources.detect", lambda: EIGHT)
     monkeypatch.setattr(cluster, "_ask", lambda address: [8, 8])
     asked = ["+experiment=gsm8k_react", "hardware.ray=head:6379", "hardware.gpus=8"]
     rows, resolved = doctor.configuration(asked)
@@ -160,7 +160,7 @@ def launched(monkeypatch):
         given.append(resolved)
         return SimpleNamespace(exit_code=0)
 
-    monkeypatch.setitem(sys.modules, "rlagent.trinity.launch", SimpleNamespace(launch=launch))
+    monkeypatch.setitem(sys.modules, "rlagent.launch.launch", SimpleNamespace(launch=launch))
     return given
 
 
@@ -169,7 +169,7 @@ async def ask(task, model):
 
 
 def test_learn_counts_the_nodes_of_the_cluster_that_it_joins(monkeypatch, launched):
-    monkeypatch.setattr("rlagent.config.machine.detect", lambda: EIGHT)
+    monkeypatch.setattr("rlagent.machine.resources.detect", lambda: EIGHT)
     monkeypatch.setattr(cluster, "_ask", lambda address: [8, 8])
     learn(workflow_func=ask, config=configured("hardware.ray=head:6379", "hardware.gpus=8"))
     (resolved,) = launched
@@ -189,7 +189,7 @@ def refuse(address):
 cluster._ask = refuse
 machines = []
 launch = lambda resolved, **_: machines.append(resolved.machine) or SimpleNamespace(exit_code=0)
-sys.modules["rlagent.trinity.launch"] = SimpleNamespace(launch=launch)
+sys.modules["rlagent.launch.launch"] = SimpleNamespace(launch=launch)
 rows, resolved = doctor.configuration(["+experiment=gsm8k_react"])
 async def ask(task, model):
     return 1.0

@@ -5,8 +5,8 @@ import socket
 import huggingface_hub.constants
 import pytest
 
-from rlagent.config.errors import ConfigError, UnreachableError
-from rlagent.trinity.reach import hub_is_away, require_models
+from rlagent.base.errors import ConfigError, UnreachableError
+from rlagent.launch.hub import hub_is_away, require_models
 from rlagent.trinity.tables import Table
 
 

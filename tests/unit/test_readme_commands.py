@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 from rlagent import plan
-from rlagent.config.paths import asset_dir
+from rlagent.base.paths import asset_dir
 from rlagent.report.importance import FEWEST
 
 REPOSITORY = Path(__file__).parents[2]

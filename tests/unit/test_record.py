@@ -8,7 +8,7 @@ import pytest
 from rlagent.api import learn
 from rlagent.config.fingerprint import function_name
 from rlagent.config.schema import LearnConfig
-from rlagent.trinity.record import source_of
+from rlagent.launch.record import source_of
 
 
 async def _agent(task, model, scale=1.0):

@@ -6,16 +6,16 @@ import io
 
 import pytest
 
+from rlagent.base.measures import evaluation_metrics, step_metrics
+from rlagent.base.stats import Series
+from rlagent.records.calls import Call, compact
+from rlagent.records.folder import RunFolder
 from rlagent.report import main, write_report
 from rlagent.report.conversation import read_turns, split_opening
 from rlagent.report.data import Pair, choose, load
 from rlagent.report.page import page
 from rlagent.report.svg import MAX_POINTS, nice_ticks, thin
 from rlagent.report.text import markdown
-from rlagent.run.calls import Call, compact
-from rlagent.run.folder import RunFolder
-from rlagent.run.measures import evaluation_metrics, step_metrics
-from rlagent.run.stats import Series
 from tests.fabricated import HOSTILE, fabricate
 
 

@@ -5,20 +5,20 @@ import json
 
 import pytest
 
+from rlagent.base.errors import ConfigError
+from rlagent.base.model_shape import ModelShape
+from rlagent.base.paths import local_path
 from rlagent.config.compose import compose, draft, to_mapping
-from rlagent.config.errors import ConfigError
 from rlagent.config.estimate import planned_step, run_minutes
-from rlagent.config.machine import GPU, Machine
-from rlagent.config.paths import local_path
 from rlagent.config.prepare import prepare
 from rlagent.config.presets import model_preset
 from rlagent.config.resolve import KEPT, Resolved, resolve
-from rlagent.config.schema import ModelShape
 from rlagent.config.shapes import read_shape
 from rlagent.config.weigh import weighed, weighed_taken
-from rlagent.layout.layout import Layout
-from rlagent.layout.memory import host_gib
-from rlagent.layout.workload import Workload
+from rlagent.machine.resources import GPU, Machine
+from rlagent.planner.layout import Layout
+from rlagent.planner.memory import host_gib
+from rlagent.planner.workload import Workload
 from tests.configured import configured, drafted
 
 CPU = Machine((), 2, 24)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rlagent.run.checkpoints import FULL_FLAG, LATEST_CHECKPOINT, step_folder
+from rlagent.records.checkpoints import FULL_FLAG, LATEST_CHECKPOINT, step_folder
 from rlagent.trinity.rewind import remember, rewind_explorer
 
 

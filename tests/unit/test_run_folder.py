@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from rlagent.run.folder import RunFolder, RunNotFoundError, find_run
+from rlagent.records.folder import RunFolder, RunNotFoundError, find_run
 
 
 def _write_many(path: str, role: str) -> None:
@@ -160,7 +160,7 @@ def test_a_run_that_is_not_there_is_answered_with_those_that_are(tmp_path):
 def test_reading_a_run_folder_imports_nothing_heavy():
     heavy = ["torch", "ray", "trinity", "agentscope", "wandb", "numpy", "matplotlib", "rich"]
     code = (
-        "import sys, rlagent.run.folder, rlagent.run.stats\n"
+        "import sys, rlagent.records.folder, rlagent.base.stats\n"
         f"print([m for m in {heavy} if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

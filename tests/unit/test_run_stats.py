@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlagent.run.stats import merge_rows, series, smooth, wilson
+from rlagent.base.stats import merge_rows, series, smooth, wilson
 
 
 @pytest.mark.parametrize(

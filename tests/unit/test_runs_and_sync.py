@@ -8,7 +8,7 @@ import os
 import pytest
 
 from rlagent import runs, sync
-from rlagent.run.folder import RunFolder
+from rlagent.records.folder import RunFolder
 from tests.fabricated_sweep import fabricate_sweep
 
 

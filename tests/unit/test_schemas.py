@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlagent.embedded.schemas import EndlessSchemaError, require_finite
+from rlagent.backends.embedded.engine.schemas import EndlessSchemaError, require_finite
 
 ITSELF = {"$ref": "#"}
 

@@ -9,15 +9,15 @@ import sys
 
 import pytest
 
-from rlagent.run.screen import lasting
-from rlagent.sweep.signals import SignalQueue
-from rlagent.trinity.signals import Signals
+from rlagent.base.screen import lasting
+from rlagent.launch.signals import Signals
+from rlagent.sweep.interrupts import SignalQueue
 
 SPEAKS = """
 import sys
-from rlagent.run.display import make_display as of_a_run
-from rlagent.run.screen import lasting_streams
-from rlagent.sweep.display import make_display as of_a_sweep
+from rlagent.records.display import make_display as of_a_run
+from rlagent.base.screen import lasting_streams
+from rlagent.sweep.live_table import make_display as of_a_sweep
 with lasting_streams():
     for make in (of_a_run, of_a_sweep):
         for mode in ("plain", "live"):

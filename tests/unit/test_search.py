@@ -10,10 +10,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from rlagent.base.errors import ConfigError, Problem
 from rlagent.config.command import parse_command
-from rlagent.config.errors import ConfigError, Problem
-from rlagent.config.machine import Machine
 from rlagent.config.schema import SweepConfig
+from rlagent.machine.resources import Machine
+from rlagent.records.sweep_store import FAILED, FINISHED, INTERRUPTED, PRUNED, TrialRow
 from rlagent.sweep.search import study
 from rlagent.sweep.search.corners import check_corners, make_trial
 from rlagent.sweep.search.samplers import distributions
@@ -21,7 +22,6 @@ from rlagent.sweep.search.space import Dimension, parse_space, space_of
 from rlagent.sweep.search.start import content_of, describe, plan_search
 from rlagent.sweep.search.study import OptunaSource
 from rlagent.sweep.source import Need, Trial
-from rlagent.sweep.store import FAILED, FINISHED, INTERRUPTED, PRUNED, TrialRow
 
 LR = "algorithm.lr=tag(log,interval(1e-5,1e-3))"
 LAPTOP = Machine((), 4, 16.0)

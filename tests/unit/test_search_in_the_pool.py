@@ -7,16 +7,16 @@ from pathlib import Path
 
 import optuna
 
-from rlagent.config.errors import ConfigError, Problem
+from rlagent.base.errors import ConfigError, Problem
 from rlagent.config.schema import SweepConfig
-from rlagent.sweep.display import PlainLines
+from rlagent.records.sweep_store import Sweep, SweepFolder
+from rlagent.sweep.live_table import PlainLines
 from rlagent.sweep.options import Options
 from rlagent.sweep.pool import run_sweep
 from rlagent.sweep.search.space import Space, parse_space
 from rlagent.sweep.search.study import OptunaSource, open_storage
 from rlagent.sweep.shares import Resources
 from rlagent.sweep.source import Need, Trial
-from rlagent.sweep.store import Sweep, SweepFolder
 from tests import stand_in
 
 CORE = Need(cores=1)

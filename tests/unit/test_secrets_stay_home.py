@@ -5,12 +5,12 @@ import dataclasses
 import pytest
 from configured import configured
 
+from rlagent.base.redact import redact, redact_yaml
+from rlagent.base.secrets import missing_references, resolve_references, secret_problems
 from rlagent.config.check import check
 from rlagent.config.compose import compose, to_yaml
-from rlagent.config.secrets import missing_references, resolve_references, secret_problems
-from rlagent.run.folder import RunFolder
-from rlagent.run.redact import redact, redact_yaml
-from rlagent.run.wandb_access import wandb_access
+from rlagent.records.folder import RunFolder
+from rlagent.records.wandb_access import wandb_access
 
 
 def test_values_under_secret_names_are_hidden_wherever_they_are():
@@ -57,7 +57,7 @@ def test_a_netrc_that_cannot_be_read_holds_no_key(tmp_path, monkeypatch):
         raise PermissionError(path)
 
     (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password sesame\n")
-    monkeypatch.setattr("rlagent.run.wandb_access.netrc.netrc", refuse)
+    monkeypatch.setattr("rlagent.records.wandb_access.netrc.netrc", refuse)
     assert wandb_access("auto", {"HOME": str(tmp_path)}).mode == "offline"
 
 

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from rlagent.config.errors import ConfigError
+from rlagent.base.errors import ConfigError
 from rlagent.config.sources import source_files
-from rlagent.trinity.launch import require_passable
-from rlagent.trinity.record import _source_fingerprint
+from rlagent.launch.launch import require_passable
+from rlagent.launch.record import _source_fingerprint
 
 
 @pytest.fixture

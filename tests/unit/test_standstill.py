@@ -12,13 +12,12 @@ import time
 
 import pytest
 
+from rlagent.base import alive
+from rlagent.base.endings import StallError
 from rlagent.config.check import check
 from rlagent.config.schema import LearnConfig
-from rlagent.sweep.failures import classify
-from rlagent.trinity import alive
-from rlagent.trinity.endings import StallError
-from rlagent.trinity.session import Session
-from rlagent.trinity.standstill import (
+from rlagent.launch.session import Session
+from rlagent.launch.standstill import (
     is_stuck,
     log_stacks,
     patience,
@@ -26,6 +25,7 @@ from rlagent.trinity.standstill import (
     standing_still,
     words,
 )
+from rlagent.records.failures import classify
 from rlagent.trinity.translate import stall_seconds
 
 ROLE = """

@@ -1,6 +1,6 @@
 """The timeline of a start."""
 
-from rlagent.trinity.startup import Marks, timeline
+from rlagent.base.startup import Marks, timeline
 
 
 def test_the_first_time_that_something_is_reached_counts() -> None:

@@ -8,14 +8,14 @@ import textwrap
 
 import pytest
 
-from rlagent.run.folder import RunFolder
+from rlagent.records.folder import RunFolder
+from rlagent.records.sweep_store import Sweep, SweepFolder
 from rlagent.stop import main, stop, stop_sweep
-from rlagent.sweep.store import Sweep, SweepFolder
 from tests import stand_in
 
 DRIVER = """
 import os, signal, sys
-from rlagent.run.folder import RunFolder
+from rlagent.records.folder import RunFolder
 folder = RunFolder(sys.argv[1])
 def end(*_):
     if {obeys} and folder.stop_requested():
@@ -30,8 +30,8 @@ sys.stdin.read()
 
 LAUNCHER = """
 import os, signal, socket, sys
-from rlagent.run import process
-from rlagent.sweep.store import Sweep, SweepFolder
+from rlagent.records import process
+from rlagent.records.sweep_store import Sweep, SweepFolder
 folder = SweepFolder(sys.argv[1])
 me = dict(pid=os.getpid(), pid_ticks=process.start_ticks(os.getpid()), host=socket.gethostname())
 def end(*_):

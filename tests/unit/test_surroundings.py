@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from rlagent.base.endings import RunError
 from rlagent.config.schema import HardwareConfig
-from rlagent.trinity import ray_cluster, surroundings
-from rlagent.trinity.endings import RunError
+from rlagent.launch import ray_cluster
+from rlagent.machine import surroundings
 
 LONG = "/tmp/" + 60 * "x"
 

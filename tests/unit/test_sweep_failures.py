@@ -2,9 +2,9 @@
 
 import pytest
 
-from rlagent.run.lock import locked
-from rlagent.sweep.failures import CLASSES, Ending, classify, ending, is_held_up, is_retried
-from rlagent.trinity.launch import launch
+from rlagent.base.lock import locked
+from rlagent.launch.launch import launch
+from rlagent.records.failures import CLASSES, Ending, classify, ending, is_held_up, is_retried
 from tests import stand_in
 
 LOST = "trainer: its process died (killed, crashed or out of memory): RayActorError: ..."

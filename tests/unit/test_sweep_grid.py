@@ -6,9 +6,9 @@ import pytest
 
 from rlagent import plan as plan_command
 from rlagent import train
+from rlagent.base.errors import ConfigError
 from rlagent.config.command import parse_command
-from rlagent.config.errors import ConfigError
-from rlagent.config.machine import GPU, Machine
+from rlagent.machine.resources import GPU, Machine
 from rlagent.sweep.common import (
     command_line,
     impossible,

@@ -3,14 +3,15 @@
 import pytest
 
 from rlagent.config.command import parse_command
-from rlagent.config.machine import Machine
+from rlagent.machine.resources import Machine
+from rlagent.records.objective import ranked
+from rlagent.records.sweep_store import FAILED, FINISHED, Sweep, SweepFolder
 from rlagent.report.sweep_data import load_sweep, places
 from rlagent.report.sweep_text import sweep_csv, sweep_markdown
 from rlagent.sweep import grid
+from rlagent.sweep.closing import closing_words
 from rlagent.sweep.main import Setup, _earlier, _sweep, folder_of
 from rlagent.sweep.source import row_of
-from rlagent.sweep.store import FAILED, FINISHED, Sweep, SweepFolder
-from rlagent.sweep.words import closing_words, ranked
 
 LAPTOP = Machine((), 8, 64.0)
 

@@ -7,7 +7,7 @@ import pytest
 
 from rlagent import plan
 from rlagent.config.command import parse_command
-from rlagent.config.machine import GPU, Machine
+from rlagent.machine.resources import GPU, Machine
 from rlagent.sweep import grid, plan_text
 
 REACT = ("-m", "+experiment=gsm8k_react")

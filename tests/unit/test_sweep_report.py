@@ -8,9 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from rlagent.base.stats import Series
 from rlagent.config.command import parse_command
-from rlagent.config.machine import Machine
 from rlagent.config.prepare import prepare
+from rlagent.machine.resources import Machine
+from rlagent.records.folder import RunFolder
+from rlagent.records.objective import ranked
+from rlagent.records.sweep_store import Sweep, SweepFolder, TrialRow
 from rlagent.report import main, sweep_picture
 from rlagent.report.importance import FEWEST, importance
 from rlagent.report.parallel import parallel, scale
@@ -18,15 +22,11 @@ from rlagent.report.sweep import PNG, sweep_text, write_sweep_report
 from rlagent.report.sweep_data import TrialData, groups_of, in_order, load_sweep, over_seeds
 from rlagent.report.sweep_names import log_keys, shared_words
 from rlagent.report.sweep_page import sweep_page
-from rlagent.run.folder import RunFolder
-from rlagent.run.stats import Series
 from rlagent.sweep import grid
 from rlagent.sweep import main as sweep_main
 from rlagent.sweep.search.corners import check_corners
 from rlagent.sweep.search.space import space_of
 from rlagent.sweep.search.start import is_search
-from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
-from rlagent.sweep.words import ranked
 from tests.fabricated import HOSTILE
 from tests.fabricated_sweep import fabricate_sweep
 from tests.unit.test_report import Tags

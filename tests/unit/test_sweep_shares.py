@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from rlagent.config.machine import GPU, TOLD, Machine, detect, write_machine
 from rlagent.config.resolve import resolve
+from rlagent.machine.resources import GPU, TOLD, Machine, detect, write_machine
 from rlagent.sweep.shares import CPU_GIB, Ledger, Resources, Share, gpu_ids, need_of, never
 from rlagent.sweep.source import Need
 from tests.configured import configured

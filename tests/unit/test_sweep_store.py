@@ -1,6 +1,6 @@
 """The sweep folder reads back what was written to it."""
 
-from rlagent.sweep.store import FINISHED, Sweep, SweepFolder, TrialRow
+from rlagent.records.sweep_store import FINISHED, Sweep, SweepFolder, TrialRow
 
 
 def trial(number, objective, state=FINISHED):

@@ -4,10 +4,10 @@ import io
 import time
 from dataclasses import replace
 
-from rlagent.sweep.display import cells, ended_words, make_display, started_words, table
-from rlagent.sweep.metric import value_of
-from rlagent.sweep.store import Sweep, SweepFolder, TrialRow
-from rlagent.sweep.words import closing_words, failure_lines, ranked
+from rlagent.records.objective import ranked, value_of
+from rlagent.records.sweep_store import Sweep, SweepFolder, TrialRow
+from rlagent.sweep.closing import closing_words, failure_lines
+from rlagent.sweep.live_table import cells, ended_words, make_display, started_words, table
 
 
 def row(number: int, state: str = "finished", **fields) -> TrialRow:
@@ -64,7 +64,7 @@ def test_the_end_counts_suggestions_that_were_not_legal(tmp_path) -> None:
 
 
 def test_a_python_in_a_folder_with_a_space_stays_one_word(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("rlagent.sweep.words.python_command", lambda: "my env/bin/python")
+    monkeypatch.setattr("rlagent.sweep.closing.python_command", lambda: "my env/bin/python")
     text = "\n".join(closing_words(SWEEP, SweepFolder(tmp_path / "s")))
     assert text.count("'my env/bin/python' -m rlagent.train") == 2
 

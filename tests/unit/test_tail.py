@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from rlagent.run.tail import Tail
+from rlagent.base.tail import Tail
 
 
 def append(path: Path, *numbers: int) -> None:

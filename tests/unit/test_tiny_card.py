@@ -1,6 +1,6 @@
 """The tiny model's card: it says what is so."""
 
-from rlagent.config.paths import asset_dir
+from rlagent.base.paths import asset_dir
 from rlagent.config.presets import model_preset
 
 

@@ -5,13 +5,13 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from rlagent.embedded.build.data import TEST_SIZE, TRAIN_SIZE, splits, write
-from rlagent.embedded.build.kinds import KINDS
-from rlagent.embedded.build.problems import expression_of, value_of
 from rlagent.rewards.gsm8k import truth
 from rlagent.tools.calculator import evaluate
+from tools.tiny_model.data import TEST_SIZE, TRAIN_SIZE, splits, write
+from tools.tiny_model.kinds import KINDS
+from tools.tiny_model.problems import expression_of, value_of
 
-SHIPPED = Path(__file__).parents[2] / "rlagent" / "embedded" / "assets" / "gsm8k_tiny"
+SHIPPED = Path(__file__).parents[2] / "rlagent" / "assets" / "gsm8k_tiny"
 
 
 def test_there_are_twenty_kinds_and_more_of_one_to_three_steps() -> None:

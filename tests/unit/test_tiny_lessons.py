@@ -4,16 +4,16 @@ import json
 import random
 import re
 
-from rlagent.embedded.build.data import draw
-from rlagent.embedded.build.problems import expression_of, value_of
-from rlagent.embedded.build.transcripts import (
+from rlagent.tools.calculator import evaluate
+from tools.tiny_model.data import draw
+from tools.tiny_model.problems import expression_of, value_of
+from tools.tiny_model.transcripts import (
     Teaching,
     Transcript,
     calculation_calls,
     collect,
     mistaken,
 )
-from rlagent.tools.calculator import evaluate
 
 
 def _numbers(expression: str) -> set[str]:

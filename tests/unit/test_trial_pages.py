@@ -4,11 +4,11 @@ import os
 
 import pytest
 
+from rlagent.records.folder import RunFolder
+from rlagent.records.sweep_store import SweepFolder
 from rlagent.report import main
 from rlagent.report.sweep import write_sweep_report
 from rlagent.report.sweep_data import load_sweep
-from rlagent.run.folder import RunFolder
-from rlagent.sweep.store import SweepFolder
 from tests.fabricated_sweep import fabricate_sweep
 
 AFTER = 10**9

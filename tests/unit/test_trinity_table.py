@@ -7,13 +7,13 @@ import pytest
 import yaml
 
 from rlagent import LearnConfig
+from rlagent.base.errors import ConfigError
 from rlagent.config.check import check
-from rlagent.config.errors import ConfigError
-from rlagent.config.machine import GPU, Machine
 from rlagent.config.resolve import Resolved, resolve
 from rlagent.config.trinity_fate import keys_of_settings, line_of
 from rlagent.config.trinity_schema import algorithm_types, trinity_spec
 from rlagent.config.trinity_table import TABLE
+from rlagent.machine.resources import GPU, Machine
 from rlagent.trinity.native_data import prepare_native_data
 from rlagent.trinity.translate import merge, to_trinity
 from tests.configured import configured

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from rlagent import train
-from rlagent.run.folder import RunFolder
-from rlagent.run.lock import locked
-from rlagent.run.mirror import Mirror, RunInfo
+from rlagent.base.lock import locked
+from rlagent.records.folder import RunFolder
+from rlagent.records.mirror import Mirror, RunInfo
+from rlagent.records.sweep_store import SweepFolder, TrialRow
 from rlagent.sweep import unmirrored
 from rlagent.sweep.source import Trial, row_of
-from rlagent.sweep.store import SweepFolder, TrialRow
 from rlagent.sweep.unmirrored import Unmirrored
 from tests import stand_in
 from tests.unit.test_pool import run

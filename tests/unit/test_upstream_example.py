@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from rlagent.config.compose import compose
-from rlagent.config.machine import Machine
 from rlagent.config.resolve import resolve
+from rlagent.machine.resources import Machine
 from rlagent.trinity.translate import to_trinity
 
 README = Path(__file__).parents[2] / "experiments" / "gsm8k_react" / "README.md"

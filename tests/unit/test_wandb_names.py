@@ -4,7 +4,7 @@ import pytest
 
 from rlagent.config.check import check
 from rlagent.config.schema import LearnConfig
-from rlagent.run.wandb_names import fitting
+from rlagent.config.wandb_names import fitting
 
 
 @pytest.mark.parametrize(

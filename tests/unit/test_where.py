@@ -3,10 +3,10 @@
 import pytest
 from configured import configured
 
-from rlagent.config.machine import GPU, Machine
 from rlagent.config.resolve import resolve
-from rlagent.layout.fit import parameters
-from rlagent.trinity import where
+from rlagent.launch import where
+from rlagent.machine.resources import GPU, Machine
+from rlagent.planner.fit import parameters
 
 MACHINE = Machine((GPU("NVIDIA H200", 141.0),) * 2, 16, 128)
 ON_GPUS = resolve(configured("hardware=2gpu", "model=tiny"), MACHINE)

@@ -4,7 +4,7 @@ import os
 import sys
 import sysconfig
 
-from rlagent.trinity.ray_cluster import python_path
+from rlagent.launch.ray_cluster import python_path
 
 
 def test_a_project_below_the_prefix_of_python_is_kept(monkeypatch, tmp_path):

@@ -6,13 +6,14 @@ Light: composing, checking and resolving only. What is suggested and learnt is s
 import dataclasses
 from collections.abc import Sequence
 
+from rlagent.base.errors import ConfigError, Problem, raise_if_any
 from rlagent.config.command import Command
-from rlagent.config.errors import ConfigError, Problem, raise_if_any
-from rlagent.config.machine import Machine
 from rlagent.config.metric_names import EVALUATED
 from rlagent.config.overlay import Shared
+from rlagent.config.overrides import key_of
 from rlagent.config.prepare import prepare
 from rlagent.config.schema import LearnConfig, SweepConfig
+from rlagent.machine.resources import Machine
 from rlagent.sweep import grid
 from rlagent.sweep.search.space import Space
 from rlagent.sweep.shares import need_of
@@ -105,7 +106,7 @@ def identity_problems(corners: Sequence[Trial]) -> list[Problem]:
     problems: dict[str, Problem] = {}
     for trial in corners:
         for index, text in enumerate(trial.differing):
-            key = grid.key_of(text)
+            key = key_of(text)
             rest = (*trial.differing[:index], key, *trial.differing[index + 1 :])
             other = first.setdefault(rest, trial)
             if other.trial_id != trial.trial_id or grid.same(other.resolved, trial.resolved):

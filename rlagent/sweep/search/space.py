@@ -14,9 +14,10 @@ from decimal import Decimal
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
+from rlagent.base.errors import ConfigError, Problem, raise_if_any
 from rlagent.config.command import Command
 from rlagent.config.compose import Draft
-from rlagent.config.errors import ConfigError, Problem, raise_if_any
+from rlagent.config.overrides import key_of
 from rlagent.sweep import grid
 from rlagent.sweep.values import length_of, parsed, refused, texts_of
 
@@ -58,7 +59,7 @@ class Dimension:
     @property
     def name(self) -> str:
         """The key without `+`."""
-        return grid.key_of(self.key)
+        return key_of(self.key)
 
     @property
     def numeric(self) -> bool:

@@ -7,11 +7,11 @@ import hashlib
 import os
 from collections.abc import Sequence
 
+from rlagent.base.errors import raise_if_any
 from rlagent.config.command import Command
 from rlagent.config.compose import Draft
-from rlagent.config.errors import raise_if_any
-from rlagent.config.machine import Machine
 from rlagent.config.schema import AUTO, SweepConfig
+from rlagent.machine.resources import Machine
 from rlagent.sweep.common import impossible_here
 from rlagent.sweep.grid import of_no_use
 from rlagent.sweep.search.corners import check_corners, make_trial
@@ -60,7 +60,7 @@ def run_search(command: Command, machine: Machine, base: Draft) -> int:
 
 def content_of(corners: Sequence[Trial]) -> str:
     """Return a fingerprint of the workflow's source and of the data of all corners."""
-    from rlagent.trinity.record import make_record
+    from rlagent.launch.record import make_record
 
     found = set()
     for trial in corners:

@@ -13,12 +13,12 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from rlagent.config.errors import ConfigError
+from rlagent.base.errors import ConfigError
 from rlagent.config.schema import AUTO, SweepConfig
+from rlagent.records.sweep_store import FAILED, FINISHED, PRUNED, TrialRow
 from rlagent.sweep.search.samplers import distributions, make_pruner, make_sampler
 from rlagent.sweep.search.space import TRIALS, Space
 from rlagent.sweep.source import Trial
-from rlagent.sweep.store import FAILED, FINISHED, PRUNED, TrialRow
 
 DATABASE = "study.db"
 """File of the study in the sweep's folder."""

@@ -1,0 +1,1 @@
+"""The trainer for machines without a GPU: one training step of torch on the CPU."""

@@ -1,0 +1,140 @@
+"""Trinity's verl trainer, which takes whole steps: every experience once, whatever their number.
+
+Steps, advantages, metrics and checkpoints are Trinity's, FSDP and the optimizer verl's.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from trinity.algorithm import POLICY_LOSS_FN
+from trinity.common.config import AlgorithmConfig, Config
+from trinity.common.constants import SyncMethod
+from trinity.common.experience import Experience
+from trinity.trainer.verl import trainer as verl_trainer
+from trinity.trainer.verl.monkey_patch import left_right_2_no_padding
+from verl import DataProto
+from verl.utils import tensordict_utils as tu
+from verl.utils.metric import reduce_metrics
+from verl.utils.py_functional import rename_dict
+
+from rlagent.backends.verl.step_batch import StepBatch
+from rlagent.backends.verl.step_loss import StepLoss
+from rlagent.backends.verl.worker import StepWorker
+from rlagent.machine import flash_attention
+
+_AGREEMENT = "rollout_probs_diff"
+
+
+def reads_reference(algorithm: AlgorithmConfig) -> bool:
+    """Whether any part of the loss reads the reference model's log-probabilities."""
+    policy = POLICY_LOSS_FN.get(algorithm.policy_loss_fn)
+    return (
+        algorithm.kl_loss_fn != "none"
+        or algorithm.kl_penalty_fn != "none"
+        or "ref_logprob" in policy._select_keys
+    )
+
+
+class StepTrainer(verl_trainer.VERLTrainer):
+    """One update per step, over all of its experiences."""
+
+    def __init__(self, config: Config) -> None:
+        if flash_attention.flash_attention_version() is None:
+            flash_attention.use_torch_padding()
+        # The constructor names the worker's class itself.
+        theirs = verl_trainer.TrinityActorRolloutRefWorker
+        verl_trainer.TrinityActorRolloutRefWorker = StepWorker
+        try:
+            super().__init__(config)
+        finally:
+            verl_trainer.TrinityActorRolloutRefWorker = theirs
+        # A reward with a KL term needs the old log-probabilities before the update.
+        self._fresh = not (
+            config.algorithm.bypass_old_logprobs or self.algorithm.compute_advantage_in_trainer
+        )
+
+    @property
+    def use_reference_policy(self) -> bool:
+        """Whether a reference model is kept; Trinity keeps one that nothing reads, too."""
+        return self._keeps_reference
+
+    @use_reference_policy.setter
+    def use_reference_policy(self, wanted: bool) -> None:
+        self._keeps_reference = wanted and reads_reference(self.global_config.algorithm)
+
+    async def prepare(self) -> None:
+        """Load the newest checkpoint and hand the loss to the workers."""
+        await super().prepare()
+        self.set_loss()
+        if self.global_config.synchronizer.sync_method == SyncMethod.NCCL:
+            # Now, while the engine loads: later explorer and engine would wait for it.
+            self.actor_rollout_wg.import_weight_transfer()
+
+    def set_loss(self) -> None:
+        """Hand the loss to the workers, in the place of Trinity's."""
+        self.actor_rollout_wg.set_loss_fn(StepLoss(self.algorithm_config, self._fresh))
+
+    async def train_step(self, batch_exps: list[Experience]) -> dict[str, Any]:
+        """Train on what one explore step produced; on nothing, the weights stay."""
+        if not batch_exps:
+            self.global_steps += 1
+            return {}
+        metrics = await super().train_step(batch_exps)
+        metrics["tokens/trained"] = float(metrics.get("perf/total_num_tokens", 0))
+        return metrics
+
+    def _balance_batch(self, batch: DataProto, metrics: dict) -> None:
+        """Each computation balances its own rows; the step's stay as they are."""
+
+    def _spread(self, batch: DataProto, compute: Callable[[DataProto], DataProto]) -> DataProto:
+        step = StepBatch(batch, self._get_dp_size())
+        return step.take_back(compute(step.spread))
+
+    def _compute_old_log_prob(self, batch: DataProto, metrics: dict) -> DataProto:
+        if self._fresh:
+            # The loss takes those of its own forward pass.
+            return batch
+        compute = super()._compute_old_log_prob
+        return self._spread(batch, lambda rows: compute(rows, metrics))
+
+    def _compute_ref_log_prob(self, batch: DataProto) -> DataProto:
+        return self._spread(batch, super()._compute_ref_log_prob)
+
+    def _compute_values(self, batch: DataProto) -> DataProto:
+        return self._spread(batch, super()._compute_values)
+
+    def _update_critic(self, batch: DataProto, metrics: dict) -> DataProto:
+        compute = super()._update_critic
+
+        def update(rows: DataProto) -> DataProto:
+            self.config.critic.ppo_mini_batch_size = len(rows)
+            return compute(rows, metrics)
+
+        return self._spread(batch, update)
+
+    def _update_actor(self, batch: DataProto, metrics: dict) -> DataProto:
+        """One optimizer step; as Trinity's own, but over all rows at once."""
+        rows = StepBatch(batch, self._get_dp_size()).spread
+        data = left_right_2_no_padding(rows.to_tensordict())
+        tu.assign_non_tensor(
+            data,
+            # Also without an entropy term: it is shown.
+            calculate_entropy=True,
+            # What the loss divides by: the experiences, without the rows that fill up.
+            global_batch_size=len(batch),
+            mini_batch_size=len(rows),
+            epochs=1,
+            seed=self.config.actor.data_loader_seed,
+            dataloader_kwargs={"shuffle": False},
+            temperature=batch.meta_info.get("temperature", self.global_config.model.temperature),
+            compute_loss=True,
+        )
+        output = tu.get(self.actor_rollout_wg.update_actor(data), "metrics")
+        output = rename_dict(output, "actor/")
+        if "actor/mfu" in output:
+            output["perf/mfu/actor"] = output.pop("actor/mfu")
+        reduced = reduce_metrics(output)
+        for name in [name for name in reduced if _AGREEMENT in name]:
+            reduced[name.replace("actor/", "training/")] = reduced.pop(name)
+        metrics.update(reduced)
+        return batch

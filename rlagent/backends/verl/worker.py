@@ -1,0 +1,86 @@
+"""verl's worker with what rlagent puts into its process: log-probabilities, attention, allocator.
+
+One such process per trainer GPU; model, optimizer, sharding and checkpoints are verl's.
+"""
+
+import importlib
+import os
+from typing import Any
+
+import torch
+from trinity.trainer.verl.workers import TrinityActorRolloutRefWorker
+from verl.single_controller.base.decorator import Dispatch, register
+from verl.utils.device import set_expandable_segments
+
+from rlagent.backends.verl import logits, packed
+from rlagent.machine import flash_attention
+from rlagent.machine.resources import detect
+
+_ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+"""Who sets one of these says how torch's allocator works."""
+
+
+def host_threads() -> int:
+    """Threads for what a trainer computes on the host: its part of the cores of its node.
+
+    Ray lets an actor have as many as the CPUs that it reserved, which is one: with it, gradients
+    are added up and Adam steps at a tenth of what the host's memory can do.
+    """
+    ranks = int(os.environ.get("RAY_LOCAL_WORLD_SIZE", 1))
+    return max(1, detect().cores // ranks)
+
+
+class StepWorker(TrinityActorRolloutRefWorker):
+    """Trinity's worker of actor and reference model."""
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def init_model(self) -> None:
+        """Load the models."""
+        if not any(os.environ.get(name) for name in _ALLOCATOR):
+            # Every micro-batch has its own number of tokens, and verl begins with the smaller
+            # ones: without it each larger one takes new blocks for its logits, and those before
+            # are kept though nothing fits into them.
+            set_expandable_segments(True)
+        if flash_attention.flash_attention_version() is None:
+            flash_attention.use_torch_padding()
+        packed.register()
+        super().init_model()
+        if self.actor is not None and self.actor.engine.engine_config.offload_policy:
+            torch.set_num_threads(host_threads())
+        for model in (self.actor, self.ref):
+            if model is not None:
+                # verl's override of it would be exported with the model, and mean nothing there.
+                vars(model.engine.module.config).pop("attn_implementation", None)
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def sync_weight_nccl(self) -> None:
+        """Send the weights to the engines.
+
+        vLLM packs them on two streams that are others each time, and torch keeps freed memory for
+        the stream that it was taken for.
+        """
+        torch.cuda.empty_cache()
+        super().sync_weight_nccl()
+        torch.cuda.empty_cache()
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def set_loss_fn(self, loss_fn: Any) -> None:
+        """Take the loss over; what it needs of the logits logits.py computes."""
+        super().set_loss_fn(loss_fn)
+        logits.use_in_verl(loss_fn.entropy_gradient)
+        for model in (self.actor, self.ref):
+            if model is not None:
+                # The engine bound verl's own function, compiled, when it was made.
+                model.engine.compute_entropy_from_logits = _entropy
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def import_weight_transfer(self) -> None:
+        """Import what sends the weights to vLLM, in the process that does."""
+        if self.rank == 0:
+            importlib.import_module("vllm.distributed.weight_transfer.nccl_engine")
+
+
+def _entropy(values: Any) -> Any:
+    from verl.utils import torch_functional
+
+    return torch_functional.entropy_from_logits(values)

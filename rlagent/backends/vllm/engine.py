@@ -1,0 +1,83 @@
+"""The actor of a rollout engine: Trinity's vLLM model, started with fewer imports and processes.
+
+What differs is decided in engine_arguments.py. This module imports Trinity's, which imports vLLM;
+it is for the engine's own process (engine_actor.py).
+"""
+
+import contextlib
+import importlib
+import os
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from trinity.common.config import InferenceModelConfig
+from trinity.common.models.vllm_model import vLLMRolloutModel
+
+from rlagent.backends.vllm import forked
+from rlagent.backends.vllm.engine_arguments import engine_arguments, environment, is_one_process
+from rlagent.base.startup import Marks
+
+
+class RolloutEngine(vLLMRolloutModel):
+    """One vLLM engine."""
+
+    def __init__(self, config: InferenceModelConfig) -> None:
+        self._marks = Marks()
+        self._marks.mark("engine_process")
+        # A copy: the arguments that Trinity sets itself cannot be given twice.
+        self._ours = engine_arguments(config.gpu_per_engine, config.extra_engine_args)
+        config.extra_engine_args = {
+            key: value for key, value in config.extra_engine_args.items() if key not in self._ours
+        }
+        for name, value in environment(self._ours).items():
+            os.environ.setdefault(name, value)
+        # vLLM's server reads it where Trinity hands it no --api-key. It guards /v1.
+        os.environ["VLLM_API_KEY"] = config.api_key
+        super().__init__(config)
+
+    async def prepare(self) -> None:
+        """Load the model and serve it."""
+        import vllm
+        from vllm.model_executor.models import registry
+        from vllm.v1.engine import utils
+
+        make, wait = vllm.AsyncEngineArgs, utils.wait_for_engine_startup
+        context = utils.get_mp_context
+
+        def arguments(**given: Any) -> Any:
+            return make(**{**given, **self._ours})
+
+        def import_and_wait(*args: Any, **kwargs: Any) -> Any:
+            # The HTTP server's modules, while the process with the model starts up.
+            importlib.import_module("vllm.entrypoints.openai.api_server")
+            self._marks.mark("engine_waits_for_model")
+            return wait(*args, **kwargs)
+
+        def forked_context() -> Any:
+            # Theirs also says in the environment where Ray is.
+            theirs = context()
+            return forked.ForkedContext() if is_one_process(self._ours) else theirs
+
+        with (
+            _replaced(vllm, "AsyncEngineArgs", arguments),
+            _replaced(utils, "wait_for_engine_startup", import_and_wait),
+            _replaced(utils, "get_mp_context", forked_context),
+            _replaced(registry, "_run_in_subprocess", forked.call),
+        ):
+            await super().prepare()
+        self._marks.mark("engine_ready")
+
+    async def startup_marks(self) -> dict[str, float]:
+        """When this process was there and when it served; see rlagent.base.startup."""
+        return self._marks.times()
+
+
+@contextlib.contextmanager
+def _replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
+    theirs = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, theirs)

@@ -1,0 +1,1 @@
+"""What every other room may use and what uses none: errors, words, secrets, processes, locks."""

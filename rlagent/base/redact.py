@@ -1,0 +1,55 @@
+"""Takes secrets out of what is shown. What is written holds none: rlagent.base.secrets refuses
+them; this is for folders of other origin, and for names that only may mean one."""
+
+import re
+from typing import Any
+
+from rlagent.base.secrets import HIDDEN, hides_secret, is_reference
+
+__all__ = ["HIDDEN", "redact", "redact_yaml"]
+
+_MAY_BE = re.compile(r"(^|[_.-])key$", re.IGNORECASE)
+
+
+def redact(value: Any) -> Any:
+    """A copy with `(hidden)` in place of every value that is secret by its name or by itself.
+
+    >>> redact({"api_key": "x", "max_response_tokens": 5, "args": [{"password": "y"}]})
+    {'api_key': '(hidden)', 'max_response_tokens': 5, 'args': [{'password': '(hidden)'}]}
+    """
+    return _redacted(value, "")
+
+
+def redact_yaml(text: str) -> str:
+    """The same for a YAML text, written again in block style; comments are lost.
+
+    Not line by line: a secret may go over several lines.
+    """
+    import yaml
+
+    try:
+        data = redact(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        # Unread, it cannot be told which part of it is a secret.
+        return f"(not shown: this is no YAML that can be read: {type(error).__name__})\n"
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _redacted(value: Any, name: str) -> Any:
+    if isinstance(value, dict):
+        # All of what stands under a secret's name, in whatever form.
+        return {
+            key: HIDDEN if _hides(str(key), item) else _redacted(item, str(key))
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [_redacted(item, name) for item in value]
+    return HIDDEN if _hides(name, value) else value
+
+
+def _hides(name: str, value: Any) -> bool:
+    if value in (None, "") or is_reference(value):
+        return False
+    if isinstance(value, (dict, list)):
+        return bool(value) and hides_secret(name, "any text")
+    return hides_secret(name, value) or (bool(name) and bool(_MAY_BE.search(name)))

@@ -1,0 +1,372 @@
+"""Starting or joining Ray: which of the two, with what, and taking it down again."""
+
+import contextlib
+import functools
+import logging
+import os
+import secrets
+import signal
+import sys
+import sysconfig
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlagent.base.endings import RunError
+from rlagent.config.schema import HardwareConfig
+from rlagent.launch.head import Head, end_marked
+from rlagent.machine.ray_head import address_to_join, answers
+from rlagent.planner.layout import Layout
+
+_LOG = logging.getLogger("rlagent")
+
+LOOPBACK = "127.0.0.1"
+LOOPBACK_NAMES = (LOOPBACK, "localhost", "::1")
+OBJECT_STORE_BYTES = 1 << 30
+"""Largest object store of a Ray that is started here: weights and experiences of one step."""
+
+PRELOADED = "torch,transformers"
+"""What every process of a run imports sooner or later."""
+
+MOST_PRELOADED = 8
+"""Most processes that import it before they are asked to do anything; Ray starts one per core."""
+
+OUTLIVE_SECONDS = "3600"
+"""How long processes of Ray wait for a head that is gone, before they end themselves."""
+
+START_SECONDS = "60"
+"""How long a node of Ray may take to be up: as long again as Ray's own 30 s, for cold files."""
+
+NOT_UP = "The current node timed out during startup"
+"""How Ray says that a node was not up in time, in an exception without a type of its own."""
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+    # Engine, trainer and agents take turns on few cores: threads that spin while they wait for
+    # the next piece of work take them from the others.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "AGENTSCOPE_DISABLE_CONSOLE_OUTPUT": "true",
+    "VLLM_NO_USAGE_STATS": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+"""Environment of the workers; a value that the user set wins."""
+
+
+_TOKEN = secrets.token_hex(32)
+"""What a Ray that this process starts asks of everyone who talks to it; in no file.
+
+Ray reads its token once per process, so every Ray of this process has the same one.
+"""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The Ray that a run uses."""
+
+    # Where its head is, as `host:port`.
+    address: str
+    # Whether it was started for this run, and so ends with it.
+    started: bool
+    # Tells whether it still stands.
+    head: Head
+    # Whether this process had connected to it before, and so stays connected.
+    found: bool = False
+
+    def words(self) -> str:
+        """One line for people."""
+        if self.started:
+            return f"Ray: started on {LOOPBACK} for this run"
+        return f"Ray: joined the cluster at {self.address}"
+
+
+def without_proxy(environ: Mapping[str, str]) -> dict[str, str]:
+    """Environment in which requests to loopback pass no proxy, whatever else does.
+
+    Where `http_proxy` is set and `no_proxy` is not, agents would ask the proxy for the engine.
+
+    >>> without_proxy({"no_proxy": "example.org"})["NO_PROXY"]
+    'example.org,127.0.0.1,localhost,::1'
+    """
+    kept = (environ.get("no_proxy") or environ.get("NO_PROXY") or "").split(",")
+    hosts = ",".join(
+        dict.fromkeys(host.strip() for host in (*kept, *LOOPBACK_NAMES) if host.strip())
+    )
+    # Libraries differ in which of the two they read.
+    return {"no_proxy": hosts, "NO_PROXY": hosts}
+
+
+@contextlib.contextmanager
+def restored_environment() -> Iterator[None]:
+    """Undo what starting Ray changes in the environment: `learn()` runs in the user's process."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def gpus_to_offer(layout: Layout, engine: str) -> int:
+    """GPUs that a Ray started for a run offers; a colocated one is offered to both sides."""
+    if engine != "vllm":
+        return 0
+    return 2 if layout.colocated else layout.total_gpus
+
+
+def colocated_env(layout: Layout, engine: str) -> dict[str, str]:
+    """Environment in which engine and trainer share one GPU.
+
+    Each of them reserves a GPU from Ray, and on a Ray with one the second would wait for ever:
+    the one GPU is listed twice.
+    """
+    if engine != "vllm" or not layout.colocated:
+        return {}
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0] or "0"
+    return {"CUDA_VISIBLE_DEVICES": f"{gpu},{gpu}"}
+
+
+def connect(
+    hardware: HardwareConfig,
+    namespace: str,
+    env: dict[str, str],
+    gpus: int,
+    cpus: int,
+    say: Callable[[str], None] = _LOG.warning,
+) -> Cluster:
+    """Join or start Ray for this process.
+
+    Args:
+        hardware: Says which, see `HardwareConfig.ray`.
+        namespace: Keeps the actors of this run apart from others'.
+        env: Environment for the workers, beside `QUIET`.
+        gpus: GPUs offered by a Ray that is started here.
+        cpus: CPU cores offered likewise.
+        say: Told in a line before a start takes a second try; what it raises prevents that.
+
+    Raises:
+        RunError: The address does not answer, or a Ray that is started here was not up in time,
+            twice.
+    """
+    import ray
+
+    workers = {
+        **{k: os.environ.get(k, v) for k, v in QUIET.items()},
+        **without_proxy(os.environ),
+        **env,
+    }
+    common: dict[str, Any] = {
+        "namespace": namespace,
+        "log_to_driver": False,
+        "logging_level": "ERROR",
+    }
+    # Else Ray would end this process a minute after its head is gone: head.py notices it before.
+    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", OUTLIVE_SECONDS)
+    if ray.is_initialized():
+        return _joined(found=True)
+    address = address_to_join(hardware.ray)
+    if address:
+        if address != "auto" and "://" not in address and not answers(address):
+            said = "hardware.ray" if hardware.ray == address else "RAY_ADDRESS"
+            raise RunError(
+                f"{said}={address}: no Ray answers there; start one with `ray start --head`, "
+                "or use hardware.ray=start"
+            )
+        ray.init(address=address, runtime_env={"env_vars": workers}, **common)
+        return _joined()
+    # Workers of a Ray that starts here inherit this environment: quicker than a runtime_env.
+    os.environ.update(workers)
+    if cpus <= MOST_PRELOADED:
+        # Meanwhile the driver checks the configuration.
+        os.environ.setdefault("RAY_preload_python_modules", PRELOADED)
+    _stay_on_loopback()
+    # Loopback is open to every user of the machine, and who may submit a task to Ray runs code as
+    # this one. Ray would ask for a token of its own, which it keeps in ~/.ray for all who can read.
+    os.environ.setdefault("RAY_AUTH_TOKEN", _TOKEN)
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", START_SECONDS)
+    options = {
+        "num_cpus": cpus,
+        "num_gpus": gpus,
+        "include_dashboard": False,
+        "object_store_memory": _object_store_bytes(),
+        "_node_ip_address": LOOPBACK,
+        **common,
+    }
+    if _not_up_in_time(options):
+        say("Ray was not up in time, as on a busy machine; it is started once more")
+        logs = _not_up_in_time(options)
+        if logs:
+            raise RunError(
+                "Ray was not up in time, twice: run the same command again when less runs on this "
+                f"machine, or see in {logs} whether one of its processes ended"
+            )
+    address = ray.get_runtime_context().gcs_address
+    return Cluster(address, started=True, head=Head(address, _head_processes()))
+
+
+def _joined(found: bool = False) -> Cluster:
+    import ray
+
+    address = ray.get_runtime_context().gcs_address
+    return Cluster(address, started=False, head=Head(address, {}), found=found)
+
+
+def _head_processes() -> dict[str, Any]:
+    """The processes without which a Ray that was started here is none."""
+    from ray._private.worker import _global_node
+
+    started = _global_node.all_processes
+    return {name: started[name][0].process for name in ("gcs_server", "raylet")}
+
+
+def leave(cluster: Cluster, logs: str) -> None:
+    """Disconnect, and end a Ray that was started here with everything in it.
+
+    Args:
+        cluster: From `connect`.
+        logs: TRINITY_LOG_DIR of the workers.
+    """
+    import ray
+
+    # With its head lost, Ray waits for what cannot answer; its processes are ended before.
+    if cluster.head.lost():
+        end_lost(cluster, logs)
+    with keeping_sigterm():
+        ray.shutdown()
+    if cluster.started:
+        end_marked("TRINITY_LOG_DIR", logs)
+
+
+def end_lost(cluster: Cluster, logs: str) -> None:
+    """End the processes of a Ray that was started here and has lost its head; as for `leave`."""
+    from ray._private.worker import _global_node
+
+    if cluster.started:
+        _end(_global_node)
+        end_marked("TRINITY_LOG_DIR", logs)
+
+
+def _not_up_in_time(options: dict[str, Any]) -> str:
+    """Start Ray; where it is not up in time, end what there is of it.
+
+    Returns:
+        The folder of its logs where it was not up; else nothing.
+    """
+    import ray
+    from ray._private.node import Node
+
+    try:
+        with _in_groups_of_their_own():
+            ray.init(address="local", **options)
+    except Exception as error:
+        if NOT_UP not in str(error):
+            raise
+        frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+        selves = (frame.f_locals.get("self") for frame in frames)
+        node = next(each for each in selves if isinstance(each, Node))
+        # Ray itself forgets it, and its processes would go on beside those of the next start.
+        _end(node)
+        return str(node.get_logs_dir_path())
+    return ""
+
+
+@contextlib.contextmanager
+def _in_groups_of_their_own() -> Iterator[None]:
+    """Have Ray's processes started outside of this one's process group.
+
+    `timeout` and others send SIGTERM to a whole group. It asks the driver to stop, for which Ray
+    has to live on; Ray itself keeps no more than Ctrl+C from its processes. They still end with
+    the driver, however it ends: the kernel tells them (PR_SET_PDEATHSIG).
+    """
+    from ray._private import services
+
+    started = services.ConsolePopen
+    services.ConsolePopen = functools.partial(started, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = started
+
+
+@contextlib.contextmanager
+def keeping_sigterm() -> Iterator[None]:
+    """Keep SIGTERM with the main thread's own handler while Ray starts, and when it has ended.
+
+    Ray's Python part would put handlers in its place that end the process there and then. Its C++
+    part puts one in place when this process is connected, a few ms before Ray is up, and leaves
+    none when it is disconnected, so that SIGTERM kills. Python knows of neither: its own handler is
+    put back when the block ends.
+    """
+    from ray._private import utils
+
+    ours, theirs = signal.getsignal(signal.SIGTERM), utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = theirs
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ours)
+
+
+def _end(node: Any) -> None:
+    """End the processes of a node of Ray, and what they have started."""
+    import psutil
+
+    started = []
+    for own in (info for each in node.all_processes.values() for info in each):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(own.process.pid)
+            # One that still starts others would do so after the look at what it has started.
+            process.suspend()
+            started += process.children(recursive=True)
+    # A suspended process can only be killed.
+    node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+    for process in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(started, timeout=10)
+
+
+def _stay_on_loopback() -> None:
+    """Have a Ray that is started here listen on 127.0.0.1 only.
+
+    On Linux Ray replaces a loopback address by the node's own, and listens on all interfaces,
+    unless this switch, which it documents for laptops only, is off. Ray reads it when it is
+    imported, its workers when they start.
+    """
+    from ray._private import ray_constants
+
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
+
+
+def _object_store_bytes() -> int:
+    """What fits into half of the shared memory, at most OBJECT_STORE_BYTES."""
+    try:
+        stat = os.statvfs("/dev/shm")
+    except OSError:
+        return OBJECT_STORE_BYTES
+    free = stat.f_bavail * stat.f_frsize
+    # Ray refuses less than 75 MiB.
+    return max(80 << 20, min(OBJECT_STORE_BYTES, free // 2))
+
+
+def python_path() -> str:
+    """What workers need to find the modules that this process found, the working directory too."""
+    # The standard library and its extension modules.
+    own = (sysconfig.get_path("stdlib"), sysconfig.get_config_var("DESTSHARED"))
+    entries = dict.fromkeys([os.getcwd(), *(entry for entry in sys.path if entry)])
+    return os.pathsep.join(
+        entry
+        for entry in entries
+        if entry not in own
+        and not entry.endswith(".zip")
+        and not {"site-packages", "dist-packages"} & set(Path(entry).parts)
+    )

@@ -1,0 +1,161 @@
+"""What the driver sees of its actors: rows that they append to the run folder.
+
+Shows them, hands them to the mirror, and notes how far the run is and how fast; what the run does
+is left to driver.py.
+"""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rlagent.base.endings import Stopped
+from rlagent.base.measures import WORKFLOW, workflow_metrics
+from rlagent.base.tail import Tail
+from rlagent.config.compose import to_mapping
+from rlagent.config.resolve import Resolved
+from rlagent.launch import where
+from rlagent.launch.signals import Signals
+from rlagent.records.display import Display
+from rlagent.records.folder import Attempt, RunFolder
+from rlagent.records.mirror import Mirror, RunInfo, make_mirror
+
+
+class Watch:
+    """Follows one attempt through its run folder.
+
+    Args:
+        resolved: What runs.
+        folder: The run.
+        attempt: The attempt under way.
+        display: Told of every new row.
+        signals: Ctrl+C and SIGTERM.
+    """
+
+    def __init__(
+        self,
+        resolved: Resolved,
+        folder: RunFolder,
+        attempt: Attempt,
+        display: Display,
+        signals: Signals,
+    ) -> None:
+        self.resolved = resolved
+        self.folder = folder
+        self.attempt = attempt
+        self.display = display
+        self.signals = signals
+        # Told of every new row too, once there is one.
+        self.mirror: Mirror | None = None
+        self.started = time.time()
+        # Seconds of the longest step trained in this attempt; 0 before the second one.
+        self.longest_step = 0.0
+        # The same of the longest step or evaluation.
+        self.longest_wait = 0.0
+        self._tail = Tail(folder.metrics_jsonl, _size(folder.metrics_jsonl))
+        self._last_step_at: float | None = None
+        self._evaluation = 0.0
+        self._activity = 0
+        self._other_names: set[str] = set()
+
+    def tick(self) -> bool:
+        """Look at what the actors wrote; returns whether there was anything new.
+
+        Raises:
+            Stopped: Someone asked the run to stop.
+        """
+        rows = self.look()
+        asked = self.signals.received or self.folder.stop_requested()
+        if asked and not self.signals.stopping:
+            self.signals.stopping = True
+            raise Stopped
+        activity = _size(self.folder.trajectories_jsonl)
+        moved = bool(rows) or activity != self._activity
+        self._activity = activity
+        return moved
+
+    def look(self) -> list[dict[str, Any]]:
+        """Take the rows that the actors wrote since the last look, and show them."""
+        rows = self._tail.new_rows()
+        for row in rows:
+            if row["role"] == "trainer":
+                self.step_trained(row)
+            elif row["role"] == "explorer":
+                self.step_explored(row)
+                self._say_other_names(row["metrics"])
+        if rows:
+            shown = [*rows, *self._tail.new_rows()]
+            self.display.update(shown)
+            if self.mirror:
+                self.mirror.log(shown)
+        return rows
+
+    def step_trained(self, row: dict[str, Any]) -> None:
+        """Note the speed of a step in a row of the driver's own, and how far the run is."""
+        step, now, metrics = row["step"], row["time"], row["metrics"]
+        ours: dict[str, float] = {}
+        if self._last_step_at is None:
+            ours["time/start_to_first_step"] = now - self.started
+        else:
+            seconds = now - self._last_step_at
+            ours["time/step"] = seconds
+            self.longest_step = max(self.longest_step, seconds)
+            self.longest_wait = max(self.longest_wait, self.longest_step, self._evaluation)
+            tokens = metrics.get("tokens/trained")
+            if tokens and seconds > 0:
+                ours["tokens/per_second"] = tokens / seconds
+        ours |= where.trainer_shares(metrics, self.resolved)
+        self._last_step_at = now
+        self.folder.append_metrics("driver", step, ours, attempt=self.attempt.number)
+        self.folder.write_status(steps_trained=step)
+
+    def step_explored(self, row: dict[str, Any]) -> None:
+        """Note where the time of an explored step went."""
+        self._evaluation = max(self._evaluation, row["metrics"].get("time/eval", 0.0))
+        shares = where.rollout_shares(row["metrics"], self.resolved)
+        if shares:
+            self.folder.append_metrics("driver", row["step"], shares, attempt=self.attempt.number)
+
+    def _say_other_names(self, metrics: dict[str, float]) -> None:
+        """Say once which of the workflow's metrics are written under another name."""
+        own = {**workflow_metrics(metrics, "rollout"), **workflow_metrics(metrics, "eval")}
+        for name in own:
+            if name.startswith(WORKFLOW) and name not in self._other_names:
+                self._other_names.add(name)
+                theirs = name.removeprefix(WORKFLOW)
+                self.display.message(
+                    f"the workflow's own metric {theirs} is written as {name}: {theirs} is "
+                    "what rlagent measures"
+                )
+
+
+def start_mirror(
+    resolved: Resolved, folder: RunFolder, display: Display, resumed_from: int | None
+) -> Mirror:
+    """Begin to mirror the current attempt; `resumed_from` as in `RunInfo`."""
+    mirror = make_mirror(resolved.config.monitor, folder, display.message)
+    mirror.start(run_info(resolved, folder, resumed_from))
+    return mirror
+
+
+def run_info(resolved: Resolved, folder: RunFolder, resumed_from: int | None) -> RunInfo:
+    """Return what a dashboard shows of a run; `resumed_from` as in `RunInfo`."""
+    config = resolved.config
+    return RunInfo(
+        trial_id=resolved.trial_id,
+        name=config.monitor.name or folder.name,
+        group=config.monitor.group or config.run.name,
+        tags=(config.run.name, config.model.name, str(resolved.layout), *config.monitor.tags),
+        config=to_mapping(config),
+        derived={**asdict(resolved.batch), **asdict(resolved.layout)},
+        resumed_from=resumed_from,
+        system_stats=bool(resolved.machine.gpus),
+        metric=config.sweep.metric,
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

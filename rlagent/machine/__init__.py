@@ -1,0 +1,1 @@
+"""What is here: GPUs, cores, memory, a Ray that runs already. Imports no torch, ray or vllm."""

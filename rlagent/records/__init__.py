@@ -1,0 +1,1 @@
+"""What is on disk of runs and sweeps, read back and mirrored to W&B, TensorBoard and the screen."""

@@ -1,0 +1,524 @@
+"""The run folder: where each file of a run is, and how it is written and read back.
+
+Actors and driver append to it from several processes at once; everything that a person or a
+monitor sees is made from it. What the numbers mean is left to stats.py and the writers.
+"""
+
+import json
+import math
+import os
+import socket
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterator
+
+from rlagent.base import process
+from rlagent.base.texts import encodable, encodable_tree
+
+ENDED = ("finished", "failed", "stopped", "interrupted")
+"""States of status.json that a run does not leave without a new attempt."""
+
+DIED = "died"
+"""Instead of the state that status.json has, where its driver is gone without a last word: killed,
+or ended by Ray itself, which does so when its head is lost."""
+
+
+class RunNotFoundError(Exception):
+    """No run, or more than one, answers to the given name; the message says which there are."""
+
+
+class DamagedError(ValueError):
+    """A file of a run or a sweep cannot be used; the message says which, why, and the remedy."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at a run: a number from 1 up, and a folder of its own for logs."""
+
+    number: int
+    path: Path
+
+    @property
+    def logs(self) -> Path:
+        """Folder for the log files of Ray, Trinity and the actors."""
+        return self.path / "logs"
+
+    @property
+    def driver_log(self) -> Path:
+        """What the driver logged in this attempt."""
+        return self.path / "driver.log"
+
+
+class RunFolder:
+    """Paths, atomic writes and tolerant reads of one run folder.
+
+    Cheap to make in every process that has something to write; nothing is created before the
+    first write.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).absolute()
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    # ---- where things are ----
+
+    @property
+    def name(self) -> str:
+        """`{run.name}-{trial id}`."""
+        return self.path.name
+
+    @property
+    def config_yaml(self) -> Path:
+        """The resolved LearnConfig."""
+        return self.path / "config.yaml"
+
+    @property
+    def trinity_yaml(self) -> Path:
+        """The configuration handed to Trinity."""
+        return self.path / "trinity.yaml"
+
+    @property
+    def status_json(self) -> Path:
+        """State, cause, steps and success of the run; always whole."""
+        return self.path / "status.json"
+
+    @property
+    def metrics_jsonl(self) -> Path:
+        """One JSON row per role and step, in the order written."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def trajectories_jsonl(self) -> Path:
+        """One JSON row per kept rollout."""
+        return self.path / "trajectories.jsonl"
+
+    @property
+    def report_html(self) -> Path:
+        """The report that a browser shows."""
+        return self.path / "report.html"
+
+    @property
+    def reward_png(self) -> Path:
+        """The picture of the curve."""
+        return self.path / "reward.png"
+
+    @property
+    def attempts(self) -> Path:
+        """Folder of the attempts, named 1, 2, ..."""
+        return self.path / "attempts"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def wandb_dir(self) -> Path:
+        """Where W&B keeps its own files for this run."""
+        return self.path / "wandb"
+
+    @property
+    def wandb_id_file(self) -> Path:
+        """Holds the W&B run id, so that a resume continues the same W&B run."""
+        return self.path / "wandb_id"
+
+    @property
+    def tensorboard_dir(self) -> Path:
+        """Where TensorBoard event files go."""
+        return self.path / "tensorboard"
+
+    @property
+    def stop_file(self) -> Path:
+        """Exists while someone has asked the run to stop."""
+        return self.path / "stop_requested"
+
+    def make(self) -> None:
+        """Create the folder where there is none, open to its owner only: it holds conversations
+        and tasks. A stricter umask counts too."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def exists(self) -> bool:
+        """Whether a run has written its status here."""
+        return self.status_json.is_file()
+
+    # ---- attempts ----
+
+    def attempt_numbers(self) -> list[int]:
+        """The attempts so far, ascending."""
+        if not self.attempts.is_dir():
+            return []
+        return sorted(int(p.name) for p in self.attempts.iterdir() if p.name.isdigit())
+
+    def attempt(self) -> Attempt | None:
+        """The newest attempt; None before the first."""
+        numbers = self.attempt_numbers()
+        return Attempt(numbers[-1], self.attempts / str(numbers[-1])) if numbers else None
+
+    def new_attempt(self) -> Attempt:
+        """Start the next attempt: makes its folder, forgets old stop requests, mends torn files.
+
+        Raises:
+            OSError: When the folder cannot be written.
+        """
+        last = self.attempt()
+        number = last.number + 1 if last else 1
+        attempt = Attempt(number, self.attempts / str(number))
+        attempt.logs.mkdir(parents=True)
+        self.clear_stop()
+        for path in (self.metrics_jsonl, self.trajectories_jsonl):
+            _end_torn_line(path)
+        return attempt
+
+    # ---- status ----
+
+    def write_status(self, **fields: Any) -> dict[str, Any]:
+        """Merge fields into status.json, atomically, and return the whole status.
+
+        With `pid`, the start time and host of that process are recorded beside it, so that
+        another shell can tell it from a later process of the same number.
+
+        Raises:
+            OSError: When it cannot be written; the old file is then still whole.
+        """
+        if "pid" in fields:
+            pid = fields["pid"]
+            fields.setdefault("pid_ticks", process.start_ticks(pid) if pid else None)
+            fields.setdefault("host", socket.gethostname())
+        status = {**self.read_status(), **fields, "updated": time.time()}
+        self.make()
+        self._write_status(status)
+        return status
+
+    def let_go(self) -> None:
+        """Name no driver in status.json any more; its last word keeps its time.
+
+        Else the page, which is written in between, would seem older than what it tells.
+        """
+        when = self.status_json.stat().st_mtime_ns
+        self._write_status({**self.read_status(), "pid": None, "pid_ticks": None})
+        os.utime(self.status_json, ns=(when, when))
+
+    def _write_status(self, status: dict[str, Any]) -> None:
+        text = json.dumps(_plain(status), indent=2, allow_nan=False) + "\n"
+        write_atomically(self.status_json, text)
+
+    def read_status(self) -> dict[str, Any]:
+        """The status as last written; empty before the first write.
+
+        Raises:
+            DamagedError: It holds something else.
+        """
+        remedy = "the same command goes on from the newest checkpoint and writes it again"
+        return read_object(self.status_json, remedy) or {}
+
+    def driver_alive(self) -> bool:
+        """Whether the driver recorded in status.json still runs on this machine."""
+        return is_driven(self.read_status())
+
+    def standing(self) -> dict[str, Any]:
+        """The status as it is: with the state `DIED` where the driver is gone without a last word.
+
+        Of a driver on another machine only its last word is known.
+        """
+        status = self.read_status()
+        if _has_ended(status) or _is_elsewhere(status) or is_driven(status):
+            return status
+        # Between the two looks it may have had its last word.
+        status = self.read_status()
+        return status if _has_ended(status) else {**status, "state": DIED}
+
+    # ---- stop requests ----
+
+    def request_stop(self, reason: str = "") -> None:
+        """Ask the driver to save and end; the reason, if any, is told to who shows its end."""
+        self.stop_file.write_text(f"{reason}\n")
+
+    def stop_requested(self) -> bool:
+        """Whether someone asked this run to stop."""
+        return self.stop_file.exists()
+
+    def stop_reason(self) -> str:
+        """Why the newest attempt was asked to stop; empty when it was not, or none was given."""
+        try:
+            return self.stop_file.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return ""
+
+    def clear_stop(self) -> None:
+        """Forget a stop request."""
+        self.stop_file.unlink(missing_ok=True)
+
+    # ---- metrics ----
+
+    def append_metrics(
+        self, role: str, step: int, metrics: dict[str, Any], attempt: int | None = None
+    ) -> None:
+        """Append one row to metrics.jsonl in one write; safe from several processes.
+
+        Args:
+            role: explorer, trainer or driver.
+            step: The step that the numbers belong to; 0 is before training.
+            metrics: Numbers by name; values that are no numbers raise.
+            attempt: The attempt; the newest on disk when left out.
+
+        Raises:
+            OSError: When it cannot be written, as on a full disk.
+        """
+        if attempt is None:
+            newest = self.attempt()
+            attempt = newest.number if newest else 1
+        row = {
+            "role": role,
+            "step": int(step),
+            "attempt": attempt,
+            "time": round(time.time(), 3),
+            "metrics": {name: float(value) for name, value in metrics.items()},
+        }
+        append_row(self.metrics_jsonl, row)
+
+    def read_metrics(self, role: str | None = None) -> list[dict[str, Any]]:
+        """Rows of metrics.jsonl, one per (role, step), by step; what a resume repeated is merged.
+
+        See `rlagent.base.stats.merge_rows` for the rule.
+        """
+        from rlagent.base.stats import merge_rows
+
+        rows = [_with_floats(row) for row in read_rows(self.metrics_jsonl)]
+        return merge_rows([row for row in rows if role is None or row["role"] == role])
+
+    # ---- trajectories ----
+
+    def append_trajectory(self, row: dict[str, Any]) -> None:
+        """Append one rollout to trajectories.jsonl in one write.
+
+        Raises:
+            OSError: When it cannot be written.
+        """
+        append_row(self.trajectories_jsonl, row)
+
+    def read_trajectories(
+        self, phase: str | None = None, step: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Rollouts, the last of each (phase, step, set, group, run), in the order written.
+
+        Args:
+            phase: `eval` or `train`; None for both.
+            step: Only this step; None for all.
+        """
+        kept: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for row in read_rows(self.trajectories_jsonl):
+            if phase is not None and row.get("phase") != phase:
+                continue
+            if step is not None and row.get("step") != step:
+                continue
+            if "task_index" in row:
+                # As it was called once.
+                row.setdefault("group", row["task_index"])
+            key = tuple(row.get(name) for name in ("phase", "step", "set", "group", "run"))
+            kept.pop(key, None)
+            kept[key] = row
+        return list(kept.values())
+
+    # ---- the newest run ----
+
+    def point_latest(self) -> Path:
+        """Make `latest` beside this folder point to it, atomically; returns the link."""
+        link = self.path.parent / "latest"
+        fresh = link.with_name(f".latest.{os.getpid()}")
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(self.path.name)
+        os.replace(fresh, link)
+        return link
+
+
+def _has_ended(status: dict[str, Any]) -> bool:
+    """Whether an attempt had its last word; so it is too before the first one began."""
+    return status.get("state") in (None, *ENDED)
+
+
+def _is_elsewhere(status: dict[str, Any]) -> bool:
+    return status.get("host", socket.gethostname()) != socket.gethostname()
+
+
+def is_driven(status: dict[str, Any]) -> bool:
+    """Whether the process that a status names still runs on this machine."""
+    pid = status.get("pid")
+    if not pid or _is_elsewhere(status):
+        return False
+    return process.is_same(pid, status.get("pid_ticks"))
+
+
+def find_run(text: str, root: str | os.PathLike[str] = "outputs") -> RunFolder:
+    """The run that a person means: a folder, its name, its trial id, or `latest`.
+
+    Args:
+        text: As typed.
+        root: Where run folders are.
+
+    Raises:
+        RunNotFoundError: None or several match; the message names the runs there are.
+    """
+    root = Path(root)
+    for candidate in (Path(text), root / text):
+        if candidate.is_dir():
+            folder = RunFolder(candidate.resolve())
+            if folder.exists():
+                return folder
+    folders = [folder.path for folder in run_folders(root)]
+    matching = [p for p in folders if p.name.endswith(f"-{text}")]
+    if len(matching) == 1:
+        return RunFolder(matching[0])
+    if matching:
+        names = ", ".join(p.name for p in matching)
+        raise RunNotFoundError(f"{text!r} means several runs: {names}; give the whole name")
+    if not folders:
+        raise RunNotFoundError(f"no run {text!r}: there are no runs in {root}/")
+    names = ", ".join(p.name for p in folders[:8]) + (", ..." if len(folders) > 8 else "")
+    raise RunNotFoundError(f"no run {text!r}; newest runs in {root}/: {names}")
+
+
+def run_folders(root: Path) -> list[RunFolder]:
+    """Run folders below `root`, the one written last first."""
+    return [RunFolder(path) for path in folders_with("status.json", root)]
+
+
+def folders_with(name: str, root: Path) -> list[Path]:
+    """Folders in `root` that hold a file of this name, the one whose file was written last first.
+
+    Each once, however many links, such as `latest`, lead to it. What vanishes meanwhile is left
+    out.
+    """
+    if not root.is_dir():
+        return []
+    found: dict[Path, tuple[int, Path]] = {}
+    for path in sorted(root.iterdir(), key=lambda each: (each.is_symlink(), each.name)):
+        written = written_at(path / name)
+        if written is not None:
+            found.setdefault(path.resolve(), (written, path))
+    newest = sorted(found.values(), key=lambda each: each[0], reverse=True)
+    return [path for _, path in newest]
+
+
+def written_at(path: Path) -> int | None:
+    """When a file was written, in ns; None where there is none, or it may not be asked."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns if stat.S_ISREG(found.st_mode) else None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file's text so that a reader sees the old or the new one, never a part."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with fresh.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            # Else a power failure can leave the new name with nothing in it.
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """Append one JSON line with one O_APPEND write, so that rows of several writers stay whole.
+
+    Raises:
+        OSError: Also when only a part could be written, as on a full disk.
+    """
+    line = (json.dumps(_plain(row), ensure_ascii=False, allow_nan=False) + "\n").encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        written = os.write(descriptor, line)
+    finally:
+        os.close(descriptor)
+    if written != len(line):
+        raise OSError(f"only {written} of {len(line)} bytes could be written to {path}")
+
+
+def read_object(path: Path, remedy: str) -> dict[str, Any] | None:
+    """The JSON object of a file; None where there is no file.
+
+    Raises:
+        DamagedError: It holds something else, such as half of it.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{path} is damaged ({error}): {remedy}") from None
+    if not isinstance(found, dict):
+        raise DamagedError(f"{path} is damaged (it holds no object): {remedy}")
+    return found
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file to `{name}.damaged`, where it can be looked at; returns its path."""
+    aside = path.with_name(f"{path.name}.damaged")
+    os.replace(path, aside)
+    return aside
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON rows of a file; nothing when it does not exist.
+
+    A line that is not JSON is what a killed writer left behind, and is passed over.
+    """
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(row, dict):
+                # JSON can name what UTF-8 cannot hold, such as "\\ud800".
+                yield encodable_tree(row) if "\\ud" in line else row
+
+
+def _end_torn_line(path: Path) -> None:
+    """End a line that a killed writer left without its newline, so that the next row is whole."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return
+    with path.open("rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
+
+
+def _with_floats(row: dict[str, Any]) -> dict[str, Any]:
+    """A metrics row whose numbers are floats again, 'NaN' and 'Infinity' included."""
+    return {**row, "metrics": {name: float(value) for name, value in row["metrics"].items()}}
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold, in UTF-8: numpy scalars become numbers, NaN and infinities words.
+
+    Words, since JSON has no such numbers, and a diverged run must still be told from a gap.
+    """
+    if isinstance(value, str):
+        return encodable(value)
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, dict):
+        return {encodable(str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "model_dump"):
+        return _plain(value.model_dump())
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    return encodable(str(value))

@@ -1,1 +1,0 @@
-"""Everything about one run on disk and on screen: folder, statistics, mirrors, display."""
