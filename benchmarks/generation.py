@@ -17,8 +17,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import rlagent.backends.embedded  # isort: skip  (sets how OpenMP waits, before torch loads it)
-
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -12,7 +12,7 @@ from benchmarks.faults.cases import REPAIRS, Case
 from benchmarks.faults.run import Training
 from rlagent.records.folder import ENDED
 
-CAUSE = 160
+CAUSE = 400
 """Characters of a cause that are shown."""
 
 

@@ -69,7 +69,14 @@ class Training:
         with self.output.open("ab") as log:
             out = log.fileno() if stdout is None else stdout
             self.process = subprocess.Popen(
-                command, cwd=REPOSITORY, env=env, stdout=out, stderr=out, stdin=subprocess.DEVNULL
+                command,
+                cwd=REPOSITORY,
+                env=env,
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+                # Under nohup a run ignores it, as one is asked to.
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
             )
         if stdout is not None:
             os.close(stdout)

@@ -9,7 +9,7 @@ import textwrap
 
 SCRIPT = """
 import os, sys, time
-from rlagent.backends.verl import forked
+from rlagent.backends.vllm import forked
 
 def what_is_there():
     return "wave" in sys.modules, os.environ.get("SAID_LATER"), os.getpid()

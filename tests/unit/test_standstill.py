@@ -30,7 +30,7 @@ from rlagent.trinity.translate import stall_seconds
 
 ROLE = """
 import sys
-from rlagent.trinity import alive
+from rlagent.base import alive
 alive.start("trainer", "starting")
 alive.doing("training step 3")
 print("ready", flush=True)
@@ -155,7 +155,7 @@ def test_a_silent_runner_is_left_to_the_explorer_which_replaces_it(logs, role, s
 
 TOOL = """
 import os, signal, subprocess, sys
-from rlagent.trinity import alive
+from rlagent.base import alive
 alive.start("runner", "running rollouts")
 tool = subprocess.Popen(["sleep", "1000"])
 os.kill(tool.pid, signal.SIGSTOP)

@@ -30,7 +30,7 @@ sys.stdin.read()
 
 LAUNCHER = """
 import os, signal, socket, sys
-from rlagent.records import process
+from rlagent.base import process
 from rlagent.records.sweep_store import Sweep, SweepFolder
 folder = SweepFolder(sys.argv[1])
 me = dict(pid=os.getpid(), pid_ticks=process.start_ticks(os.getpid()), host=socket.gethostname())

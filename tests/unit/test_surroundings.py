@@ -70,7 +70,7 @@ LIMITED = """
 import resource, sys
 soft, hard = map(int, sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-from rlagent.trinity import surroundings
+from rlagent.machine import surroundings
 wrong = surroundings.prepare()
 print(resource.getrlimit(resource.RLIMIT_NOFILE)[0], *(each.remedy for each in wrong))
 """

@@ -64,7 +64,8 @@ def test_the_end_counts_suggestions_that_were_not_legal(tmp_path) -> None:
 
 
 def test_a_python_in_a_folder_with_a_space_stays_one_word(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("rlagent.sweep.closing.python_command", lambda: "my env/bin/python")
+    for room in ("report.sweep_names", "sweep.closing"):
+        monkeypatch.setattr(f"rlagent.{room}.python_command", lambda: "my env/bin/python")
     text = "\n".join(closing_words(SWEEP, SweepFolder(tmp_path / "s")))
     assert text.count("'my env/bin/python' -m rlagent.train") == 2
 
