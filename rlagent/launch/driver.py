@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlagent.machine.resources import THREADS
 from rlagent.base.cause import cause_of
 from rlagent.base.endings import (
     EXIT_CONFIG,
@@ -36,6 +35,7 @@ from rlagent.launch.signals import Signals
 from rlagent.launch.standstill import patience
 from rlagent.launch.watch import Watch, start_mirror
 from rlagent.machine.ray_head import address_to_join
+from rlagent.machine.resources import THREADS
 from rlagent.planner.fit import parameters
 from rlagent.records.display import Display
 from rlagent.records.folder import RunFolder, write_atomically

@@ -28,8 +28,8 @@ from trinity.common.constants import SyncMethod
 from trinity.common.models.utils import load_state_dict
 from trinity.manager.synchronizer import Synchronizer
 
-from rlagent.machine import resources
 from rlagent.backends.embedded.checkpoint import fault_of
+from rlagent.machine import resources
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_as_many_threads_train_whatever_computed_in_this_process_before(model, t
     before = torch.get_num_threads()
     torch.set_num_threads(7)
     try:
-        assert prepared(config_for(model, tmp_path)).learner.lanes == machine.threads()
+        assert prepared(config_for(model, tmp_path)).learner.lanes == resources.threads()
     finally:
         torch.set_num_threads(before)
 

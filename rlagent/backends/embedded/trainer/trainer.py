@@ -19,7 +19,6 @@ from trinity.manager.synchronizer import Synchronizer
 from trinity.trainer.trainer import TrainEngineWrapper
 from trinity.utils.log import get_logger
 
-from rlagent.machine.resources import threads
 from rlagent.backends.embedded.checkpoint import (
     EXPORT,
     Checkpoint,
@@ -30,6 +29,7 @@ from rlagent.backends.embedded.checkpoint import (
     write_weights,
 )
 from rlagent.backends.embedded.trainer.learner import Learner
+from rlagent.machine.resources import threads
 
 T = TypeVar("T")
 
