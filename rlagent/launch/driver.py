@@ -292,8 +292,7 @@ class Driver:
 
         threads = str(self.config.hardware.threads)
         # Ray's processes start while this one imports what checks the configuration.
-        importing = threading.Thread(target=_import_validators, daemon=True)
-        importing.start()
+        importing = import_validators_beside()
         with ray_cluster.keeping_sigterm():
             cluster = ray_cluster.connect(
                 self.config.hardware,
@@ -370,6 +369,16 @@ class Driver:
             group = "buffer" if native else "algorithm"
             changes[f"{group}.total_steps"] = self.total_steps * 2
         return self.command(changes)
+
+
+def import_validators_beside() -> threading.Thread:
+    """Start a thread that imports what checks Trinity's configuration."""
+    # Whole, and first: parts of Ray import each other, and of two threads one would find a half.
+    import ray  # noqa: F401
+
+    importing = threading.Thread(target=_import_validators, daemon=True)
+    importing.start()
+    return importing
 
 
 def _import_validators() -> None:

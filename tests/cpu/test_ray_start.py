@@ -161,3 +161,16 @@ def test_a_ray_that_a_run_started_lets_in_no_process_without_the_runs_token(tmp_
     done = run_alone(A_STRANGER, tmp_path)
     assert done.stdout.split() == ["0", "1"], done.stderr
     assert not ray_processes()
+
+
+def test_two_threads_that_import_never_see_half_of_ray():
+    code = (
+        "import sys\n"
+        "from rlagent.launch import driver\n"
+        "seen = []\n"
+        "driver._import_validators = lambda: seen.append('ray' in sys.modules)\n"
+        "driver.import_validators_beside().join()\n"
+        "print(seen)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[True]"
