@@ -104,7 +104,9 @@ def _functions_of_ours(config: LearnConfig) -> list[Problem]:
                 {**algorithm, f"{field}_args": dict(given)}, {f"{field}_args": key}
             )
     loss = algorithm.get("policy_loss_fn") or algorithm_defaults(ours.name).get("policy_loss_fn")
-    taken = arguments_of(registry("algorithm/policy_loss_fn").get(str(loss), "")) if loss else None
+    # A class of the user's own, named by its dotted path, takes what it likes.
+    known = registry("algorithm/policy_loss_fn").get(str(loss))
+    taken = arguments_of(known) if known else None
     if ours.clip_range is not None and taken is not None and "clip_range" not in taken:
         problems.append(
             Problem(

@@ -462,3 +462,8 @@ def test_an_algorithm_whose_loss_reads_no_advantage_names_one_that_can_be_comput
     assert ours["algorithm"]["advantage_fn"] == "reinforce"
     theirs = native(tmp_path, nested("algorithm.algorithm_type", "raft"))
     assert tree(resolve(theirs, CPU), tmp_path)["algorithm"]["advantage_fn"] == "reinforce"
+
+
+def test_a_loss_of_the_users_own_takes_what_it_likes() -> None:
+    given = "trinity.algorithm.policy_loss_fn=my_losses.Mine"
+    assert check(configured(given, "algorithm.clip_range=0.3")) == []
