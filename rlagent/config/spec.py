@@ -167,7 +167,7 @@ class _Validation:
         if value is None:
             if spec.optional:
                 return None
-            return self._bad(key, "null", f"must be {_allowed(spec)}")
+            return self._bad(key, "null", f"must be {allowed(spec)}")
         if spec.kind == "any":
             return value
         if spec.kind == "struct":
@@ -210,7 +210,7 @@ class _Validation:
             return converted
         shown = value if not isinstance(value, (dict, list)) else str(value)
         remedy = did_you_mean(str(value), spec.choices) if spec.choices else ""
-        return self._bad(key, shown, f"must be {_allowed(spec)}", remedy)
+        return self._bad(key, shown, f"must be {allowed(spec)}", remedy)
 
 
 _BAD = object()
@@ -240,7 +240,8 @@ def _convert(value: Any, name: str) -> Any:
     return str(value)
 
 
-def _allowed(spec: Spec) -> str:
+def allowed(spec: Spec) -> str:
+    """Return in words what a value may be, its range left out."""
     if spec.choices:
         words = "one of " + ", ".join(spec.choices)
     elif spec.kind == "scalar":
