@@ -12,10 +12,12 @@ from typing import Any
 from rlagent.base.endings import Stopped
 from rlagent.base.measures import WORKFLOW, workflow_metrics
 from rlagent.base.tail import Tail
+from rlagent.base.texts import shown
 from rlagent.config.compose import to_mapping
 from rlagent.config.resolve import Resolved
 from rlagent.launch import where
 from rlagent.launch.signals import Signals
+from rlagent.records import warnings
 from rlagent.records.display import Display
 from rlagent.records.folder import Attempt, RunFolder
 from rlagent.records.mirror import Mirror, RunInfo, make_mirror
@@ -53,6 +55,8 @@ class Watch:
         # The same of the longest step or evaluation.
         self.longest_wait = 0.0
         self._tail = Tail(folder.metrics_jsonl, _size(folder.metrics_jsonl))
+        self._warnings = Tail(warnings.file_of(attempt.logs))
+        self._warned: set[str] = set()
         self._last_step_at: float | None = None
         self._evaluation = 0.0
         self._activity = 0
@@ -75,7 +79,15 @@ class Watch:
         return moved
 
     def look(self) -> list[dict[str, Any]]:
-        """Take the rows that the actors wrote since the last look, and show them."""
+        """Take the rows that the actors wrote since the last look, and show them.
+
+        Of the same warning only the first is said.
+        """
+        for warning in self._warnings.new_rows():
+            line = shown(str(warning["warning"]))
+            if line not in self._warned:
+                self._warned.add(line)
+                self.display.message(f"warning: {line}")
         rows = self._tail.new_rows()
         for row in rows:
             if row["role"] == "trainer":
@@ -84,10 +96,10 @@ class Watch:
                 self.step_explored(row)
                 self._say_other_names(row["metrics"])
         if rows:
-            shown = [*rows, *self._tail.new_rows()]
-            self.display.update(shown)
+            every = [*rows, *self._tail.new_rows()]
+            self.display.update(every)
             if self.mirror:
-                self.mirror.log(shown)
+                self.mirror.log(every)
         return rows
 
     def step_trained(self, row: dict[str, Any]) -> None:

@@ -8,15 +8,18 @@ else does.
 
 import asyncio
 import importlib.util
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError, TaskCancelledError
+from ray.exceptions import ActorDiedError, RayError, RayTaskError, TaskCancelledError
 
 from rlagent.base import alive
+from rlagent.base.cause import cause_of
 from rlagent.base.forwarding import forwarding
+from rlagent.records import warnings
 from rlagent.trinity.fates import Fate, failed_by, suspected
 from rlagent.trinity.watchdog import log_files, read_fate
 
@@ -30,15 +33,40 @@ that is busy a start may take longer than Ray allows."""
 REPORT_SECONDS = 5.0
 """Seconds after which a runner process says that it is well."""
 
+WAIT = 1.0
+"""Seconds between two looks whether it has."""
+
 
 def _warn(words: str) -> None:
     from trinity.utils.log import get_logger
 
     get_logger(__name__).warning(words)
+    warnings.say(words)
+
+
+async def answered(call: "asyncio.Future[Any]", seconds: float) -> bool:
+    """Whether a call of another process ends within so many seconds.
+
+    Those in which something blocked this process say nothing about the other one.
+    """
+    for _ in range(math.ceil(seconds / WAIT)):
+        done, _ = await asyncio.wait({call}, timeout=WAIT)
+        if done:
+            return True
+    return False
 
 
 class RolloutLost(Exception):  # noqa: N818 - how a rollout ended
-    """A rollout ended its process; the message is the cause in one line."""
+    """A rollout ended its process; the message is the cause in one line.
+
+    Args:
+        cause: The message.
+        is_recorded: Whether its process has recorded it.
+    """
+
+    def __init__(self, cause: str, is_recorded: bool = False) -> None:
+        super().__init__(cause)
+        self.is_recorded = is_recorded
 
 
 @forwarding("prepare", "run_rollout", "get_runner_state")
@@ -106,15 +134,18 @@ class Runner:
     async def _watch(self, patience: float) -> None:
         slow = ""
         while self.fate is None:
-            try:
-                report = await asyncio.wait_for(
-                    self.handle.watch.remote(REPORT_SECONDS), REPORT_SECONDS + patience
-                )
-            except TimeoutError:
+            asked = asyncio.ensure_future(self.handle.watch.remote(REPORT_SECONDS))
+            if not await answered(asked, REPORT_SECONDS + patience):
                 self.kill()
                 return
-            except RayError:
-                # It died; the rollouts in it get to know.
+            try:
+                report = await asked
+            except ActorDiedError:
+                # The rollouts in it get to know.
+                return
+            except RayError as error:
+                # Nothing would end a rollout that blocks it.
+                self.worn = f"it cannot be watched: {cause_of(error)}"
                 return
             self.worn = report.worn
             if report.slow and report.slow != slow:
@@ -234,7 +265,9 @@ class SharedProcesses:
                 if self._failed_starts >= MOST_STARTS:
                     raise RolloutLost(fate.cause) from None
             elif failed_by(fate, key, alone):
-                raise RolloutLost(fate.cause) from None
+                # One that is seen to end its process is recorded there, with its calls.
+                seen = fate.certain and fate.key == key
+                raise RolloutLost(fate.cause, is_recorded=seen) from None
             return fate
         finally:
             runner.rollouts -= 1

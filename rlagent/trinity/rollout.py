@@ -28,6 +28,7 @@ from trinity.explorer.rollout_coordinator import BatchState, RolloutCoordinator 
 from trinity.explorer.scheduler import RunnerWrapper, Scheduler  # noqa: E402
 from trinity.explorer.workflow_runner import Status, WorkflowRunner  # noqa: E402
 
+from rlagent.base.cause import cause_of  # noqa: E402
 from rlagent.base.measures import step_metrics  # noqa: E402
 from rlagent.trinity import changes, shared_loop, workflow  # noqa: E402
 from rlagent.trinity.fates import Report  # noqa: E402
@@ -105,7 +106,7 @@ class AgentRunner(WorkflowRunner):
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
-        self._watchdog = Watchdog(loop, log_files(self._name))
+        self._watchdog = Watchdog(loop, log_files(self._name)).start()
 
     async def run_rollout(self, key: str, task: bytes, batch_id: str, run: int) -> Any:
         """Run one rollout of a task; returns Trinity's Status and its experiences.
@@ -217,6 +218,12 @@ class Slot(RunnerWrapper):
             return RolloutStatus(**{**vars(status), "metrics": metrics}, run=run), payload
         except RolloutLost as lost:
             message = f"RolloutLost: {lost}"
+            if not lost.is_recorded:
+                try:
+                    workflow.record_lost(task.task, run, str(lost))
+                # Such as a full disk.
+                except (OSError, ValueError) as error:
+                    message = f"{message}; it could not be recorded: {cause_of(error)}"
         except RayError as error:
             message = f"RuntimeError: its result did not arrive: {error}"
         except TimeoutError:

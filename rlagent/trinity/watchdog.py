@@ -1,4 +1,4 @@
-"""Looks at the shared event loop from another thread: which rollout keeps it from going on.
+"""Looks at the shared event loop from a thread of its own: which rollout keeps it from going on.
 
 A rollout that blocks the loop, with `time.sleep` or a `while True`, keeps all others of its process
 waiting: they are not charged for it, and it is found when its own time is over. What keeps even
@@ -25,6 +25,9 @@ from rlagent.trinity.shared_loop import shared
 TICK = 0.25
 """Seconds between two looks."""
 
+ARM = 1.0
+"""Seconds after which the process is again given time to live (see `_arm`)."""
+
 GRACE = 2.0
 """Seconds beyond its time after which a rollout that blocks the loop is taken for one that does so
 for good: one that ends before that is timed out as any other."""
@@ -39,7 +42,7 @@ _LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib",
 
 
 class Watchdog:
-    """Watches the loop of this process, whose thread is the calling one.
+    """Watches the loop of this process, whose thread is the calling one, once it is started.
 
     Args:
         loop: The protected loop.
@@ -54,6 +57,8 @@ class Watchdog:
         self._sent = time.monotonic()
         self._answered = True
         self._looked = self._sent
+        self._report = Report()
+        self._error: Exception | None = None
         # Seconds by which each rollout has held up the loop since the last answer.
         self._held: dict[Rollout | None, float] = {}
         self._armed = 0.0
@@ -67,20 +72,41 @@ class Watchdog:
             faulthandler.enable(self._stacks)
             shared.last = _last(files)
 
+    def start(self) -> "Watchdog":
+        """Look from now on, whether or not anybody asks: the process has to outlive an explorer
+        that is busy."""
+        threading.Thread(target=self._go_on, name="watchdog", daemon=True).start()
+        return self
+
     async def watch(self, seconds: float) -> Report:
-        """Look until something has changed, or the time is over; called in another loop."""
+        """Wait until what is seen has changed, or the time is over; called in another loop."""
         until = time.monotonic() + seconds
-        before = report = self.look()
-        while report == before and report.fate is None and time.monotonic() < until:
+        before = self._report
+        while (self._report, self._error, before.fate) == (
+            before,
+            None,
+            None,
+        ) and time.monotonic() < until:
             await asyncio.sleep(TICK)
-            report = self.look()
-        return report
+        if self._error is not None:
+            raise self._error
+        return self._report
+
+    def _go_on(self) -> None:
+        try:
+            while self._report.fate is None:
+                self._report = self.look()
+                time.sleep(TICK)
+        # Raised by `watch`: a thread has nobody to tell.
+        except Exception as error:
+            faulthandler.cancel_dump_traceback_later()
+            self._error = error
 
     def look(self) -> Report:
-        """What there is to say of the process now; called every `TICK` seconds."""
+        """What there is to say of the process now."""
         now = time.monotonic()
         since, self._looked = now - self._looked, now
-        if now - self._armed >= 1.0:
+        if now - self._armed >= ARM:
             self._arm()
         if self._answered:
             self._answered, self._sent = False, now

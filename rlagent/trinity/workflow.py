@@ -34,7 +34,7 @@ from rlagent.records.calls import compact  # noqa: E402
 from rlagent.records.folder import RunFolder  # noqa: E402
 from rlagent.trinity import changes  # noqa: E402
 from rlagent.trinity.guard import Rollout, in_thread, within  # noqa: E402
-from rlagent.trinity.task_row import task_row  # noqa: E402
+from rlagent.trinity.task_row import TaskRow, task_row  # noqa: E402
 
 if TYPE_CHECKING:
     from rlagent.trinity.recording import Recorder
@@ -104,7 +104,7 @@ class AgentWorkflow(Workflow):
         self.number = 0
         self.model_version: int | None = None
         self.rollout: Rollout | None = None
-        self.row = task_row(task.raw_task or {}, task.index.get("index"), self.options.get("rows"))
+        self.row = _row_of(task)
         self.recorder: Recorder | None = None
 
     async def run_async(self) -> list[Experience]:
@@ -245,30 +245,55 @@ class AgentWorkflow(Workflow):
     ) -> None:
         """Append the rollout to trajectories.jsonl: all of an evaluation, a few of a step."""
         batch = str(self.task.batch_id)
-        step = int(batch.split("/")[0])
         if not self.task.is_eval:
             if _kept[batch] >= kept_by(*_share, self.options.get("trajectories_per_step", 0)):
                 return
             _kept[batch] += 1
-        set_name = batch.partition("/")[2]
-        RunFolder(self.options["run_folder"]).append_trajectory(
-            {
-                "phase": "eval" if self.task.is_eval else "train",
-                "step": step,
-                "attempt": self.options.get("attempt"),
-                **({"set": set_name} if set_name else {}),
-                "row": {"index": self.row.index, "hash": self.row.hash},
-                "group": self.task.task_id,
-                "run": self.number,
-                "model_version": self.model_version,
-                "reward": reward,
-                "success": bool(metrics.get("success")),
-                "metrics": metrics,
-                "error": error,
-                "task": self.row.fresh(),
-                "calls": compact(recorder.said),
-            }
-        )
+        found = {
+            "model_version": self.model_version,
+            "reward": reward,
+            "success": bool(metrics.get("success")),
+            "metrics": metrics,
+            "error": error,
+            "calls": compact(recorder.said),
+        }
+        _append(self.task, self.row, self.number, found)
+
+
+def record_lost(task: Task, number: int, cause: str) -> None:
+    """Append to trajectories.jsonl a rollout of which nothing is left but why it was lost.
+
+    Args:
+        number: Of the rollout among those of its task.
+        cause: In one line.
+    """
+    if task.is_eval or task.workflow_args.get("trajectories_per_step", 0):
+        row = _row_of(task)
+        lost = {"model_version": None, "reward": None, "success": False, "metrics": {}}
+        _append(task, row, number, {**lost, "error": cause, "calls": []})
+
+
+def _row_of(task: Task) -> TaskRow:
+    return task_row(task.raw_task or {}, task.index.get("index"), task.workflow_args.get("rows"))
+
+
+def _append(task: Task, row: TaskRow, number: int, found: dict[str, Any]) -> None:
+    """Append what became of a rollout of a task, whose row that is, to trajectories.jsonl."""
+    step, _, set_name = str(task.batch_id).partition("/")
+    options = task.workflow_args
+    RunFolder(options["run_folder"]).append_trajectory(
+        {
+            "phase": "eval" if task.is_eval else "train",
+            "step": int(step),
+            "attempt": options.get("attempt"),
+            **({"set": set_name} if set_name else {}),
+            "row": {"index": row.index, "hash": row.hash},
+            "group": task.task_id,
+            "run": number,
+            "task": row.fresh(),
+            **found,
+        }
+    )
 
 
 def _resolve(function: Any) -> Callable[..., Any] | None:

@@ -24,7 +24,7 @@ class StandInRunner:
         """Protect the loop, as AgentRunner does."""
         loop = asyncio.get_running_loop()
         protect(loop)
-        self._watchdog = Watchdog(loop, log_files(self._name))
+        self._watchdog = Watchdog(loop, log_files(self._name)).start()
 
     async def run_rollout(self, key: str, agent: str, timeout: float, **arguments: Any) -> Any:
         """The process of a rollout, and what its agent returned or how it failed."""

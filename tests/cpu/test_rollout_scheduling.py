@@ -8,7 +8,9 @@ import pytest
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError, RayTaskError
 
 from rlagent.base.endings import RunError
+from rlagent.config.json_rows import content_hash
 from rlagent.launch import session
+from rlagent.records.folder import RunFolder
 from rlagent.trinity.processes import RolloutLost
 from rlagent.trinity.rollout import AskedOnce, Slot, SlotScheduler, Status
 from rlagent.trinity.workflow import kept_by
@@ -100,7 +102,7 @@ def test_a_batch_has_ended_when_its_last_task_has(monkeypatch):
     assert not timed_out
 
 
-def _slot_status(outcome) -> Status:
+def _slot_status(outcome, run_dir) -> Status:
     """What becomes of a rollout whose process returns, or raises, this."""
 
     from trinity.common.config import Config, GenerationConfig
@@ -120,8 +122,14 @@ def _slot_status(outcome) -> Status:
         auxiliary_model_ids=[],
         config=Config(),
     )
-    task = TaskWrapper(Task(batch_id=3, task_id=0, rollout_args=GenerationConfig()), 3)
-    return asyncio.run(slot.run_with_retry(task, 1, 1, math.inf, True))[0]
+    task = Task(
+        batch_id=3,
+        task_id=0,
+        rollout_args=GenerationConfig(),
+        raw_task={"question": "1 + 1", "rlagent_row": 7},
+        workflow_args={"run_folder": str(run_dir), "attempt": 2, "trajectories_per_step": 1},
+    )
+    return asyncio.run(slot.run_with_retry(TaskWrapper(task, 3), 1, 1, math.inf, True))[0]
 
 
 @pytest.mark.parametrize(
@@ -133,8 +141,8 @@ def _slot_status(outcome) -> Status:
         (RayError("gone"), 0, "RuntimeError: its result did not arrive: gone"),
     ],
 )
-def test_a_rollout_that_fails_has_a_cause_and_no_metrics(outcome, completed, message):
-    status = _slot_status(outcome)
+def test_a_rollout_that_fails_has_a_cause_and_no_metrics(outcome, completed, message, tmp_path):
+    status = _slot_status(outcome, tmp_path)
     assert (status.completed_runs, status.total_runs, status.message) == (completed, 1, message)
     assert len(status.metrics) == completed
 
@@ -165,3 +173,28 @@ def test_a_batch_that_does_not_end_is_late():
         return await _waiting(_scheduler(), 0.0)
 
     assert asyncio.run(run())
+
+
+def test_a_rollout_whose_process_crashed_has_a_row_with_its_cause_and_task(tmp_path):
+    _slot_status(RolloutLost("it crashed"), tmp_path)
+    (row,) = RunFolder(tmp_path).read_trajectories()
+    assert (row["phase"], row["step"], row["group"], row["run"]) == ("train", 3, 0, 1)
+    assert (row["attempt"], row["error"], row["reward"], row["calls"]) == (
+        2,
+        "it crashed",
+        None,
+        [],
+    )
+    assert row["row"] == {"index": 7, "hash": content_hash({"question": "1 + 1"})}
+    assert row["task"] == {"question": "1 + 1"}
+
+
+def test_a_rollout_that_its_process_recorded_with_its_calls_is_not_recorded_again(tmp_path):
+    _slot_status(RolloutLost("it slept", is_recorded=True), tmp_path)
+    assert RunFolder(tmp_path).read_trajectories() == []
+
+
+def test_a_lost_rollout_that_cannot_be_recorded_says_why(tmp_path):
+    (tmp_path / "run").touch()
+    status = _slot_status(RolloutLost("it crashed"), tmp_path / "run")
+    assert status.message.startswith("RolloutLost: it crashed; it could not be recorded: ")

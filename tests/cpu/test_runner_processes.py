@@ -8,6 +8,8 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -15,7 +17,9 @@ import pytest
 import ray
 import stand_in_runner
 
+from rlagent.records import warnings
 from rlagent.trinity.processes import RolloutLost, SharedProcesses
+from rlagent.trinity.watchdog import GRACE
 from tests.cpu.runs import environment
 
 OTHERS = 3
@@ -126,6 +130,26 @@ def test_a_process_with_a_thread_that_never_ends_is_replaced(processes, tmp_path
     assert first == f"TimeoutError: a rollout took longer than workflow.timeout={TIMEOUT} s"
     assert others == [1.0] * OTHERS
     assert replaced
+    said = warnings.file_of(Path(os.environ["TRINITY_LOG_DIR"])).read_text()
+    assert "a process for agent code is replaced: code of 1 ended rollouts goes on" in said
+
+
+@pytest.mark.slow
+def test_a_process_outlives_an_explorer_that_is_blocked(processes, tmp_path):
+    async def run():
+        arguments = {"agent": "turns", "timeout": TIMEOUT, "folder": str(tmp_path)}
+        arguments |= {"members": 1, "harm": None}
+        running = asyncio.ensure_future(processes.run("g", "1/0/0", arguments))
+        while not any(tmp_path.iterdir()):
+            await asyncio.sleep(0.01)
+        # Longer than a process is given that holds its interpreter.
+        time.sleep(TIMEOUT + 2 * GRACE + 2)
+        before, _ = await running
+        after, _ = await processes.run("g", "2/0/0", arguments)
+        return before, after
+
+    before, after = asyncio.run(run())
+    assert after == before
 
 
 @pytest.mark.slow
