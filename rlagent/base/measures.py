@@ -82,7 +82,8 @@ def evaluation_metrics(sets: Mapping[str, Mapping[str, Any]]) -> dict[str, float
         Means; of a workflow's own metrics `eval/NAME/{min,max,count}` too. `success` is the share
         of all rollouts, with the 95 % Wilson interval `success_low` to `success_high` over
         `tasks`, since rollouts of one task are not independent. `failed` counts rollouts without
-        a reward. All sets together are one set of all their rollouts.
+        a reward. All sets together are one set of all their rollouts. A set without rollouts has
+        no numbers: its success is unknown, not 0.
     """
     found: dict[str, float] = {}
     if len(sets) > 1:
@@ -93,6 +94,8 @@ def evaluation_metrics(sets: Mapping[str, Mapping[str, Any]]) -> dict[str, float
 
 def _measured(prefix: str, tasks: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     rollouts = sum(task["rollouts"] for task in tasks)
+    if not rollouts:
+        return {}
     reports = [report for task in tasks for report in task["metrics"]]
     successes = math.fsum(report.get("success", 0.0) for report in reports)
     low, high = wilson(successes * len(tasks) / rollouts, len(tasks))

@@ -330,13 +330,13 @@ class Driver:
                 # However long a busy machine takes to end Ray, the run has not lost it.
                 resort.disarm()
             if not cluster.found:
-                ray_cluster.leave(cluster, str(self.attempt.logs))
+                ray_cluster.leave(cluster)
 
     def _give_up(self, cluster: "Cluster", cause: str) -> None:
         """End what a lost Ray has started, and the run, whose main thread waits for that Ray."""
         from rlagent.launch import ray_cluster
 
-        ray_cluster.end_lost(cluster, str(self.attempt.logs))
+        ray_cluster.end_lost(cluster)
         self._conclude("failed", EXIT_FAILED, cause)
 
     def _start_ray_again(self, words: str) -> None:

@@ -58,6 +58,10 @@ QUIET = {
 """Environment of the workers; a value that the user set wins."""
 
 
+MARK = "RLAGENT_RAY"
+"""Variable that the processes of a Ray that is started here have, with a value of that Ray alone:
+by it they are found when Ray is gone."""
+
 _TOKEN = secrets.token_hex(32)
 """What a Ray that this process starts asks of everyone who talks to it; in no file.
 
@@ -77,6 +81,8 @@ class Cluster:
     head: Head
     # Whether this process had connected to it before, and so stays connected.
     found: bool = False
+    # The value of MARK in its processes; empty where it was joined.
+    mark: str = ""
 
     def words(self) -> str:
         """One line for people."""
@@ -156,7 +162,9 @@ def connect(
     """
     import ray
 
+    mark = secrets.token_hex(8)
     workers = {
+        MARK: mark,
         **{k: os.environ.get(k, v) for k, v in QUIET.items()},
         **without_proxy(os.environ),
         **env,
@@ -207,7 +215,7 @@ def connect(
                 f"machine, or see in {logs} whether one of its processes ended"
             )
     address = ray.get_runtime_context().gcs_address
-    return Cluster(address, started=True, head=Head(address, _head_processes()))
+    return Cluster(address, started=True, head=Head(address, _head_processes()), mark=mark)
 
 
 def _joined(found: bool = False) -> Cluster:
@@ -225,31 +233,26 @@ def _head_processes() -> dict[str, Any]:
     return {name: started[name][0].process for name in ("gcs_server", "raylet")}
 
 
-def leave(cluster: Cluster, logs: str) -> None:
-    """Disconnect, and end a Ray that was started here with everything in it.
-
-    Args:
-        cluster: From `connect`.
-        logs: TRINITY_LOG_DIR of the workers.
-    """
+def leave(cluster: Cluster) -> None:
+    """Disconnect, and end a Ray that was started here with everything in it."""
     import ray
 
     # With its head lost, Ray waits for what cannot answer; its processes are ended before.
     if cluster.head.lost():
-        end_lost(cluster, logs)
+        end_lost(cluster)
     with keeping_sigterm():
         ray.shutdown()
     if cluster.started:
-        end_marked("TRINITY_LOG_DIR", logs)
+        end_marked(MARK, cluster.mark)
 
 
-def end_lost(cluster: Cluster, logs: str) -> None:
-    """End the processes of a Ray that was started here and has lost its head; as for `leave`."""
+def end_lost(cluster: Cluster) -> None:
+    """End the processes of a Ray that was started here and has lost its head."""
     from ray._private.worker import _global_node
 
     if cluster.started:
         _end(_global_node)
-        end_marked("TRINITY_LOG_DIR", logs)
+        end_marked(MARK, cluster.mark)
 
 
 def _not_up_in_time(options: dict[str, Any]) -> str:

@@ -226,6 +226,8 @@ class AgentExplorer(Explorer):
             which = f" of {name}" if len(results) > 1 else ""
             _raise_if_all_failed(result, f"the evaluation{which} at step {step}")
         metrics = evaluation_metrics(results)
+        if not metrics:
+            return {}
         metrics["eval/model_version"] = float(max(0, self.model_version))
         metrics["time/eval"] = time.monotonic() - started
         # Not counted with the next step.

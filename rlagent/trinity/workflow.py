@@ -269,8 +269,15 @@ def record_lost(task: Task, number: int, cause: str) -> None:
     """
     if task.is_eval or task.workflow_args.get("trajectories_per_step", 0):
         row = _row_of(task)
-        lost = {"model_version": None, "reward": None, "success": False, "metrics": {}}
-        _append(task, row, number, {**lost, "error": cause, "calls": []})
+        found: dict[str, Any] = {
+            "model_version": None,
+            "reward": None,
+            "success": False,
+            "metrics": {},
+            "error": cause,
+            "calls": [],
+        }
+        _append(task, row, number, found)
 
 
 def _row_of(task: Task) -> TaskRow:

@@ -114,3 +114,10 @@ def test_an_evaluation_measures_what_a_sweep_may_compare_trials_by():
     found = {*evaluation_metrics({"heldout": {"tasks": [task]}}), "eval/model_version"}
     spread = {name for name in found if name.endswith(("/count", "/min", "/max"))}
     assert found - spread == {name for name in KNOWN if name.startswith(EVALUATED)}
+
+
+def test_a_set_without_rollouts_has_no_success():
+    assert evaluation_metrics({"a": {"tasks": []}}) == {}
+    both = evaluation_metrics({"a": {"tasks": []}, "b": {"tasks": [_task(1.0)]}})
+    assert (both["eval/success"], both["eval/b/success"]) == (1.0, 1.0)
+    assert "eval/a/success" not in both

@@ -15,6 +15,7 @@ from rlagent.base.endings import RunError
 from rlagent.config import cluster
 from rlagent.config.schema import HardwareConfig
 from rlagent.launch import ray_cluster
+from rlagent.launch.head import Head
 from rlagent.launch.ray_cluster import colocated_env, gpus_to_offer
 from rlagent.launch.signals import Signals
 from rlagent.machine.resources import GPU, TOLD, Machine, detect, write_machine
@@ -202,3 +203,22 @@ assert "ray" not in sys.modules
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_ray_that_ends_takes_its_own_processes_along_and_none_with_the_users_variables():
+    waits = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    logs = {**os.environ, "TRINITY_LOG_DIR": "/logs"}
+    marks = {"its": {ray_cluster.MARK: "1a"}, "of another": {ray_cluster.MARK: "2b"}, "users": {}}
+    processes = {
+        name: subprocess.Popen(waits, stdin=subprocess.PIPE, env={**logs, **mark})
+        for name, mark in marks.items()
+    }
+    head = Head("127.0.0.1:1", {"raylet": processes["users"]})
+    try:
+        ray_cluster.leave(ray_cluster.Cluster("127.0.0.1:1", started=True, head=head, mark="1a"))
+        assert processes["its"].wait(60) == -signal.SIGKILL
+        assert (processes["users"].poll(), processes["of another"].poll()) == (None, None)
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.communicate()
