@@ -85,6 +85,11 @@ def _config(file: Path) -> dict[str, Any]:
         )
     for name in ("rope_parameters", "rope_scaling"):
         _rope(name, data.get(name))
+    rows, padding = data.get("vocab_size"), data.get("pad_token_id")
+    if rows and padding is not None and not (_is_whole(padding) and -rows <= padding < rows):
+        # torch.nn.Embedding refuses such a padding_idx.
+        said = f"pad_token_id={padding!r} is no token of the embedding's {rows} (vocab_size)"
+        raise _FaultError(f"config.json: {said}")
     return data
 
 
@@ -191,13 +196,28 @@ def _tokenizer(folder: Path, config: dict[str, Any]) -> None:
     ids = list(vocab.values()) if isinstance(vocab, dict) else list(range(len(vocab)))
     if not isinstance(added, list) or not all(isinstance(item, dict) for item in added):
         raise _FaultError("tokenizer.json: added_tokens is no list of tokens")
-    ids += [item.get("id") for item in added]
-    if not ids or not all(_is_whole(each) and each >= 0 for each in ids):
+    names = {item.get("id"): item.get("content") for item in added}
+    if not (ids or names) or not all(_is_whole(each) and each >= 0 for each in (*ids, *names)):
         raise _FaultError("tokenizer.json: not every token has a number of its own")
-    rows = config.get("vocab_size")
-    if rows and max(ids) >= rows:
-        said = f"tokens up to {max(ids)}, the model's embedding has {rows} rows"
+    # Padding and what stands for a picture are no part of what the model reads.
+    used = [token for token, name in names.items() if _is_used(folder, config, token, name)]
+    rows, last = config.get("vocab_size"), max([*ids, *used], default=0)
+    if rows and last >= rows:
+        said = f"tokens up to {last}, the model's embedding has {rows} rows"
         raise _FaultError(f"tokenizer.json has {said} (vocab_size)")
+
+
+def _is_used(folder: Path, config: dict[str, Any], token: int, name: Any) -> bool:
+    """Whether a conversation has a token that was added to a tokenizer: it ends or begins it, or
+    stands in the chat template."""
+    ends = config.get("eos_token_id")
+    if token in (ends if isinstance(ends, list) else [ends]):
+        return True
+    settings = folder / "tokenizer_config.json"
+    said = _json(settings) if settings.exists() else {}
+    roles = [said.get(role) for role in ("bos_token", "eos_token")]
+    texts = [role.get("content") if isinstance(role, dict) else role for role in roles]
+    return name in texts or any(str(name) in text for _, text in _templates(folder))
 
 
 def _generation(folder: Path, config: dict[str, Any]) -> None:

@@ -57,7 +57,9 @@ def test_a_size_of_each_layer_is_no_fault(folder: Path) -> None:
         ({"num_hidden_layers": [4]}, "num_hidden_layers=[4]"),
         ({"num_hidden_layers": 9, "layer_types": None}, "the weights have 4 layers, config.json"),
         ({"hidden_size": 64}, "embed_tokens.weight has the shape [804, 128]"),
-        ({"vocab_size": 500}, "tokenizer.json has tokens up to"),
+        ({"vocab_size": 500, "pad_token_id": None}, "tokenizer.json has tokens up to"),
+        ({"pad_token_id": 804}, "pad_token_id=804 is no token of the embedding's 804"),
+        ({"pad_token_id": "<pad>"}, "pad_token_id='<pad>'"),
         ({"num_key_value_heads": 3}, "does not divide num_attention_heads=4"),
         ({"layer_types": ["full_attention"]}, "layer_types"),
         ({"rope_parameters": {"rope_type": "spiral"}}, "unknown rope_type 'spiral'"),
@@ -185,3 +187,42 @@ def test_a_damaged_model_is_named_or_resolved(folder, damage) -> None:
 @many(300)
 def test_many_damaged_models(folder, damage) -> None:
     assert_named_or_resolved(folder, damage)
+
+
+def _with_token(folder: Path, name: str) -> None:
+    """Add a token to the tokenizer, the first that the embedding of 804 rows has no row for."""
+    tokens = json.loads((folder / "tokenizer.json").read_text())["added_tokens"]
+    changed(
+        folder, "tokenizer.json", added_tokens=[*tokens, {**tokens[0], "id": 804, "content": name}]
+    )
+
+
+def test_a_padding_token_beyond_the_embedding_is_no_fault(folder: Path) -> None:
+    _with_token(folder, "<pad>")
+    changed(folder, "tokenizer_config.json", pad_token="<pad>")
+    assert model_faults(folder) == []
+
+
+def _ends(folder: Path) -> None:
+    changed(folder, "tokenizer_config.json", eos_token={"content": "<new>"})
+
+
+def _ends_by_number(folder: Path) -> None:
+    changed(folder, "config.json", eos_token_id=[782, 804])
+
+
+def _renders(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text("<new>{{ messages[0].content }}")
+
+
+@pytest.mark.parametrize("use", [_ends, _ends_by_number, _renders])
+def test_an_added_token_beyond_the_embedding_that_conversations_have_is_refused(
+    use: Any, folder: Path
+) -> None:
+    _with_token(folder, "<new>")
+    use(folder)
+    (line,) = model_faults(folder)
+    assert (
+        line
+        == "tokenizer.json has tokens up to 804, the model's embedding has 804 rows (vocab_size)"
+    )
