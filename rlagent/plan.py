@@ -15,7 +15,7 @@ import yaml
 from rlagent.base.errors import ConfigError, raise_if_any
 from rlagent.base.screen import lasting_streams
 from rlagent.config.cluster import with_cluster
-from rlagent.config.command import Command, parse_command, print_problems
+from rlagent.config.command import Command, parse_command, print_error
 from rlagent.config.compose import to_yaml
 from rlagent.config.contradictions import sweep_without_m
 from rlagent.config.prepare import prepare
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         shown = layouts(resolved, every=command.flags.all)
         sys.stdout.write(describe(resolved) + shown + trinity_yaml(resolved))
     except ConfigError as error:
-        return print_problems(error.problems)
+        return print_error(error)
     return 0
 
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.screen import lasting_streams
-from rlagent.config.command import Command, parse_command, print_problems, run_hydra
+from rlagent.config.command import Command, parse_command, print_error, print_problems, run_hydra
 
 INTERRUPTED = 130
 
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return run(command)
         return _train(command)
     except ConfigError as error:
-        return print_problems(error.problems)
+        return print_error(error)
     except KeyboardInterrupt:
         # A run turns Ctrl+C into an end of its own; this one came while none was under way.
         print("interrupted", file=sys.stderr)

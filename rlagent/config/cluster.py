@@ -9,8 +9,9 @@ import subprocess
 import sys
 from dataclasses import replace
 
+from rlagent.base.errors import Problem, UnreachableError
 from rlagent.config.schema import AUTO, HardwareConfig
-from rlagent.machine.ray_head import address_to_join
+from rlagent.machine.ray_head import address_to_join, no_answer
 from rlagent.machine.resources import TOLD, Machine
 
 _SECONDS = 60.0
@@ -29,21 +30,27 @@ def with_cluster(machine: Machine, hardware: HardwareConfig) -> Machine:
     Nodes without a GPU do not count. Where the nodes are given, or none would be joined, nothing
     is asked; a run without GPUs uses one node. A trial neither: its sweep has asked, and says what
     machine to plan for.
+
+    Raises:
+        UnreachableError: The cluster does not answer, or does not say what nodes it has.
     """
     if os.environ.get(TOLD):
         return machine
     embedded = hardware.engine == "embedded" or (not machine.gpus and hardware.gpus == AUTO)
     if embedded or hardware.logical_gpus or hardware.nodes != AUTO:
         return machine
-    address = None if hardware.ray == "start" else address_to_join(hardware.ray)
-    counts = _ask(address) if address else None
-    if counts is None:
+    address = address_to_join(hardware.ray)
+    if address is None:
         return machine
+    silent = no_answer(hardware.ray, address)
+    if silent:
+        raise UnreachableError([silent])
+    counts = _ask(address)
     return replace(machine, cluster=True, nodes=max(1, sum(count >= 1 for count in counts)))
 
 
-def _ask(address: str) -> list[float] | None:
-    """Return the GPUs of each node; None when the cluster does not say, which its joining tells."""
+def _ask(address: str) -> list[float]:
+    """Return the GPUs of each node."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", _ASK, address],
@@ -52,6 +59,15 @@ def _ask(address: str) -> list[float] | None:
             timeout=_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        return None
+        raise _unknown(address, f"no answer in {_SECONDS:.0f} s") from None
     lines = done.stdout.strip().splitlines()
-    return json.loads(lines[-1]) if done.returncode == 0 and lines else None
+    if done.returncode or not lines:
+        said = done.stderr.strip().splitlines()
+        raise _unknown(address, said[-1] if said else f"exit status {done.returncode}")
+    return json.loads(lines[-1])
+
+
+def _unknown(address: str, why: str) -> UnreachableError:
+    message = f"the Ray cluster at {address} does not say which nodes it has ({why})"
+    remedy = "set hardware.nodes and hardware.gpus, or use hardware.ray=start"
+    return UnreachableError([Problem("hardware.nodes", AUTO, message, remedy)])

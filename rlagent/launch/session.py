@@ -19,6 +19,7 @@ from rlagent.base.endings import OutOfStepError, RunError, StallError, Stopped
 from rlagent.base.startup import Marks
 from rlagent.launch import standstill
 from rlagent.trinity.actors import create_explorer, create_trainer
+from rlagent.trinity.translate import WHOLE_STEPS
 
 TICK = 0.25
 """Seconds between two looks at the run folder while the actors work."""
@@ -121,21 +122,28 @@ class Session:
         self._wait({"explorer": self.explorer.sync_from_trainer.remote()})
         return self._wait({"explorer": self.explorer.evaluate.remote(step)})[0]
 
-    def train(self) -> int:
+    def train(self, asked: int) -> None:
         """Explore and train until the asked step, or until stopped.
-
-        Returns:
-            The last step trained.
 
         Raises:
             Stopped: When asked to; says what could not be saved, if anything.
+            RunError: A role failed, the explorer also after the last step of the trainer, or fewer
+                steps were trained.
         """
         self.on_phase("training")
         refs = {"explorer": self.explorer.explore.remote(), "trainer": self.trainer.train.remote()}
         try:
-            return self._wait(refs, until="trainer")[1]
+            trained = self._wait(refs, until="trainer")[1]
         except Stopped:
             raise Stopped(self._stop_training(refs["trainer"])) from None
+        if trained < asked:
+            raise RunError(
+                f"{trained} of the {asked} asked steps were trained; the tasks ended before"
+            )
+        if self.config.algorithm.sample_strategy == WHOLE_STEPS:
+            # It has explored the same steps, and what it still does, it can fail at. With batches
+            # of a fixed number there may be steps left that nobody trains on.
+            self._wait({"explorer": refs["explorer"]})
 
     def close(self) -> None:
         """End the actors; those that they made end with them."""

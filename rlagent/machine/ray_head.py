@@ -3,6 +3,7 @@
 import os
 import socket
 
+from rlagent.base.errors import Problem
 from rlagent.machine.surroundings import ray_folder
 
 
@@ -37,6 +38,20 @@ def address_to_join(ray: str) -> str | None:
     if ray != "auto":
         return ray
     return os.environ.get("RAY_ADDRESS") or running_head()
+
+
+def no_answer(ray: str, address: str) -> Problem | None:
+    """What is wrong with an address at which no Ray answers; None where one does, or may.
+
+    Args:
+        ray: The value of `hardware.ray`.
+        address: What it means, see `address_to_join`.
+    """
+    if address == "auto" or "://" in address or answers(address):
+        return None
+    remedy = "start one with `ray start --head`, or use hardware.ray=start"
+    key = "hardware.ray" if ray == address else "RAY_ADDRESS"
+    return Problem(key, address, "no Ray answers there", remedy)
 
 
 def cluster_is_running() -> bool:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rlagent.base.errors import ConfigError
 from rlagent.config.cluster import with_cluster
-from rlagent.config.command import Command, parse_command, print_problems
+from rlagent.config.command import Command, parse_command, print_error
 from rlagent.machine.resources import detect
 from rlagent.records.sweep_store import FINISHED, INTERRUPTED, STOPPED, TrialRow
 from rlagent.sweep import grid
@@ -61,7 +61,7 @@ def sweep(config: DictConfig) -> int:
     try:
         return run(_command(config))
     except ConfigError as error:
-        return print_problems(error.problems)
+        return print_error(error)
     finally:
         restore_gh_from_backup(theirs)
 
@@ -86,7 +86,7 @@ def _launch(
         source = grid.GridSource(planned.trials)
         code = run_source(setup, source, planned.trials, planned.notes)
     except ConfigError as error:
-        raise SystemExit(print_problems(error.problems)) from error
+        raise SystemExit(print_error(error)) from error
     done = folder_of(setup).read()
     if done.state in (STOPPED, INTERRUPTED):
         # Else the sweeper would go on with its next batch.

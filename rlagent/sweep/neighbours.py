@@ -10,14 +10,15 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from rlagent.base import process
-from rlagent.base.lock import locked
+from rlagent.base.lock import is_locked, locked
 from rlagent.records.find import sweep_folders
 from rlagent.records.folder import is_driven
-from rlagent.records.sweep_store import Sweep, SweepFolder, TrialRow
+from rlagent.records.sweep_store import SWEEP_JSON, Sweep, SweepFolder, TrialRow
 from rlagent.sweep.source import Need
 
-Held = tuple[str, Sequence[str], Need]
-"""Of one trial: the name of its sweep, the ids of its GPUs, and what it takes."""
+Held = tuple[str, Sequence[str] | None, Need]
+"""Of one trial: the name of its sweep, the ids of its GPUs (None: they are not known, and may be
+any), and what it takes."""
 
 
 class Neighbours:
@@ -56,9 +57,16 @@ class Neighbours:
                 continue
             try:
                 found += self._held_in(folder, ours)
-            except (OSError, ValueError, TypeError, KeyError):
-                # Removed meanwhile, or written by another version: it tells nothing.
+            except FileNotFoundError:
+                # Removed meanwhile.
                 self._known.pop(folder.path, None)
+            except (OSError, ValueError, TypeError, KeyError):
+                # Damaged, forbidden, or written by another version. Trials end with their
+                # launcher, and that one holds its folder as long as it lives.
+                self._known.pop(folder.path, None)
+                if is_locked(folder.path):
+                    name = f"{folder.name} (its {SWEEP_JSON} cannot be read)"
+                    found.append((name, None, Need(0, 0, 0.0)))
         return found
 
     def _held_in(self, folder: SweepFolder, ours: Collection[str]) -> list[Held]:

@@ -183,13 +183,14 @@ class Ledger:
         ours = tuple(gpu for gpu in gpus if gpu in self.resources.gpus)
         self._taken[key] = (need, Share(ours, need.cores))
 
-    def count_others(self, held: Sequence[tuple[str, Sequence[str], Need]]) -> None:
+    def count_others(self, held: Sequence[tuple[str, Sequence[str] | None, Need]]) -> None:
         """Count what trials of other sweeps have as taken, instead of what they had before.
 
         They are no trials of this sweep: sweep.max_parallel does not mean them.
 
         Args:
-            held: Of each the name of its sweep, the ids of its GPUs, and what it takes.
+            held: Of each the name of its sweep, the ids of its GPUs (None: any), and what it
+                takes.
         """
         self._others = [
             (name, need, Share(self._ours(gpus), need.cores)) for name, gpus, need in held
@@ -199,10 +200,12 @@ class Ledger:
         """Whether trials of other sweeps have something."""
         return bool(self._others)
 
-    def _ours(self, gpus: Sequence[str]) -> tuple[str, ...]:
+    def _ours(self, gpus: Sequence[str] | None) -> tuple[str, ...]:
         """Those of another sweep's GPUs that are shared out here too; logical ones never are."""
         if self.resources.kind != "GPU":
             return ()
+        if gpus is None:
+            return self.resources.gpus
         return tuple(gpu for gpu in gpus if gpu in self.resources.gpus)
 
     def give_back(self, key: str) -> None:

@@ -144,7 +144,7 @@ def test_a_sigterm_while_ray_starts_or_when_it_has_ended_is_the_runs_to_obey(tmp
 
 A_STRANGER = """
 import os, subprocess, sys
-import ray
+import psutil, ray
 from rlagent.config.schema import HardwareConfig
 from rlagent.launch.ray_cluster import connect
 
@@ -153,13 +153,17 @@ join = f"import ray; ray.init({cluster.address!r}, log_to_driver=False)"
 kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_AUTH")}
 for env in (os.environ, kept):
     print(subprocess.run([sys.executable, "-c", join], env=env, capture_output=True).returncode)
+ray.get(ray.remote(lambda: "a worker, which listens too").remote())
+here = psutil.Process()
+opened = [c for p in (here, *here.children(recursive=True)) for c in p.net_connections("inet")]
+print(*{c.laddr.ip for c in opened if c.status == psutil.CONN_LISTEN})
 ray.shutdown()
 """
 
 
-def test_a_ray_that_a_run_started_lets_in_no_process_without_the_runs_token(tmp_path):
+def test_a_ray_that_a_run_started_listens_on_loopback_and_wants_the_runs_token(tmp_path):
     done = run_alone(A_STRANGER, tmp_path)
-    assert done.stdout.split() == ["0", "1"], done.stderr
+    assert done.stdout.split() == ["0", "1", "127.0.0.1"], done.stderr
     assert not ray_processes()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rlagent.base.lock import locked
 from rlagent.base.process import start_ticks
 from rlagent.records.find import sweep_folders
 from rlagent.records.folder import RunFolder
@@ -60,12 +61,27 @@ def test_of_a_launcher_that_is_gone_only_trials_that_live_count(tmp_path) -> Non
     assert Neighbours(theirs).held(()) == []
 
 
-def test_a_sweep_of_another_machine_or_one_that_cannot_be_read_takes_nothing(tmp_path) -> None:
-    theirs, neighbours = neighbour(tmp_path, host="elsewhere"), Neighbours(ours(tmp_path))
-    assert neighbours.held(()) == []
-    for text in ("{", "[]", '{"trials": [{"new": 1}]}'):
-        theirs.sweep_json.write_text(text)
-        assert neighbours.held(()) == []
+def test_a_sweep_of_another_machine_takes_nothing(tmp_path) -> None:
+    neighbour(tmp_path, host="elsewhere")
+    assert Neighbours(ours(tmp_path)).held(()) == []
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"trials": [{"new": 1}]}'])
+def test_a_sweep_that_cannot_be_read_may_have_any_gpu_as_long_as_its_launcher_lives(
+    tmp_path, text
+) -> None:
+    theirs, neighbours = neighbour(tmp_path), Neighbours(ours(tmp_path))
+    assert neighbours.held(()) == [("sweep-theirs", ["4", "5"], TAKES)]
+    theirs.sweep_json.write_text(text)
+    ledger = Ledger(Resources(("4", "6"), 4, 9.0))
+    with locked(theirs.path):
+        ledger.count_others(neighbours.held(()))
+        assert ledger.waits_for(Need(1, 1, 1.0)) == (
+            "1 GPU (0 free), shared with sweep-theirs (its sweep.json cannot be read)"
+        )
+        assert ledger.waits_for(Need(0, 1, 1.0)) == ""
+    ledger.count_others(neighbours.held(()))
+    assert ledger.free_gpus == ("4", "6")
 
 
 def test_a_sweep_that_is_kept_elsewhere_counts_by_the_link_to_it_and_once(tmp_path) -> None:

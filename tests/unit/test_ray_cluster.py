@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -10,8 +11,9 @@ from typing import ClassVar
 import pytest
 from configured import configured
 
-from rlagent import doctor, learn, plan
+from rlagent import doctor, learn, plan, train
 from rlagent.base.endings import RunError
+from rlagent.base.errors import UnreachableError
 from rlagent.config import cluster
 from rlagent.config.schema import HardwareConfig
 from rlagent.launch import ray_cluster
@@ -74,18 +76,61 @@ def test_the_cpu_is_offered_no_gpu():
 def test_the_nodes_of_a_cluster_are_asked_for_by_the_sweep_and_not_again_by_its_trials(monkeypatch):
     asked = []
     monkeypatch.setattr(cluster, "_ask", lambda address: asked.append(address) or [8, 0, 8])
-    joined = cluster.with_cluster(EIGHT, HardwareConfig(ray="head:6379"))
-    assert (joined.nodes, joined.cluster, asked) == (2, True, ["head:6379"])
+    joined = cluster.with_cluster(EIGHT, HardwareConfig(ray="ray://head:10001"))
+    assert (joined.nodes, joined.cluster, asked) == (2, True, ["ray://head:10001"])
     monkeypatch.setenv(TOLD, write_machine(joined))
-    assert cluster.with_cluster(detect(), HardwareConfig(ray="head:6379")) == joined
+    assert cluster.with_cluster(detect(), HardwareConfig(ray="ray://head:10001")) == joined
     assert len(asked) == 1
+
+
+@pytest.fixture
+def silent_cluster():
+    """The address of a port that is open, but where nobody ever answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import time; time.sleep(600)", "no answer in 1 s"),
+        ("raise SystemExit('another version of Ray')", "another version of Ray"),
+        ("raise SystemExit(3)", "exit status 3"),
+        ("", "exit status 0"),
+    ],
+)
+def test_a_cluster_that_does_not_say_what_it_has_is_an_error_and_not_one_node(
+    monkeypatch, silent_cluster, code, said
+):
+    monkeypatch.setattr(cluster, "_ASK", code)
+    monkeypatch.setattr(cluster, "_SECONDS", 1.0 if "sleep" in code else 60.0)
+    with pytest.raises(UnreachableError) as caught:
+        cluster.with_cluster(EIGHT, HardwareConfig(ray=silent_cluster))
+    (problem,) = caught.value.problems
+    assert problem.head == "hardware.nodes=auto"
+    assert f"at {silent_cluster} does not say which nodes it has ({said})" in problem.message
+    assert "hardware.ray=start" in problem.remedy
+
+
+@pytest.mark.parametrize("command", [train, plan])
+@pytest.mark.parametrize("arguments", [[], ["-m", "seed=1"]])
+def test_a_cluster_that_does_not_answer_ends_a_command_with_one_line(
+    monkeypatch, capsys, command, arguments
+):
+    monkeypatch.setattr("rlagent.machine.resources.detect", lambda: EIGHT)
+    monkeypatch.setattr(plan, "detect", lambda: EIGHT)
+    monkeypatch.setattr("rlagent.sweep.main.detect", lambda: EIGHT)
+    given = ["+experiment=gsm8k_react", "hardware.ray=127.0.0.1:1", *arguments]
+    assert command.main(given) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("hardware.ray=127.0.0.1:1: no Ray answers there; start one with")
 
 
 @pytest.mark.parametrize("arguments", [[], ["-m", "seed=1"]])
 def test_what_is_planned_counts_the_nodes_that_a_run_would(monkeypatch, capsys, arguments):
     monkeypatch.setattr(plan, "detect", lambda: EIGHT)
     monkeypatch.setattr(cluster, "_ask", lambda address: [8, 8])
-    given = ["+experiment=gsm8k_react", "hardware.ray=head:6379", "hardware.gpus=8"]
+    given = ["+experiment=gsm8k_react", "hardware.ray=ray://head:10001", "hardware.gpus=8"]
     assert plan.main([*given, *arguments]) == 0
     assert "8 rollout engines on 1 GPU each, trainer on 8 GPUs" in capsys.readouterr().out
 
@@ -93,7 +138,7 @@ def test_what_is_planned_counts_the_nodes_that_a_run_would(monkeypatch, capsys, 
 def test_the_doctor_counts_the_nodes_that_a_run_would(monkeypatch):
     monkeypatch.setattr("rlagent.machine.resources.detect", lambda: EIGHT)
     monkeypatch.setattr(cluster, "_ask", lambda address: [8, 8])
-    asked = ["+experiment=gsm8k_react", "hardware.ray=head:6379", "hardware.gpus=8"]
+    asked = ["+experiment=gsm8k_react", "hardware.ray=ray://head:10001", "hardware.gpus=8"]
     rows, resolved = doctor.configuration(asked)
     assert resolved is not None
     assert (resolved.machine.nodes, resolved.layout.total_gpus) == (2, 16)
@@ -172,7 +217,7 @@ async def ask(task, model):
 def test_learn_counts_the_nodes_of_the_cluster_that_it_joins(monkeypatch, launched):
     monkeypatch.setattr("rlagent.machine.resources.detect", lambda: EIGHT)
     monkeypatch.setattr(cluster, "_ask", lambda address: [8, 8])
-    learn(workflow_func=ask, config=configured("hardware.ray=head:6379", "hardware.gpus=8"))
+    learn(workflow_func=ask, config=configured("hardware.ray=ray://head:10001", "hardware.gpus=8"))
     (resolved,) = launched
     assert (resolved.machine.nodes, resolved.layout.total_gpus) == (2, 16)
 
