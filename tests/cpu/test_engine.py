@@ -11,6 +11,7 @@ from rlagent.backends.embedded.engine.fallback import PlainForward, choose_forwa
 from rlagent.backends.embedded.engine.forward import CachedForward
 from rlagent.backends.embedded.engine.generate import Generator, Limits, Request
 from rlagent.backends.embedded.engine.protocol import SamplingParams
+from rlagent.records import warnings
 
 TEXTS = random.Random(5)
 
@@ -319,7 +320,11 @@ def test_any_causal_model_draws_with_exact_logprobs(tokenizer, kind):
     assert isinstance(forward, expected.get(kind, object))
 
 
-def test_a_model_with_attention_of_its_own_goes_without_a_cache(caplog):
+def test_a_model_with_attention_of_its_own_goes_without_a_cache_and_its_run_says_so(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setenv("TRINITY_LOG_DIR", str(tmp_path / "logs"))
     forward = choose_forward(small("gemma2", **ARCHITECTURES["gemma2"]), 256)
     assert isinstance(forward, PlainForward)
-    assert "without a KV cache" in caplog.text
+    (line,) = warnings.file_of(tmp_path / "logs").read_text().splitlines()
+    assert "Gemma2ForCausalLM decodes without a KV cache" in line

@@ -48,6 +48,7 @@ def _seen(session: Any) -> dict[str, list[str]]:
     seen = {name: ask(handle, _ancestors) for name, handle in handles.items()}
     return {
         **seen,
+        "packing": ask(runner, _packing) + ask(session.explorer, _packing),
         "coordinator": of_coordinator(_ancestors),
         "scheduler": of_coordinator(lambda one: _ancestors(one.scheduler)),
         "train engine": ask(session.trainer, lambda actor: _ancestors(actor.engine)),
@@ -62,6 +63,13 @@ def _seen(session: Any) -> dict[str, list[str]]:
             ]
         ),
     }
+
+
+def _packing(actor: Any) -> list[str]:
+    """What packs the experiences that this process hands on."""
+    from trinity.common import experience
+
+    return [experience.st_save.__module__]
 
 
 def _name(policy_loss: str) -> str:
@@ -93,6 +101,7 @@ def test_explorer_buffer_algorithm_and_synchronizer_are_trinitys(tmp_path: Path,
     assert "trinity.explorer.workflow_runner.WorkflowRunner" in found["runner"]
     assert "trinity.buffer.storage.queue.QueueStorage" in found["queue"]
     assert "trinity.manager.synchronizer.Synchronizer" in found["synchronizer"]
+    assert found["packing"] == ["rlagent.upstream.trinity_payloads"] * 2
     assert found["policy loss"] == ["trinity.algorithm.policy_loss_fn.ppo_policy_loss"]
     assert found["advantage"] == ["trinity.algorithm.advantage_fn.multi_step_grpo_advantage"]
     embedded = {

@@ -1,9 +1,12 @@
 """Log-probabilities and entropies in pieces, against torch's own in one."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from rlagent.backends.verl import logits
+from rlagent.upstream import vllm_stub
 
 
 @pytest.fixture(autouse=True)
@@ -47,3 +50,62 @@ def test_bfloat16_logits_give_float32_log_probabilities():
     torch.testing.assert_close(found, exact)
     found.sum().backward()
     assert values.grad.dtype == torch.bfloat16
+
+
+@pytest.fixture
+def verl(monkeypatch):
+    """verl's modules that are patched; mended afterwards."""
+    from verl.utils import torch_functional
+    from verl.workers.engine.fsdp import transformer_impl
+
+    engine = transformer_impl.FSDPEngineWithLMHead
+    monkeypatch.setattr(engine, "prepare_model_outputs", engine.prepare_model_outputs)
+    for module, name in (
+        (transformer_impl, "logprobs_from_logits"),
+        (torch_functional, "entropy_from_logits"),
+    ):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    return SimpleNamespace(
+        by_name=torch_functional, by_import=transformer_impl, engine=SimpleNamespace()
+    )
+
+
+@pytest.mark.parametrize("gradient", [True, False])
+def test_verl_computes_both_with_them_and_keeps_a_gradient_of_the_entropy_only_where_asked_for(
+    verl, gradient
+):
+    values, labels, _ = _inputs(torch.bfloat16)
+    logits.use_in_verl(gradient, verl.engine)
+    found = verl.by_import.logprobs_from_logits(
+        logits=values * 1, labels=labels, inplace_backward=True
+    )
+    assert torch.equal(found, logits.log_probs(values, labels))
+    # Where rows are packed, and where they are not.
+    for compute in (
+        verl.engine.compute_entropy_from_logits,
+        verl.by_name.entropy_from_logits,
+    ):
+        entropies = compute(values)
+        assert torch.equal(entropies, logits.entropy(values))
+        assert entropies.requires_grad == gradient
+
+
+def test_a_worker_has_the_engines_of_actor_and_reference_compute_them_so(verl):
+    vllm_stub.install()
+    from rlagent.backends.verl.worker import StepWorker
+
+    # Its constructor wants a process group and GPUs; taking a loss over wants neither.
+    worker = StepWorker.__new__(StepWorker)
+    losses = []
+    worker.actor = SimpleNamespace(
+        engine=SimpleNamespace(), set_loss_fn=lambda loss_fn: losses.append(loss_fn)
+    )
+    worker.ref = SimpleNamespace(engine=SimpleNamespace())
+    loss = SimpleNamespace(entropy_gradient=False)
+    worker.set_loss_fn(loss)
+    assert losses == [loss]
+    values = _inputs()[0]
+    for model in (worker.actor, worker.ref):
+        entropies = model.engine.compute_entropy_from_logits(values)
+        assert torch.equal(entropies, logits.entropy(values))
+        assert not entropies.requires_grad

@@ -62,10 +62,7 @@ def test_as_many_copies_of_the_logits_live_at_once_as_the_planner_counts(
 
     engine = verl_ranks.engine_on_cpu(True)
     vocab = engine.module.config.vocab_size
-    logits.use_in_verl(entropy_gradient=coefficient > 0)
-    engine.compute_entropy_from_logits = lambda values: logits.entropy(
-        values if coefficient else values.detach()
-    )
+    logits.use_in_verl(coefficient > 0, engine)
     # Pieces in float32 are smaller than what is counted.
     monkeypatch.setattr(logits, "PIECE_BYTES", 4 * vocab * 50)
     rows = verl_ranks.rows_of(40)

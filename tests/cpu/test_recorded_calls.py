@@ -13,6 +13,7 @@ import torch
 from agentscope.tool import Toolkit, _toolkit
 from agentscope.tool._types import RegisteredToolFunction
 from pydantic import BaseModel, Field
+from trinity.common import experience as trinity_experience
 from trinity.common.experience import Experience
 
 from rlagent.backends.embedded.batch import MicroBatch, Row
@@ -223,6 +224,22 @@ def test_experiences_survive_the_quicker_way_to_bytes():
             assert before is None or (before.dtype == after.dtype and torch.equal(before, after))
         assert (made.reward, made.info) == (found.reward, found.info)
     assert Experience.deserialize_many(Experience.serialize_many([])) == []
+
+
+def test_trinity_packs_experiences_the_quicker_way(monkeypatch):
+    packed = []
+    save = payloads.save
+
+    def remembered(tensors, metadata=None):
+        packed.append(sorted(tensors))
+        return save(tensors, metadata)
+
+    monkeypatch.setattr(payloads, "save", remembered)
+    # Undone afterwards.
+    monkeypatch.setattr(trinity_experience, "st_save", trinity_experience.st_save)
+    payloads.install()
+    Experience.serialize_many([Experience(tokens=torch.arange(3), prompt_length=1)])
+    assert packed
 
 
 class Answer(BaseModel):

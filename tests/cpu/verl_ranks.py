@@ -73,7 +73,6 @@ def engine_on_cpu(remove_padding: bool):
     patch_verl_engine()
     flash_attention.use_torch_padding()
     packed.register()
-    logits.use_in_verl(entropy_gradient=True)
     engine = FSDPEngineWithLMHead.__new__(FSDPEngineWithLMHead)
     engine.ulysses_device_mesh = None
     engine.ulysses_sequence_parallel_size = 1
@@ -81,7 +80,7 @@ def engine_on_cpu(remove_padding: bool):
     engine.engine_config = FSDPEngineConfig()
     engine._autocast_dtype = torch.float32
     engine.scaler = None
-    engine.compute_entropy_from_logits = logits.entropy
+    logits.use_in_verl(True, engine)
     engine.module = AutoModelForCausalLM.from_pretrained(
         resolve_path("builtin:tiny"),
         dtype=torch.float32,

@@ -123,11 +123,12 @@ class _Packed:
         return _Squeeze.apply(self._values)
 
 
-def use_in_verl(entropy_gradient: bool) -> None:
-    """Have verl's FSDP engine in this process compute both as above.
+def use_in_verl(entropy_gradient: bool, *engines: Any) -> None:
+    """Have verl's FSDP engines in this process compute both as above.
 
     Args:
         entropy_gradient: Whether the loss holds an entropy term; else the entropy is only shown.
+        engines: Those that were made before: each has bound verl's own function, compiled.
     """
     from verl.utils import torch_functional
     from verl.workers.engine.fsdp import transformer_impl
@@ -140,7 +141,10 @@ def use_in_verl(entropy_gradient: bool) -> None:
         return entropy(logits if entropy_gradient else logits.detach())
 
     transformer_impl.logprobs_from_logits = verl_log_probs
+    # Looked up at each call where nothing is packed.
     torch_functional.entropy_from_logits = verl_entropy
+    for made in engines:
+        made.compute_entropy_from_logits = verl_entropy
     engine = transformer_impl.FSDPEngineWithLMHead
     if engine.prepare_model_outputs.__module__ != __name__:
         engine.prepare_model_outputs = _without_views(engine.prepare_model_outputs)

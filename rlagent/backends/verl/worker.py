@@ -67,20 +67,11 @@ class StepWorker(TrinityActorRolloutRefWorker):
     def set_loss_fn(self, loss_fn: Any) -> None:
         """Take the loss over; what it needs of the logits logits.py computes."""
         super().set_loss_fn(loss_fn)
-        logits.use_in_verl(loss_fn.entropy_gradient)
-        for model in (self.actor, self.ref):
-            if model is not None:
-                # The engine bound verl's own function, compiled, when it was made.
-                model.engine.compute_entropy_from_logits = _entropy
+        models = [model for model in (self.actor, self.ref) if model is not None]
+        logits.use_in_verl(loss_fn.entropy_gradient, *(model.engine for model in models))
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def import_weight_transfer(self) -> None:
         """Import what sends the weights to vLLM, in the process that does."""
         if self.rank == 0:
             importlib.import_module("vllm.distributed.weight_transfer.nccl_engine")
-
-
-def _entropy(values: Any) -> Any:
-    from verl.utils import torch_functional
-
-    return torch_functional.entropy_from_logits(values)

@@ -3,7 +3,6 @@
 Also decides which kind of pass a model gets, by comparing logits rather than by its name.
 """
 
-import logging
 from typing import Any, List, Sequence, Tuple, Union
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor
 from rlagent.backends.embedded.engine.compact import CompactForward
 from rlagent.backends.embedded.engine.forward import CachedForward, Decode, Part, Prefill
 from rlagent.backends.embedded.engine.kv import KVShape, Lane
+from rlagent.records import warnings
 
 _LARGEST_DIFFERENCE = 1e-2
 """Of logits, relative to their spread; a wrong mask or position is far above, rounding far below.
@@ -70,11 +70,8 @@ def choose_forward(
             reason = f"{type(error).__name__}: {error}"
         reasons.append(f"{kind.__name__}: {reason}")
     model.set_attn_implementation(before)
-    logging.getLogger(__name__).warning(
-        "%s decodes without a KV cache, which is slow (%s)",
-        type(model).__name__,
-        "; ".join(reasons),
-    )
+    why = "; ".join(reasons)
+    warnings.say(f"{type(model).__name__} decodes without a KV cache, which is slow ({why})")
     return PlainForward(model)
 
 

@@ -30,6 +30,7 @@ from rlagent.backends.embedded.checkpoint import (
 )
 from rlagent.backends.embedded.trainer.learner import Learner
 from rlagent.machine.resources import threads
+from rlagent.records import warnings
 
 T = TypeVar("T")
 
@@ -164,10 +165,10 @@ class EmbeddedTrainer(TrainEngineWrapper):
             lanes=lanes,
         )
         for note in self.learner.scorer.abilities.notes:
-            self.logger.info(f"Training is slower for this model: {note}.")
+            warnings.say(f"training is slower for this model: {note}")
         if not self.config.continue_from_checkpoint:
             return
-        checkpoint = read_latest(self.root, self.logger.warning)
+        checkpoint = read_latest(self.root, warnings.say)
         if checkpoint is not None:
             restore(self.learner, checkpoint)
             self._step = checkpoint.step
