@@ -2,6 +2,7 @@
 # ARGS passes overrides on: make train ARGS="seed=2 algorithm.lr=1e-4".
 PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 -c '' 2>/dev/null && echo python3.12 || echo python3.11)
 ARGS ?=
+SEED := $(shell date +%s)
 VENV := .venv
 VENV_GPU := .venv-gpu
 BIN := $(VENV)/bin
@@ -41,8 +42,9 @@ test: setup lint
 	$(BIN)/python -m pytest tests/unit -n 2 -m "not gpu and not slow"
 	$(BIN)/python -m pytest tests/cpu -m "not gpu and not slow"
 
+# In another order each time; make test-full SEED=... repeats one that is shown.
 test-full: setup lint
-	$(BIN)/python -m pytest -m "not gpu"
+	$(BIN)/python -m pytest -m "not gpu" -p randomly --randomly-seed=$(SEED)
 
 # Every fault at every moment, about a minute each; a second call goes on where the first was cut
 # off. make faults ARGS="--only SIGSTOP" runs some.

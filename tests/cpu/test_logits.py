@@ -55,6 +55,7 @@ def test_bfloat16_logits_give_float32_log_probabilities():
 @pytest.fixture
 def verl(monkeypatch):
     """verl's modules that are patched; mended afterwards."""
+    vllm_stub.install()
     from verl.utils import torch_functional
     from verl.workers.engine.fsdp import transformer_impl
 
@@ -88,24 +89,3 @@ def test_verl_computes_both_with_them_and_keeps_a_gradient_of_the_entropy_only_w
         entropies = compute(values)
         assert torch.equal(entropies, logits.entropy(values))
         assert entropies.requires_grad == gradient
-
-
-def test_a_worker_has_the_engines_of_actor_and_reference_compute_them_so(verl):
-    vllm_stub.install()
-    from rlagent.backends.verl.worker import StepWorker
-
-    # Its constructor wants a process group and GPUs; taking a loss over wants neither.
-    worker = StepWorker.__new__(StepWorker)
-    losses = []
-    worker.actor = SimpleNamespace(
-        engine=SimpleNamespace(), set_loss_fn=lambda loss_fn: losses.append(loss_fn)
-    )
-    worker.ref = SimpleNamespace(engine=SimpleNamespace())
-    loss = SimpleNamespace(entropy_gradient=False)
-    worker.set_loss_fn(loss)
-    assert losses == [loss]
-    values = _inputs()[0]
-    for model in (worker.actor, worker.ref):
-        entropies = model.engine.compute_entropy_from_logits(values)
-        assert torch.equal(entropies, logits.entropy(values))
-        assert not entropies.requires_grad

@@ -3,6 +3,7 @@
 Instead of calls of Ray's actors there are futures, which the tests end.
 """
 
+import sys
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from types import SimpleNamespace
 
@@ -12,10 +13,7 @@ from rlagent.base.endings import OutOfStepError, RunError, StallError
 from rlagent.launch import session
 from rlagent.trinity.translate import WHOLE_STEPS
 
-CONFIG = SimpleNamespace(
-    algorithm=SimpleNamespace(sample_strategy=WHOLE_STEPS),
-    buffer=SimpleNamespace(trainer_input=SimpleNamespace(experience_buffer=None)),
-)
+CONFIG = SimpleNamespace(algorithm=SimpleNamespace(sample_strategy=WHOLE_STEPS))
 
 
 class Role:
@@ -72,7 +70,7 @@ def test_an_explorer_that_fails_after_the_trainers_last_step_fails_the_run(make)
             explorer.answer.set_exception(LookupError("its state cannot be saved"))
         return bool(ticks.append("tick"))
 
-    with pytest.raises(RunError, match="explorer: LookupError: its state cannot be saved"):
+    with pytest.raises(RunError, match=r"explorer: .*its state cannot be saved"):
         make(explorer, Role(4), on_tick=on_tick).train(4)
 
 
@@ -83,7 +81,10 @@ def test_an_explorer_that_is_ahead_with_batches_of_a_fixed_number_is_not_waited_
     make(Role(), Role(4), patience=0.0).train(4)
 
 
-def test_a_trainer_that_continues_from_another_step_than_the_explorer_is_refused(make):
+def test_a_trainer_that_continues_from_another_step_than_the_explorer_is_refused(make, monkeypatch):
+    # Which imports Trinity.
+    buffer = SimpleNamespace(create_queue=lambda config: None)
+    monkeypatch.setitem(sys.modules, "rlagent.trinity.buffer", buffer)
     with pytest.raises(OutOfStepError, match="from step 2 but the explorer from 3") as caught:
         make(Role(3), Role(2)).start()
     assert caught.value.trainer_step == 2
