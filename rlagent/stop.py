@@ -81,6 +81,8 @@ def stop_sweep(folder: SweepFolder, timeout: float = TIMEOUT) -> int:
     began = time.monotonic()
     try:
         signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+        if _is_frozen(sweep.pid):
+            return _say_frozen(f"the launcher of {folder.name}, process", sweep.pid)
         print(f"{folder.name} was asked to stop; each trial saves a checkpoint first.", flush=True)
         if not _ended(descriptor, timeout):
             print(
@@ -122,6 +124,8 @@ def stop(folder: RunFolder, timeout: float = TIMEOUT) -> int:
         return 1
     try:
         folder.request_stop()
+        if _is_frozen(pid):
+            return _say_frozen(f"{folder.name}'s process", pid)
         print(f"{folder.name} was asked to stop; it saves a checkpoint first.", flush=True)
         return _await_end(folder, descriptor, pid, timeout)
     finally:
@@ -151,6 +155,25 @@ def _await_end(folder: RunFolder, descriptor: int, pid: int | None, timeout: flo
         return 1
     print(f"{how_it_ended(status)}\nIt took {duration(time.monotonic() - began)} to end.")
     return 0
+
+
+def _is_frozen(pid: int | None) -> bool:
+    """Whether a process is stopped, as by SIGSTOP or Ctrl+Z, and so obeys nobody."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _say_frozen(what: str, pid: int | None) -> int:
+    print(
+        f"{what} {pid} is frozen (SIGSTOP or Ctrl+Z): it was asked to stop, and does so once it "
+        f"goes on: kill -CONT {pid}",
+        file=sys.stderr,
+    )
+    return 1
 
 
 def _ended(descriptor: int, timeout: float) -> bool:

@@ -11,6 +11,7 @@ from rlagent.base.errors import Problem
 from rlagent.base.names import did_you_mean
 from rlagent.config.algorithms import GROUPED, UNSUPPORTED, lone_rollout
 from rlagent.config.schema import AUTO, LearnConfig
+from rlagent.config.trinity_bounds import bound_problems
 from rlagent.config.trinity_fate import look_up
 from rlagent.config.trinity_functions import (
     OPERATORS,
@@ -37,6 +38,8 @@ def override_problems(config: LearnConfig, embedded: bool | None = None) -> list
         return []
     whole = config.algorithm.train_batch_size == AUTO
     problems = look_up(given, spec, TABLE, "trinity.", embedded, whole)[0] if given else []
+    known = {problem.key for problem in problems}
+    problems += [item for item in bound_problems(given, "trinity.") if item.key not in known]
     if embedded is None:
         # Of what was written: a model's recipe may fill in a term that an algorithm has not.
         problems += _functions_of_ours(config) + _names(given, "trinity.")
@@ -53,7 +56,7 @@ def native_problems(native: dict[str, Any], embedded: bool | None = None) -> lis
     spec = trinity_spec()
     if spec is None:
         return []
-    problems = look_up(native, spec, TABLE, "", embedded)[0]
+    problems = bound_problems(native, "") + look_up(native, spec, TABLE, "", embedded)[0]
     algorithm = _group(native, "algorithm")
     problems += _algorithm(algorithm, embedded)
     keys = {name: f"algorithm.{name}" for name in algorithm}

@@ -80,7 +80,10 @@ def decide(
             "run.fresh=true",
         )
     if written:
-        return Decision(Action.RESUME, f"note: {' and '.join(written)} changed since it began")
+        note = f"note: {' and '.join(written)} changed since it began"
+        if WRITTEN["dataset"] in written:
+            note += "; the run keeps the tasks in its folder data/, with which it began"
+        return Decision(Action.RESUME, note)
     return Decision(Action.RESUME)
 
 

@@ -1,6 +1,7 @@
 """`rlagent stop` ends the run that is meant, and only that."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -194,3 +195,16 @@ def test_a_sweep_that_has_ended_or_whose_launcher_is_gone_is_not_signalled(tmp_p
     folder.write(Sweep("demo", "1", [], pid=1, host="elsewhere"))
     assert stop_sweep(folder) == 1
     assert "elsewhere" in capsys.readouterr().err
+
+
+def test_a_frozen_run_is_named_with_the_way_to_let_it_go_on(driver, capsys):
+    folder, process = driver
+    process.send_signal(signal.SIGSTOP)
+    os.waitpid(process.pid, os.WUNTRACED)
+    assert stop(folder) == 1
+    said = capsys.readouterr()
+    assert f"process {process.pid} is frozen" in said.err
+    assert f"kill -CONT {process.pid}" in said.err
+    # Once it goes on it finds the request.
+    assert folder.stop_requested()
+    process.send_signal(signal.SIGCONT)
