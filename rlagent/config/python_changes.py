@@ -31,6 +31,8 @@ _WRITTEN_BACK: dict[str, list[str]] = {
 """Keys of ours, each with the fields of Trinity that say it; more are in RECKONED and TOLD."""
 
 _EFFECTIVE = (
+    # Of the CPU trainer; the engines' is written back, too.
+    "seed",
     "workflow.",
     "monitor.",
     "run.",
@@ -65,7 +67,7 @@ def with_python_changes(config: LearnConfig) -> tuple[LearnConfig, list[Problem]
     changed = {key: value for key, value in _leaves(config).items() if value != mirror[key]}
     changed.pop("trinity", None)
     own = {key: value for key, value in changed.items() if key.startswith(_EFFECTIVE)}
-    for key in [key for key in changed if key not in own]:
+    for key in [key for key in changed if key not in own or key == "seed"]:
         problems += _write_back(native, config.trinity, key, changed[key])
     native = _merged(native, config.trinity)
     problems += check_trinity(native, prefix="")

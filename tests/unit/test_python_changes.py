@@ -56,6 +56,13 @@ def test_a_mirrored_field_of_a_native_configuration_reaches_trinity(
     assert tree == value
 
 
+def test_the_seed_of_a_native_configuration_is_that_of_engines_and_trainer(config):
+    config.seed = 7
+    tree = handed_over(config)
+    assert tree["explorer"]["rollout_model"]["seed"] == 7
+    assert tree["trainer"]["trainer_config"]["seed"] == 7
+
+
 def test_a_temperature_of_the_taskset_is_changed_where_it_stands(config):
     taskset = config.native["buffer"]["explorer_input"]["taskset"]
     taskset["rollout_args"] = {"temperature": 1.0}
