@@ -89,7 +89,8 @@ def _hydras(command: Command) -> int:
 
 
 def _help(command: Command) -> int:
-    """Print groups, presets and the configuration of the overrides given, if any."""
+    """Print groups, presets and the configuration of the overrides, core keys explained."""
+    from rlagent.config.knobs import explained
     from rlagent.config.presets import preset_table
 
     draft = command.draft()
@@ -100,7 +101,7 @@ def _help(command: Command) -> int:
     table = "".join(f"  {name:<{width}}  {', '.join(presets)}\n" for name, presets in rows)
     fields = "\n== Configuration ==\nAny field can be set (algorithm.lr=1e-5), Trinity's own too "
     fields += "(trinity.trainer.save_interval=5).\n\n"
-    print(HEADER + table + fields + OmegaConf.to_yaml(draft.node) + FOOTER)
+    print(HEADER + table + fields + explained(OmegaConf.to_yaml(draft.node)) + FOOTER)
     return 0
 
 

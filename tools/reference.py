@@ -14,7 +14,9 @@ Written by `{COMMAND}` from [the schema](../rlagent/config/schema.py); edit that
 
 Any key can be set on the command line (`algorithm.lr=1e-5`), in a preset, in YAML or in Python.
 `rlagent plan` shows the value of each for your command, with every `auto` filled. The default is
-the schema's: a preset may set another.
+the schema's: a preset may set another. "In Trinity" names the field that a key is translated to.
+`trinity.FIELD` set beside the key wins, except where it says "must agree": other settings follow
+from that key too, so a contradiction is refused.
 """
 
 
@@ -42,9 +44,19 @@ def _flowing(text: str) -> str:
 def _table(rows: list[Knob]) -> str:
     lines = ["| key | default | allowed | meaning |", "| --- | --- | --- | --- |"]
     for row in rows:
-        cells = (f"`{row.key}`", f"`{row.default}`", row.allowed, row.meaning)
+        cells = (f"`{row.key}`", f"`{row.default}`", row.allowed, _meaning(row))
         lines.append(f"| {' | '.join(cell.replace('|', SIGN) for cell in cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _meaning(knob: Knob) -> str:
+    text = knob.meaning
+    if knob.auto:
+        text += f" `auto`: {knob.auto}."
+    if knob.trinity:
+        named = " and ".join(f"`{field}`" for field in knob.trinity)
+        text += f" In Trinity: {named}{' (must agree)' if knob.binding else ''}."
+    return text
 
 
 if __name__ == "__main__":

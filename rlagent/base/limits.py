@@ -1,4 +1,5 @@
-"""Which values a field of the schema takes, declared beside it; whether one fits is asked here.
+"""What a field of the schema declares beside its type: the values that it takes, what `auto`
+becomes, and the fields of Trinity that it is translated to. Whether a value fits is asked here.
 
 Types are spec.py's, and what several fields mean together is contradictions.py's.
 """
@@ -15,8 +16,31 @@ from rlagent.base.paths import path_fault
 LIMITS = "limits"
 """Where a dataclass's field keeps its Limits, in the metadata."""
 
+ABOUT = "about"
+"""Where it keeps its About."""
+
 DAY = 86400
 """Seconds."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What follows from a field, beside what is checked.
+
+    Args:
+        auto: What `auto` becomes, in words.
+        trinity: Dotted fields of Trinity that say the same, separated by spaces.
+        binding: Whether other settings follow from it too, so that `trinity.*` must not contradict
+            it. Elsewhere `trinity.*` wins.
+    """
+
+    auto: str = ""
+    trinity: str = ""
+    binding: bool = False
+
+
+NO_MORE = About()
+"""Of a field from which nothing else follows."""
 
 
 @dataclass(frozen=True)
@@ -104,24 +128,25 @@ def number(
     also: int | None = None,
     note: str = "",
     unit: str = "",
+    **about: Any,
 ) -> Any:
-    """Return a dataclass's field for a number; arguments as for Limits."""
-    return _field(default, Limits(least, most, above, below, also, note, unit))
+    """Return a dataclass's field for a number; arguments as for Limits and About."""
+    return plain(default, limits=Limits(least, most, above, below, also, note, unit), **about)
 
 
-def word(default: Any, choices: Sequence[str]) -> Any:
-    """Return a dataclass's field for one of some words."""
-    return _field(default, Limits(choices=tuple(choices)))
+def word(default: Any, choices: Sequence[str], **about: Any) -> Any:
+    """Return a dataclass's field for one of some words; further arguments as for About."""
+    return plain(default, limits=Limits(choices=tuple(choices)), **about)
 
 
-def place(default: Any, empty: str = "") -> Any:
+def place(default: Any, empty: str = "", **about: Any) -> Any:
     """Return a dataclass's field for a path; `empty` says what to do about an empty one."""
-    return _field(default, Limits(path=True, empty=empty))
+    return plain(default, limits=Limits(path=True, empty=empty), **about)
 
 
 def text(default: Any, empty: str) -> Any:
     """Return a dataclass's field for a text that must not be empty; `empty` says what to do."""
-    return _field(default, Limits(empty=empty))
+    return plain(default, limits=Limits(empty=empty))
 
 
 def finite(default: Any) -> Any:
@@ -129,5 +154,6 @@ def finite(default: Any) -> Any:
     return number(default, -1e9, 1e9)
 
 
-def _field(default: Any, limits: Limits) -> Any:
-    return dataclasses.field(default=default, metadata={LIMITS: limits})
+def plain(default: Any, limits: Limits | None = None, **about: Any) -> Any:
+    """Return a dataclass's field for any value of its type; further arguments as for About."""
+    return dataclasses.field(default=default, metadata={LIMITS: limits, ABOUT: About(**about)})

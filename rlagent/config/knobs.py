@@ -1,4 +1,4 @@
-"""Every key of the schema with what its declaration says: meaning, default, what is allowed.
+"""Every key of the schema with what its declaration says: meaning, default, range, `auto`.
 
 The meaning is the comment above a field, and its section (core, advanced) the heading before it:
 both are read from the schema's source, so that nothing is written twice.
@@ -6,17 +6,19 @@ both are read from the schema's source, so that nothing is written twice.
 
 import ast
 import dataclasses
+import functools
 import inspect
-import textwrap
+import re
+import sys
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from rlagent.base.errors import written
-from rlagent.base.limits import LIMITS
 from rlagent.config.schema import AUTO, LearnConfig
-from rlagent.config.spec import allowed, spec_of
+from rlagent.config.spec import Spec, allowed, spec_of
 
 _HEADING = "----"
 
@@ -30,6 +32,9 @@ class Knob:
         meaning: One or more sentences; empty for a group, which has a docstring.
         default: As one writes it on the command line.
         allowed: Type and range in words.
+        auto: What `auto` becomes, in words.
+        trinity: Fields of Trinity that say the same.
+        binding: Whether `trinity.*` must not contradict it, as more follows from it.
         advanced: Whether it stands below the core fields of its group.
     """
 
@@ -37,6 +42,9 @@ class Knob:
     meaning: str
     default: str
     allowed: str
+    auto: str
+    trinity: tuple[str, ...]
+    binding: bool
     advanced: bool
 
     @property
@@ -47,14 +55,16 @@ class Knob:
 
 def knobs(cls: type = LearnConfig, prefix: str = "") -> Iterator[Knob]:
     """Yield every key below a dataclass, in the order of its declaration."""
-    hints, comments = typing.get_type_hints(cls), _comments(cls)
+    hints, comments, spec = typing.get_type_hints(cls), _comments(cls), spec_of(cls)
     for item in dataclasses.fields(cls):
         key, hint = f"{prefix}{item.name}", hints[item.name]
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             yield from knobs(hint, f"{key}.")
             continue
         meaning, advanced = comments[item.name]
-        yield Knob(key, meaning, _default(item), _allowed(hint, item), advanced)
+        takes, about = _allowed(spec.fields[item.name]), spec.fields[item.name].about
+        fields = tuple(about.trinity.split())
+        yield Knob(key, meaning, _default(item), takes, about.auto, fields, about.binding, advanced)
         for part in typing.get_args(hint):
             if isinstance(part, type) and dataclasses.is_dataclass(part):
                 yield from knobs(part, f"{key}[].")
@@ -73,13 +83,32 @@ def groups(cls: type = LearnConfig, prefix: str = "") -> dict[str, str]:
     return found
 
 
+def explained(text: str) -> str:
+    """Return a configuration's YAML with the first sentence of each core key's meaning beside it.
+
+    Args:
+        text: As OmegaConf writes it, two spaces a level.
+    """
+    meanings = {
+        knob.key: knob.meaning.split(". ")[0].split("; ")[0].rstrip(".:")
+        for knob in knobs()
+        if not knob.advanced and not knob.key.startswith(("model.recipe", "model.shape"))
+    }
+    lines, path = [], list[str]()
+    for line in text.splitlines():
+        if found := re.match(r"( *)(\w+):", line):
+            path = [*path[: len(found[1]) // 2], found[2]]
+            if meaning := meanings.get(".".join(path)):
+                line = f"{line:<38}  # {meaning}"
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
 def _comments(cls: type) -> dict[str, tuple[str, bool]]:
     """Return the comment above each field of a dataclass, and whether it is an advanced one."""
-    source = textwrap.dedent(inspect.getsource(cls))
-    lines = [line.strip() for line in source.splitlines()]
-    (declared,) = ast.parse(source).body
+    lines, declared = _source(sys.modules[cls.__module__])
     found, advanced = {}, False
-    for node in typing.cast(ast.ClassDef, declared).body:
+    for node in declared[cls.__name__].body:
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
             continue
         above, line = [], node.lineno - 2
@@ -94,6 +123,13 @@ def _comments(cls: type) -> dict[str, tuple[str, bool]]:
     return found
 
 
+@functools.cache
+def _source(module: ModuleType) -> tuple[list[str], dict[str, ast.ClassDef]]:
+    source = inspect.getsource(module)
+    classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    return [line.strip() for line in source.splitlines()], {node.name: node for node in classes}
+
+
 def _default(item: "dataclasses.Field[Any]") -> str:
     if item.default_factory is not dataclasses.MISSING:
         value = item.default_factory()
@@ -101,8 +137,8 @@ def _default(item: "dataclasses.Field[Any]") -> str:
     return written(item.default) if item.default != "" else "''"
 
 
-def _allowed(hint: Any, item: "dataclasses.Field[Any]") -> str:
-    spec, limits = spec_of(hint), item.metadata.get(LIMITS)
+def _allowed(spec: Spec) -> str:
+    limits = spec.limits
     if limits is None or not (limits.choices or limits.words()):
         return allowed(spec)
     if limits.choices:

@@ -12,7 +12,7 @@ from rlagent.base.errors import Problem
 from rlagent.base.names import did_you_mean
 from rlagent.config.compose import from_mapping, to_mapping
 from rlagent.config.load import NativeConfig, native_config
-from rlagent.config.overruled import RECKONED, TOLD
+from rlagent.config.overruled import BINDING, NOTED
 from rlagent.config.schema import LearnConfig
 from rlagent.config.trinity_schema import check_trinity
 
@@ -28,7 +28,7 @@ _WRITTEN_BACK: dict[str, list[str]] = {
     "model.top_p": [f"{_TASKSET}.rollout_args.top_p"],
     "model.top_k": [f"{_TASKSET}.rollout_args.top_k"],
 }
-"""Keys of ours, each with the fields of Trinity that say it; more are in RECKONED and TOLD."""
+"""Keys of ours with the fields of a native YAML that say the same, beside the schema's own."""
 
 _EFFECTIVE = (
     # Of the CPU trainer; the engines' is written back, too.
@@ -84,7 +84,7 @@ def _write_back(
     native: dict[str, Any], trinity: dict[str, Any], key: str, value: Any
 ) -> list[Problem]:
     """Set the fields of Trinity that mean a key of ours; return why that cannot be."""
-    fields = [theirs for theirs, ours in {**RECKONED, **TOLD}.items() if ours == key]
+    fields = [theirs for theirs, ours in {**BINDING, **NOTED}.items() if ours == key]
     fields += _WRITTEN_BACK.get(key, [])
     if not fields:
         remedy = "set the field of Trinity in the file, or config.trinity in the script"

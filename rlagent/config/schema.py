@@ -1,8 +1,10 @@
 """The structured configuration: every group, every field, its meaning, unit and allowed values.
 
-This module holds data only: beside each field its bounds or words (limits.py), which check.py
-reads. What `auto` becomes is resolve.py's. Imports are light: no torch, ray, trinity, agentscope
-or wandb.
+This module holds data only. The comment above a field is its meaning; its declaration holds the
+bounds or words, what `auto` becomes, and the fields of Trinity that say the same (limits.py).
+Checks, docs/reference.md and `--help` read it here (check.py, knobs.py), and so does the list of
+what `trinity.*` overrules (overruled.py). Imports are light: no torch, ray, trinity, agentscope or
+wandb.
 
 A field typed `Union[int, str]` or `Union[float, str]` takes a number or the word `auto`.
 """
@@ -10,12 +12,15 @@ A field typed `Union[int, str]` or `Union[float, str]` takes a number or the wor
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Union
 
-from rlagent.base.limits import DAY, finite, number, place, text, word
+from rlagent.base.limits import DAY, finite, number, place, plain, text, word
 from rlagent.base.model_shape import ModelShape
 from rlagent.config.algorithms import AGGREGATIONS
 
 AUTO = "auto"
 """The word that asks rlagent to choose; resolve.py says what it chose and why."""
+
+_RECIPE = "the model's recipe"
+_ROLLOUT, _OPTIMIZER = "explorer.rollout_model", "algorithm.optimizer"
 
 ADDED = ("sweep",)
 """Groups that the defaults list leaves out: a preset of them is added with `+`."""
@@ -57,39 +62,52 @@ class ModelConfig:
     """Which model is trained and how it samples."""
 
     # ---- core ----
-    # Name of the preset, for display and for the run's tags; `auto` = chosen by hardware.
-    name: str = AUTO
-    # Hugging Face hub id, local folder, or `builtin:tiny`. `auto`: without a GPU the tiny model,
-    # with GPUs the largest of `candidates` that fits, if possible without hardware.offload.
-    path: str = place(AUTO, "give a hub id, a folder, or auto")
-    # Most tokens of prompt and response together. `auto`: the recipe's.
-    max_model_len: Union[int, str] = number(AUTO, 1, MOST_TOKENS)
-    # Most tokens of one response. `auto`: the recipe's.
-    max_response_tokens: Union[int, str] = number(AUTO, 1, MOST_TOKENS)
+    # Name of the preset, for display and for the run's tags.
+    name: str = plain(AUTO, auto="follows the path")
+    # Hugging Face hub id, local folder, or `builtin:tiny`.
+    path: str = place(
+        AUTO,
+        "give a hub id, a folder, or auto",
+        auto="without a GPU the tiny model, with GPUs the largest of `candidates` that fits, if "
+        "possible without hardware.offload",
+        trinity="model.model_path",
+        binding=True,
+    )
+    # Most tokens of prompt and response together.
+    max_model_len: Union[int, str] = number(
+        AUTO, 1, MOST_TOKENS, auto=_RECIPE, trinity="model.max_model_len", binding=True
+    )
+    # Most tokens of one response.
+    max_response_tokens: Union[int, str] = number(
+        AUTO, 1, MOST_TOKENS, auto=_RECIPE, trinity="model.max_response_tokens", binding=True
+    )
     # Sampling temperature, > 0.
-    temperature: float = number(1.0, 0.01, 100)
+    temperature: float = number(1.0, 0.01, 100, trinity="model.temperature")
 
     # ---- advanced ----
     # Nucleus sampling, in (0, 1]; 1 keeps every token.
-    top_p: float = number(1.0, 1e-6, 1)
+    top_p: float = number(1.0, 1e-6, 1, trinity="model.top_p")
     # Sample among the k likeliest tokens; -1 keeps every token.
-    top_k: int = number(-1, 1, 10_000_000, also=-1, note="all tokens")
+    top_k: int = number(-1, 1, 10_000_000, also=-1, note="all tokens", trinity="model.top_k")
     # Whether a hybrid model thinks before it answers; null leaves the chat template's default.
-    enable_thinking: Optional[bool] = None
+    enable_thinking: Optional[bool] = plain(None, trinity="model.enable_thinking")
     # Parser of tool calls for vLLM (`hermes` for Qwen); null: none.
-    tool_call_parser: Optional[str] = "hermes"
-    # What the engine is told when an agent requires a tool call. `as_asked`: it can only decode
-    # calls; vLLM does that in a form that the model may not know, and what is forbidden is never
-    # learnt. `free`: it samples freely, and calls are read from the text. `auto`: free on vLLM
-    # with a tool_call_parser, else as asked: the embedded engine decodes the model's own form,
-    # and its trainer knows what was forbidden.
-    tool_choice: str = word(AUTO, (AUTO, "as_asked", "free"))
+    tool_call_parser: Optional[str] = plain("hermes", trinity=f"{_ROLLOUT}.tool_call_parser")
+    # How a tool call that an agent requires is sampled. `as_asked`: only calls can be decoded; vLLM
+    # does that in a form that the model may not know, and what is forbidden is never learnt.
+    # `free`: sampling is free, and calls are read from the text.
+    tool_choice: str = word(
+        AUTO,
+        (AUTO, "as_asked", "free"),
+        auto="free on vLLM with a tool_call_parser, else as asked: the embedded engine decodes the "
+        "model's own form, and its trainer knows what was forbidden",
+    )
     # Parser of reasoning text for vLLM (`deepseek_r1` for thinking Qwen3); null: none.
-    reasoning_parser: Optional[str] = None
+    reasoning_parser: Optional[str] = plain(None, trinity=f"{_ROLLOUT}.reasoning_parser")
     # Weights and activations on GPUs: bfloat16, float16 or float32.
-    dtype: str = word("bfloat16", ("bfloat16", "float16", "float32"))
+    dtype: str = word("bfloat16", ("bfloat16", "float16", "float32"), trinity=f"{_ROLLOUT}.dtype")
     # Run code that comes with the model. Off: a model is data.
-    trust_remote_code: bool = False
+    trust_remote_code: bool = plain(False, trinity="model.trust_remote_code")
     # Presets that `auto` may take when there are GPUs, smallest first.
     candidates: List[str] = field(default_factory=list)
     # Checked against config.json where there is one.
@@ -104,14 +122,14 @@ class DatasetConfig:
     objects of its own: a dict without keys that the row lacks."""
 
     # ---- core ----
-    # Name of the preset; `auto` follows the model (tiny: gsm8k_tiny, else gsm8k).
-    name: str = AUTO
+    # Name of the preset.
+    name: str = plain(AUTO, auto="follows the model: gsm8k_tiny for tiny, else gsm8k")
     # Hugging Face hub id, folder with {split}.jsonl (or .json, .csv) or with what else `datasets`
     # reads, one .jsonl, .json, .csv or .parquet file, or `builtin:gsm8k_tiny`. JSON values arrive
     # as JSON values. Of .csv, .parquet and hub data each column has one type, the same in training
     # and evaluation, as `datasets` reads it: numbers in .csv arrive as int or float, empty cells
     # and NA as None; timestamps in .parquet as datetime; what a row lacks as None.
-    path: str = place(AUTO, "give a hub id, a folder, or auto")
+    path: str = place(AUTO, "give a hub id, a folder, or auto", auto="follows the name")
     # Subset (configuration) of a hub dataset; null: the default one.
     subset: Optional[str] = None
     # Split for training.
@@ -137,64 +155,111 @@ class AlgorithmConfig:
 
     # ---- core ----
     # Trinity's algorithm type.
-    name: str = "multi_step_grpo"
-    # Learning rate of the optimizer. `auto`: the model's recipe.
-    lr: Union[float, str] = number(AUTO, 1e-12, below=1)
-    # Training steps. `auto`: the recipe's; with `total_epochs`, what the epochs make.
-    total_steps: Union[int, str] = number(AUTO, 1, MOST_STEPS)
-    # Tasks per step. `auto`: the recipe's.
-    batch_size: Union[int, str] = number(AUTO, 1, 100_000)
-    # Rollouts per task: rollouts per step = batch_size x repeat_times. `auto`: the recipe's.
-    repeat_times: Union[int, str] = number(AUTO, 1, 10_000)
+    name: str = plain("multi_step_grpo", trinity="algorithm.algorithm_type", binding=True)
+    # Learning rate of the optimizer.
+    lr: Union[float, str] = number(AUTO, 1e-12, below=1, auto=_RECIPE, trinity=f"{_OPTIMIZER}.lr")
+    # Training steps.
+    total_steps: Union[int, str] = number(
+        AUTO,
+        1,
+        MOST_STEPS,
+        auto="the model's recipe; with `total_epochs`, as many as the epochs take",
+        trinity="buffer.total_steps trainer.total_steps",
+        binding=True,
+    )
+    # Tasks per step.
+    batch_size: Union[int, str] = number(
+        AUTO, 1, 100_000, auto=_RECIPE, trinity="buffer.batch_size", binding=True
+    )
+    # Rollouts per task: rollouts per step = batch_size x repeat_times.
+    repeat_times: Union[int, str] = number(
+        AUTO, 1, 10_000, auto=_RECIPE, trinity="algorithm.repeat_times", binding=True
+    )
     # Held-out success is measured before the first step, every `eval_interval` steps and after
     # the last; 0: only before and after. It is that of the weights synced last: of an earlier
     # step between two syncs and with lag, which is said then (`eval/model_version`).
-    eval_interval: int = number(0, 0, MOST_STEPS, note="0: before and after only")
+    eval_interval: int = number(
+        0,
+        0,
+        MOST_STEPS,
+        note="0: before and after only",
+        trinity="explorer.eval_interval",
+        binding=True,
+    )
 
     # ---- advanced ----
     # Passes over the training tasks; sets total_steps when that is `auto`; null: no.
-    total_epochs: Optional[int] = number(None, 1, MOST_STEPS)
-    # Experiences per update. `auto`: all that the step produced, whatever their number. A number
-    # takes as many, in the order in which they come, and leaves the rest for later steps. It
-    # takes fewer, all that are there, where no more can come: when exploring waits for the
-    # weights of this step (rollouts failed or were filtered away, or the number is larger than
-    # what the explored steps make), and when it has ended; with none the weights stay. What is
-    # left when all steps are trained, or when a run is resumed, is dropped.
-    train_batch_size: Union[int, str] = number(AUTO, 1, 100_000_000)
+    total_epochs: Optional[int] = number(
+        None, 1, MOST_STEPS, trinity="buffer.total_epochs", binding=True
+    )
+    # Experiences per update. A number takes as many, in the order in which they come, and leaves
+    # the rest for later steps. It takes fewer, all that are there, where no more can come: when
+    # exploring waits for the weights of this step (rollouts failed or were filtered away, or the
+    # number is larger than what the explored steps make), and when it has ended; with none the
+    # weights stay. What is left when all steps are trained, or when a run is resumed, is dropped.
+    train_batch_size: Union[int, str] = number(
+        AUTO,
+        1,
+        100_000_000,
+        auto="all that the step produced, whatever their number",
+        trinity="buffer.train_batch_size",
+        binding=True,
+    )
     # Steps that exploring may run ahead of training; 0 is on-policy.
-    max_lag: int = number(0, 0, MOST_STEPS, note="0: on-policy")
-    # Steps between weight syncs (>= 1). `auto`: the recipe's.
-    sync_interval: Union[int, str] = number(AUTO, 1, MOST_STEPS)
-    # Steps between checkpoints. `auto`: the recipe's, else a tenth of the run, at most 100.
-    save_interval: Union[int, str] = number(AUTO, 1, MOST_STEPS)
+    max_lag: int = number(
+        0, 0, MOST_STEPS, note="0: on-policy", trinity="synchronizer.sync_offset", binding=True
+    )
+    # Steps between weight syncs (>= 1).
+    sync_interval: Union[int, str] = number(
+        AUTO, 1, MOST_STEPS, auto=_RECIPE, trinity="synchronizer.sync_interval", binding=True
+    )
+    # Steps between checkpoints.
+    save_interval: Union[int, str] = number(
+        AUTO,
+        1,
+        MOST_STEPS,
+        auto="the model's recipe, else a tenth of the run, at most 100",
+        trinity="trainer.save_interval",
+    )
     # Checkpoints kept; 0 keeps all.
-    keep_checkpoints: int = number(2, 0, MOST_STEPS, note="0: all")
+    keep_checkpoints: int = number(
+        2, 0, MOST_STEPS, note="0: all", trinity="trainer.max_checkpoints_to_keep"
+    )
     # Who computes the old log-probabilities: true = the trainer; false = taken from the rollout
-    # engine. `auto`: the trainer whenever sampling may be constrained or truncated (tools,
-    # grammars, top_p, top_k), so that on-policy means on-policy.
-    recompute_old_logprobs: Union[bool, str] = AUTO
+    # engine.
+    recompute_old_logprobs: Union[bool, str] = plain(
+        AUTO,
+        auto="true, since sampling may be constrained or truncated (tools, grammars, top_p, "
+        "top_k): on-policy then means on-policy",
+    )
     # PPO clip range (low and high alike); null: the algorithm's own.
-    clip_range: Optional[float] = number(None, 1e-6, below=1)
+    clip_range: Optional[float] = number(
+        None, 1e-6, below=1, trinity="algorithm.policy_loss_fn_args.clip_range"
+    )
     # Weight of the KL loss towards the reference model; null: the recipe's, else the algorithm's
     # own; 0: off, and no reference model is kept.
-    kl_coef: Optional[float] = number(None, 0, 1000)
+    kl_coef: Optional[float] = number(None, 0, 1000, trinity="algorithm.kl_loss_fn_args.kl_coef")
     # Weight of the entropy bonus; null: the algorithm's own, 0: off.
-    entropy_coef: Optional[float] = number(None, 0, 1000)
+    entropy_coef: Optional[float] = number(
+        None, 0, 1000, trinity="algorithm.entropy_loss_fn_args.entropy_coef"
+    )
     # token-mean, seq-mean-token-sum, seq-mean-token-mean or seq-mean-token-sum-norm;
     # null: the algorithm's own.
-    loss_agg_mode: Optional[str] = word(None, AGGREGATIONS)
+    loss_agg_mode: Optional[str] = word(None, AGGREGATIONS, trinity="algorithm.loss_agg_mode")
     # Arguments of Trinity's advantage function; what is left out keeps its own default.
     advantage_args: Dict[str, Any] = field(default_factory=dict)
     # Arguments of Trinity's policy loss function; likewise.
     policy_loss_args: Dict[str, Any] = field(default_factory=dict)
     # Learning-rate schedule: constant or cosine.
-    lr_schedule: str = word("constant", ("constant", "cosine"))
+    lr_schedule: str = word(
+        "constant", ("constant", "cosine"), trinity=f"{_OPTIMIZER}.lr_scheduler_type"
+    )
     # Steps of linear warm-up.
-    lr_warmup_steps: int = number(0, 0, MOST_STEPS)
+    lr_warmup_steps: int = number(0, 0, MOST_STEPS, trinity=f"{_OPTIMIZER}.lr_warmup_steps")
     # Optimizer's weight decay.
-    weight_decay: float = number(0.01, 0, 10)
+    weight_decay: float = number(0.01, 0, 10, trinity=f"{_OPTIMIZER}.weight_decay")
     # Largest norm of the gradient; larger ones are scaled down to it.
-    grad_clip: float = number(1.0, 1e-6, 1e12)
+    grad_clip: float = number(1.0, 1e-6, 1e12, trinity=f"{_OPTIMIZER}.clip_grad trainer.grad_clip")
     # Control experiment: give each rollout the reward of another one of its step, so that
     # nothing can be learnt. A rise that survives this is not learning.
     shuffle_rewards: bool = False
@@ -206,51 +271,84 @@ class HardwareConfig:
 
     # ---- core ----
     # Name of the preset.
-    name: str = AUTO
-    # Rollout engine and trainer: `embedded` (CPU), `vllm` (vLLM rollouts, verl training);
-    # `auto`: vllm when there is a GPU, else embedded.
-    engine: str = word(AUTO, (AUTO, "embedded", "vllm"))
-    # GPUs per node. `auto`: those found (through NVML).
-    gpus: Union[int, str] = number(AUTO, 0, GPUS_OF_NODE)
-    # Nodes. `auto`: those of the running Ray cluster, else 1.
-    nodes: Union[int, str] = number(AUTO, 1, MOST_GPUS)
+    name: str = plain(AUTO, auto="follows engine and GPUs")
+    # Rollout engine and trainer: `embedded` (CPU), `vllm` (vLLM rollouts, verl training).
+    engine: str = word(
+        AUTO, (AUTO, "embedded", "vllm"), auto="vllm when there is a GPU, else embedded"
+    )
+    # GPUs per node.
+    gpus: Union[int, str] = number(AUTO, 0, GPUS_OF_NODE, auto="those found (through NVML)")
+    # Nodes.
+    nodes: Union[int, str] = number(
+        AUTO,
+        1,
+        MOST_GPUS,
+        auto="those of the running Ray cluster, else 1",
+        trinity="cluster.node_num",
+        binding=True,
+    )
     # One value for the layout: `4x1+4s2` = 4 engines of tensor parallel 1, 4 trainer GPUs with
-    # sequence parallel 2; `1x1*1` = colocated on one GPU. `auto`: chosen for the GPUs.
-    layout: str = AUTO
+    # sequence parallel 2; `1x1*1` = colocated on one GPU.
+    layout: str = plain(AUTO, auto="the one with the fastest step by the planner's estimate")
 
     # ---- advanced ----
     # Rollout engines; says the same as the layout; null: the layout decides.
-    engines: Optional[int] = number(None, 1, MOST_GPUS)
+    engines: Optional[int] = number(
+        None, 1, MOST_GPUS, trinity=f"{_ROLLOUT}.engine_num", binding=True
+    )
     # GPUs of one engine; null: the layout decides.
-    tensor_parallel: Optional[int] = number(None, 1, GPUS_OF_NODE)
+    tensor_parallel: Optional[int] = number(
+        None, 1, GPUS_OF_NODE, trinity=f"{_ROLLOUT}.tensor_parallel_size", binding=True
+    )
     # GPUs of the trainer; null: the layout decides.
     trainer_gpus: Optional[int] = number(None, 1, MOST_GPUS)
     # Trainer GPUs that share one sequence (Ulysses); null: the layout decides.
-    sequence_parallel: Optional[int] = number(None, 1, GPUS_OF_NODE)
+    sequence_parallel: Optional[int] = number(
+        None, 1, GPUS_OF_NODE, trinity="trainer.ulysses_sequence_parallel_size", binding=True
+    )
     # Attention of the trainer on GPUs: flash_attention_2; packed = torch's own kernel, without
-    # padding as well; sdpa = padded. `auto`: flash_attention_2 when it is installed, else packed.
-    attention: str = word(AUTO, (AUTO, "flash_attention_2", "packed", "sdpa"))
+    # padding as well; sdpa = padded.
+    attention: str = word(
+        AUTO,
+        (AUTO, "flash_attention_2", "packed", "sdpa"),
+        auto="flash_attention_2 when it is installed, else packed",
+    )
     # Keep the trainer's parameters, gradients and optimizer state in host memory, which takes
-    # several times longer. `auto`: when they would not fit otherwise.
-    offload: Union[bool, str] = AUTO
-    # GPU model to plan for on a machine that lacks it, such as h100-80g; `auto`: the one found.
-    gpu: str = AUTO
-    # auto: join RAY_ADDRESS or a running head of this user, else start one on loopback;
-    # start: always start one on loopback; otherwise the address to join.
-    ray: str = AUTO
+    # several times longer.
+    offload: Union[bool, str] = plain(
+        AUTO,
+        auto="only when they would not fit otherwise",
+        trinity="trainer.offload_policy",
+        binding=True,
+    )
+    # GPU model to plan for on a machine that lacks it, such as h100-80g.
+    gpu: str = plain(AUTO, auto="the one found")
+    # Address of the Ray cluster to join; `start`: always start one on loopback.
+    ray: str = plain(
+        AUTO, auto="join RAY_ADDRESS or a running head of this user, else start one on loopback"
+    )
     # Pretended GPUs for trying layouts on a CPU; timings then say nothing about GPUs.
     logical_gpus: int = number(0, 0, GPUS_OF_NODE)
-    # CPU threads of the embedded engine and trainer. `auto`: the cores of the machine.
-    threads: Union[int, str] = number(AUTO, 1, 1024)
-    # Processes that run agent code. `auto`: 1 for embedded, else 4 per engine.
-    runners: Union[int, str] = number(AUTO, 1, 1024)
-    # Share of GPU memory that vLLM takes, in (0, 1). `auto`: 0.9, or less where the weights that
-    # arrive at each sync need more room beside it; colocated 0.25.
-    gpu_memory_utilization: Union[float, str] = number(AUTO, 0.01, below=1)
+    # CPU threads of the embedded engine and trainer.
+    threads: Union[int, str] = number(
+        AUTO, 1, 1024, auto="the cores of the machine", trinity="trainer.trainer_config.threads"
+    )
+    # Processes that run agent code.
+    runners: Union[int, str] = number(AUTO, 1, 1024, auto="1 for embedded, else 4 per engine")
+    # Share of GPU memory that vLLM takes, in (0, 1).
+    gpu_memory_utilization: Union[float, str] = number(
+        AUTO,
+        0.01,
+        below=1,
+        auto="0.9, or less where the weights that arrive at each sync need more room beside it; "
+        "colocated 0.25",
+        trinity=f"{_ROLLOUT}.gpu_memory_utilization",
+        binding=True,
+    )
     # Skip CUDA graphs in vLLM: slower, starts faster.
-    enforce_eager: bool = False
+    enforce_eager: bool = plain(False, trinity=f"{_ROLLOUT}.enforce_eager")
     # Reuse the KV cache of equal prompt beginnings in vLLM.
-    prefix_caching: bool = True
+    prefix_caching: bool = plain(True, trinity=f"{_ROLLOUT}.enable_prefix_caching")
 
 
 @dataclass
@@ -303,15 +401,15 @@ class MonitorConfig:
     # wandb, tensorboard or local (the run folder only).
     type: str = word("local", ("wandb", "tensorboard", "local"))
     # W&B project.
-    project: str = "rlagent"
+    project: str = plain("rlagent", trinity="project", binding=True)
     # W&B entity (user or team); null: the account's default.
     entity: Optional[str] = None
-    # W&B mode: auto (online with a key, else offline), online or offline.
-    mode: str = word(AUTO, (AUTO, "online", "offline"))
+    # W&B while the run trains; what is made offline, `rlagent sync` uploads later.
+    mode: str = word(AUTO, (AUTO, "online", "offline"), auto="online with a key, else offline")
 
     # ---- advanced ----
     # W&B group; null: the experiment, or the sweep.
-    group: Optional[str] = None
+    group: Optional[str] = plain(None, trinity="group", binding=True)
     # Name of the W&B run; null: the run folder's, in a sweep what sets the trial apart.
     name: Optional[str] = None
     # Further W&B tags.
@@ -324,7 +422,7 @@ class RunConfig:
 
     # ---- core ----
     # Name of the experiment; the run folder is {dir}/{name}-{trial id}.
-    name: str = "run"
+    name: str = plain("run", trinity="name", binding=True)
     # Where run folders go.
     dir: str = place("outputs", "give a folder, such as outputs, or . for this one")
     # Start from scratch even when the same run is finished or unfinished.
@@ -334,12 +432,19 @@ class RunConfig:
     # Resume an unfinished run though its workflow's source or its dataset changed since it began:
     # what was learnt before stays.
     resume_changed: bool = False
-    # Progress on the screen: auto (live on a terminal, else plain), live, plain or none.
-    display: str = word(AUTO, (AUTO, "live", "plain", "none"))
+    # Progress on the screen.
+    display: str = word(
+        AUTO, (AUTO, "live", "plain", "none"), auto="live on a terminal, else plain"
+    )
     # Seconds without any sign of progress after which the run fails, naming what stands still.
-    # `auto`: 20 times the longest step or evaluation so far, at least 300, and at least two
-    # workflow.timeout while every role lives; 1800 until the second step is trained.
-    stall_timeout: Union[float, str] = number(AUTO, 1, 30 * DAY, unit="seconds")
+    stall_timeout: Union[float, str] = number(
+        AUTO,
+        1,
+        30 * DAY,
+        unit="seconds",
+        auto="20 times the longest step or evaluation so far, at least 300, and at least two "
+        "workflow.timeout while every role lives; 1800 until the second step is trained",
+    )
     # Training rollouts per step whose conversation is kept (evaluations keep all).
     trajectories_per_step: int = number(8, 0, 1_000_000)
 
@@ -355,9 +460,11 @@ class SweepConfig:
     metric: str = text("eval/success", "name a metric, such as eval/success")
     # Which way is better: maximize or minimize.
     direction: str = word("maximize", ("maximize", "minimize"))
-    # Most trials at once. `auto`: as many as GPUs, CPU cores and memory hold, at least one.
-    # More than the cores hold share them; GPUs and memory are never shared out twice.
-    max_parallel: Union[int, str] = number(AUTO, 1, MOST_TRIALS)
+    # Most trials at once. More than the cores hold share them; GPUs and memory are never shared out
+    # twice.
+    max_parallel: Union[int, str] = number(
+        AUTO, 1, MOST_TRIALS, auto="as many as GPUs, CPU cores and memory hold, at least one"
+    )
     # Trials of a grid that run, in its order; 0: all.
     max_trials: int = number(0, 0, MOST_TRIALS, note="0: all")
     # What a failed trial means for the rest: continue, or stop (those that run end cleanly).
@@ -369,9 +476,8 @@ class SweepConfig:
     # none: a grid of all values. Otherwise Optuna suggests the trials: tpe (learns from those
     # that ended), random, grid (every combination once), cmaes (two numbers or more).
     sampler: str = word("none", ("none", "tpe", "random", "grid", "cmaes"))
-    # Trials of a search, those of an earlier launch included; raise it to go on. `auto`: 20, of a
-    # grid every combination.
-    n_trials: Union[int, str] = number(AUTO, 1, MOST_TRIALS)
+    # Trials of a search, those of an earlier launch included; raise it to go on.
+    n_trials: Union[int, str] = number(AUTO, 1, MOST_TRIALS, auto="20; of a grid every combination")
     # Ends hopeless trials early, by sweep.metric at algorithm.eval_interval: none, asha
     # (successive halving), hyperband, median.
     pruner: str = word("none", ("none", "asha", "hyperband", "median"))
@@ -388,8 +494,10 @@ class SweepConfig:
     # Try every legal layout of the hardware: the one that `auto` takes, then the others in the
     # order of the planner's estimate.
     layouts: bool = False
-    # Host memory of one trial in GiB. `auto`: by engine and layout.
-    memory_gib: Union[float, str] = number(AUTO, 0.1, 100_000, unit="GiB")
+    # Host memory of one trial in GiB.
+    memory_gib: Union[float, str] = number(
+        AUTO, 0.1, 100_000, unit="GiB", auto="by engine and layout"
+    )
 
 
 @dataclass
@@ -397,7 +505,7 @@ class LearnConfig:
     """The whole configuration of one training run."""
 
     # Seed of sampling, task order and initialisation.
-    seed: int = number(1, 0, below=2**32)
+    seed: int = number(1, 0, below=2**32, trinity=f"{_ROLLOUT}.seed trainer.trainer_config.seed")
     model: ModelConfig = field(default_factory=ModelConfig)
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)

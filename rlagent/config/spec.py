@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, Union
 
 from rlagent.base.errors import Problem
-from rlagent.base.limits import LIMITS, Limits
+from rlagent.base.limits import ABOUT, LIMITS, NO_MORE, About, Limits
 from rlagent.base.names import did_you_mean
 
 T = TypeVar("T")
@@ -35,6 +35,7 @@ class Spec:
         item: Of a list its elements, of a dict its values.
         fields: Of a struct, its keys.
         limits: Of a scalar of ours, its bounds or words; checked by check.py.
+        about: Of a field of ours, what `auto` becomes and which fields of Trinity say the same.
         default: What is taken where it is not written; NOT_SAID where it was not read.
     """
 
@@ -45,6 +46,7 @@ class Spec:
     item: "Spec | None" = None
     fields: "dict[str, Spec]" = field(default_factory=dict)
     limits: Limits | None = None
+    about: About = NO_MORE
     default: Any = NOT_SAID
 
 
@@ -65,7 +67,9 @@ def spec_of(annotation: Any) -> Spec:
         hints = typing.get_type_hints(annotation)
         fields = {
             item.name: dataclasses.replace(
-                spec_of(hints[item.name]), limits=item.metadata.get(LIMITS)
+                spec_of(hints[item.name]),
+                limits=item.metadata.get(LIMITS),
+                about=item.metadata.get(ABOUT, NO_MORE),
             )
             for item in dataclasses.fields(annotation)
         }

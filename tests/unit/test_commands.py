@@ -1,6 +1,7 @@
 """The commands as a person calls them, in processes of their own."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -184,6 +185,7 @@ def test_help_names_plan_and_its_yaml(capsys) -> None:
     text = capsys.readouterr().out
     assert "rlagent plan +experiment=gsm8k_react --yaml" in text
     assert "qwen3_8b" in text
+    assert re.search(r"\n  lr: auto +# Learning rate of the optimizer\n", text)
     assert plan.main(["--help"]) == 0
     assert "--yaml" in capsys.readouterr().out
 

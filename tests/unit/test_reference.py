@@ -16,3 +16,8 @@ def test_core_fields_come_before_advanced_ones():
     found = {knob.key: knob for knob in knobs()}
     assert not found["algorithm.lr"].advanced
     assert found["algorithm.max_lag"].advanced
+
+
+def test_every_key_that_may_be_auto_says_what_that_becomes():
+    silent = [knob.key for knob in knobs() if knob.default == "auto" and not knob.auto]
+    assert silent == []
