@@ -387,7 +387,8 @@ def test_on_gpus_the_duration_follows_the_planners_seconds_per_step_of_the_layou
 
 def test_the_run_that_make_train_starts_is_estimated_as_it_was_measured() -> None:
     result = resolved()
-    # RESULTS.md: 2 min 43 s to 5 min 6 s of training on two cores, about 6 min from command to end.
+    # docs/history.md: 2 min 43 s to 5 min 6 s of training on two cores; RESULTS.md: about 6 min
+    # from command to end.
     assert 2.7 < run_minutes(result.config, result.layout, 2) < 6
     assert not any("roughly" in line for line in result.warnings)
 
