@@ -43,10 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     config_rows, resolved = configuration(arguments)
     rows = _show("Configuration", config_rows)
     print("(now every part is imported and Ray is started, which takes a while)\n", flush=True)
+    from rlagent.backends.registry import automatic_engine, engine_named
     from rlagent.health import parts
 
-    vllm_used = resolved is not None and resolved.config.hardware.engine == "vllm"
-    rows += _show("Versions and imports", parts.part_rows(vllm_used))
+    engine = automatic_engine(on_gpus=False)
+    if resolved is not None:
+        engine = engine_named(resolved.config.hardware.engine)
+    rows += _show("Versions and imports", parts.part_rows(engine))
     rows += _show("Machine", machine_rows(resolved))
     if resolved is not None:
         rows += _show("Reachable", reach_rows(resolved))
@@ -60,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def configuration(arguments: Sequence[str]) -> tuple[list[Row], "Resolved | None"]:
     """Compose, check and resolve what train would run here."""
     try:
+        from rlagent.backends.registry import engine_named
         from rlagent.base.errors import ConfigError
         from rlagent.config.cluster import with_cluster
         from rlagent.config.command import parse_command
@@ -84,7 +88,7 @@ def configuration(arguments: Sequence[str]) -> tuple[list[Row], "Resolved | None
         ], None
     config = resolved.config
     layout = f"{resolved.layout}: {resolved.layout.words()}"
-    if config.hardware.engine == "embedded":
+    if not engine_named(config.hardware.engine).on_gpus:
         layout = f"{resolved.layout.engines} engine process and a trainer process, on the CPU"
     chosen = [
         ("model", config.model.name),

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from rlagent.backends.registry import engine_named
 from rlagent.base.errors import ConfigError, raise_if_any
 from rlagent.base.screen import lasting_streams
 from rlagent.config.cluster import with_cluster
@@ -127,7 +128,7 @@ def describe(resolved: Resolved) -> str:
 
 def _parts(resolved: Resolved) -> list[tuple[str, list[str]]]:
     config = resolved.config
-    unit = "GPU" if config.hardware.engine == "vllm" else "process"
+    unit = engine_named(config.hardware.engine).unit
     return [
         ("machine", [resolved.machine.words()]),
         ("chosen", resolved.choices or ["nothing was left to choose"]),
@@ -154,7 +155,8 @@ def layouts(resolved: Resolved, every: bool = False) -> str:
         resolved: What is planned.
         every: Whether all are shown, not the best alone.
     """
-    if resolved.config.hardware.engine == "embedded" or getattr(resolved.composed, "native", None):
+    on_gpus = engine_named(resolved.config.hardware.engine).on_gpus
+    if not on_gpus or getattr(resolved.composed, "native", None):
         return ""
     found = weighed(resolved)
     gpu = find_gpu(resolved.config.hardware.gpu, resolved.machine).kind

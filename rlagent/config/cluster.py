@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+from rlagent.backends.registry import ENGINES, engine_named
 from rlagent.base.errors import Problem, UnreachableError
 from rlagent.config.schema import AUTO, HardwareConfig
 from rlagent.machine.ray_head import address_to_join, no_answer
@@ -36,8 +37,10 @@ def with_cluster(machine: Machine, hardware: HardwareConfig) -> Machine:
     """
     if os.environ.get(TOLD):
         return machine
-    embedded = hardware.engine == "embedded" or (not machine.gpus and hardware.gpus == AUTO)
-    if embedded or hardware.logical_gpus or hardware.nodes != AUTO:
+    on_cpu = not machine.gpus and hardware.gpus == AUTO
+    if hardware.engine in ENGINES:
+        on_cpu = on_cpu or not engine_named(hardware.engine).on_gpus
+    if on_cpu or hardware.logical_gpus or hardware.nodes != AUTO:
         return machine
     address = address_to_join(hardware.ray)
     if address is None:

@@ -5,8 +5,9 @@ Asked twice: of what was written, where `auto` contradicts nothing, and of what 
 
 from typing import Any
 
+from rlagent.backends.registry import ENGINES, engine_named
 from rlagent.base.errors import Problem
-from rlagent.config.schema import AUTO, LearnConfig, SweepConfig
+from rlagent.config.schema import LearnConfig, SweepConfig
 
 
 def sweep_without_m(sweep: SweepConfig) -> list[str]:
@@ -84,35 +85,10 @@ def request_contradictions(config: LearnConfig) -> list[Problem]:
                 "set one of them",
             )
         )
-    if config.hardware.engine == "embedded" and config.hardware.gpus not in (0, AUTO):
-        problems.append(
-            Problem(
-                "hardware.gpus",
-                config.hardware.gpus,
-                "the embedded engine uses no GPU",
-                "hardware.logical_gpus pretends to have some",
-            )
-        )
-    if config.hardware.engine == "vllm" and config.hardware.logical_gpus:
-        problems.append(
-            Problem(
-                "hardware.logical_gpus",
-                config.hardware.logical_gpus,
-                "vLLM needs real GPUs",
-                "use hardware=cpu with logical GPUs",
-            )
-        )
-    if config.hardware.engine == "vllm" and config.hardware.gpus == 0:
-        name = config.hardware.name
-        source = "" if name == AUTO else f" with hardware={name}"
-        problems.append(
-            Problem(
-                "hardware.engine",
-                "vllm",
-                f"vLLM needs at least one GPU, but hardware.gpus is 0{source}",
-                "take hardware=cpu alone, or one with GPUs, such as hardware=1gpu",
-            )
-        )
+    hardware = config.hardware
+    if hardware.engine in ENGINES:
+        engine = engine_named(hardware.engine)
+        problems += engine.refusals(hardware.gpus, hardware.logical_gpus, hardware.name)
     return problems
 
 

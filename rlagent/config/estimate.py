@@ -6,6 +6,7 @@ Right within a factor of about three; nothing is decided by them.
 import os
 from pathlib import Path
 
+from rlagent.backends.registry import engine_named
 from rlagent.base.model_shape import ModelShape
 from rlagent.base.paths import local_path
 from rlagent.config.batch import KNOWN_ROWS
@@ -25,15 +26,6 @@ _TYPICAL_TOKENS = 1000
 """... and at most this many: few answers use a long allowance up."""
 _CALLS = 2.5
 """Model calls of one agent rollout."""
-_CPU_FLOPS_PER_CORE = 45e9
-"""What one core reaches in fp32, measured while a model of 135 M parameters was trained."""
-_GPU_FLOPS = 150e12
-"""What training reaches on one data-centre GPU in bf16."""
-_GPU_DECODE_TOKENS = 3e13
-"""Tokens per second times parameters that one engine decodes in large batches."""
-_START_SECONDS = {"embedded": 40.0, "vllm": 190.0}
-_STEP_SECONDS = {"embedded": 0.5, "vllm": 5.0}
-"""What a step takes beside the model: agent code, HTTP, Ray."""
 
 
 def hub_cache() -> Path:
@@ -59,12 +51,12 @@ def download_gb(path: str, shape: ModelShape) -> float:
 def planned_step(config: LearnConfig, layout: Layout, machine: Machine) -> StepTime | None:
     """Return the planner's estimate of a step of the resolved run; None where it has none.
 
-    It has none for the embedded engine, for a native YAML, of which nothing is second-guessed,
+    It has none without GPUs, for a native YAML, of which nothing is second-guessed,
     and for a model whose shape is not known.
     """
     hardware, shape = config.hardware, config.model.shape
     native = bool(getattr(config, "native", None))
-    if hardware.engine == "embedded" or native or not shape.layers:
+    if not engine_named(hardware.engine).on_gpus or native or not shape.layers:
         return None
     kind = find_gpu(hardware.gpu, machine).kind
     work = workload_of(config)
@@ -94,7 +86,7 @@ def run_minutes(
         evaluations += int(algorithm.total_steps) / algorithm.eval_interval
     # An evaluation generates but does not train.
     evaluation = explore * (config.dataset.eval_tasks or 1000) / rollouts
-    start = _START_SECONDS[config.hardware.engine]
+    start = engine_named(config.hardware.engine).start_seconds
     return (start + step * int(algorithm.total_steps) + evaluation * evaluations) / 60
 
 
@@ -145,7 +137,6 @@ def small_updates(config: LearnConfig) -> list[str]:
 
 def rough_step_seconds(config: LearnConfig, layout: Layout, cores: int) -> float:
     """Return roughly how many seconds a step of the resolved run takes; arguments as above."""
-    engine = config.hardware.engine
     rollouts = int(config.algorithm.batch_size) * int(config.algorithm.repeat_times)
     size = max(parameters(config.model.shape), 1_000_000)
     per_call = min(_TYPICAL_SHARE * int(config.model.max_response_tokens), _TYPICAL_TOKENS)
@@ -154,10 +145,5 @@ def rough_step_seconds(config: LearnConfig, layout: Layout, cores: int) -> float
     # 2 operations per parameter and token forwards, 6 with the backward pass, 8 with the old
     # log-probabilities; the prompt counts about as much as the response.
     training = 8 * size * tokens * 2
-    if engine == "embedded":
-        speed = _CPU_FLOPS_PER_CORE * cores
-        step = (training + 2 * size * tokens * 2) / speed
-    else:
-        decode = tokens * size / (_GPU_DECODE_TOKENS * layout.rollout_gpus)
-        step = max(decode, per_rollout / 60) + training / (_GPU_FLOPS * layout.trainer_gpus)
-    return step + _STEP_SECONDS[engine]
+    engine = engine_named(config.hardware.engine)
+    return engine.rough_seconds(size, tokens, per_rollout, training, layout, cores)

@@ -6,6 +6,7 @@ Both strictly: every unknown key is named with the nearest valid one, before any
 from dataclasses import dataclass, field
 from typing import Any
 
+from rlagent.backends import registry
 from rlagent.base.errors import ConfigError, Problem, raise_if_any
 from rlagent.base.paths import expand_user, path_fault
 from rlagent.base.yaml_file import read_settings
@@ -112,8 +113,10 @@ def native_config(data: dict[str, Any], source: str = "") -> NativeConfig:
     _take(config.algorithm, trainer, save_interval="save_interval", grad_clip="grad_clip")
     synchronizer = data.get("synchronizer") or {}
     _take(config.algorithm, synchronizer, sync_interval="sync_interval")
-    engine = rollout.get("engine_type")
-    config.hardware.engine = "embedded" if engine == "embedded" else AUTO
+    # One for GPUs runs on what there is; one that is none of ours is refused by the table.
+    for each in registry.engines():
+        if not each.on_gpus and rollout.get("engine_type") in each.trinity_types:
+            config.hardware.engine = each.name
     _take(config.hardware, cluster, gpus="gpu_per_node", nodes="node_num")
     if cluster.get("gpu_per_node") == 0:
         config.hardware.gpus = 0

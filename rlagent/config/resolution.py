@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from rlagent.backends.base import RolloutEngine, Trainer
+from rlagent.backends.registry import engine_named, trainer_named
 from rlagent.base.errors import Problem
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.step_workload import workload_of
@@ -45,9 +47,19 @@ class Resolution:
         self.problems.append(Problem(key, value, message, remedy))
 
     @property
-    def embedded(self) -> bool:
-        """Whether rollouts and training run on the CPU."""
-        return self.config.hardware.engine == "embedded"
+    def engine(self) -> RolloutEngine:
+        """The rollout engine."""
+        return engine_named(self.config.hardware.engine)
+
+    @property
+    def trainer(self) -> Trainer:
+        """The trainer that goes with it."""
+        return trainer_named(self.engine.trainer)
+
+    @property
+    def on_gpus(self) -> bool:
+        """Whether rollouts and training run on GPUs."""
+        return self.engine.on_gpus
 
     @property
     def total_gpus(self) -> int:
@@ -59,12 +71,13 @@ class Resolution:
         """Whether trainer GPUs can share a sequence: in verl this is flash-attn's doing."""
         wanted = self.config.hardware.attention in (AUTO, "flash_attention_2")
         there = self.machine.flash_attention is not None
-        return self.embedded or self.native or (wanted and (there or self.plan_only))
+        own = bool(self.trainer.attention)
+        return own or self.native or (wanted and (there or self.plan_only))
 
     @property
     def gpu_gib(self) -> float:
-        """Memory of one GPU in GiB, 0 for the embedded engine."""
-        if self.embedded:
+        """Memory of one GPU in GiB, 0 without GPUs."""
+        if not self.on_gpus:
             return 0.0
         return find_gpu(self.config.hardware.gpu, self.machine).kind.memory_gib
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rlagent.backends.registry import automatic_engine
 from rlagent.base.errors import raise_if_any
 from rlagent.base.paths import BUILTIN, expand_user, local_path
 from rlagent.config.batch import Batch, arithmetic
@@ -26,10 +27,8 @@ from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.spec import Spec, spec_of
 from rlagent.config.trinity_checks import as_in_native, native_problems, set_aside
 from rlagent.machine.resources import Machine
-from rlagent.planner.constants import MOST_SHARE
 from rlagent.planner.gpus import ASSUMED, find_gpu, nearest
 from rlagent.planner.layout import Layout
-from rlagent.planner.memory import share
 
 KEPT = (
     "hardware.ray",
@@ -64,7 +63,7 @@ class Resolved:
 
     Args:
         config: Without `auto`, but for KEPT.
-        layout: Who uses which GPUs; for the embedded engine, its processes.
+        layout: Who uses which GPUs; without GPUs, its processes.
         machine: What it was resolved for.
         choices: What was chosen and how to choose otherwise, one line each.
         model_dir: The model's local folder; None when it comes from the hub.
@@ -152,47 +151,47 @@ def _hardware(resolution: Resolution) -> None:
     found = len(machine.gpus)
     if hardware.engine == AUTO:
         wanted = hardware.gpus if isinstance(hardware.gpus, int) else found
-        hardware.engine = "vllm" if wanted and not hardware.logical_gpus else "embedded"
-        if hardware.engine == "vllm":
+        engine = automatic_engine(on_gpus=bool(wanted and not hardware.logical_gpus))
+        hardware.engine = engine.name
+        if engine.on_gpus:
             gpus = f"{wanted} GPU{'' if wanted == 1 else 's'}"
             where = machine.words() if found else f"{gpus} a node, none of them here"
-            resolution.chose("hardware", f"vLLM and verl on {where}", "hardware=cpu")
+            resolution.chose("hardware", f"{engine.words} on {where}", "hardware=cpu")
         else:
             why = "no GPU was found" if not found else "no GPU was asked for"
-            resolution.chose("hardware", f"the CPU engine (embedded): {why}", "hardware=1gpu")
-    embedded = resolution.embedded
+            resolution.chose("hardware", f"{engine.words}: {why}", "hardware=1gpu")
+    on_gpus = resolution.on_gpus
     if hardware.gpus == AUTO:
-        hardware.gpus = 0 if embedded else found
-    if resolution.native and embedded:
+        hardware.gpus = found if on_gpus else 0
+    if resolution.native and not on_gpus:
         # The engines and nodes of a native YAML are made of GPUs.
         hardware.nodes = 1
         for name in LAYOUT_PARTS:
             setattr(hardware, name, None)
     if hardware.nodes == AUTO:
-        hardware.nodes = 1 if embedded else machine.nodes
-    if not embedded:
+        hardware.nodes = machine.nodes if on_gpus else 1
+    if on_gpus:
         _gpus_are_here(resolution)
     elif hardware.nodes != 1:
-        resolution.refuse(
-            "hardware.nodes", hardware.nodes, "the embedded engine runs on one node", "leave it out"
-        )
+        what = f"the {hardware.engine} engine runs on one node"
+        resolution.refuse("hardware.nodes", hardware.nodes, what, "leave it out")
     if hardware.gpu == AUTO:
         names = sorted({gpu.name for gpu in machine.gpus})
-        if not names and not embedded:
+        if not names and on_gpus:
             resolution.chose("GPU", find_gpu(AUTO, machine).assumed, "hardware.gpu=h200-141g")
-        hardware.gpu = "none" if embedded else (names or [ASSUMED.name])[0]
-    elif not (embedded and hardware.gpu == "none"):
+        hardware.gpu = (names or [ASSUMED.name])[0] if on_gpus else "none"
+    elif on_gpus or hardware.gpu != "none":
         _gpu_is_known(resolution)
     if hardware.name == AUTO:
-        hardware.name = "cpu" if embedded else f"{hardware.gpus}gpu"
+        hardware.name = f"{hardware.gpus}gpu" if on_gpus else "cpu"
     if hardware.threads == AUTO:
         hardware.threads = machine.cores
 
 
 def _native(resolution: Resolution, written: dict[str, Any]) -> None:
     """Check a native YAML for the machine at hand, and leave out what is for GPUs on a CPU."""
-    resolution.problems += native_problems(written, resolution.embedded)
-    if not resolution.embedded:
+    resolution.problems += native_problems(written, on_cpu=not resolution.on_gpus)
+    if resolution.on_gpus:
         return
     left_out = set_aside(written)
     if left_out:
@@ -219,7 +218,9 @@ def _gpu_is_known(resolution: Resolution) -> None:
 def _gpus_are_here(resolution: Resolution) -> None:
     hardware, found = resolution.config.hardware, len(resolution.machine.gpus)
     if int(hardware.gpus) == 0:
-        resolution.refuse("hardware.engine", "vllm", "no GPU was found", "use hardware=cpu")
+        resolution.refuse(
+            "hardware.engine", hardware.engine, "no GPU was found", "use hardware=cpu"
+        )
         return
     joins = hardware.ray not in (AUTO, "start")
     joins = joins or (hardware.ray == AUTO and resolution.machine.cluster)
@@ -304,33 +305,31 @@ def _steps_of_epochs(resolution: Resolution) -> int | None:
 
 
 def _engine_settings(resolution: Resolution, layout: Layout) -> None:
-    hardware, embedded = resolution.config.hardware, resolution.embedded
+    hardware, engine = resolution.config.hardware, resolution.engine
     resolve_offload(resolution, layout)
     if hardware.runners == AUTO:
-        hardware.runners = 1 if embedded else 4 * layout.engines
+        hardware.runners = engine.runners(layout.engines)
     if hardware.gpu_memory_utilization == AUTO:
         shape = resolution.config.model.shape
-        hardware.gpu_memory_utilization = (
-            MOST_SHARE
-            if embedded
-            else share(shape, layout, resolution.workload, resolution.gpu_gib)
+        hardware.gpu_memory_utilization = engine.memory_share(
+            shape, layout, resolution.workload, resolution.gpu_gib
         )
     _tool_choice(resolution)
     _attention(resolution, layout)
 
 
 def _tool_choice(resolution: Resolution) -> None:
-    model, embedded = resolution.config.model, resolution.embedded
+    model, own = resolution.config.model, resolution.engine.own_tool_form
     parses = model.tool_call_parser is not None
     if model.tool_choice == AUTO:
-        model.tool_choice = "free" if parses and not embedded else "as_asked"
+        model.tool_choice = "free" if parses and not own else "as_asked"
         if model.tool_choice == "free":
             resolution.chose(
                 "tool calls",
                 "sampled freely and read from the text, so that all of it can be learnt",
                 "model.tool_choice=as_asked",
             )
-    elif model.tool_choice == "free" and not parses and not embedded:
+    elif model.tool_choice == "free" and not parses and not own:
         resolution.refuse(
             "model.tool_choice",
             "free",
@@ -342,8 +341,8 @@ def _tool_choice(resolution: Resolution) -> None:
 def _attention(resolution: Resolution, layout: Layout) -> None:
     hardware, version = resolution.config.hardware, resolution.machine.flash_attention
     there = version is not None or resolution.plan_only
-    if resolution.embedded:
-        hardware.attention = "sdpa"
+    if resolution.trainer.attention:
+        hardware.attention = resolution.trainer.attention
         return
     name = resolution.config.algorithm.name
     if name in WITH_CRITIC and not there:

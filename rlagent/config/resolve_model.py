@@ -19,7 +19,7 @@ from rlagent.planner.layout import Layout, refusals
 from rlagent.planner.memory import engine_memory, trainer_memory
 
 PLAIN = Layout(1, 1, 1)
-"""One engine and one trainer: what the embedded engine uses, and a stand-in after a mistake."""
+"""One engine and one trainer: what a CPU has, and a stand-in after a mistake."""
 
 
 def resolve_model_and_layout(resolution: Resolution) -> Layout:
@@ -27,9 +27,10 @@ def resolve_model_and_layout(resolution: Resolution) -> Layout:
     model = resolution.config.model
     if model.path != AUTO:
         _complete_model(resolution)
-    elif resolution.embedded:
-        _take_preset(resolution, "tiny")
-        resolution.chose("model", "tiny, which a CPU trains in minutes", "model=smollm2_135m")
+    elif resolution.engine.model:
+        name, why, other = resolution.engine.model
+        _take_preset(resolution, name)
+        resolution.chose("model", f"{name}, {why}", other)
     else:
         _take_largest_that_fits(resolution)
     layout = _layout(resolution)
@@ -133,8 +134,8 @@ def _layout(resolution: Resolution) -> Layout:
     if asked is not None:
         _check_asked(resolution, asked)
         return asked
-    if resolution.embedded:
-        return _embedded_layout(resolution)
+    if not resolution.on_gpus:
+        return _layout_of_processes(resolution)
     found = _best(resolution, resolution.offloads)
     if found is not None:
         alternative = "hardware.layout=ENGINESxTENSOR_PARALLEL+TRAINER_GPUS"
@@ -158,7 +159,7 @@ def _layout(resolution: Resolution) -> Layout:
     return PLAIN
 
 
-def _embedded_layout(resolution: Resolution) -> Layout:
+def _layout_of_processes(resolution: Resolution) -> Layout:
     logical = resolution.config.hardware.logical_gpus
     parts = requested_parts(resolution.config)
     if not logical:
@@ -231,7 +232,7 @@ def _check_asked(resolution: Resolution, layout: Layout) -> None:
     hardware, shape = resolution.config.hardware, resolution.config.model.shape
     if "hardware.gpus" in {problem.key for problem in resolution.problems}:
         return
-    if resolution.embedded and not hardware.logical_gpus:
+    if not resolution.on_gpus and not hardware.logical_gpus:
         if layout != PLAIN:
             resolution.refuse(
                 "hardware.layout",
@@ -241,12 +242,12 @@ def _check_asked(resolution: Resolution, layout: Layout) -> None:
             )
         return
     gpus, nodes = int(hardware.gpus), int(hardware.nodes)
-    if resolution.embedded:
+    if not resolution.on_gpus:
         gpus, nodes = hardware.logical_gpus, 1
     found = refusals(layout, gpus, nodes, shape)
     for reason in found:
         resolution.refuse("hardware.layout", str(layout), reason, LEGAL_LAYOUT)
-    if found or resolution.embedded or resolution.native or _fits(resolution, layout):
+    if found or not resolution.on_gpus or resolution.native or _fits(resolution, layout):
         return
     engine = engine_memory(shape, layout, resolution.workload).gib
     trainer = trainer_memory(shape, layout, resolution.workload, resolution.offloads[-1]).gib

@@ -15,11 +15,11 @@ def resolve_offload(resolution: Resolution, layout: Layout) -> None:
     hardware, asked = resolution.config.hardware, resolution.config.hardware.offload
     if asked == AUTO:
         shape, work = resolution.config.model.shape, resolution.workload
-        fitting = resolution.embedded or fits(shape, layout, resolution.gpu_gib, work)
+        fitting = not resolution.on_gpus or fits(shape, layout, resolution.gpu_gib, work)
         hardware.offload = not fitting
     reported = {problem.key for problem in resolution.problems}
     without_layout = reported & (NO_LAYOUT | {"hardware.layout"})
-    if not hardware.offload or resolution.embedded or resolution.native or without_layout:
+    if not hardware.offload or not resolution.on_gpus or resolution.native or without_layout:
         return
     smaller = "a smaller model, or more GPUs for the trainer"
     if asked == AUTO:

@@ -2,6 +2,7 @@
 
 import math
 
+from rlagent.backends.registry import engine_named, trainer_named
 from rlagent.base.errors import Problem
 from rlagent.config.batch import count_rows
 from rlagent.config.check import algorithm_problems, value_problems
@@ -32,7 +33,8 @@ def resolved_problems(config: LearnConfig, layout: Layout) -> list[Problem]:
     problems += _positions(config) + _batch(config, layout) + _micro_batch(config, layout)
     contradicted = overruled_problems(config)
     said = {problem.key for problem in contradicted}
-    found = override_problems(config, embedded=config.hardware.engine == "embedded")
+    on_gpus = engine_named(config.hardware.engine).on_gpus
+    found = override_problems(config, on_cpu=not on_gpus)
     problems += contradicted + [problem for problem in found if problem.key not in said]
     return problems + _dataset(config)
 
@@ -54,10 +56,11 @@ def _positions(config: LearnConfig) -> list[Problem]:
 
 def _micro_batch(config: LearnConfig, layout: Layout) -> list[Problem]:
     """verl takes no sequence that is longer than a micro-batch (prepare_micro_batches)."""
+    trainer = trainer_named(engine_named(config.hardware.engine).trainer)
     asked = asked_tokens_per_gpu(config)
     longest = int(config.model.max_model_len)
     least = math.ceil(longest / layout.sequence_parallel)
-    if asked is None or asked >= least or config.hardware.engine == "embedded":
+    if asked is None or asked >= least or not trainer.micro_batches:
         return []
     return [
         Problem(

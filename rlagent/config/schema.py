@@ -12,6 +12,7 @@ A field typed `Union[int, str]` or `Union[float, str]` takes a number or the wor
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Union
 
+from rlagent.backends.registry import ENGINES
 from rlagent.base.limits import DAY, finite, number, place, plain, text, word
 from rlagent.base.model_shape import ModelShape
 from rlagent.config.algorithms import AGGREGATIONS
@@ -273,9 +274,7 @@ class HardwareConfig:
     # Name of the preset.
     name: str = plain(AUTO, auto="follows engine and GPUs")
     # Rollout engine and trainer: `embedded` (CPU), `vllm` (vLLM rollouts, verl training).
-    engine: str = word(
-        AUTO, (AUTO, "embedded", "vllm"), auto="vllm when there is a GPU, else embedded"
-    )
+    engine: str = word(AUTO, (AUTO, *ENGINES), auto="vllm when there is a GPU, else embedded")
     # GPUs per node.
     gpus: Union[int, str] = number(AUTO, 0, GPUS_OF_NODE, auto="those found (through NVML)")
     # Nodes.

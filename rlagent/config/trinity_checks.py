@@ -26,39 +26,39 @@ from rlagent.config.trinity_schema import algorithm_types, trinity_spec
 from rlagent.config.trinity_table import TABLE
 
 
-def override_problems(config: LearnConfig, embedded: bool | None = None) -> list[Problem]:
+def override_problems(config: LearnConfig, on_cpu: bool | None = None) -> list[Problem]:
     """Return what of `trinity.*`, and of our keys that go to Trinity's functions, has no effect.
 
     Args:
         config: Ours, composed or resolved.
-        embedded: Whether the run is on a CPU; None while that is not known.
+        on_cpu: Whether the run is on a CPU; None while that is not known.
     """
     spec, given = trinity_spec(), config.trinity
     if spec is None:
         return []
     whole = config.algorithm.train_batch_size == AUTO
-    problems = look_up(given, spec, TABLE, "trinity.", embedded, whole)[0] if given else []
+    problems = look_up(given, spec, TABLE, "trinity.", on_cpu, whole)[0] if given else []
     known = {problem.key for problem in problems}
     problems += [item for item in bound_problems(given, "trinity.") if item.key not in known]
-    if embedded is None:
+    if on_cpu is None:
         # Of what was written: a model's recipe may fill in a term that an algorithm has not.
         problems += _functions_of_ours(config) + _names(given, "trinity.")
     return problems
 
 
-def native_problems(native: dict[str, Any], embedded: bool | None = None) -> list[Problem]:
+def native_problems(native: dict[str, Any], on_cpu: bool | None = None) -> list[Problem]:
     """Return what of a native YAML has no effect, does not exist or is missing.
 
     Args:
         native: The YAML as plain data, which fits Trinity's schema.
-        embedded: As for `override_problems`.
+        on_cpu: As for `override_problems`.
     """
     spec = trinity_spec()
     if spec is None:
         return []
-    problems = bound_problems(native, "") + look_up(native, spec, TABLE, "", embedded)[0]
+    problems = bound_problems(native, "") + look_up(native, spec, TABLE, "", on_cpu)[0]
     algorithm = _group(native, "algorithm")
-    problems += _algorithm(algorithm, embedded)
+    problems += _algorithm(algorithm, on_cpu)
     keys = {name: f"algorithm.{name}" for name in algorithm}
     problems += function_problems(algorithm, keys)
     problems += _names(native, "") + _lengths(_group(native, "model")) + _tasksets(native)
@@ -68,7 +68,7 @@ def native_problems(native: dict[str, Any], embedded: bool | None = None) -> lis
 def set_aside(native: dict[str, Any]) -> list[str]:
     """Return the keys of a native YAML that a run on a CPU has no use for."""
     spec = trinity_spec()
-    return look_up(native, spec, TABLE, "", embedded=True)[1] if spec else []
+    return look_up(native, spec, TABLE, "", on_cpu=True)[1] if spec else []
 
 
 _OF_NATIVE = {
@@ -137,7 +137,7 @@ def _functions_of_ours(config: LearnConfig) -> list[Problem]:
     return problems
 
 
-def _algorithm(algorithm: dict[str, Any], embedded: bool | None) -> list[Problem]:
+def _algorithm(algorithm: dict[str, Any], on_cpu: bool | None) -> list[Problem]:
     key, name = "algorithm.algorithm_type", algorithm.get("algorithm_type", "ppo")
     known = algorithm_types()
     if known and name not in known:
@@ -145,7 +145,7 @@ def _algorithm(algorithm: dict[str, Any], embedded: bool | None) -> list[Problem
         allowed = f"is no algorithm of Trinity; there are {', '.join(shown)}"
         return [Problem(key, name, allowed, did_you_mean(name, shown))]
     # verl has a critic.
-    if name in UNSUPPORTED and (name != "ppo" or embedded):
+    if name in UNSUPPORTED and (name != "ppo" or on_cpu):
         return [Problem(key, name, f"{UNSUPPORTED[name]}, so it cannot run here")]
     if name in GROUPED and algorithm.get("repeat_times", 1) == 1:
         return [lone_rollout(name)]

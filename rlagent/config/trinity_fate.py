@@ -143,7 +143,7 @@ def look_up(
     spec: Spec,
     table: dict[str, Fate],
     prefix: str,
-    embedded: bool | None,
+    on_cpu: bool | None,
     whole: bool = False,
 ) -> tuple[list[Problem], list[str]]:
     """Return what of a configuration is refused, and the keys that are set aside.
@@ -154,7 +154,7 @@ def look_up(
         table: What becomes of each setting.
         prefix: `trinity.` for overrides, which have keys of rlagent to be set in their place and
             are typed for the machine at hand; empty for a native YAML.
-        embedded: Whether the run is on a CPU; None while that is not known.
+        on_cpu: Whether the run is on a CPU; None while that is not known.
         whole: Whether the trainer reads whole steps.
     """
     problems: dict[str, Problem] = {}
@@ -163,7 +163,7 @@ def look_up(
     for item in settings_of(tree, spec):
         line = line_of(item.key, lines)
         assert line is not None, f"{item.key} is missing in the table"
-        problem = _judged(item, table[line], prefix, embedded, whole)
+        problem = _judged(item, table[line], prefix, on_cpu, whole)
         if problem is ASIDE:
             aside.append(item.shown)
         elif isinstance(problem, Problem):
@@ -178,7 +178,7 @@ def look_up(
 
 
 def _judged(
-    item: Written, fate: Fate, prefix: str, embedded: bool | None, whole: bool
+    item: Written, fate: Fate, prefix: str, on_cpu: bool | None, whole: bool
 ) -> Problem | str | None:
     if prefix and fate.by and fate.ours:
         # Also for Trinity's default: what rlagent sets in its place follows from the key of ours.
@@ -198,7 +198,7 @@ def _judged(
             "has no effect while the trainer reads whole steps (algorithm.train_batch_size=auto)",
             "set algorithm.train_batch_size, or leave it out",
         )
-    if not embedded or not fate.cpu:
+    if not on_cpu or not fate.cpu:
         return None
     if fate.gpu_values and not any(_same(item.value, value) for value in fate.gpu_values):
         return None

@@ -6,17 +6,16 @@ installed Trinity has a line, and that every line names something.
 
 from collections.abc import Iterable
 
+from rlagent.backends.registry import TRAINERS, automatic_engine, engines, trainer_named
 from rlagent.config.trinity_fate import ASIDE, Fate, obeyed, on_gpus, one_of, refused
 
 EXPLORER, TRAINER, DATA = "Trinity's explorer", "both trainers", "Trinity's readers"
 ENGINES, VLLM, VERL = "the rollout engines", "vLLM", "verl"
 RLAGENT = "rlagent"
 
-CPU_ENGINE_ARGS = ("threads", "dtype", "max_num_seqs", "kv_cache_gib")
-"""What the CPU engine reads of `extra_engine_args`."""
-
-CPU_TRAINER_CONFIG = ("threads", "mini_batch_size", "micro_batch_tokens", "seed")
-"""What the CPU trainer reads of `trainer_config`."""
+_ON_CPU = automatic_engine(on_gpus=False)
+CPU_ENGINE_ARGS = _ON_CPU.extra_args
+CPU_TRAINER_CONFIG = trainer_named(_ON_CPU.trainer).config_keys
 
 INTERNAL = refused("is Trinity's own to set")
 SERVING = refused("is for Trinity's modes bench and serve, which rlagent does not run")
@@ -256,7 +255,7 @@ def _engine(own: Iterable[tuple[str, Fate]]) -> dict[str, Fate]:
 
 _ENGINE_TYPE = one_of(
     RLAGENT,
-    ("vllm", "vllm_async", "embedded"),
+    tuple(name for each in engines() if each.trainer for name in each.trinity_types),
     "rlagent runs vLLM on GPUs and its own engine on a CPU",
     "write vllm",
     "hardware.engine",
@@ -325,7 +324,7 @@ _TRAINER = {
     "name": refused("the records of a run are found by the name trainer"),
     "trainer_type": one_of(
         RLAGENT,
-        ("verl", "embedded"),
+        TRAINERS,
         "rlagent trains with verl on GPUs and its own trainer on a CPU",
         "write verl",
         "hardware.engine",

@@ -1,5 +1,6 @@
 """The layouts of a resolved configuration, weighed: all of them, or the one that is taken."""
 
+from rlagent.backends.registry import engine_named
 from rlagent.config.check import requested_parts
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import AUTO
@@ -12,10 +13,10 @@ from rlagent.planner.gpus import find_gpu
 def weighed(resolved: Resolved) -> list[Candidate]:
     """Return every layout of the GPUs: those that fit, best first, then those refused.
 
-    Empty for the embedded engine, whose processes share the CPU.
+    Empty without GPUs: processes share the CPU.
     """
     hardware = resolved.config.hardware
-    if hardware.engine == "embedded":
+    if not engine_named(hardware.engine).on_gpus:
         return []
     parts = requested_parts(resolved.composed)
     if hardware.attention != "flash_attention_2":
@@ -35,7 +36,8 @@ def weighed_taken(resolved: Resolved) -> Candidate | None:
     """
     hardware = resolved.config.hardware
     native = bool(getattr(resolved.composed, "native", None))
-    if hardware.engine == "embedded" or native or not resolved.config.model.shape.layers:
+    known = resolved.config.model.shape.layers and not native
+    if not known or not engine_named(hardware.engine).on_gpus:
         return None
     return weigh(resolved.layout, _setting(resolved, [bool(hardware.offload)]))
 

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rlagent.backends.registry import engine_named
 from rlagent.base.words import short_path
 from rlagent.config.schema import HardwareConfig
 from rlagent.health.row import FAIL, OK, WARN, Row, run_python
@@ -24,7 +25,7 @@ def gpu_rows(machine: Machine, resolved: "Resolved | None") -> list[Row]:
     if not machine.gpus:
         return [Row(OK, "GPU", "none found through NVML; the embedded engine runs on the CPU")]
     share = 0.0
-    if resolved and resolved.config.hardware.engine == "vllm":
+    if resolved and engine_named(resolved.config.hardware.engine).on_gpus:
         share = float(resolved.config.hardware.gpu_memory_utilization)
     rows = []
     for index, (name, free, total) in enumerate(gpu_memory()):

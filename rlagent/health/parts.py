@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
+from rlagent.backends.base import RolloutEngine
+from rlagent.backends.registry import engines, trainer_named
 from rlagent.base.words import python_command, short_path
 from rlagent.health.row import FAIL, OK, SKIP, WARN, Answer, Row, run_python
 
@@ -42,9 +44,6 @@ IMPORTS = {
     "dspy": "import dspy",
 }
 """How each part is used: the import that a run makes of it."""
-
-EMBEDDED_ONLY = ("xgrammar",)
-GPU_ONLY = ("verl", "vllm")
 
 
 def constraints_file(gpu: bool) -> Path | None:
@@ -85,20 +84,21 @@ def wanted_ranges(requirements: Iterable[str]) -> dict[str, str]:
     }
 
 
-def part_rows(vllm_used: bool) -> list[Row]:
+def part_rows(engine: RolloutEngine) -> list[Row]:
     """A row for Python and for each part: version found, wanted, and whether it imports.
 
     Args:
-        vllm_used: Whether the run uses vLLM and verl; else they may be absent.
+        engine: The rollout engine; what others and their trainers need may be absent.
     """
-    file = constraints_file(vllm_used)
+    file = constraints_file(engine.on_gpus)
     tested = pinned_versions(file.read_text()) if file else {}
     ranges = wanted_ranges(requires("rlagent") or [])
     with ThreadPoolExecutor(2) as pool:
         imports = dict(zip(IMPORTS, pool.map(_try_import, IMPORTS.values()), strict=True))
+    others = {name for each in engines() for name in _packages(each)}
     rows = [_python_row()]
     for name in IMPORTS:
-        needed = vllm_used if name in GPU_ONLY else not (vllm_used and name in EMBEDDED_ONLY)
+        needed = name in _packages(engine) or name not in others
         rows.append(
             judge(
                 name,
@@ -111,6 +111,10 @@ def part_rows(vllm_used: bool) -> list[Row]:
             )
         )
     return rows
+
+
+def _packages(engine: RolloutEngine) -> tuple[str, ...]:
+    return (*engine.packages, *trainer_named(engine.trainer).packages)
 
 
 def judge(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlagent.backends.registry import engine_named
 from rlagent.base.cause import cause_of
 from rlagent.base.endings import (
     EXIT_CONFIG,
@@ -288,6 +289,7 @@ class Driver:
         from rlagent.launch import ray_cluster
 
         threads = str(self.config.hardware.threads)
+        on_gpus = engine_named(self.config.hardware.engine).on_gpus
         # Ray's processes start while this one imports what checks the configuration.
         importing = import_validators_beside()
         with ray_cluster.keeping_sigterm():
@@ -299,9 +301,9 @@ class Driver:
                     "PYTHONPATH": ray_cluster.python_path(),
                     "TRINITY_LOG_DIR": str(self.attempt.logs),
                     **environment,
-                    **ray_cluster.colocated_env(self.resolved.layout, self.config.hardware.engine),
+                    **ray_cluster.colocated_env(self.resolved.layout, on_gpus),
                 },
-                gpus=ray_cluster.gpus_to_offer(self.resolved.layout, self.config.hardware.engine),
+                gpus=ray_cluster.gpus_to_offer(self.resolved.layout, on_gpus),
                 cpus=max(4, self.resolved.machine.cores),
                 say=self._start_ray_again,
             )

@@ -119,20 +119,20 @@ def restored_environment() -> Iterator[None]:
         os.environ.update(before)
 
 
-def gpus_to_offer(layout: Layout, engine: str) -> int:
+def gpus_to_offer(layout: Layout, on_gpus: bool) -> int:
     """GPUs that a Ray started for a run offers; a colocated one is offered to both sides."""
-    if engine != "vllm":
+    if not on_gpus:
         return 0
     return 2 if layout.colocated else layout.total_gpus
 
 
-def colocated_env(layout: Layout, engine: str) -> dict[str, str]:
+def colocated_env(layout: Layout, on_gpus: bool) -> dict[str, str]:
     """Environment in which engine and trainer share one GPU.
 
     Each of them reserves a GPU from Ray, and on a Ray with one the second would wait for ever:
     the one GPU is listed twice.
     """
-    if engine != "vllm" or not layout.colocated:
+    if not on_gpus or not layout.colocated:
         return {}
     gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0] or "0"
     return {"CUDA_VISIBLE_DEVICES": f"{gpu},{gpu}"}

@@ -5,6 +5,7 @@ Pure: from a role's metrics of a step to a few numbers more. Seconds are measure
 
 from collections.abc import Mapping
 
+from rlagent.backends.registry import engine_named
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import AUTO
 from rlagent.planner.fit import parameters
@@ -13,7 +14,7 @@ from rlagent.planner.gpus import find_gpu
 
 def peak_flops(resolved: Resolved) -> float | None:
     """Dense bf16 FLOP/s of one GPU of the run at most; None on a CPU, and where it is assumed."""
-    if resolved.config.hardware.engine != "vllm":
+    if not engine_named(resolved.config.hardware.engine).on_gpus:
         return None
     # What is here counts, whatever kind was named to plan for.
     name = AUTO if resolved.machine.gpus else resolved.config.hardware.gpu

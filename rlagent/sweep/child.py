@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlagent.backends.registry import engine_named
 from rlagent.base.tail import Tail
 from rlagent.machine.resources import TOLD, write_machine
 from rlagent.records.failures import Ending, ending, is_held_up
@@ -54,7 +55,7 @@ def environment(
     env = {**base, TOLD: write_machine(machine), SWEEP: str(sweep), "PYTHONUNBUFFERED": "1"}
     if own_gpus:
         env.pop("RAY_ADDRESS", None)
-        if trial.resolved.config.hardware.engine != "embedded":
+        if engine_named(trial.resolved.config.hardware.engine).on_gpus:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(share.gpus)
     return env
 

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+from rlagent.backends.registry import engine_named
 from rlagent.base.errors import Problem
 from rlagent.config.command import Command
 from rlagent.config.identity import LEFT_OUT
@@ -148,8 +149,8 @@ def impossible(trials: Sequence[Trial], resources: Resources, shared: bool) -> l
             most = f"a trial can have at most {room:.1f} GiB of this machine's memory"
             problems.append(Problem("sweep.memory_gib", given, most, "leave it out to estimate it"))
         reason = never(trial.need, resources)
-        embedded = config.hardware.engine == "embedded"
-        if reason is None and shared and layout.colocated and not embedded:
+        on_gpus = engine_named(config.hardware.engine).on_gpus
+        if reason is None and shared and layout.colocated and on_gpus:
             reason = "engine and trainer on one GPU need a Ray of their own, not a shared cluster"
         if reason is not None:
             words = " ".join(trial.differing)
@@ -175,7 +176,7 @@ def impossible_here(
 def _is_here(resolved: Resolved, machine: Machine) -> bool:
     """Whether a trial is meant for GPUs of this machine, or for none."""
     hardware = resolved.config.hardware
-    if hardware.engine == "embedded":
+    if not engine_named(hardware.engine).on_gpus:
         return True
     if int(hardware.nodes) > 1 or int(hardware.gpus) > len(machine.gpus):
         return False

@@ -3,6 +3,7 @@
 What is legal and how fast it should be is rlagent.planner's.
 """
 
+from rlagent.backends.registry import engine_named
 from rlagent.config.check import requested_parts
 from rlagent.config.estimate import planned_step, rough_step_seconds
 from rlagent.config.resolve import Resolved
@@ -22,7 +23,7 @@ def layouts_to_try(resolved: Resolved) -> list[Layout]:
         resolved: Resolved with hardware.layout=auto, so that its layout is the planner's choice.
     """
     hardware = resolved.config.hardware
-    if hardware.engine != "embedded":
+    if engine_named(hardware.engine).on_gpus:
         fitting = [item for item in weighed(resolved) if not item.reasons]
         fitting.sort(key=lambda item: (item.layout != resolved.layout, item.step_s))
         return [item.layout for item in fitting]

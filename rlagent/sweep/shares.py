@@ -6,21 +6,13 @@ Pure bookkeeping; which trial is asked for next and what runs on a share is pool
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rlagent.backends.registry import engine_named
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.step_workload import workload_of
-from rlagent.planner.constants import HOST_BESIDE_GIB
 from rlagent.planner.layout import Layout
 from rlagent.planner.memory import host_gib
 from rlagent.sweep.source import Need
 
-CPU_CORES = 2
-"""Cores that an embedded trial keeps busy: engine and trainer take turns, agents run beside."""
-CPU_GIB = 3.0
-"""Host memory of an embedded trial with one engine."""
-ENGINE_GIB = 0.8
-"""Host memory of each further embedded engine."""
-GPU_GIB = 16.0
-"""Host memory that a trial takes per GPU at least."""
 KEPT_GIB = 1.0
 """Host memory left to the system and the launcher."""
 
@@ -33,25 +25,21 @@ def need_of(config: LearnConfig, layout: Layout) -> Need:
         layout: Its layout.
     """
     given = config.sweep.memory_gib
-    if config.hardware.engine == "embedded":
-        memory = CPU_GIB + ENGINE_GIB * (layout.engines - 1)
-        gpus = layout.total_gpus if config.hardware.logical_gpus else 0
-        threads = config.hardware.threads
-        cores = min(CPU_CORES, threads) if isinstance(threads, int) else CPU_CORES
-        return Need(gpus, cores, memory if given == AUTO else float(given))
-    gpus, nodes = layout.total_gpus, int(config.hardware.nodes)
-    if config.workflow.auxiliary_models:
+    hardware = config.hardware
+    engine, nodes = engine_named(hardware.engine), int(hardware.nodes)
+    gpus = layout.total_gpus if engine.on_gpus or hardware.logical_gpus else 0
+    if engine.on_gpus and config.workflow.auxiliary_models:
         # They are outside of the layout.
-        gpus = int(config.hardware.gpus) * nodes
+        gpus = int(hardware.gpus) * nodes
     kept = host_gib(
         config.model.shape,
         layout,
         workload_of(config),
-        bool(config.hardware.offload),
-        int(config.hardware.gpus),
+        bool(hardware.offload),
+        int(hardware.gpus),
     )
-    memory = max(GPU_GIB * gpus / nodes, kept + HOST_BESIDE_GIB)
-    return Need(gpus, 0, memory if given == AUTO else float(given), nodes)
+    cores, memory = engine.host_need(layout, gpus, nodes, kept, int(hardware.threads))
+    return Need(gpus, cores, memory if given == AUTO else float(given), nodes)
 
 
 def least_of(needs: Sequence[Need]) -> Need:

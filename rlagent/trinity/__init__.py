@@ -3,6 +3,3 @@
 Explorer, scheduler, buffer, algorithms, synchronizer and state are Trinity's. What is ours ends a
 run honestly, feeds whole steps to the trainer, and lets many tasks share one runner process.
 """
-
-EMBEDDED = "embedded"
-"""Trinity's `engine_type` and `trainer_type` of engine and trainer for machines without a GPU."""

@@ -4,9 +4,9 @@ from typing import Any
 
 import ray
 
+from rlagent.backends.registry import engine_of_type
 from rlagent.base import alive
 from rlagent.base.forwarding import forwarding
-from rlagent.trinity import EMBEDDED
 from rlagent.trinity.processes import SharedProcesses
 
 _FROM_SYNCHRONIZER = ("is_alive", "setup_weight_sync_group", "teardown_weight_sync_group")
@@ -64,7 +64,8 @@ def create_explorer(config: Any, runner_processes: int) -> Any:
     """Create the explorer actor under Trinity's name for it."""
     options: dict[str, Any] = {}
     by_nccl = config.synchronizer.sync_method.value == "nccl"
-    if config.explorer.rollout_model.engine_type != EMBEDDED and not by_nccl:
+    engine = engine_of_type(config.explorer.rollout_model.engine_type)
+    if engine.fetches_weights and not by_nccl:
         # vLLM's workers are no workers of Ray: to fetch weights they look for a Ray to join,
         # and would start one of their own. Not without need: it keeps this actor, and those
         # that it makes, from the processes that Ray has ready.

@@ -11,9 +11,9 @@ from typing import Any, TextIO
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from rlagent.backends.registry import trainer_named
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.secrets import without_interpolations
-from rlagent.trinity import EMBEDDED
 from rlagent.trinity.translate import WORKFLOW_TYPE
 
 _NOT_WRITTEN = ("checkpoint_job_dir", "rows")
@@ -149,10 +149,8 @@ def _complete_arguments(config: Any) -> None:
 def _validate(config: Any) -> None:
     from trinity.common import config_validator
 
-    skipped: tuple[type, ...] = ()
-    if config.trainer.trainer_type == EMBEDDED:
-        # The one knows no further trainer type, the other measures GPUs.
-        skipped = (config_validator.TrainerConfigValidator, config_validator.GPUMemoryValidator)
+    unchecked = trainer_named(config.trainer.trainer_type).unchecked
+    skipped = tuple(getattr(config_validator, name) for name in unchecked)
     for validator in config_validator.validators:
         if isinstance(validator, skipped):
             continue

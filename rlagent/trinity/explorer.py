@@ -25,11 +25,12 @@ from trinity.common.models.allocator import (  # noqa: E402
 from trinity.common.models.model import ModelWrapper  # noqa: E402
 from trinity.explorer.explorer import Explorer  # noqa: E402
 
+from rlagent.backends.registry import engine_of_type, load  # noqa: E402
 from rlagent.base import alive  # noqa: E402
 from rlagent.base.cause import cause_in  # noqa: E402
 from rlagent.base.measures import evaluation_metrics  # noqa: E402
 from rlagent.base.startup import Marks  # noqa: E402
-from rlagent.trinity import EMBEDDED, rewind  # noqa: E402
+from rlagent.trinity import rewind  # noqa: E402
 from rlagent.trinity.buffer import find_queue  # noqa: E402
 from rlagent.trinity.lag import closes_with_a_sync, next_sync, syncs_left  # noqa: E402
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
@@ -47,9 +48,9 @@ class AgentAllocator(Allocator):
     """Trinity's allocator, with engines of ours."""
 
     def allocate_bundles(self) -> BundleResult:
-        """What Trinity asks Ray for; the embedded engine asks for no GPU."""
+        """What Trinity asks Ray for; an engine on the CPU asks for no GPU."""
         result = super().allocate_bundles()
-        if self.config.rollout_model.engine_type == EMBEDDED:
+        if not engine_of_type(self.config.rollout_model.engine_type).on_gpus:
             for bundle in result.bundles:
                 bundle.pop("GPU", None)
         return result
@@ -58,24 +59,14 @@ class AgentAllocator(Allocator):
         self, config: InferenceModelConfig, role: str, engine_id: int
     ) -> ModelWrapper:
         """Create one engine and wait until it answers."""
-        model: type
-        if config.engine_type == EMBEDDED:
-            from rlagent.backends.embedded.engine.engine import EmbeddedModel
-
-            model = EmbeddedModel
-        elif config.engine_type.startswith("vllm"):
-            from rlagent.backends.vllm.engine_actor import EngineActor
-
-            model = EngineActor
-        else:
-            return await super().create_engine(config, role, engine_id)
+        engine = engine_of_type(config.engine_type)
         config = deepcopy(config)
         config.engine_id = engine_id
-        if config.engine_type == EMBEDDED:
+        if not engine.on_gpus:
             config.gpu_per_engine = 0
         names = [self.get_actor_name(role, engine_id, node) for node in range(config.nnodes)]
         bundles = [(name, self.bundle_result.actor_bundle_map[name]) for name in names]
-        return await get_model_wrapper(model, config, self.pg, bundles)
+        return await get_model_wrapper(load(engine.actor), config, self.pg, bundles)
 
 
 class AgentExplorer(Explorer):
@@ -89,6 +80,7 @@ class AgentExplorer(Explorer):
         RunFolderMonitor.use_for(config)
         super().__init__(config)
         self.model_allocator = AgentAllocator(config.explorer)
+        self._engine = engine_of_type(config.explorer.rollout_model.engine_type)
         self.total_steps = config.buffer.total_steps
         self._processes = processes
         self._queue: Any = None
@@ -107,7 +99,7 @@ class AgentExplorer(Explorer):
         alive.doing("starting engines and runners")
         self.models, self.auxiliary_models = await self.model_allocator.create_all_models()
         self._marks.mark("engines_ready")
-        if not self.use_nccl_sync and self.model_type not in {EMBEDDED, "tinker", "external"}:
+        if not self.use_nccl_sync and self._engine.fetches_weights:
             address, port = await self.models[0].get_available_address_async(random_port=True)
             await self.setup_weight_sync_group(address, port)
         self._queue = find_queue(self.config)
@@ -121,7 +113,7 @@ class AgentExplorer(Explorer):
     async def startup_marks(self) -> dict[str, float]:
         """When this actor and its engine were ready; see startup.py."""
         engine = {}
-        if self.model_type.startswith("vllm"):
+        if "startup_marks" in self._engine.reports:
             engine = await self.models[0].model.startup_marks.remote()
         return {**self._marks.times(), **engine}
 
@@ -243,8 +235,9 @@ class AgentExplorer(Explorer):
                 await self._pull_latest_weights()
 
     async def _engine_work(self) -> dict[str, float]:
-        """What the embedded engines did since the last call: seconds in forward passes, tokens."""
-        if self.model_type != EMBEDDED:
+        """What the engines did since the last call: seconds in forward passes, tokens; of those
+        that count it."""
+        if "work_done" not in self._engine.reports:
             return {}
         done = await asyncio.gather(*(model.model.work_done.remote() for model in self.models))
         seconds, tokens = (float(sum(column)) for column in zip(*done, strict=True))

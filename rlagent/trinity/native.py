@@ -10,16 +10,15 @@ from typing import Any
 from rlagent.base.paths import resolve_path
 from rlagent.config.algorithms import WITHOUT_ADVANTAGE
 from rlagent.config.resolve import Resolved
-from rlagent.config.trinity_table import CPU_ENGINE_ARGS, CPU_TRAINER_CONFIG
-from rlagent.trinity import EMBEDDED
 from rlagent.trinity.translate import (
     MONITOR_TYPE,
-    attention,
     cluster,
-    embedded,
+    engine_of,
     merge,
     namespace,
+    start_of,
     task_timeout,
+    trainer_of,
 )
 
 
@@ -28,6 +27,7 @@ def native_tree(
 ) -> dict[str, Any]:
     """A native configuration, completed where it says nothing and a run needs it."""
     total_steps = resolved.config.algorithm.total_steps
+    kernel = trainer_of(resolved.config).kernel(resolved.config.hardware.attention)
     needed = {
         "ray_namespace": namespace(run_dir, attempt),
         "cluster": cluster(resolved),
@@ -37,7 +37,7 @@ def native_tree(
             "concurrent_mode": "asynchronous",
             "rollout_model": {"enable_openai_api": True, "enable_history": True},
         },
-        "trainer": {"total_steps": total_steps, **attention(resolved.config)},
+        "trainer": {"total_steps": total_steps, **kernel},
         "data_processor": {"experience_pipeline": {"save_input": False}},
         "monitor": {"monitor_type": MONITOR_TYPE},
     }
@@ -54,7 +54,7 @@ def native_tree(
         "explorer": {"max_timeout": task_timeout(resolved.config)},
     }
     tree = merge(tree, ours)
-    return on_cpu(tree, resolved) if embedded(resolved.config) else tree
+    return tree if engine_of(resolved.config).on_gpus else on_cpu(tree, resolved)
 
 
 def on_cpu(tree: dict[str, Any], resolved: Resolved) -> dict[str, Any]:
@@ -62,8 +62,11 @@ def on_cpu(tree: dict[str, Any], resolved: Resolved) -> dict[str, Any]:
     explorer, trainer = tree["explorer"], tree["trainer"]
     synchronizer = tree.get("synchronizer") or {}
     method = str(synchronizer.get("sync_method") or "nccl").lower()
-    config, layout = resolved.config, resolved.layout
-    seeds = {"seed": config.seed, "threads": config.hardware.threads}
+    layout, engine, chosen = (
+        resolved.layout,
+        engine_of(resolved.config),
+        trainer_of(resolved.config),
+    )
     return {
         **tree,
         "mode": "both",
@@ -71,25 +74,20 @@ def on_cpu(tree: dict[str, Any], resolved: Resolved) -> dict[str, Any]:
         "explorer": {
             **explorer,
             "rollout_model": {
-                **_one_process(explorer["rollout_model"]),
+                **engine.of_native(explorer["rollout_model"]),
                 "engine_num": layout.engines,
                 "tensor_parallel_size": layout.tensor_parallel,
             },
             "auxiliary_models": [
-                _one_process(model) for model in explorer.get("auxiliary_models") or []
+                engine.of_native(model) for model in explorer.get("auxiliary_models") or []
             ],
         },
-        "trainer": {
-            **trainer,
-            "trainer_type": EMBEDDED,
-            "trainer_config": {
-                **seeds,
-                **_known(trainer.get("trainer_config"), CPU_TRAINER_CONFIG),
-            },
-        },
+        "trainer": chosen.of_native(trainer, start_of(resolved)),
         "synchronizer": {
             **synchronizer,
-            "sync_method": "memory" if method in ("nccl", "online") else method,
+            "sync_method": (
+                chosen.sync_method(layout.colocated) if method in ("nccl", "online") else method
+            ),
         },
     }
 
@@ -111,23 +109,6 @@ def _with_local_paths(native: dict[str, Any]) -> dict[str, Any]:
         if taskset and taskset.get("path"):
             taskset["path"] = resolve_path(taskset["path"])
     return tree
-
-
-def _one_process(model: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a model for the CPU engine."""
-    return {
-        **model,
-        "engine_type": EMBEDDED,
-        "engine_num": 1,
-        "tensor_parallel_size": 1,
-        "data_parallel_size": 1,
-        "pipeline_parallel_size": 1,
-        "extra_engine_args": _known(model.get("extra_engine_args"), CPU_ENGINE_ARGS),
-    }
-
-
-def _known(given: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    return {key: value for key, value in (given or {}).items() if key in names}
 
 
 def log_environment(tree: dict[str, Any]) -> dict[str, str]:

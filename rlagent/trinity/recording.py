@@ -29,11 +29,11 @@ from trinity.common.models.experience_extraction import (  # noqa: E402
 )
 from trinity.common.models.model import ModelWrapper  # noqa: E402
 
-from rlagent.backends.embedded.engine.protocol import TOO_LONG  # noqa: E402
+from rlagent.backends.base import TOO_LONG  # noqa: E402
+from rlagent.backends.registry import engine_of_type  # noqa: E402
 from rlagent.base.cause import chain  # noqa: E402
 from rlagent.base.texts import encodable_tree  # noqa: E402
 from rlagent.records.calls import Call  # noqa: E402
-from rlagent.trinity import EMBEDDED  # noqa: E402
 from rlagent.upstream import agentscope_tools as tool_schemas  # noqa: E402
 
 tool_schemas.install()
@@ -314,8 +314,7 @@ def recorded_model(
         _clients[address] = _new_client(model, shared=True)
     client = _clients[address] if shared else _new_client(model, shared=False)
     extra_body: dict[str, Any] = {"return_token_ids": True}
-    if model.config.engine_type == EMBEDDED:
-        extra_body["return_token_logprobs"] = True
+    extra_body |= dict.fromkeys(engine_of_type(model.config.engine_type).asks_for, True)
     if model.config.enable_thinking is not None:
         extra_body["chat_template_kwargs"] = {"enable_thinking": model.config.enable_thinking}
     if model.config.top_k is not None and model.config.top_k > 0:

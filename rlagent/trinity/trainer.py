@@ -4,8 +4,8 @@ import asyncio
 import time
 from typing import Any
 
+from rlagent.backends.registry import load, trainer_named
 from rlagent.base import alive
-from rlagent.trinity import EMBEDDED
 from rlagent.upstream import trinity_monitors as monitor_imports
 from rlagent.upstream import vllm_stub
 
@@ -38,16 +38,11 @@ class AgentTrainer(trinity_trainer.Trainer):
         self._marks.mark("trainer_process")
         RunFolderMonitor.use_for(config)
         use_reader()
-        # The factory knows no further trainer type, and its caller is the constructor.
+        # The factory knows Trinity's own trainers alone, and its caller is the constructor.
         factory = trinity_trainer.get_trainer_wrapper
-        if config.trainer.trainer_type == EMBEDDED:
-            from rlagent.backends.embedded.trainer.trainer import EmbeddedTrainer
-
-            trinity_trainer.get_trainer_wrapper = EmbeddedTrainer
-        elif config.trainer.trainer_type == "verl":
-            from rlagent.backends.verl.trainer import StepTrainer
-
-            trinity_trainer.get_trainer_wrapper = StepTrainer
+        trinity_trainer.get_trainer_wrapper = load(
+            trainer_named(config.trainer.trainer_type).process
+        )
         try:
             super().__init__(config)
         finally:

@@ -10,14 +10,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-from rlagent.backends.vllm.engine_arguments import capture_sizes
+from rlagent.backends.base import RolloutEngine, Start, Trainer
+from rlagent.backends.registry import engine_named, trainer_named
 from rlagent.base.paths import local_path, resolve_path
 from rlagent.config.algorithms import WITHOUT_ADVANTAGE
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import LearnConfig
-from rlagent.machine.flash_attention import PACKED
-from rlagent.planner.workload import micro_batch_tokens
-from rlagent.trinity import EMBEDDED
 from rlagent.trinity.data import HELD_OUT, TRAIN, rows_file, taskset
 
 WORKFLOW_TYPE = "rlagent.trinity.workflow.AgentWorkflow"
@@ -49,7 +47,7 @@ def to_trinity(resolved: Resolved, run_dir: str | Path, attempt: int = 1) -> dic
         return merge(completed, checkpoint_place(run_dir))
     workflow = workflow_args(config, run_dir, attempt)
     tree: dict[str, Any] = {
-        "mode": "colocate" if resolved.layout.colocated and not embedded(config) else "both",
+        "mode": "colocate" if resolved.layout.colocated and engine_of(config).on_gpus else "both",
         **checkpoint_place(run_dir),
         "ray_namespace": namespace(run_dir, attempt),
         "continue_from_checkpoint": True,
@@ -91,9 +89,35 @@ def namespace(run_dir: Path, attempt: int) -> str:
     return f"rlagent-{run_dir.name}-{place}-{attempt}"
 
 
-def embedded(config: LearnConfig) -> bool:
-    """Whether rollouts and training run on the CPU."""
-    return config.hardware.engine == "embedded"
+def engine_of(config: LearnConfig) -> RolloutEngine:
+    """The rollout engine."""
+    return engine_named(config.hardware.engine)
+
+
+def trainer_of(config: LearnConfig) -> Trainer:
+    """The trainer that goes with it."""
+    return trainer_named(engine_of(config).trainer)
+
+
+def start_of(resolved: Resolved) -> Start:
+    """What engine and trainer are started with."""
+    config, layout = resolved.config, resolved.layout
+    hardware, ours = config.hardware, config.algorithm
+    rollouts = int(ours.batch_size) * int(ours.repeat_times)
+    return Start(
+        seed=config.seed,
+        threads=int(hardware.threads),
+        dtype=config.model.dtype,
+        gpu_memory_utilization=float(hardware.gpu_memory_utilization),
+        enforce_eager=hardware.enforce_eager,
+        prefix_caching=hardware.prefix_caching,
+        attention=hardware.attention,
+        offload=bool(hardware.offload),
+        max_model_len=int(config.model.max_model_len),
+        vocab=config.model.shape.vocab,
+        sequence_parallel=layout.sequence_parallel,
+        concurrency=math.ceil(rollouts / layout.engines),
+    )
 
 
 def whole_steps(config: LearnConfig) -> bool:
@@ -164,7 +188,7 @@ def model(config: LearnConfig) -> dict[str, Any]:
 def cluster(resolved: Resolved) -> dict[str, Any]:
     """Trinity's `cluster`; set whole, so that Trinity does not start Ray to look."""
     hardware, layout = resolved.config.hardware, resolved.layout
-    if embedded(resolved.config):
+    if not engine_of(resolved.config).on_gpus:
         # Trinity counts a GPU for each engine and for the trainer; Ray is asked for none.
         engines = layout.engines * layout.tensor_parallel + judges(resolved)
         return {"node_num": 1, "gpu_per_node": engines + 1}
@@ -259,9 +283,9 @@ def buffer(config: LearnConfig, run_dir: Path, workflow: dict[str, Any]) -> dict
 def explorer(resolved: Resolved) -> dict[str, Any]:
     """Trinity's `explorer`: engines, and the slots that tasks run in."""
     config, layout = resolved.config, resolved.layout
-    hardware = config.hardware
+    engine = engine_of(config)
     rollout: dict[str, Any] = {
-        "engine_type": EMBEDDED if embedded(config) else "vllm",
+        "engine_type": engine.trinity_types[0],
         "engine_num": layout.engines,
         "tensor_parallel_size": layout.tensor_parallel,
         "enable_openai_api": True,
@@ -270,15 +294,8 @@ def explorer(resolved: Resolved) -> dict[str, Any]:
         "tool_call_parser": config.model.tool_call_parser,
         "reasoning_parser": config.model.reasoning_parser,
         "seed": config.seed,
+        **engine.settings(start_of(resolved)),
     }
-    if not embedded(config):
-        rollout |= {
-            "dtype": config.model.dtype,
-            "gpu_memory_utilization": hardware.gpu_memory_utilization,
-            "enforce_eager": hardware.enforce_eager,
-            "enable_prefix_caching": hardware.prefix_caching,
-            "extra_engine_args": engine_args(resolved),
-        }
     return {
         # One slot per task of a step: the tasks of a step all run at once.
         "runner_per_model": math.ceil(int(config.algorithm.batch_size) / layout.engines),
@@ -294,11 +311,7 @@ def explorer(resolved: Resolved) -> dict[str, Any]:
                 "name": auxiliary.name,
                 "model_path": resolve_path(auxiliary.path),
                 "engine_num": auxiliary.engines,
-                **(
-                    {"engine_type": EMBEDDED}
-                    if embedded(config)
-                    else {"tensor_parallel_size": auxiliary.tensor_parallel}
-                ),
+                **engine.auxiliary(auxiliary.tensor_parallel),
             }
             for auxiliary in config.workflow.auxiliary_models
         ],
@@ -310,67 +323,18 @@ def task_timeout(config: LearnConfig) -> int:
     return math.ceil(config.workflow.timeout + 60)
 
 
-def engine_args(resolved: Resolved) -> dict[str, Any]:
-    """Arguments of vLLM that fit what runs at once at most: buffers and CUDA graphs for no more."""
-    most = concurrency(resolved)
-    if resolved.config.hardware.enforce_eager:
-        return {"max_num_seqs": most}
-    return {
-        "max_num_seqs": most,
-        "compilation_config": {"cudagraph_capture_sizes": capture_sizes(most)},
-    }
-
-
-def concurrency(resolved: Resolved) -> int:
-    """Rollouts that one engine serves at once at most."""
-    ours = resolved.config.algorithm
-    return math.ceil(int(ours.batch_size) * int(ours.repeat_times) / resolved.layout.engines)
-
-
 def trainer(resolved: Resolved) -> dict[str, Any]:
     """Trinity's `trainer`."""
-    config, layout = resolved.config, resolved.layout
-    ours = config.algorithm
-    tree: dict[str, Any] = {
-        "trainer_type": EMBEDDED if embedded(config) else "verl",
+    config, ours = resolved.config, resolved.config.algorithm
+    chosen = trainer_of(config)
+    return {
+        "trainer_type": chosen.name,
         "total_steps": ours.total_steps,
         "save_interval": ours.save_interval,
         "max_checkpoints_to_keep": ours.keep_checkpoints,
         "save_hf_checkpoint": "last",
         "grad_clip": ours.grad_clip,
-    }
-    if embedded(config):
-        tree["trainer_config"] = {"seed": config.seed, "threads": config.hardware.threads}
-    else:
-        tree |= {
-            "use_dynamic_bsz": True,
-            "max_token_len_per_gpu": micro_batch_tokens(
-                int(config.model.max_model_len), config.model.shape.vocab
-            ),
-            "ulysses_sequence_parallel_size": layout.sequence_parallel,
-            # FSDP2's own; verl's param_offload and optimizer_offload load all of it back for
-            # the update, and so lower no peak.
-            "offload_policy": bool(config.hardware.offload),
-            **attention(config),
-        }
-        if config.hardware.offload:
-            # Adam steps on the host: torch's fused one goes over its memory once, not per term.
-            fused = {"optim": {"override_optimizer_config": {"fused": True}}}
-            tree["trainer_config"] = tree.get("trainer_config", {}) | {"actor": fused}
-    return tree
-
-
-def attention(config: LearnConfig) -> dict[str, Any]:
-    """The part of Trinity's `trainer` that says how verl computes attention."""
-    chosen = config.hardware.attention
-    if embedded(config) or chosen == "flash_attention_2":
-        # As verl does by itself.
-        return {}
-    name = PACKED if chosen == "packed" else chosen
-    return {
-        # Packed sequences have no padding; sdpa knows padded ones only.
-        "use_remove_padding": chosen == "packed",
-        "trainer_config": {"model": {"override_config": {"attn_implementation": name}}},
+        **chosen.settings(start_of(resolved)),
     }
 
 
@@ -386,9 +350,8 @@ def stall_seconds(config: LearnConfig) -> float:
 def synchronizer(resolved: Resolved) -> dict[str, Any]:
     """Trinity's `synchronizer`."""
     config = resolved.config
-    by_memory = embedded(config) or resolved.layout.colocated
     return {
-        "sync_method": "memory" if by_memory else "nccl",
+        "sync_method": trainer_of(config).sync_method(resolved.layout.colocated),
         "sync_style": "fixed",
         "sync_interval": config.algorithm.sync_interval,
         "sync_offset": config.algorithm.max_lag,

@@ -61,7 +61,7 @@ def listed(tree: Any) -> Any:
 
 def refused(example: dict[str, Any]) -> list[str]:
     tree = settings(example)
-    found = check_trinity(tree, prefix="") + native_problems(tree, embedded=True)
+    found = check_trinity(tree, prefix="") + native_problems(tree, on_cpu=True)
     return sorted({problem.key for problem in found})
 
 

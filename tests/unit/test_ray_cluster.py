@@ -29,8 +29,8 @@ EIGHT = Machine((GPU("NVIDIA H100 80GB HBM3", 80.0),) * 8, 64, 500.0)
 def test_a_colocated_gpu_is_offered_to_engine_and_trainer(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
     layout = Layout(1, 1, 1, colocated=True)
-    assert gpus_to_offer(layout, "vllm") == 2
-    assert colocated_env(layout, "vllm") == {"CUDA_VISIBLE_DEVICES": "3,3"}
+    assert gpus_to_offer(layout, on_gpus=True) == 2
+    assert colocated_env(layout, on_gpus=True) == {"CUDA_VISIBLE_DEVICES": "3,3"}
 
 
 def test_ray_leaves_sigterm_to_a_run_while_it_starts():
@@ -63,14 +63,14 @@ def test_sigterm_is_a_runs_again_when_ray_does_not_start():
 
 def test_other_layouts_are_offered_what_they_use():
     layout = Layout(4, 1, 4)
-    assert gpus_to_offer(layout, "vllm") == 8
-    assert colocated_env(layout, "vllm") == {}
+    assert gpus_to_offer(layout, on_gpus=True) == 8
+    assert colocated_env(layout, on_gpus=True) == {}
 
 
 def test_the_cpu_is_offered_no_gpu():
     layout = Layout(1, 1, 1)
-    assert gpus_to_offer(layout, "embedded") == 0
-    assert colocated_env(layout, "embedded") == {}
+    assert gpus_to_offer(layout, on_gpus=False) == 0
+    assert colocated_env(layout, on_gpus=False) == {}
 
 
 def test_the_nodes_of_a_cluster_are_asked_for_by_the_sweep_and_not_again_by_its_trials(monkeypatch):

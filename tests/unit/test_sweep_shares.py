@@ -2,9 +2,10 @@
 
 import dataclasses
 
+from rlagent.backends.embedded.answers import RUN_GIB
 from rlagent.config.resolve import resolve
 from rlagent.machine.resources import GPU, TOLD, Machine, detect, write_machine
-from rlagent.sweep.shares import CPU_GIB, Ledger, Resources, Share, gpu_ids, need_of, never
+from rlagent.sweep.shares import Ledger, Resources, Share, gpu_ids, need_of, never
 from rlagent.sweep.source import Need
 from tests.configured import configured
 
@@ -91,11 +92,11 @@ def test_a_trial_needs_what_its_layout_says() -> None:
     auxiliary = "workflow.auxiliary_models=[{name: judge, path: Qwen/Qwen3-8B}]"
     assert needs(h100s, qwen, "hardware.layout=1x1+1", auxiliary).gpus == 8
     cpu = Machine((), 8, 64.0)
-    assert needs(cpu, "hardware=cpu") == Need(0, 2, CPU_GIB)
+    assert needs(cpu, "hardware=cpu") == Need(0, 2, RUN_GIB)
     assert needs(cpu, "hardware=cpu", "sweep.memory_gib=2").memory_gib == 2.0
     logical = needs(cpu, "hardware=cpu", "hardware.logical_gpus=4", "hardware.layout=2x1+2")
     assert logical.gpus == 4
-    assert logical.memory_gib > CPU_GIB
+    assert logical.memory_gib > RUN_GIB
 
 
 def test_trinity_is_told_of_the_gpus_of_the_layout_alone() -> None:

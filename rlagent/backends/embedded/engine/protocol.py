@@ -7,9 +7,6 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Tuple
 
-TOO_LONG = "maximum context length"
-"""What a refusal says, in vLLM's words too, when prompt and response outgrow the model."""
-
 
 class BadRequestError(ValueError):
     """A request that cannot be served as it is; answered with 400 and this message.

@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from rlagent.backends.base import TOO_LONG
 from rlagent.backends.embedded import allowed
 from rlagent.backends.embedded.engine.chat import ChatError, assistant_message
 from rlagent.backends.embedded.engine.generate import Request
 from rlagent.backends.embedded.engine.grammar import GrammarError, Grammars
 from rlagent.backends.embedded.engine.loop import EngineDiedError, GenerationLoop
 from rlagent.backends.embedded.engine.protocol import (
-    TOO_LONG,
     BadRequestError,
     ChatRequest,
     Defaults,

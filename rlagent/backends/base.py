@@ -1,0 +1,150 @@
+"""The seam: what the rest of rlagent asks of a rollout engine and of a trainer.
+
+Each has a folder beside this file. Its answers.py holds plain values and pure functions, light
+enough to be asked while a configuration is composed; what samples and trains is heavy and named
+there by its dotted path; registry.py finds them. Nowhere else is one's name compared.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlagent.base.errors import Problem
+from rlagent.base.model_shape import ModelShape
+from rlagent.planner.layout import Layout
+from rlagent.planner.workload import Workload
+
+TOO_LONG = "maximum context length"
+"""What every engine says of a prompt that outgrows the model."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What an engine or a trainer is started with: values of the configuration by their names;
+    `vocab` 0: not known; `concurrency`: rollouts that an engine serves at once at most."""
+
+    seed: int
+    threads: int
+    dtype: str
+    gpu_memory_utilization: float
+    enforce_eager: bool
+    prefix_caching: bool
+    attention: str
+    offload: bool
+    max_model_len: int
+    vocab: int
+    sequence_parallel: int
+    concurrency: int
+
+
+class RolloutEngine(ABC):
+    """What samples; answers.py has it as ENGINE. Values without a default must be given."""
+
+    name: str
+    """Its folder."""
+    words: str
+    """Engine and trainer, as the choice of hardware is told."""
+    trainer: str
+    """The trainer of its experiences; empty: it only measures."""
+    on_gpus: bool
+    """Whether it and its trainer compute on GPUs; else on one node's CPU, GPUs logical at most."""
+    automatic: bool = True
+    """Whether `hardware.engine=auto` takes it."""
+    trinity_types: tuple[str, ...]
+    """Trinity's `engine_type` for it: the one that is written first, then those also read."""
+    actor: str
+    """`module:class` of its Ray actor."""
+    packages: tuple[str, ...] = ()
+    """Distributions that no other engine needs."""
+    model: tuple[str, str, str] | None = None
+    """The preset that `model=auto` takes, why, and an alternative; None: the largest that fits."""
+    own_tool_form: bool = False
+    """Whether a required tool call is decoded in the form that the model knows."""
+    extra_args: tuple[str, ...] = ()
+    """What it reads of Trinity's `extra_engine_args`; empty: all."""
+    asks_for: tuple[str, ...] = ()
+    """Fields that each training request sets to true, beside `return_token_ids`."""
+    fetches_weights: bool
+    """Whether processes of its own, which are no workers of Ray, fetch the weights."""
+    reports: tuple[str, ...] = ()
+    """Which of `startup_marks` and `work_done` its actor answers."""
+    start_seconds: float
+    """From the command to the first step."""
+
+    @property
+    def unit(self) -> str:
+        """What a layout counts."""
+        return "GPU" if self.on_gpus else "process"
+
+    @abstractmethod
+    def refusals(self, gpus: int | str, logical_gpus: int, preset: str) -> Sequence[Problem]:
+        """Why it cannot use `hardware.{gpus,logical_gpus}` as written; `preset`: hardware.name."""
+
+    @abstractmethod
+    def runners(self, engines: int) -> int:
+        """Processes for agent code where nothing is written."""
+
+    @abstractmethod
+    def memory_share(self, shape: ModelShape, layout: Layout, work: Workload, gib: float) -> float:
+        """Share of a GPU of `gib` GiB that it takes where nothing is written, in (0, 1)."""
+
+    @abstractmethod
+    def rough_seconds(
+        self, size: int, tokens: float, longest: float, flop: float, layout: Layout, cores: int
+    ) -> float:
+        """A step, s, where the planner has no estimate: of a model with `size` parameters, of
+        `tokens` generated, `longest` of them one after the other, and of training's `flop`."""
+
+    @abstractmethod
+    def host_need(
+        self, layout: Layout, gpus: int, nodes: int, kept_gib: float, threads: int
+    ) -> tuple[int, float]:
+        """Cores that a run keeps busy (0: its GPUs' share), GiB of a node; trainer's: kept_gib."""
+
+    @abstractmethod
+    def settings(self, start: Start) -> dict[str, Any]:
+        """Trinity's `rollout_model`: what is the engine's own of it."""
+
+    @abstractmethod
+    def auxiliary(self, tensor_parallel: int) -> dict[str, Any]:
+        """The same of an auxiliary model."""
+
+    def of_native(self, written: dict[str, Any]) -> dict[str, Any]:
+        """A native YAML's `rollout_model` or auxiliary model, as this engine takes it."""
+        return written
+
+
+class Trainer(ABC):
+    """What trains; answers.py has it as TRAINER."""
+
+    name: str
+    """Its folder, and Trinity's `trainer_type`."""
+    process: str
+    """`module:class` of what Trinity's Trainer wraps."""
+    packages: tuple[str, ...] = ()
+    """Distributions that no other trainer needs."""
+    attention: str = ""
+    """The only `hardware.attention` that it has; empty: it can be chosen."""
+    micro_batches: bool = False
+    """Whether a sequence must fit a micro-batch of `trainer.max_token_len_per_gpu`."""
+    config_keys: tuple[str, ...] = ()
+    """What it reads of Trinity's `trainer_config`; empty: all."""
+    unchecked: tuple[str, ...] = ()
+    """Trinity's validators that know nothing of it."""
+
+    @abstractmethod
+    def settings(self, start: Start) -> dict[str, Any]:
+        """Trinity's `trainer`: what is the trainer's own of it."""
+
+    def kernel(self, attention: str) -> dict[str, Any]:
+        """The part of it that says how attention is computed."""
+        return {}
+
+    def of_native(self, written: dict[str, Any], start: Start) -> dict[str, Any]:
+        """A native YAML's `trainer`, as this one takes it."""
+        return written
+
+    @abstractmethod
+    def sync_method(self, colocated: bool) -> str:
+        """How Trinity hands its weights to the engines."""
