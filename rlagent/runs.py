@@ -32,7 +32,7 @@ columns:
   best       of a run its highest evaluation after a step of training;
              of a sweep the objective of its best finished trial, which by default is the value
              of that trial's last evaluation, and so may be less than the trial's own best
-  last word  when it last wrote how it stands
+  updated    when its status was last written
   host       where it ran
   folder     where it is
 """
@@ -51,11 +51,11 @@ class Entry:
     done: int
     asked: int | None
     # The best value of the metric that training has reached, of a sweep the best trial's objective,
-    # and which metric that is; None before the first: what the untrained model can do is nobody's
-    # best.
+    # and which metric that is; None before the first: what the untrained model can do does not
+    # count.
     best: float | None
     metric: str
-    # Unix times of the start and of the last word; None where not recorded.
+    # Unix times of the start and of the last status; None where not recorded.
     started: float | None
     updated: float | None
     # Where it ran, and its folder.
@@ -64,7 +64,7 @@ class Entry:
 
 
 def entries(root: Path) -> list[Entry]:
-    """Everything below `root`, the newest last word first."""
+    """Everything below `root`, the last updated first."""
     found = [_guarded("run", folder.path, run_entry, folder) for folder in run_folders(root)]
     found += [_guarded("sweep", f.path, sweep_entry, f) for f in sweep_folders(root)]
     return sorted(found, key=lambda entry: entry.updated or 0.0, reverse=True)
@@ -126,7 +126,7 @@ def sweep_entry(folder: SweepFolder) -> Entry:
 
 def table(found: Sequence[Entry]) -> str:
     """Aligned columns for a terminal."""
-    heads = ["name", "state", "done", "best", "last word", "host", "folder"]
+    heads = ["name", "state", "done", "best", "updated", "host", "folder"]
     return "\n".join(aligned([heads, *(_row(entry) for entry in found)])) + "\n"
 
 

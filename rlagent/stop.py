@@ -95,7 +95,7 @@ def stop_sweep(folder: SweepFolder, timeout: float = TIMEOUT) -> int:
         os.close(descriptor)
     after = folder.read().state
     if after == RUNNING:
-        print(f"{folder.name}: its launcher ended without a last word", file=sys.stderr)
+        print(f"{folder.name}: its launcher ended without a final status", file=sys.stderr)
         return 1
     print(f"{folder.name}: {after}. It took {duration(time.monotonic() - began)} to end.")
     return 0
@@ -136,7 +136,7 @@ def _await_end(folder: RunFolder, descriptor: int, pid: int | None, timeout: flo
     """Wait for the process to end, then say how the run did."""
     began = time.monotonic()
     patience = min(PATIENCE, timeout)
-    # After its last word the driver still writes the report: SIGTERM would cut that off.
+    # After its final status the driver still writes the report: SIGTERM would cut that off.
     if not _ended(descriptor, patience) and folder.read_status().get("state") not in ENDED:
         signal.pidfd_send_signal(descriptor, signal.SIGTERM)
     if not _ended(descriptor, timeout - patience):
@@ -149,7 +149,7 @@ def _await_end(folder: RunFolder, descriptor: int, pid: int | None, timeout: flo
     status = folder.read_status()
     if status.get("state") not in ENDED:
         print(
-            f"the process ended without a last word; see {short_path(folder.path)}/attempts",
+            f"the process ended without a final status; see {short_path(folder.path)}/attempts",
             file=sys.stderr,
         )
         return 1
@@ -158,7 +158,7 @@ def _await_end(folder: RunFolder, descriptor: int, pid: int | None, timeout: flo
 
 
 def _is_frozen(pid: int | None) -> bool:
-    """Whether a process is stopped, as by SIGSTOP or Ctrl+Z, and so obeys nobody."""
+    """Whether a process is stopped, as by SIGSTOP or Ctrl+Z, and so reacts to nothing."""
     import psutil
 
     try:

@@ -1,4 +1,4 @@
-"""Configurations for tests, made without Hydra composing each one anew (a quarter second each)."""
+"""Configurations for tests, made without Hydra composing each one again (a quarter second each)."""
 
 import copy
 import functools

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 def trial(
     root: Path, number: int, behaviour: str = "finish", need: "Need | None" = None
 ) -> "Trial":
-    """A trial that behaves as told: finish, fail:CAUSE, fail_once, wait, wait_once, late
+    """A trial that behaves as named: finish, fail:CAUSE, fail_once, wait, wait_once, late
     (asked to stop it has trained its last step by then), die, config,
-    anew (sets the metrics of an earlier run aside), deaf (neither ends nor can be asked to)."""
+    from scratch (sets the metrics of an earlier run aside), deaf (neither ends nor can be asked
+    to)."""
     # Not needed by the process that stands in for the trainer, and slow to import.
     from rlagent.config.resolve import resolve
     from rlagent.machine.resources import Machine
@@ -76,7 +77,7 @@ def main(path: str, behaviour: str, seed: str, *added: str) -> int:
     leash.hold()
     folder = RunFolder(path)
     kind, _, cause = behaviour.partition(":")
-    if kind == "anew":
+    if kind == "from scratch":
         folder.metrics_jsonl.rename(folder.path / "metrics.set_aside")
     attempt = folder.new_attempt().number
 

@@ -96,7 +96,7 @@ class Point:
         )
 
     def job(self) -> dict[str, Any]:
-        """What the measuring process is told, and the row repeats."""
+        """What the measuring process is given, and the row repeats."""
         lengths = {
             name: getattr(self, name)
             for name in ("max_model_len", "max_response_tokens", "rollouts")
@@ -182,7 +182,7 @@ Phase = dict[tuple[int, ...], list[Point]]
 
 
 def say(row: dict[str, Any]) -> None:
-    """Tell the process that started this one; whatever a library printed ends its line first."""
+    """Report to the starting process; whatever a library printed ends its line first."""
     print(f"\n{MARK}{json.dumps(row)}", flush=True)
 
 

@@ -52,7 +52,7 @@ def measure(job: dict[str, Any], folder: Path, gpus: list[int]) -> dict[str, Any
             enforce_eager=not job["graphs"],
             enable_prefix_caching=True,
             seed=1,
-            # Of one GPU Trinity's is a process of its own; that would import anew.
+            # Of one GPU Trinity's is a process of its own; that would import everything again.
             distributed_executor_backend="mp" if len(gpus) > 1 else None,
             logprobs_mode="processed_logprobs",
             async_scheduling=True,

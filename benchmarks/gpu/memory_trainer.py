@@ -48,7 +48,7 @@ from rlagent.machine.resources import GPU, Machine  # noqa: E402
 from rlagent.trinity import build, translate  # noqa: E402
 
 LEFT_GIB = 0.5
-"""What may be left allocated after a point; more, and the process ends to be started anew."""
+"""What may be left allocated after a point; more, and the process ends and is started again."""
 FILL = 0.97
 """How full the micro-batches are on average; they are not cut to equal numbers of tokens."""
 

@@ -23,19 +23,19 @@ def locked(folder: Path) -> Iterator[IO[str] | None]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process holds a folder now, whatever else is known of that process."""
+    """Whether some process holds a folder now, known or not."""
     try:
         file = (folder / ".lock").open("r")
     except (FileNotFoundError, PermissionError):
-        # Another person's that may not even be asked: who wants to hold it is told so.
+        # Another user's: whoever wants to hold it gets the error.
         return False
     with file:
-        # Shared, so that it is told from a holder's: who only asks is in nobody's way.
+        # Shared, so that a look blocks no other look.
         return not _taken(file, fcntl.LOCK_SH)
 
 
 def _taken(file: IO[str], how: int) -> bool:
-    """Lock a file as told unless others' locks forbid it; what it was locked for before ends."""
+    """Lock a file in this way unless others' locks forbid it; replaces the lock it had."""
     try:
         fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -146,7 +146,7 @@ def workflow_metrics(metrics: Mapping[str, float], family: str) -> dict[str, flo
 
 
 def set_names(metrics: Mapping[str, float]) -> list[str]:
-    """The sets that an evaluation tells apart; none where there is only one."""
+    """The sets that an evaluation reports separately; none where there is only one."""
     names = [key[len("eval/") : -len("/tasks")] for key in metrics if key.endswith("/tasks")]
     return [name for name in names if f"eval/{name}/success_low" in metrics]
 

@@ -30,7 +30,7 @@ def redact_yaml(text: str) -> str:
     try:
         data = redact(yaml.safe_load(text))
     except yaml.YAMLError as error:
-        # Unread, it cannot be told which part of it is a secret.
+        # Which part of it is a secret is unknown without reading it.
         return f"(not shown: this is no YAML that can be read: {type(error).__name__})\n"
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
 

@@ -1,4 +1,4 @@
-"""Tells secrets from other values, so that none is written; and reads references to them.
+"""Recognises secrets, so that none is written, and reads references to them.
 
 A configuration ends up in the run folder, in reports and on dashboards. A secret is named there
 (`${oc.env:NAME}`), and read from the environment by the process that calls the user's function.
@@ -46,7 +46,7 @@ _OF_TEXT = {
 """Words before `token` that say that it stands in a text."""
 
 _PLACE = {"dir", "file", "folder", "function", "judge", "model", "name", "path"}
-"""Last words of names whose values are chosen by people, such as those of models."""
+"""Endings of names whose values are chosen by people, such as those of models."""
 
 _KNOWN = re.compile(
     # Not within a word, as in multi-task-learning.

@@ -12,7 +12,7 @@ from typing import Any
 class Tail:
     """Follows one growing file. A line without its newline yet waits for the next look.
 
-    When another file has taken its place, as of a run that starts anew, or when it was cut, it is
+    When another file has taken its place, as of a run from scratch, or when it was cut, it is
     followed from the beginning.
     """
 

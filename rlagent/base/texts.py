@@ -29,7 +29,7 @@ def encodable(text: str) -> str:
 
 
 def encodable_tree(value: Any) -> Any:
-    r"""A JSON value of which every text is encodable; what is not one of JSON's is left.
+    r"""A JSON value in which every text can be encoded; what is no JSON value is kept as it is.
 
     >>> encodable_tree({"a\udc00": ["\ud800", 1, None]})
     {'a\\udc00': ['\\ud800', 1, None]}

@@ -181,7 +181,7 @@ def find_groups() -> command_line.Groups:
     """Return the groups of presets; Hydra must be initialised."""
     loader = GlobalHydra.instance().config_loader()
 
-    # Each answer reads the search path anew, which takes longer than all else about an override.
+    # Each answer reads the search path again, which takes longer than all else about an override.
     @cache
     def options(group: str) -> list[str]:
         return loader.get_group_options(

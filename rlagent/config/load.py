@@ -36,7 +36,7 @@ def load_config(path: str) -> LearnConfig:
 
     Args:
         path: A composed configuration (as `rlagent plan --yaml` prints it, or parts of one) or a
-            native Trinity YAML, told apart by the top-level keys.
+            native Trinity YAML, recognised by the top-level keys.
 
     Raises:
         ConfigError: With every mistake: unreadable, unknown keys, wrong types.

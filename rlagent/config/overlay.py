@@ -1,7 +1,7 @@
 """What the trials of a sweep share: presets are composed once, each trial's values laid over them.
 
 Hydra itself does the same two things one after the other, so the result is identical. Reporting
-mistakes is left to compose.py, which composes anew whatever is refused here.
+mistakes is left to compose.py, which composes again whatever is refused here.
 """
 
 import copy

@@ -523,7 +523,7 @@ class LearnConfig:
         """Read a composed configuration of ours, or a native Trinity YAML.
 
         Args:
-            path: A YAML file. Which of the two it is, is told from its top-level keys.
+            path: A YAML file. Its top-level keys show which of the two it is.
 
         Raises:
             ConfigError: With every mistake found: unknown keys with the nearest valid one,

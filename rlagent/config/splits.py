@@ -67,7 +67,7 @@ def notes(held_out: int, asked_too: int, column: str | None) -> list[str]:
     Args:
         held_out: How many there are.
         asked_too: How many of them ask what a training task asks.
-        column: What tells that, see `question_column`.
+        column: By which they are compared, see `question_column`.
 
     >>> notes(256, 0, "question")
     []

@@ -43,7 +43,7 @@ def split_file(path: str, split: str) -> Path | None:
 
 
 def is_single_file(path: str) -> bool:
-    """Whether a dataset's path names one file, of which a part is held out, and not a folder."""
+    """Whether a dataset's path names one file, part of which is held out, and not a folder."""
     local = local_path(path)
     return local is not None and local.suffix in JSON + TABLES and not local.is_dir()
 
@@ -91,8 +91,8 @@ class Scan:
 
 
 def question_column(columns: Iterable[str]) -> str | None:
-    """The column that tells whether two tasks ask the same: `question`, else the first of
-    dataset.columns; None: the whole row tells."""
+    """The column by which two tasks are the same: `question`, else the first of
+    dataset.columns; None: the whole row."""
     names = list(columns)
     return "question" if "question" in names else next(iter(names), None)
 

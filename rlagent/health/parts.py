@@ -146,7 +146,7 @@ def judge(
     if wanted and not SpecifierSet(wanted).contains(found.split("+")[0], prereleases=True):
         return Row(FAIL if needed else WARN, name, found, wanted, install)
     if not imported.ok:
-        # pip takes what is there for good, so it has to be told to install it again.
+        # pip takes what is there for good, so installing it again has to be forced.
         again = install.replace("pip install", "pip install --force-reinstall")
         return Row(FAIL, name, f"{found}, does not import: {imported.error}", wanted, again)
     if tested and found.split("+")[0] != tested.split("+")[0]:

@@ -91,13 +91,13 @@ def hub_row(label: str, key: str, name: str, kind: str) -> Row:
 
 
 def hub_is_off(environ: "os._Environ[str] | dict[str, str]" = os.environ) -> bool:
-    """Whether the user told Hugging Face libraries to stay offline."""
+    """Whether Hugging Face libraries are set to stay offline."""
     words = (environ.get(name, "") for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
     return any(word.upper() in ("1", "TRUE", "YES", "ON") for word in words)
 
 
 def ask_hub(name: str, kind: str) -> Answer:
-    """Ask the hub for one small file's headers: this also tells gated and missing ones."""
+    """Ask the hub for one small file's headers: this also finds gated and missing ones."""
     file = "config.json" if kind == "model" else "README.md"
     code = (
         "import sys\n"

@@ -17,7 +17,7 @@ class Action(enum.Enum):
 
     START = "start"
     RESUME = "resume"
-    ANEW = "anew"
+    FROM_SCRATCH = "from scratch"
     NOTHING = "nothing"
     REFUSE = "refuse"
 
@@ -51,7 +51,9 @@ def decide(
     if old is None:
         return Decision(Action.START)
     if fresh:
-        return Decision(Action.ANEW, "run.fresh: the earlier run is kept beside, with a number")
+        return Decision(
+            Action.FROM_SCRATCH, "run.fresh: the earlier run is kept beside, with a number"
+        )
     finished = status.get("state") == "finished"
     trained = status.get("steps_trained") or 0
     chosen, written = changed(old, new, CHOSEN), changed(old, new, WRITTEN)
@@ -59,13 +61,13 @@ def decide(
         # Where a run was spread over GPUs makes no other result.
         others = [*changed(old, new, {k: v for k, v in CHOSEN.items() if k != "layout"}), *written]
         if others:
-            return Decision(Action.ANEW, _from_scratch(others, "since the run finished"))
+            return Decision(Action.FROM_SCRATCH, _from_scratch(others, "since the run finished"))
         if trained >= total_steps:
             return Decision(Action.NOTHING, _done(status))
     elif status and not trained and (chosen or written):
         # Without a status nobody knows what is trained.
-        since = "since this run began, of which nothing is trained yet"
-        return Decision(Action.ANEW, _from_scratch([*chosen, *written], since))
+        since = "since this run began; nothing is trained yet"
+        return Decision(Action.FROM_SCRATCH, _from_scratch([*chosen, *written], since))
     if chosen:
         return Decision(
             Action.REFUSE,

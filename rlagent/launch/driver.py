@@ -1,7 +1,7 @@
 """One attempt at a run, from its first status to its report.
 
-Feeds run folder, screen and mirror around the attempt on Ray, which is in session.py; whether
-there is anything to do is decided in launch.py.
+Writes to run folder, screen and mirror; the actors on Ray are in session.py. Whether there is
+anything to do is decided in launch.py.
 """
 
 import contextlib
@@ -87,7 +87,7 @@ class Driver:
         """Run the attempt and write down how it ended."""
         log = _driver_log(self.attempt.driver_log)
         try:
-            # Also while the last words are written: the first Ctrl+C then changes nothing.
+            # Also while the final status is written: the first Ctrl+C then changes nothing.
             with self.signals:
                 self._first_status()
                 self._conclude(*self._guarded())
@@ -97,7 +97,7 @@ class Driver:
 
     def _conclude(self, state: str, exit_code: int, cause: str) -> None:
         """Write status, report and mirror, and say how it ended."""
-        # On a full disk this is the room for the last words.
+        # On a full disk this is the room for the final status.
         self._reserve.unlink(missing_ok=True)
         success = success_fields(self.folder.read_metrics("explorer"))
         status = self.folder.write_status(state=state, exit_code=exit_code, cause=cause, **success)
@@ -107,7 +107,7 @@ class Driver:
             where = (self.watch.mirror or self._start_mirror()).finish(status)
             self.display.finish(status, self.folder, self._next_command(state), where)
         finally:
-            # Until here the folder is in use: who is to start the run again waits for this process.
+            # Until here the folder is in use: whoever starts the run again waits for this process.
             self.folder.let_go()
 
     def _guarded(self) -> tuple[str, int, str]:
@@ -192,7 +192,7 @@ class Driver:
         if self.first_step >= self.total_steps:
             self.display.message(f"all {self.total_steps} steps are trained already")
         if address_to_join(self.config.hardware.ray) is None:
-            # In a cluster others fetch them, who may reach what this machine does not.
+            # In a cluster other nodes download it; they may have network access.
             require_models(models_of(tree))
         self.display.phase("starting Ray")
         with self._ray(tree["ray_namespace"], native.log_environment(tree)):
@@ -317,7 +317,7 @@ class Driver:
         from rlagent.launch import ray_cluster
 
         try:
-            # transformers' lazy imports do not bear two threads.
+            # transformers' lazy imports are not thread-safe.
             importing.join()
             self.marks.mark("ray")
             self.display.message(cluster.words())
@@ -360,7 +360,7 @@ class Driver:
     def _next_command(self, state: str) -> str | None:
         if self.command is None:
             return None
-        # Else the command would discard what it is to go on with.
+        # Otherwise the command would discard what it is to continue.
         changes: dict[str, object] = {"run.fresh": "false"} if self.config.run.fresh else {}
         if state == "finished":
             # A native YAML, which only a script trains from, has Trinity's names.

@@ -1,4 +1,4 @@
-"""Whether the Ray of a run still stands, asked at every look of the driver.
+"""Whether the Ray of a run is still alive, asked at every look of the driver.
 
 A process that has lost Ray's head is ended by Ray itself a minute later, without a chance to say
 why: the driver has to notice before. What follows is driver.py's.
@@ -55,7 +55,7 @@ class Head:
         self._answered = self._asked = now()
 
     def lost(self) -> str:
-        """Why it is lost, in one line; empty while it stands."""
+        """Why it is lost, in one line; empty while it is alive."""
         for name, process in self.processes.items():
             code = process.poll()
             if code is not None:

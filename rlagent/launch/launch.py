@@ -116,7 +116,7 @@ def _launch_in(
         if decision.action is decide.Action.NOTHING:
             return _outcome_of(folder)
         require_passable(workflow_func=workflow_func, judge_func=judge_func)
-        if decision.action is decide.Action.ANEW:
+        if decision.action is decide.Action.FROM_SCRATCH:
             _set_aside(folder)
         if decision.action is decide.Action.RESUME and (words := _rate_changes(resolved, folder)):
             display.message(f"note: {words}")

@@ -77,7 +77,7 @@ class Cluster:
     address: str
     # Whether it was started for this run, and so ends with it.
     started: bool
-    # Tells whether it still stands.
+    # Checks whether it is still alive.
     head: Head
     # Whether this process had connected to it before, and so stays connected.
     found: bool = False
@@ -154,7 +154,7 @@ def connect(
         env: Environment for the workers, beside `QUIET`.
         gpus: GPUs offered by a Ray that is started here.
         cpus: CPU cores offered likewise.
-        say: Told in a line before a start takes a second try; what it raises prevents that.
+        say: Called with a line before a second try at starting; if it raises, there is none.
 
     Raises:
         RunError: The address does not answer, or a Ray that is started here was not up in time,
@@ -282,7 +282,7 @@ def _in_groups_of_their_own() -> Iterator[None]:
 
     `timeout` and others send SIGTERM to a whole group. It asks the driver to stop, for which Ray
     has to live on; Ray itself keeps no more than Ctrl+C from its processes. They still end with
-    the driver, however it ends: the kernel tells them (PR_SET_PDEATHSIG).
+    the driver, however it ends: the kernel signals them (PR_SET_PDEATHSIG).
     """
     from ray._private import services
 

@@ -51,7 +51,7 @@ class Session:
         runner_processes: Processes for agent code.
         on_tick: Called every `TICK` s while waiting; returns whether anything has happened since
             its last call. May raise Stopped.
-        on_phase: Told in a few words what begins.
+        on_phase: Called with a few words when a phase begins.
         grace: Says how many seconds a stop waits for the step under way and its checkpoint.
         stall_timeout: run.stall_timeout as set, for the cause.
         patience: Says how many seconds nothing may happen, see `standstill.patience`.

@@ -68,7 +68,7 @@ def seconds_since_change(logs: Path, now: float) -> float:
 
 
 def is_stuck(logs: Path, now: float) -> bool:
-    """Whether a role stands still that nobody replaces.
+    """Whether a role that is not replaced stands still.
 
     Not a runner: the explorer ends one when the time of its rollouts is over (watchdog.py), which
     is longer than `LEAST`.

@@ -30,7 +30,7 @@ class Watch:
         resolved: What runs.
         folder: The run.
         attempt: The attempt under way.
-        display: Told of every new row.
+        display: Called with every new row.
         signals: Ctrl+C and SIGTERM.
     """
 
@@ -47,7 +47,7 @@ class Watch:
         self.attempt = attempt
         self.display = display
         self.signals = signals
-        # Told of every new row too, once there is one.
+        # Called with every new row too, once there is one.
         self.mirror: Mirror | None = None
         self.started = time.time()
         # Seconds of the longest step trained in this attempt; 0 before the second one.

@@ -14,11 +14,11 @@ from rlagent.machine.ray_head import cluster_is_running
 _GIB = 1024**3
 
 TOLD = "RLAGENT_MACHINE"
-"""Variable in which a sweep tells its trials what machine they were planned for: looking for
-themselves they would find their share of the GPUs, and could choose otherwise."""
+"""Variable that holds the machine that a sweep planned its trials for: by themselves they would
+find their share of the GPUs only, and could choose differently."""
 
 THREADS = "RLAGENT_THREADS"
-"""Variable in which a run tells its actors hardware.threads."""
+"""Variable that holds hardware.threads for a run's actors."""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ _KINDS = (
 KINDS = {kind.name: kind for kind in _KINDS}
 ASSUMED = KINDS["h100-80g"]
 """What is planned for on a machine without a GPU when `hardware.gpu` says nothing, and whose
-speed is assumed for a GPU of which only the memory is known."""
+speed is assumed for a GPU known by its memory only."""
 
 # A size stands by itself: the 10g of an A10G is none.
 _SIZE = re.compile(r"(?<![a-z0-9])(\d+)\s*g(?:i?b)?\b")
@@ -142,6 +142,6 @@ def _of_family(text: str, size: float | None) -> Found | None:
 
 
 def _of_memory(text: str, size: float) -> Found:
-    """Return a GPU of which only the memory is known."""
+    """Return a GPU known by its memory only."""
     assumed = f"{text} is not known here: the speed of {ASSUMED.name} is assumed"
     return Found(replace(ASSUMED, name=text, memory_gib=size), assumed)

@@ -54,7 +54,7 @@ def compact(calls: Sequence[Call]) -> list[dict[str, Any]]:
         by itself), `messages` (those behind), `response`, `prompt_tokens`, `response_tokens`,
         `finish`, and `tools` where they are others than in that call.
     """
-    # By call: what tells its messages from others, the answer included.
+    # By call: what identifies its messages, the answer included.
     known: list[list[str]] = []
     numbers: list[int] = []
     open_ends: set[int] = set()
@@ -125,7 +125,7 @@ def _longest(keys: list[str], known: list[list[str]]) -> tuple[int, int]:
 
 
 def _key(message: Message) -> str:
-    """What tells a message from others; an answer is the same however it is sent back."""
+    """What identifies a message; an answer is the same however it is sent back."""
     if message.get("role") != "assistant":
         return json.dumps(message, sort_keys=True, default=str)
     asked = [call.get("function") or call for call in message.get("tool_calls") or []]

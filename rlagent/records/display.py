@@ -26,7 +26,7 @@ BARS = "▁▂▃▄▅▆▇█"
 
 
 class Display:
-    """What the driver tells a person, and nothing of it said: the kinds of display say what they
+    """What the driver reports, with nothing shown: the kinds of display show what they
     say. Every method may be called from any thread."""
 
     def start(self, choices: Sequence[str], total_steps: int, first_step: int = 0) -> None:

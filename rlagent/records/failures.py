@@ -140,7 +140,7 @@ def is_retried(failure: str | None) -> bool:
 
 
 def is_held_up(log_tail: str) -> bool:
-    """Whether a try did not begin, since another process held its run folder: its last word."""
+    """Whether a try did not begin, since another process held its run folder."""
     return IN_USE in _last_line(log_tail)
 
 

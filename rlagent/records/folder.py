@@ -21,7 +21,7 @@ ENDED = ("finished", "failed", "stopped", "interrupted")
 """States of status.json that a run does not leave without a new attempt."""
 
 DIED = "died"
-"""Instead of the state that status.json has, where its driver is gone without a last word: killed,
+"""Instead of the state that status.json has, where its driver ended without a final status: killed,
 or ended by Ray itself, which does so when its head is lost."""
 
 
@@ -194,9 +194,9 @@ class RunFolder:
         return status
 
     def let_go(self) -> None:
-        """Name no driver in status.json any more; its last word keeps its time.
+        """Name no driver in status.json any more; the file keeps its time.
 
-        Else the page, which is written in between, would seem older than what it tells.
+        Otherwise the page, which is written in between, would seem older than the status.
         """
         when = self.status_json.stat().st_mtime_ns
         self._write_status({**self.read_status(), "pid": None, "pid_ticks": None})
@@ -220,21 +220,21 @@ class RunFolder:
         return is_driven(self.read_status())
 
     def standing(self) -> dict[str, Any]:
-        """The status as it is: with the state `DIED` where the driver is gone without a last word.
+        """The status as it is: with the state `DIED` where the driver ended without a final one.
 
-        Of a driver on another machine only its last word is known.
+        Of a driver on another machine only what it last wrote is known.
         """
         status = self.read_status()
         if _has_ended(status) or _is_elsewhere(status) or is_driven(status):
             return status
-        # Between the two looks it may have had its last word.
+        # It may have written its final status between the two looks.
         status = self.read_status()
         return status if _has_ended(status) else {**status, "state": DIED}
 
     # ---- stop requests ----
 
     def request_stop(self, reason: str = "") -> None:
-        """Ask the driver to save and end; the reason, if any, is told to who shows its end."""
+        """Ask the driver to save and end; the reason, if any, is shown when the run ends."""
         self.stop_file.write_text(f"{reason}\n")
 
     def stop_requested(self) -> bool:
@@ -336,7 +336,7 @@ class RunFolder:
 
 
 def _has_ended(status: dict[str, Any]) -> bool:
-    """Whether an attempt had its last word; so it is too before the first one began."""
+    """Whether an attempt wrote its final status; also true before the first one began."""
     return status.get("state") in (None, *ENDED)
 
 
@@ -503,7 +503,7 @@ def _with_floats(row: dict[str, Any]) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """What JSON can hold, in UTF-8: numpy scalars become numbers, NaN and infinities words.
 
-    Words, since JSON has no such numbers, and a diverged run must still be told from a gap.
+    Words, since JSON has no such numbers, and a diverged run must still differ from a gap.
     """
     if isinstance(value, str):
         return encodable(value)

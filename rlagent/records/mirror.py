@@ -1,7 +1,7 @@
 """Mirrors a run to W&B or TensorBoard, beside the run folder that always holds everything.
 
 A mirror is a process of its own that reads the run folder (mirror_process.py). The driver only
-starts it, tells it when there is something new, and waits a bounded time at the end: whatever
+starts it, signals when there is something new, and waits a bounded time at the end: whatever
 happens in it, wandb.init included, training neither stops nor waits.
 """
 
@@ -122,7 +122,7 @@ class ProcessMirror(Mirror):
         self._label = {"wandb": "W&B", "tensorboard": "TensorBoard"}[monitor.type]
 
     def start(self, info: RunInfo) -> None:
-        """Start the process. A failure to start is told, not raised."""
+        """Start the process. A failure to start is reported, not raised."""
         access = wandb_access(self.monitor.mode)
         if self.monitor.type == "wandb" and access.mode == "disabled":
             self._tell(f"W&B is off, because {access.why}")
@@ -175,7 +175,7 @@ class ProcessMirror(Mirror):
             return None
         self._finishing = True
         assert self._process.stdin is not None
-        # The end of its input is what tells it that the driver is done, or gone.
+        # The end of its input shows it that the driver is done, or gone.
         self._process.stdin.close()
         try:
             self._process.wait(self.finish_timeout)
@@ -198,7 +198,7 @@ class ProcessMirror(Mirror):
             # The pipe is full of earlier words, and one is enough to make it look.
             return
         except BrokenPipeError:
-            # It ended; _read tells why.
+            # It ended; _read reports why.
             return
 
     def _kill_group(self) -> None:

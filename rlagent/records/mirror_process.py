@@ -18,7 +18,7 @@ from rlagent.base.stats import merge_rows
 from rlagent.base.tail import Tail
 from rlagent.records.folder import DIED, ENDED, RunFolder
 
-GONE = "its process is gone without a last word"
+GONE = "its process ended without a final status"
 """The cause of a run whose driver wrote none."""
 
 EVENTS = 3
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
     try:
         mirror(spec, wake, over)
     except Exception as error:
-        # The process's last word; the traceback goes to mirror.log.
+        # Only the cause; the traceback goes to mirror.log.
         traceback.print_exc()
         tell(problem=f"{cause_of(error)}; the run goes on without it")
         return 1
@@ -90,7 +90,7 @@ def mirror(spec: dict[str, Any], wake: threading.Event, over: threading.Event) -
 
 
 def at_the_end(status: dict[str, Any]) -> dict[str, Any]:
-    """The final status: a driver that ends writes its last word first, so without one it died.
+    """The final status: a driver that ends writes it first, so without one it died.
 
     Its process is not asked: one that was killed closes its files before it is gone.
     """
@@ -153,7 +153,7 @@ def open_sink(spec: dict[str, Any], folder: RunFolder) -> tuple[Sink, int]:
 
 
 def tell(**event: str) -> None:
-    """Print an event for the driver. Without a driver nobody needs it."""
+    """Print an event for the driver. Without a driver it goes nowhere."""
     try:
         os.write(EVENTS, (json.dumps(event) + "\n").encode())
     except BrokenPipeError:

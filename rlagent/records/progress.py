@@ -151,7 +151,7 @@ class Progress:
         return (ended - began) / (last - first)
 
     def seconds_left(self, now: float) -> float | None:
-        """Seconds until the last step is trained; None before that can be told.
+        """Seconds until the last step is trained; None before that is known.
 
         Args:
             now: unix seconds.

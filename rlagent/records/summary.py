@@ -28,7 +28,7 @@ def how_it_ended(status: dict[str, Any]) -> str:
         "interrupted": f"Interrupted after {steps}",
         "running": f"Running: {steps} so far",
         "starting": "Starting",
-        DIED: f"Died after {steps}: its process is gone without a last word, and the same command "
+        DIED: f"Died after {steps}: its process ended without a final status; the same command "
         "resumes it",
     }
     sentence = words.get(state, f"State {state}: {steps}")
@@ -43,7 +43,7 @@ def how_it_ended(status: dict[str, Any]) -> str:
 
 
 def seconds_spent(status: dict[str, Any]) -> float | None:
-    """Seconds from the start of the last attempt to the last word of it."""
+    """Seconds from the start of the last attempt to its last status."""
     started, updated = status.get("started"), status.get("updated")
     if not isinstance(started, (int, float)) or not isinstance(updated, (int, float)):
         return None

@@ -70,13 +70,13 @@ class TrialRow:
     ended: float | None = None
 
     def wait(self) -> None:
-        """It is asked for: what came of it before counts no more, until its run says so again."""
+        """Mark it as asked for: an earlier result counts only once its run reports it again."""
         self.state, self.waits_for, self.objective, self.unranked = WAITING, "", None, ""
-        # Else it would be shown as what went wrong rather than as what it waits for.
+        # Otherwise it would be shown as the failure, not as what it waits for.
         self.failure = None
 
     def let_go(self) -> None:
-        """It has nothing of the machine any more."""
+        """Note that it holds nothing of the machine any more."""
         self.gpus, self.gpu_ids, self.cores, self.memory_gib = [], [], 0, 0.0
 
 

@@ -1,6 +1,6 @@
 """Hands metric rows to TensorBoard event files. Runs in the mirror's process.
 
-The files are derived from metrics.jsonl, so each attempt writes them anew: steps that it repeats
+The files are derived from metrics.jsonl, so each attempt writes them again: steps that it repeats
 then appear once, with their last values. Uses tensorboard's own writer, which needs no torch.
 """
 
@@ -17,7 +17,7 @@ from rlagent.records.folder import RunFolder
 
 
 def open_tensorboard(folder: RunFolder) -> "TensorboardSink":
-    """Start the event file anew."""
+    """Start the event file from scratch."""
     if folder.tensorboard_dir.is_dir():
         shutil.rmtree(folder.tensorboard_dir)
     return TensorboardSink(folder)
@@ -45,7 +45,7 @@ class TensorboardSink:
         self._writer.add_event(Event(wall_time=time, step=step, summary=Summary(value=items)))
 
     def taken(self, offset: int) -> None:
-        """Nothing to remember: the next attempt writes everything anew."""
+        """Nothing to remember: the next attempt writes everything again."""
 
     def finish(self, status: dict[str, Any]) -> None:
         """Write success before and after as scalars of their own, and close."""

@@ -40,7 +40,7 @@ SUMMARY = (
 def open_wandb(
     spec: dict[str, Any], folder: RunFolder, problem: Callable[[str], None]
 ) -> tuple["WandbSink", int]:
-    """Open or continue the W&B run; offline whatever W&B dislikes, saying so.
+    """Open or continue the W&B run; offline where W&B refuses anything, with a line about it.
 
     Returns:
         The sink, and how many bytes of metrics.jsonl W&B holds already.
@@ -61,7 +61,7 @@ def open_wandb(
 def _open_run(
     spec: dict[str, Any], folder: RunFolder, mode: str, problem: Callable[[str], None]
 ) -> tuple[Any, str]:
-    """Open the run as asked, else offline, else with nothing that could be disliked.
+    """Open the run as asked, else offline, else with nothing that W&B could refuse.
 
     Returns:
         The run, and online or offline.
@@ -188,7 +188,7 @@ def sync_command(folder: RunFolder) -> str:
 
 def settle_offline(folder: RunFolder) -> int:
     """How many bytes of metrics.jsonl W&B holds online, after an earlier offline attempt is
-    accounted for: one that was synced counts as sent; one that was not is written anew, whole,
+    accounted for: one that was synced counts as sent; one that was not is written again, whole,
     and its files are removed."""
     path = _state_path(folder)
     if not path.is_file():

@@ -1,6 +1,6 @@
 """Warnings of the actors, which the driver says on the screen: rows in the attempt's folder.
 
-An actor's own log is read by nobody while all seems well.
+Nobody reads an actor's own log while all seems well.
 """
 
 import os

@@ -33,7 +33,7 @@ PATIENCE = 120.0
 """Seconds that trials have to save a checkpoint and end when the launcher itself fails."""
 
 TICK = 0.5
-"""Seconds between two looks at what running trials have written."""
+"""Seconds between reads of what running trials have written."""
 
 SWEEP = "RLAGENT_SWEEP"
 """The sweep's folder, in the environment of each trial and of what it starts."""
@@ -69,7 +69,7 @@ class Child:
         share: What it has of the machine.
         folder: Its run folder.
         log: Where it prints to.
-        anew: Whether what its run folder holds is set aside when it starts.
+        from_scratch: Whether what its run folder holds is set aside when it starts.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Child:
         share: Share,
         folder: RunFolder,
         log: Path,
-        anew: bool = False,
+        from_scratch: bool = False,
     ) -> None:
         self.trial, self.row, self.share = trial, row, share
         self.folder, self.log = folder, log
@@ -87,17 +87,16 @@ class Child:
         self.pruned = False
         # Whether the launcher asked it to end, other than by pruning.
         self.asked = False
-        # Whether it got as far as its run folder, or was refused it by who held it; known once it
-        # has ended.
+        # Whether it got as far as its run folder, or another process held it; known once it ended.
         self.began = self.held_up = False
         self.process: subprocess.Popen[bytes] | None = None
         steps = trial.resolved.config.algorithm.total_steps
-        first = 0 if anew else folder.read_status().get("steps_trained") or 0
+        first = 0 if from_scratch else folder.read_status().get("steps_trained") or 0
         self.progress = Progress(int(steps), first)
         self._tail = Tail.at_end(folder.metrics_jsonl)
 
     def start(self, argv: Sequence[str], env: Mapping[str, str], reading_end: int) -> int:
-        """Start its process, in a session of its own; returns a descriptor that tells its end.
+        """Start its process in a session of its own; returns a descriptor, readable once it ends.
 
         Args:
             argv: The command line.
@@ -132,8 +131,8 @@ class Child:
         self.process.send_signal(number)
 
     def remind(self) -> None:
-        """Have a stop request lie in the run folder: a signal can hit a bad moment, and a request
-        that came before the trial had begun is forgotten when it does."""
+        """Leave a stop request in the run folder: a signal can hit a bad moment, and a request made
+        before the trial began is dropped when it begins."""
         # It is called again and again: what a full disk refuses now comes later.
         with contextlib.suppress(OSError):
             if self.folder.exists() and not self.folder.stop_requested():
@@ -146,12 +145,12 @@ class Child:
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def end(self) -> Ending:
-        """How it ended; its process has."""
+        """How the trial ended, once its process has."""
         assert self.process is not None
         code, log_tail = self.process.wait(), tail_of(self.log)
         status = self.folder.read_status()
         self.held_up = is_held_up(log_tail)
-        # Else left by an earlier try, or written meanwhile by who holds the run folder.
+        # Otherwise left by an earlier try, or written by the process that holds the run folder.
         began = float(status.get("updated") or 0.0) >= self.started
         self.began = began and not self.held_up
         return ending(status if self.began else {}, code, log_tail)
@@ -163,9 +162,9 @@ def end_all(
     """Have trials save a checkpoint and end, and kill those that take too long.
 
     Args:
-        running: The trials, by the descriptor that tells their end.
+        running: The trials, by the descriptor that signals their end.
         selector: Where those are waited for; of no further use.
-        signals: A Ctrl+C among them is not to wait for it.
+        signals: A Ctrl+C among them ends the wait.
     """
     left = dict(running)
     try:

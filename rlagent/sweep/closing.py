@@ -33,7 +33,7 @@ def closing_words(
     lines = ["", f"{sweep.name} {sweep.state}: {said or 'no trial'}"]
     if illegal[0]:
         lines.append(
-            f"no legal configuration: {illegal[0]} of {illegal[1]} suggestions, told as failed"
+            f"no legal configuration: {illegal[0]} of {illegal[1]} suggestions, recorded as failed"
         )
     lines += _ranking(sweep, folder)
     lines += unranked_lines(sweep)
@@ -47,7 +47,7 @@ def closing_words(
         lines.append(f"best trial: {short_path(run.path)}")
         lines.append(f"  {trial_command(best, reproduce)}")
     if counts.keys() - {FINISHED, PRUNED}:
-        # What began anew is gone on with, not begun anew again.
+        # A sweep that began with run.fresh is resumed without it.
         argv = [word for word in sweep.argv if key_of(word) != "run.fresh"]
         words = shlex.join([python_command(), "-m", "rlagent.train", *shown(argv)])
         lines.append(f"to finish what is unfinished:\n  {words}")

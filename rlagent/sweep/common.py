@@ -1,6 +1,6 @@
 """What the trials of a sweep share, and how one is started: command line, resources, identity.
 
-Pure apart from `is_done` and `is_anew`, which read a run folder; running trials is pool.py's.
+Pure apart from `is_done` and `is_from_scratch`, which read a run folder; pool.py runs trials.
 """
 
 import hashlib
@@ -189,10 +189,10 @@ def is_done(trial: Trial, folder: RunFolder) -> bool:
     return not trial.resolved.config.run.fresh and _decided(trial, folder) == "nothing"
 
 
-def is_anew(trial: Trial, folder: RunFolder) -> bool:
+def is_from_scratch(trial: Trial, folder: RunFolder) -> bool:
     """Whether a trial sets aside what its run folder holds, though run.fresh does not say so:
     its workflow or its data has changed since the run finished."""
-    return _decided(trial, folder) == "anew"
+    return _decided(trial, folder) == "from scratch"
 
 
 def _decided(trial: Trial, folder: RunFolder) -> str | None:

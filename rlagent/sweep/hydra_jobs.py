@@ -89,7 +89,7 @@ def _launch(
         raise SystemExit(print_error(error)) from error
     done = folder_of(setup).read()
     if done.state in (STOPPED, INTERRUPTED):
-        # Else the sweeper would go on with its next batch.
+        # Otherwise the sweeper would run its next batch.
         raise SystemExit(code)
     rows = {row.trial_id: row for row in done.trials}
     return [

@@ -1,7 +1,7 @@
 """Ties a trial to its launcher: when the launcher is gone, however it died, the trial ends.
 
 The launcher holds the writing end of a pipe and never writes. A killed process closes its files,
-so the end of the pipe tells what a signal could miss; nothing is left running after `kill -9`.
+so the end of the pipe shows what a signal could miss; nothing is left running after `kill -9`.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 VARIABLE = "RLAGENT_LEASH"
-"""Holds the number of the reading end in the environment of a trial."""
+"""Environment variable with the number of the reading end."""
 
 GRACE = 1800.0
 """Seconds after which a trial that has not ended by itself is killed. A stop has limits of its own

@@ -26,7 +26,7 @@ _STYLES = {
 
 
 class SweepDisplay(Protocol):
-    """Where the pool tells what happens."""
+    """What the pool reports to."""
 
     def message(self, line: str) -> None:
         """Something to say for good."""

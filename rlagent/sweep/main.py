@@ -26,8 +26,8 @@ from rlagent.sweep.closing import closing_words
 from rlagent.sweep.common import (
     command_line,
     impossible,
-    is_anew,
     is_done,
+    is_from_scratch,
     resources_for,
     sweep_id,
     uses_cluster,
@@ -132,7 +132,7 @@ def run_source(
             least=None if is_grid else least_of([trial.need for trial in known]),
             own_gpus=not shared,
             is_done=is_done,
-            is_anew=is_anew,
+            is_from_scratch=is_from_scratch,
             on_failed=unmirrored.failed,
         )
         display = make_display(config.run.display)

@@ -1,4 +1,4 @@
-"""What the pool is told about running trials: how, how often, and which of them need no process."""
+"""How the pool runs trials: how often, and which of them need no process."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ class Options:
         own_gpus: Whether each trial has a Ray of its own that sees its share of the GPUs.
         env: The environment that trials inherit.
         is_done: Whether a trial needs no process, since its run folder holds all that is asked.
-        is_anew: Whether a trial sets aside what its run folder holds, though run.fresh does not
-            say so; asked when it starts.
-        on_failed: Told of each trial that failed and is not tried again; must return at once.
+        is_from_scratch: Whether a trial sets its run folder aside without run.fresh; asked when it
+            starts.
+        on_failed: Called with each trial that failed and is not tried again; must return at once.
     """
 
     argv: Callable[[Trial], Sequence[str]]
@@ -36,7 +36,7 @@ class Options:
     own_gpus: bool = True
     env: Mapping[str, str] | None = None
     is_done: Callable[[Trial, RunFolder], bool] = lambda trial, folder: False
-    is_anew: Callable[[Trial, RunFolder], bool] = lambda trial, folder: False
+    is_from_scratch: Callable[[Trial, RunFolder], bool] = lambda trial, folder: False
     on_failed: Callable[[Trial, TrialRow], None] = lambda trial, row: None
 
 
@@ -63,7 +63,7 @@ class Done:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """What changes whenever a file is written anew."""
+    """A value that changes whenever a file is replaced."""
     try:
         found = path.stat()
     except FileNotFoundError:

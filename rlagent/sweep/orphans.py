@@ -1,7 +1,7 @@
 """Trials whose process another launcher left, or a person started: what they hold until they end.
 
 Such a process is waited for, never ended; what may start beside it is the ledger's to say. One that
-has had its last word still has its run folder for a while: it is known by the folder's lock alone.
+has written its final status still locks its run folder for a while: only that lock shows it.
 """
 
 import os
@@ -20,7 +20,7 @@ NOTHING = Need(0, 0, 0.0)
 
 
 class Orphans:
-    """Trials driven by others, each by the descriptor that tells its end, or by its run folder.
+    """Trials driven by others, each by the descriptor that signals its end, or by its run folder.
 
     Args:
         ledger: Where what they have counts as taken.
@@ -35,7 +35,7 @@ class Orphans:
         self._rows: dict[int, TrialRow] = {}
         # By trial, in words; also of those whose process is not known.
         self._drivers: dict[str, str] = {}
-        # Those whose process is not known: until nobody holds their run folder.
+        # Those whose process is not known: until their run folder is unlocked.
         self._locked: dict[str, tuple[TrialRow, RunFolder]] = {}
 
     def __len__(self) -> int:
@@ -45,7 +45,7 @@ class Orphans:
         """Hold what processes of earlier launchers still have; yields a line about each.
 
         Also of trials that nobody asks for this time. What a row says that it has counts only
-        while its process lives: a killed launcher took nothing back.
+        while its process lives: a killed launcher released nothing.
         """
         for row in rows:
             need = Need(len(row.gpu_ids), row.cores, row.memory_gib)
@@ -72,7 +72,7 @@ class Orphans:
         return f"{driver}, which runs it already, to end" if driver else ""
 
     def look(self) -> bool:
-        """Take back what those had whose run folder nobody holds any more; False: none."""
+        """Release what those held whose run folder is unlocked; return whether any did."""
         free = [row for row, run in self._locked.values() if not is_locked(run.path)]
         for row in free:
             del self._locked[row.trial_id]
@@ -80,7 +80,7 @@ class Orphans:
         return bool(free)
 
     def end(self, descriptor: int) -> TrialRow:
-        """Take back what one had that has ended; returns its row."""
+        """Release what one held that has ended; returns its row."""
         self._selector.unregister(descriptor)
         os.close(descriptor)
         row = self._rows.pop(descriptor)

@@ -213,10 +213,10 @@ class _Pool:
         self.tries[trial.trial_id] = self.tries.get(trial.trial_id, 0) + 1
         row.tries += 1
         log = self.folder.path / "logs" / f"{trial.number:03}-{trial.trial_id}.{row.tries}.log"
-        # Else each try would discard what the one before has trained.
+        # Otherwise each try would discard what the one before has trained.
         fresh = trial.resolved.config.run.fresh and trial.trial_id not in self.begun
-        anew = fresh or self.options.is_anew(trial, run)
-        child = Child(trial, row, share, run, log, anew)
+        from_scratch = fresh or self.options.is_from_scratch(trial, run)
+        child = Child(trial, row, share, run, log, from_scratch)
         env = environment(
             trial,
             share,
@@ -224,7 +224,7 @@ class _Pool:
             os.environ if self.options.env is None else self.options.env,
             self.options.own_gpus,
         )
-        earlier = [] if anew else run.read_metrics()
+        earlier = [] if from_scratch else run.read_metrics()
         argv = [*self.options.argv(trial)]
         if trial.resolved.config.run.fresh and not fresh:
             argv.append("run.fresh=false")
@@ -330,7 +330,7 @@ class _Pool:
             interrupted = self.interrupts or number == signal.SIGINT
             self.stopping = "interrupted" if interrupted else "stopped on request"
             again = number == signal.SIGTERM and self.terminated
-            # Each `rlagent stop` sends a SIGTERM: asking twice is no wish to lose a checkpoint.
+            # Each `rlagent stop` sends a SIGTERM: a second one must not cost the checkpoint.
             self.terminated = self.terminated or number == signal.SIGTERM
             self.interrupts += number == signal.SIGINT
             for child in self.running.values():

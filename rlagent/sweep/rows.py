@@ -19,7 +19,7 @@ class Rows:
     Args:
         folder: Where sweep.json is.
         sweep: The sweep; changed in place.
-        display: Told when sweep.json cannot be written.
+        display: Shows when sweep.json cannot be written.
     """
 
     def __init__(self, folder: SweepFolder, sweep: Sweep, display: SweepDisplay) -> None:

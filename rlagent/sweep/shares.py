@@ -118,7 +118,7 @@ class Ledger:
 
     @property
     def free_gpus(self) -> tuple[str, ...]:
-        """Ids of the GPUs that nobody has, in order."""
+        """Ids of the free GPUs, in order."""
         shares = [share for _, share in self._taken.values()]
         shares += [share for _, _, share in self._others]
         taken = {gpu for share in shares for gpu in share.gpus}
@@ -161,7 +161,7 @@ class Ledger:
         return share
 
     def take_these(self, key: str, gpus: Sequence[str], need: Need) -> None:
-        """Count what a process has that was there before as taken, whether it fits or not.
+        """Count what an earlier process holds as taken, whether it fits or not.
 
         Args:
             key: Name of its trial, for `give_back`.
@@ -197,7 +197,7 @@ class Ledger:
         return tuple(gpu for gpu in gpus if gpu in self.resources.gpus)
 
     def give_back(self, key: str) -> None:
-        """Take back what a trial had."""
+        """Release what a trial held."""
         del self._taken[key]
 
     def _cores(self, need: Need) -> int:

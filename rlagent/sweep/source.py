@@ -20,7 +20,7 @@ class Need:
         gpus: GPUs, logical ones with hardware.logical_gpus; a colocated layout's count once.
         cores: CPU cores that it keeps busy; 0: it takes the share that goes with its GPUs.
         memory_gib: Host memory, GiB.
-        nodes: Nodes; a trial over several runs on the cluster that the user has.
+        nodes: Nodes; a trial over several runs on the user's cluster.
     """
 
     gpus: int = 0
@@ -76,10 +76,10 @@ class Source(Protocol):
         that this one goes on from are counted."""
 
     def report(self, trial: Trial, step: int, value: float) -> bool:
-        """Hear an intermediate value of the sweep's metric; True: prune this trial."""
+        """Take an intermediate value of the sweep's metric; True: prune this trial."""
 
     def ended(self, trial: Trial, row: TrialRow) -> None:
-        """Hear how a trial ended, also a failed or pruned one; retries are over by then."""
+        """Take how a trial ended, also a failed or pruned one; retries are over by then."""
 
 
 def row_of(trial: Trial, folder: SweepFolder) -> TrialRow:

@@ -1,4 +1,4 @@
-"""W&B runs of failed trials that never came so far as to start one: W&B's table lacks no trial.
+"""Creates the missing W&B runs of trials that failed before they started one.
 
 A driver starts its mirror, also when it fails early; one whose process died before that did not.
 Made beside the trials that still run, one after another, each in a process of the mirror's own.
@@ -38,7 +38,7 @@ class Unmirrored:
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     def failed(self, trial: Trial, row: TrialRow) -> None:
-        """Hear of a trial that failed for good; returns at once."""
+        """Note a trial that failed for good; returns at once."""
         monitor = trial.resolved.config.monitor
         if monitor.type != "wandb" or wandb_access(monitor.mode).mode == "disabled":
             return

@@ -14,7 +14,7 @@ from rlagent.records.folder import RunFolder
 class RunFolderMonitor(Monitor):
     """Appends what an actor logs to the run folder.
 
-    Which one is told by the workflow arguments of the tasks, the one place in Trinity's
+    Which one is given by the workflow arguments of the tasks, the one place in Trinity's
     configuration that is free for others.
     """
 

@@ -39,7 +39,7 @@ from rlagent.trinity.watchdog import Watchdog, log_files  # noqa: E402
 payloads.install()
 
 LATEST_LOOK = 1.0
-"""Seconds after which the scheduler looks for work even if nobody told it of any."""
+"""Seconds after which the scheduler looks for work even if it was not notified of any."""
 
 
 class AskedOnce:

@@ -1,4 +1,4 @@
-"""A control experiment: rewards are dealt out anew among the rollouts of a step."""
+"""A control experiment: rewards are permuted among the rollouts of a step."""
 
 import random
 

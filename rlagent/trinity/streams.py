@@ -1,4 +1,4 @@
-"""sys.stdout and sys.stderr, of which each rollout puts others in place for itself only.
+"""sys.stdout and sys.stderr, which each rollout replaces for itself only.
 
 Agent code captures what it prints, between two calls of the model or in a thread, while others
 print. Python looks for the streams in two ways: print() takes what stands in the dictionary of sys,

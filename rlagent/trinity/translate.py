@@ -210,7 +210,7 @@ def judges(resolved: Resolved) -> int:
 
 
 def workflow_args(config: LearnConfig, run_dir: Path, attempt: int) -> dict[str, Any]:
-    """What the workflow adapter is told."""
+    """What the workflow adapter is configured with."""
     return {
         "function": config.workflow.function,
         "judge": config.workflow.judge,

@@ -37,7 +37,7 @@ def test_more_steps_continue_a_finished_run():
 
 def test_fresh_sets_a_run_aside_in_any_state():
     for status in (DONE, CUT_OFF):
-        assert _decide(status, fresh=True).action is Action.ANEW
+        assert _decide(status, fresh=True).action is Action.FROM_SCRATCH
 
 
 def test_an_unfinished_run_resumes():
@@ -49,7 +49,7 @@ def test_an_unfinished_run_resumes():
 def test_a_result_is_not_that_of_anything_else_than_was_run(key):
     for total_steps in (10, 20):
         decision = _decide(DONE, total_steps, **{key: "other"})
-        assert decision.action is Action.ANEW
+        assert decision.action is Action.FROM_SCRATCH
         assert f"the {key}" in decision.words
         assert "the old one is kept" in decision.words
 
@@ -84,7 +84,7 @@ def test_a_run_goes_on_with_nothing_but_what_auto_became_at_first(key):
 @pytest.mark.parametrize("key", list(RECORD))
 def test_a_run_of_which_nothing_was_trained_starts_from_scratch_with_what_is_there_now(key):
     decision = _decide(NOT_BEGUN, **{key: "other"})
-    assert decision.action is Action.ANEW
+    assert decision.action is Action.FROM_SCRATCH
     assert f"the {key}" in decision.words
     assert _decide(NOT_BEGUN).action is Action.RESUME
 

@@ -1,5 +1,5 @@
-"""A driver that ends without a last word, as Ray ends it when its head is lost: what is left of the
-run is neither in use nor done, and everything that looks at it says so."""
+"""A driver that ends without a final status, as Ray ends it when its head is lost: what is left of
+the run is neither in use nor done, and everything that looks at it says so."""
 
 import os
 import subprocess
@@ -62,10 +62,10 @@ def test_its_folder_is_free_and_the_same_command_resumes_it(died):
         assert lock is not None
     status = died.read_status()
     assert decide(status, RECORD, RECORD, total_steps=9, fresh=False).action is Action.RESUME
-    # Nor is it done when as many steps are asked as it had trained: the last word is missing.
+    # Nor is it done when as many steps are asked as it had trained: the final status is missing.
     trained = status["steps_trained"]
     assert decide(status, RECORD, RECORD, trained, fresh=False).action is Action.RESUME
-    assert decide(status, RECORD, RECORD, total_steps=9, fresh=True).action is Action.ANEW
+    assert decide(status, RECORD, RECORD, total_steps=9, fresh=True).action is Action.FROM_SCRATCH
 
 
 def test_before_its_record_was_written_it_starts(died):

@@ -100,7 +100,7 @@ def test_in_a_notebook_there_is_no_script_to_run_again(monkeypatch):
     assert script_command() == "call learn() again, with the same configuration"
 
 
-def test_the_command_that_resumes_does_not_start_anew(tmp_path):
+def test_the_command_that_resumes_does_not_start_from_scratch(tmp_path):
     resolved = prepare(
         drafted("hardware=cpu", "monitor=local", "run.fresh=true", "algorithm.total_steps=3"),
         Machine((), 2, 8.0),

@@ -368,7 +368,7 @@ def test_an_illegal_suggestion_is_told_as_failed_and_the_search_goes_on(tmp_path
     assert ids(search.all()) == ["1", "3"]
     assert search.states() == ["COMPLETE", "FAIL", "COMPLETE"]
     assert search.said == [
-        "told as failed, since it is no legal configuration: a=2",
+        "recorded as failed, since it is no legal configuration: a=2",
         "  a=2: is not legal",
     ]
     assert search.source.illegal() == (1, 3)

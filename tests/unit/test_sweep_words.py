@@ -47,7 +47,7 @@ def test_the_end_names_the_best_the_failures_and_how_to_go_on(tmp_path) -> None:
     assert text.endswith("-m rlagent.train -m +experiment=x seed=1,2,3,4,5")
 
 
-def test_the_command_that_finishes_a_sweep_does_not_start_it_anew(tmp_path) -> None:
+def test_the_command_that_finishes_a_sweep_does_not_start_it_from_scratch(tmp_path) -> None:
     sweep = replace(SWEEP, argv=["-m", "run.fresh=true", "seed=1,2,3,4,5"])
     text = "\n".join(closing_words(sweep, SweepFolder(tmp_path / "s")))
     assert text.endswith("-m rlagent.train -m seed=1,2,3,4,5")
@@ -58,7 +58,7 @@ def test_the_end_counts_suggestions_that_were_not_legal(tmp_path) -> None:
     lines = closing_words(none, SweepFolder(tmp_path / "s"), illegal=(2, 2))
     assert lines[1:3] == [
         "s failed: no trial",
-        "no legal configuration: 2 of 2 suggestions, told as failed",
+        "no legal configuration: 2 of 2 suggestions, recorded as failed",
     ]
     assert not any("no legal" in line for line in closing_words(SWEEP, SweepFolder(tmp_path)))
 

@@ -35,7 +35,7 @@ def test_a_trial_whose_driver_was_killed_has_a_page_that_the_sweeps_report_links
     # As a driver that was killed leaves it: no process has this number.
     run.write_status(state="running", pid=2**22 + 1)
     write_sweep_report(sweep, pytest.fail)
-    assert "its process is gone without a last word" in run.report_html.read_text()
+    assert "its process ended without a final status" in run.report_html.read_text()
     assert run.reward_png.is_file()
     page = load_sweep(sweep).trials[0].page
     assert page is not None

@@ -64,7 +64,7 @@ def check_corners(
     settings: SweepConfig,
     plan_only: bool = False,
 ) -> list[Trial]:
-    """Return the corners of the space as trials, of which none is meant to run.
+    """Return the corners of the space as trials; none of them is meant to run.
 
     Args:
         command: The sweep's command.
@@ -95,9 +95,9 @@ def check_corners(
 
 
 def identity_problems(corners: Sequence[Trial]) -> list[Problem]:
-    """Return the keys of which another value alone makes no other run.
+    """Return the keys outside the trial's identity.
 
-    Else one run would be told to the sampler as the value of every point along such a key.
+    Otherwise the sampler would get one run's result for every point along such a key.
 
     Args:
         corners: Those that are legal.

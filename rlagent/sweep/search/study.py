@@ -1,4 +1,4 @@
-"""A search as a source of trials: asks Optuna for each and tells it how each ended.
+"""A search as a source of trials: asks Optuna for each and reports how each ended.
 
 The study lies in a database in the sweep's folder, so that the same command continues it. Which
 trial runs when is pool.py's; what a point of the space means corners.py's.
@@ -53,9 +53,9 @@ class OptunaSource:
         steps: Steps of a trial.
         interval: Steps between two held-out measurements.
         make: Makes a trial of its number and one value per dimension, or raises ConfigError.
-        say: Told what is worth knowing.
+        say: Called with each line worth showing.
         content: Fingerprint of what trials run and learn from.
-        fresh: Whether to begin a new study rather than go on with the newest.
+        fresh: Whether to begin a new study rather than continue the newest.
     """
 
     def __init__(
@@ -239,7 +239,7 @@ class OptunaSource:
             return study.ask(self._distributions)
 
     def _trial_of(self, asked: optuna.Trial) -> Trial | None:
-        """Make a suggestion a trial; None when it is illegal, which the study is told."""
+        """Make a suggestion a trial; None when it is illegal, which the study records."""
         params = asked.params
         values = [dimension.text(params[dimension.name]) for dimension in self._space.dimensions]
         number = asked.user_attrs.get(NUMBER)
@@ -249,7 +249,7 @@ class OptunaSource:
             asked.set_user_attr(ILLEGAL, str(error))
             self._study.tell(asked, state=TrialState.FAIL)
             point = " ".join(self._space.overrides(values))
-            self._say(f"told as failed, since it is no legal configuration: {point}")
+            self._say(f"recorded as failed, since it is no legal configuration: {point}")
             for problem in error.problems:
                 self._say(f"  {problem}")
             return None
@@ -261,7 +261,7 @@ class OptunaSource:
         return trial
 
     def _tell_again(self, asked: optuna.Trial, ended: FrozenTrial) -> None:
-        """Tell a suggestion that was there before what came of it then."""
+        """Give a repeated suggestion the result that it had the first time."""
         known = self._frozen(asked).intermediate_values
         for step, value in sorted(ended.intermediate_values.items()):
             if step not in known:
@@ -301,5 +301,5 @@ def open_storage(folder: Path) -> optuna.storages.BaseStorage:
 
 
 def _point(trial: FrozenTrial) -> frozenset[tuple[str, float | str]]:
-    """The values of a trial; of one that waits those it will get."""
+    """The values of a trial; of a waiting one those it will get."""
     return frozenset((trial.params or trial.system_attrs.get("fixed_params", {})).items())

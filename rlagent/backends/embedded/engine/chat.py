@@ -29,7 +29,7 @@ class ToolCall:
 
 
 def plain_content(content: Any) -> str:
-    """A message's content as text: a string, None, or a list of parts of which text is kept.
+    """A message's content as text: a string, None, or a list of parts; only text parts are kept.
 
     Raises:
         ChatError: For parts that are not text.

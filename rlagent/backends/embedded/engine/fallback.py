@@ -20,7 +20,7 @@ _LARGEST_DIFFERENCE = 1e-2
 
 
 class PlainForward:
-    """Reads every row anew at each step, with nothing cached but its tokens.
+    """Computes every row from scratch at each step; only its tokens are cached.
 
     Costs a whole pass over prompt and response for each token.
     """

@@ -17,7 +17,7 @@ _TURNS = 4
 
 
 class EngineDiedError(RuntimeError):
-    """The generator raised; every request fails until the engine is started anew."""
+    """The generator raised; every request fails until the engine is restarted."""
 
 
 class GenerationLoop:

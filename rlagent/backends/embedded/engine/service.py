@@ -191,7 +191,7 @@ class Service:
         self._ready.set()
         # The first constrained request would otherwise wait for the import.
         self._loop.call_soon(grammars.warm_up)
-        # A generator that died is told by /health and by every answer; the port stays open.
+        # /health and every answer report a generator that died; the port stays open.
         await self._stopping.wait()
         await self._server.stop()
         running.cancel()

@@ -7,7 +7,7 @@ import pytest
 from rlagent.records.folder import RunFolder
 from rlagent.records.sweep_store import SweepFolder
 from rlagent.sweep.child import Child
-from rlagent.sweep.common import is_anew, is_done
+from rlagent.sweep.common import is_done, is_from_scratch
 from rlagent.sweep.options import Done, Options
 from rlagent.sweep.shares import Resources, Share
 from rlagent.sweep.source import Trial, row_of
@@ -25,13 +25,15 @@ def old_run(one: Trial, **status) -> RunFolder:
     return folder
 
 
-@pytest.mark.parametrize("by", ["run.fresh", "is_anew"])
-def test_a_run_that_starts_anew_is_followed_from_its_own_beginning(by: str, tmp_path) -> None:
-    one = stand_in.trial(tmp_path, 0, "anew")
+@pytest.mark.parametrize("by", ["run.fresh", "is_from_scratch"])
+def test_a_run_that_starts_from_scratch_is_followed_from_its_own_beginning(
+    by: str, tmp_path
+) -> None:
+    one = stand_in.trial(tmp_path, 0, "from scratch")
     old_run(one, state="finished")
     one.resolved.config.run.fresh = by == "run.fresh"
-    source, anew = Recorded([one]), lambda trial, folder: by == "is_anew"
-    code, _, text = run(tmp_path, [one], source=source, is_anew=anew)
+    source, from_scratch = Recorded([one]), lambda trial, folder: by == "is_from_scratch"
+    code, _, text = run(tmp_path, [one], source=source, is_from_scratch=from_scratch)
     # Nothing of the earlier run, and all of the new one, whose file is the shorter.
     assert (code, source.values) == (0, [(0, 1, 0.01), (0, 2, 0.02)])
     assert "starts" in text
@@ -100,17 +102,17 @@ def test_a_finished_run_is_done_until_more_is_asked(tmp_path) -> None:
     assert is_done(one, folder)
     one.resolved.config.algorithm.total_steps = 3
     assert not is_done(one, folder)
-    assert not is_anew(one, folder)
+    assert not is_from_scratch(one, folder)
 
 
-def test_a_finished_run_starts_anew_when_its_workflow_has_changed(tmp_path) -> None:
+def test_a_finished_run_starts_from_scratch_when_its_workflow_has_changed(tmp_path) -> None:
     from rlagent.launch.record import make_record, write_record
 
     one = stand_in.trial(tmp_path, 0)
     folder = RunFolder(tmp_path / "outputs" / one.folder_name)
     folder.write_status(state="finished", steps_trained=2)
     write_record(folder, {**make_record(one.resolved, None), "workflow": "another"})
-    assert is_anew(one, folder)
+    assert is_from_scratch(one, folder)
     assert not is_done(one, folder)
     folder.write_status(state="failed")
-    assert not is_anew(one, folder)
+    assert not is_from_scratch(one, folder)
