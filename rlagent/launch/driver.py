@@ -166,7 +166,7 @@ class Driver:
         from rlagent.launch.hub import models_of, require_models
         from rlagent.machine import surroundings
         from rlagent.trinity import build, native, translate
-        from rlagent.trinity.data import prepare_data
+        from rlagent.trinity.kept_tasks import prepare_data
         from rlagent.trinity.native_data import prepare_native_data
 
         wrong = surroundings.prepare()

@@ -11,7 +11,7 @@ from typing import Any
 
 from rlagent.base.errors import raise_if_any
 from rlagent.config.task_files import is_table, missing_split, split_file
-from rlagent.trinity.data import WrittenRows, keep, rows_file
+from rlagent.trinity.kept_tasks import WrittenRows, keep, rows_file
 
 
 def prepare_native_data(

@@ -16,7 +16,7 @@ from rlagent.base.paths import local_path, resolve_path
 from rlagent.config.algorithms import WITHOUT_ADVANTAGE
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import LearnConfig
-from rlagent.trinity.data import HELD_OUT, TRAIN, rows_file, taskset
+from rlagent.trinity.kept_tasks import HELD_OUT, TRAIN, rows_file, taskset
 
 WORKFLOW_TYPE = "rlagent.trinity.workflow.AgentWorkflow"
 MONITOR_TYPE = "rlagent.trinity.monitor.RunFolderMonitor"

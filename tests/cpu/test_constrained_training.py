@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rlagent.backends.embedded.allowed import decode, encode, forbidden, of_actions
-from rlagent.backends.embedded.batch import make_sample
+from rlagent.backends.embedded.micro_batches import make_sample
 from rlagent.backends.embedded.trainer import scoring
 
 VOCABULARY = 70

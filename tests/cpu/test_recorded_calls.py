@@ -17,9 +17,9 @@ from trinity.common import experience as trinity_experience
 from trinity.common.experience import Experience
 
 from rlagent.backends.base import TOO_LONG
-from rlagent.backends.embedded.batch import MicroBatch, Row
 from rlagent.backends.embedded.engine.render import ChatRenderer, PieceEncoder
 from rlagent.backends.embedded.engine.service import Service, ServiceOptions
+from rlagent.backends.embedded.micro_batches import MicroBatch, Row
 from rlagent.backends.embedded.trainer.scoring import Scorer
 from rlagent.backends.embedded.trainer.step_data import StepData
 from rlagent.tools.calculator import calculator

@@ -10,7 +10,7 @@ from datasets import load_dataset
 from rlagent.base.errors import ConfigError
 from rlagent.config.schema import DatasetConfig
 from rlagent.config.task_files import table_problems
-from rlagent.trinity.data import HELD_OUT, prepare_data, taskset
+from rlagent.trinity.kept_tasks import HELD_OUT, prepare_data, taskset
 from rlagent.trinity.task_row import task_row
 
 HEAD = b"question,answer\n"

@@ -8,7 +8,7 @@ import pytest
 
 from rlagent.config.json_rows import content_hash
 from rlagent.config.schema import DatasetConfig
-from rlagent.trinity.data import HELD_OUT, TRAIN, prepare_data, rows_file
+from rlagent.trinity.kept_tasks import HELD_OUT, TRAIN, prepare_data, rows_file
 from rlagent.trinity.task_row import task_row
 from tests.cpu.runs import run
 

@@ -21,7 +21,7 @@ from transformers import (
     MambaConfig,
 )
 
-from rlagent.backends.embedded.batch import merge_rows, plan_micro_batches
+from rlagent.backends.embedded.micro_batches import merge_rows, plan_micro_batches
 from rlagent.backends.embedded.trainer import scoring
 from rlagent.backends.embedded.trainer.scoring import Abilities, Scorer, find_abilities
 from rlagent.backends.embedded.trainer.step_data import StepData

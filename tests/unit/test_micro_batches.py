@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rlagent.backends.embedded.batch import (
+from rlagent.backends.embedded.micro_batches import (
     make_sample,
     merge_rows,
     plan_micro_batches,

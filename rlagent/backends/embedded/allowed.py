@@ -16,7 +16,7 @@ from typing import List, Optional, Sequence
 import numpy as np
 import torch
 
-from rlagent.backends.embedded.batch import Sample
+from rlagent.backends.embedded.micro_batches import Sample
 
 EVERYTHING = -1
 """A word whose 32 tokens are all allowed."""

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from rlagent.backends.embedded import allowed
-from rlagent.backends.embedded.batch import common_prefix
 from rlagent.backends.embedded.engine.forward import Decode, Part, Prefill
 from rlagent.backends.embedded.engine.kv import Lane, PrefixStore, RecentPrompts, longest_match
 from rlagent.backends.embedded.engine.protocol import SamplingParams
 from rlagent.backends.embedded.engine.sampling import draw
+from rlagent.backends.embedded.micro_batches import common_prefix
 
 MIN_TRUNK = 128
 """Tokens that prompts must share at least, to be worth a lane of their own."""

@@ -1,6 +1,6 @@
 """One training step of the embedded trainer: experiences in, updated weights and metrics out.
 
-Composes batch.py, scoring.py, objective.py, advantages.py and optim.py. It knows nothing of Ray,
+Composes micro_batches.py, scoring.py, loss.py, advantages.py and optim.py. It knows nothing of Ray,
 checkpoints or weight synchronisation.
 
 Cores are used by running micro-batches side by side, each on one core ("lanes"), not by spreading
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from rlagent.backends.embedded.batch import (
+from rlagent.backends.embedded.micro_batches import (
     MicroBatch,
     merge_rows,
     plan_micro_batches,

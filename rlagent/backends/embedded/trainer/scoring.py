@@ -1,8 +1,8 @@
 """Log-probabilities and entropies of chosen tokens under a Hugging Face causal model.
 
-Runs micro-batches as batch.py planned them and computes logits only where the model acted. What a
-model allows (running a shared beginning once, applying the output layer to selected positions) is
-tried on it, not looked up by its name. Losses and optimisation are elsewhere.
+Runs micro-batches as micro_batches.py planned them and computes logits only where the model acted.
+What a model allows (running a shared prefix once, applying the output layer to selected positions)
+is tried on it, not looked up by its name. Losses and optimisation are elsewhere.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from rlagent.backends.embedded.allowed import forbidden, of_actions
-from rlagent.backends.embedded.batch import MicroBatch, Row, Sample, make_sample
+from rlagent.backends.embedded.micro_batches import MicroBatch, Row, Sample, make_sample
 
 KEPT_LOGITS = 64 * 2**20
 """Logits of one micro-batch whose probabilities are kept for the backward pass (256 MiB of them);

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from rlagent.backends.embedded.allowed import decode
-from rlagent.backends.embedded.batch import Sample, make_sample
+from rlagent.backends.embedded.micro_batches import Sample, make_sample
 from rlagent.backends.loss import Extent
 
 

@@ -8,7 +8,7 @@ from rlagent.base.endings import RunError
 from rlagent.base.errors import ConfigError
 from rlagent.config.json_rows import content_hash
 from rlagent.config.schema import DatasetConfig
-from rlagent.trinity.data import prepare_data
+from rlagent.trinity.kept_tasks import prepare_data
 from rlagent.trinity.task_row import task_row
 
 
