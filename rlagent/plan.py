@@ -128,7 +128,7 @@ def describe(resolved: Resolved) -> str:
 
 def _parts(resolved: Resolved) -> list[tuple[str, list[str]]]:
     config = resolved.config
-    unit = engine_named(config.hardware.engine).unit
+    unit = "GPU" if engine_named(config.hardware.engine).on_gpus else "process"
     return [
         ("machine", [resolved.machine.words()]),
         ("chosen", resolved.choices or ["nothing was left to choose"]),

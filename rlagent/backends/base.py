@@ -6,7 +6,6 @@ there by its dotted path; registry.py finds them. Nowhere else is one's name com
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,8 @@ from rlagent.base.model_shape import ModelShape
 from rlagent.planner.layout import Layout
 from rlagent.planner.workload import Workload
 
+Hardware = tuple[int | str, int, str]
+"""As written: `hardware.gpus`, `hardware.logical_gpus` and the preset `hardware.name`."""
 TOO_LONG = "maximum context length"
 """What every engine says of a prompt that outgrows the model."""
 
@@ -36,6 +37,8 @@ class Start:
     vocab: int
     sequence_parallel: int
     concurrency: int
+    url: str | None
+    key_env: str | None
 
 
 class RolloutEngine(ABC):
@@ -46,11 +49,12 @@ class RolloutEngine(ABC):
     words: str
     """Engine and trainer, as the choice of hardware is told."""
     trainer: str
-    """The trainer of its experiences; empty: it only measures."""
+    """The trainer of its experiences; empty: it only measures, for the reason `no_trainer`."""
+    no_trainer: str = ""
     on_gpus: bool
     """Whether it and its trainer compute on GPUs; else on one node's CPU, GPUs logical at most."""
-    automatic: bool = True
-    """Whether `hardware.engine=auto` takes it."""
+    by_url: bool = False
+    """Whether something else runs the model, at `model.url`; `auto` takes it then."""
     trinity_types: tuple[str, ...]
     """Trinity's `engine_type` for it: the one that is written first, then those also read."""
     actor: str
@@ -63,8 +67,8 @@ class RolloutEngine(ABC):
     """Whether a required tool call is decoded in the form that the model knows."""
     extra_args: tuple[str, ...] = ()
     """What it reads of Trinity's `extra_engine_args`; empty: all."""
-    asks_for: tuple[str, ...] = ()
-    """Fields that each training request sets to true, beside `return_token_ids`."""
+    asks_for: tuple[str, ...] = ("return_token_ids",)
+    """Fields of a request, all true, for what it tells beyond OpenAI's answer."""
     fetches_weights: bool
     """Whether processes of its own, which are no workers of Ray, fetch the weights."""
     reports: tuple[str, ...] = ()
@@ -72,14 +76,9 @@ class RolloutEngine(ABC):
     start_seconds: float
     """From the command to the first step."""
 
-    @property
-    def unit(self) -> str:
-        """What a layout counts."""
-        return "GPU" if self.on_gpus else "process"
-
     @abstractmethod
-    def refusals(self, gpus: int | str, logical_gpus: int, preset: str) -> Sequence[Problem]:
-        """Why it cannot use `hardware.{gpus,logical_gpus}` as written; `preset`: hardware.name."""
+    def refusals(self, hardware: Hardware, url: str | None, key_env: str | None) -> list[Problem]:
+        """Why it cannot run on `hardware` with `model.url` and `model.key_env`, as written."""
 
     @abstractmethod
     def runners(self, engines: int) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rlagent.backends.base import RolloutEngine, Trainer
 
-ENGINES = ("embedded", "vllm")
+ENGINES = ("embedded", "vllm", "external")
 TRAINERS = ("embedded", "verl")
 """The folders that hold one; `hardware.engine` takes the name of an engine."""
 
@@ -29,8 +29,13 @@ def engines() -> list[RolloutEngine]:
 
 
 def automatic_engine(on_gpus: bool) -> RolloutEngine:
-    """The engine that `auto` takes with GPUs, or without."""
-    return next(each for each in engines() if each.automatic and each.on_gpus == on_gpus)
+    """The engine that `auto` takes with GPUs, or without, for a model that runs here."""
+    return next(each for each in engines() if each.on_gpus == on_gpus and not each.by_url)
+
+
+def engine_by_url() -> RolloutEngine:
+    """The engine that `auto` takes for a model that something else runs."""
+    return next(each for each in engines() if each.by_url)
 
 
 def engine_of_type(trinity_type: str) -> RolloutEngine:

@@ -73,7 +73,9 @@ def check(
     found = check_trinity(config.trinity)
     problems += found or override_problems(config)
     problems += _names(config)
-    problems += secret_problems(dataclasses.asdict(config))
+    said = {problem.key for problem in problems}
+    found = secret_problems(dataclasses.asdict(config))
+    problems += [problem for problem in found if problem.key not in said]
     return problems
 
 

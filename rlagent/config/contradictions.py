@@ -5,9 +5,10 @@ Asked twice: of what was written, where `auto` contradicts nothing, and of what 
 
 from typing import Any
 
-from rlagent.backends.registry import ENGINES, engine_named
+from rlagent.backends.registry import ENGINES, engine_by_url, engine_named
 from rlagent.base.errors import Problem
-from rlagent.config.schema import LearnConfig, SweepConfig
+from rlagent.base.secrets import HIDDEN
+from rlagent.config.schema import AUTO, HardwareConfig, LearnConfig, ModelConfig, SweepConfig
 
 
 def sweep_without_m(sweep: SweepConfig) -> list[str]:
@@ -85,10 +86,30 @@ def request_contradictions(config: LearnConfig) -> list[Problem]:
                 "set one of them",
             )
         )
-    hardware = config.hardware
-    if hardware.engine in ENGINES:
-        engine = engine_named(hardware.engine)
-        problems += engine.refusals(hardware.gpus, hardware.logical_gpus, hardware.name)
+    return problems + _of_engine(config.hardware, config.model)
+
+
+def _of_engine(hardware: HardwareConfig, model: ModelConfig) -> list[Problem]:
+    name = hardware.engine
+    if name == AUTO and model.url is not None:
+        name = engine_by_url().name
+    if name not in ENGINES:
+        return []
+    engine = engine_named(name)
+    asked = (hardware.gpus, hardware.logical_gpus, hardware.name)
+    problems = engine.refusals(asked, model.url, model.key_env)
+    for key, value in (("model.url", model.url), ("model.key_env", model.key_env)):
+        if value is not None and not engine.by_url:
+            what = (
+                f"is for a model that something else runs, and hardware.engine={name} runs it here"
+            )
+            problems.append(Problem(key, HIDDEN, what, "leave one of the two out"))
+    if engine.by_url and model.name == AUTO:
+        remedy = "name it as the endpoint does, such as model.name=gpt-4o-mini"
+        problems.append(Problem("model.name", AUTO, "an external model needs a name", remedy))
+    if not engine.trainer:
+        remedy = "take a model that runs here, such as model=qwen3_4b"
+        problems.append(Problem("hardware.engine", name, engine.no_trainer, remedy))
     return problems
 
 

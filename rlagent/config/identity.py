@@ -43,6 +43,10 @@ def identity(config: LearnConfig) -> dict[str, Any]:
     data = _without(data, LEFT_OUT)
     for name in ("total_steps", "save_interval"):
         del data["model"]["recipe"][name]
+    # Where the key is read from; and a model that runs here has no address.
+    del data["model"]["key_env"]
+    if config.model.url is None:
+        del data["model"]["url"]
     data["run"] = {"name": config.run.name}
     for group, key in (("model", "path"), ("dataset", "path"), ("dataset", "eval_path")):
         value = data[group][key]

@@ -107,6 +107,12 @@ class ModelConfig:
     reasoning_parser: Optional[str] = plain(None, trinity=f"{_ROLLOUT}.reasoning_parser")
     # Weights and activations on GPUs: bfloat16, float16 or float32.
     dtype: str = word("bfloat16", ("bfloat16", "float16", "float32"), trinity=f"{_ROLLOUT}.dtype")
+    # Address of an OpenAI-compatible endpoint that runs the model, such as
+    # http://127.0.0.1:8000/v1; model.name is the model's name there. For measuring, not for
+    # training. null: the model runs here.
+    url: Optional[str] = plain(None)
+    # Environment variable that holds the endpoint's key, which is never written; null: no key.
+    key_env: Optional[str] = plain(None)
     # Run code that comes with the model. Off: a model is data.
     trust_remote_code: bool = plain(False, trinity="model.trust_remote_code")
     # Presets that `auto` may take when there are GPUs, smallest first.
@@ -273,8 +279,13 @@ class HardwareConfig:
     # ---- core ----
     # Name of the preset.
     name: str = plain(AUTO, auto="follows engine and GPUs")
-    # Rollout engine and trainer: `embedded` (CPU), `vllm` (vLLM rollouts, verl training).
-    engine: str = word(AUTO, (AUTO, *ENGINES), auto="vllm when there is a GPU, else embedded")
+    # Rollout engine and trainer: `embedded` (CPU), `vllm` (vLLM rollouts, verl training),
+    # `external` (the endpoint at model.url; it cannot be trained).
+    engine: str = word(
+        AUTO,
+        (AUTO, *ENGINES),
+        auto="external with model.url, else vllm when there is a GPU, else embedded",
+    )
     # GPUs per node.
     gpus: Union[int, str] = number(AUTO, 0, GPUS_OF_NODE, auto="those found (through NVML)")
     # Nodes.

@@ -114,7 +114,8 @@ def part_rows(engine: RolloutEngine) -> list[Row]:
 
 
 def _packages(engine: RolloutEngine) -> tuple[str, ...]:
-    return (*engine.packages, *trainer_named(engine.trainer).packages)
+    trained = trainer_named(engine.trainer).packages if engine.trainer else ()
+    return (*engine.packages, *trained)
 
 
 def judge(

@@ -313,8 +313,8 @@ def recorded_model(
     if shared and address not in _clients:
         _clients[address] = _new_client(model, shared=True)
     client = _clients[address] if shared else _new_client(model, shared=False)
-    extra_body: dict[str, Any] = {"return_token_ids": True}
-    extra_body |= dict.fromkeys(engine_of_type(model.config.engine_type).asks_for, True)
+    engine = engine_of_type(model.config.engine_type)
+    extra_body: dict[str, Any] = dict.fromkeys(engine.asks_for, True)
     if model.config.enable_thinking is not None:
         extra_body["chat_template_kwargs"] = {"enable_thinking": model.config.enable_thinking}
     if model.config.top_k is not None and model.config.top_k > 0:

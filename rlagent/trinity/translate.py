@@ -117,6 +117,8 @@ def start_of(resolved: Resolved) -> Start:
         vocab=config.model.shape.vocab,
         sequence_parallel=layout.sequence_parallel,
         concurrency=math.ceil(rollouts / layout.engines),
+        url=config.model.url,
+        key_env=config.model.key_env,
     )
 
 

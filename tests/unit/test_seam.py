@@ -11,7 +11,7 @@ from rlagent.backends.base import RolloutEngine, Trainer
 from rlagent.backends.registry import ENGINES, TRAINERS, engine_named, engine_of_type, trainer_named
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = {*ENGINES, *TRAINERS, "external"} | {
+NAMES = {*ENGINES, *TRAINERS} | {
     name for engine in ENGINES for name in engine_named(engine).trinity_types
 }
 CALLS = {"startswith", "endswith", "removeprefix", "get", "index", "count"}
@@ -122,6 +122,8 @@ def test_an_engine_has_what_is_asked_of_it(name) -> None:
     assert _is_there(engine.actor)
     if engine.trainer:
         assert isinstance(trainer_named(engine.trainer), Trainer)
+    else:
+        assert engine.no_trainer
 
 
 @pytest.mark.parametrize("name", TRAINERS)

@@ -1,9 +1,8 @@
 """What the engine and the trainer for machines without a GPU answer: see rlagent.backends.base."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from rlagent.backends.base import RolloutEngine, Start, Trainer
+from rlagent.backends.base import Hardware, RolloutEngine, Start, Trainer
 from rlagent.base.errors import Problem
 from rlagent.base.model_shape import ModelShape
 from rlagent.planner.constants import MOST_SHARE
@@ -35,13 +34,14 @@ class Embedded(RolloutEngine):
     model = ("tiny", "which a CPU trains in minutes", "model=smollm2_135m")
     own_tool_form = True
     extra_args = ("threads", "dtype", "max_num_seqs", "kv_cache_gib")
-    asks_for = ("return_token_logprobs",)
+    asks_for = ("return_token_ids", "return_token_logprobs")
     fetches_weights = False
     reports = ("work_done",)
     start_seconds = 40.0
 
-    def refusals(self, gpus: int | str, logical_gpus: int, preset: str) -> Sequence[Problem]:
+    def refusals(self, hardware: Hardware, url: str | None, key_env: str | None) -> list[Problem]:
         """See RolloutEngine."""
+        gpus = hardware[0]
         if not isinstance(gpus, int) or not gpus:
             return []
         what = "the embedded engine uses no GPU"

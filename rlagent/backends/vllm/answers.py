@@ -1,9 +1,8 @@
 """What vLLM as a rollout engine answers: see rlagent.backends.base."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from rlagent.backends.base import RolloutEngine, Start
+from rlagent.backends.base import Hardware, RolloutEngine, Start
 from rlagent.backends.vllm.engine_arguments import capture_sizes
 from rlagent.base.errors import Problem
 from rlagent.base.model_shape import ModelShape
@@ -38,8 +37,9 @@ class VLLM(RolloutEngine):
     reports = ("startup_marks",)
     start_seconds = 190.0
 
-    def refusals(self, gpus: int | str, logical_gpus: int, preset: str) -> Sequence[Problem]:
+    def refusals(self, hardware: Hardware, url: str | None, key_env: str | None) -> list[Problem]:
         """See RolloutEngine."""
+        gpus, logical_gpus, preset = hardware
         found = []
         if logical_gpus:
             what, remedy = "vLLM needs real GPUs", "use hardware=cpu with logical GPUs"
