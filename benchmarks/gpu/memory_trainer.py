@@ -24,9 +24,9 @@ from machine import GIB, Peaks, used_gib
 from memory import say
 from memory_sites import largest_sites
 
-from rlagent.upstream import vllm_stub
+from rlagent.upstream import trinity_imports
 
-vllm_stub.install()
+trinity_imports.without_vllm.apply()
 
 import transformers  # noqa: E402
 from trinity.algorithm import ALGORITHM_TYPE  # noqa: E402

@@ -28,7 +28,7 @@ IMPORTS = {
     "datasets": "import datasets",
     "agentscope": "import agentscope.agent, agentscope.tuner",
     "trinity-rft": (
-        "from rlagent.upstream.vllm_stub import install; install(); "
+        "from rlagent.upstream import trinity_imports; trinity_imports.without_vllm.apply(); "
         "import trinity.explorer.explorer, trinity.trainer.trainer"
     ),
     "verl": "import verl",

@@ -386,9 +386,9 @@ def _import_validators() -> None:
     import trinity.common.patch
     import trinity.utils.lora_utils  # noqa: F401
 
-    from rlagent.upstream import trinity_monitors as monitor_imports
+    from rlagent.upstream import trinity_imports
 
-    monitor_imports.install()
+    trinity_imports.without_services.apply()
 
 
 def _driver_log(path: Path) -> logging.Handler:

@@ -14,7 +14,6 @@ from typing import Any
 
 from trinity.algorithm.sample_strategy.sample_strategy import SampleStrategy
 from trinity.algorithm.sample_strategy.utils import representative_sample
-from trinity.buffer.reader import READER
 from trinity.buffer.reader.queue_reader import QueueReader
 from trinity.buffer.storage.queue import QueueStorage
 from trinity.common.config import BufferConfig, Config, StorageConfig
@@ -23,9 +22,9 @@ from trinity.utils.timer import Timer
 
 from rlagent.base import alive
 from rlagent.trinity.translate import WHOLE_STEPS
-from rlagent.upstream import trinity_payloads as payloads
+from rlagent.upstream import trinity as trinity_patches
 
-payloads.install()
+trinity_patches.fast_payloads.apply()
 
 LATEST_LOOK = 1.0
 """Seconds after which a read looks again: a replay buffer gives back on its own what was used."""
@@ -171,11 +170,6 @@ class BatchReader(QueueReader):
         if not experiences:
             raise NothingToTrainOn
         return experiences
-
-
-def use_reader() -> None:
-    """Have every sample strategy of this process read with `BatchReader`."""
-    READER.register_module("queue", BatchReader, force=True)
 
 
 def create_queue(config: Config) -> Any:

@@ -4,7 +4,6 @@ import contextlib
 import io
 import secrets
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -15,6 +14,7 @@ from rlagent.backends.registry import trainer_named
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.secrets import without_interpolations
 from rlagent.trinity.translate import WORKFLOW_TYPE
+from rlagent.upstream import trinity_imports
 
 _NOT_WRITTEN = ("checkpoint_job_dir", "rows")
 """Keys that rlagent and Trinity's validators add to the workflow arguments of a taskset."""
@@ -155,29 +155,9 @@ def _validate(config: Any) -> None:
         if isinstance(validator, skipped):
             continue
         try:
-            with _version_of_verl_from_its_metadata():
+            with trinity_imports.version_of_verl_from_its_metadata.apply():
                 validator.validate(config)
         except (ValueError, AssertionError) as error:
             raise ConfigError(
                 [Problem("trinity", None, f"Trinity refuses: {error}", "")]
             ) from error
-
-
-@contextlib.contextmanager
-def _version_of_verl_from_its_metadata() -> Iterator[None]:
-    """Trinity imports verl for its version, seconds before which nothing else can start."""
-    from packaging.version import Version
-    from trinity.trainer import trainer
-
-    def is_legacy() -> bool:
-        try:
-            return Version(metadata.version("verl")) < Version("0.8.0")
-        except metadata.PackageNotFoundError:
-            return False
-
-    theirs = trainer.is_verl_legacy
-    trainer.is_verl_legacy = is_legacy
-    try:
-        yield
-    finally:
-        trainer.is_verl_legacy = theirs

@@ -9,11 +9,11 @@ import time
 from copy import deepcopy
 from typing import Any
 
-from rlagent.upstream import trinity_monitors as monitor_imports
-from rlagent.upstream import vllm_stub
+from rlagent.upstream import trinity as trinity_patches
+from rlagent.upstream import trinity_imports
 
-vllm_stub.install()
-monitor_imports.install()
+trinity_imports.without_vllm.apply()
+trinity_imports.without_services.apply()
 
 from trinity.common.config import Config, InferenceModelConfig  # noqa: E402
 from trinity.common.constants import RunningStatus, SyncStyle  # noqa: E402
@@ -77,7 +77,7 @@ class AgentExplorer(Explorer):
     def __init__(self, config: Config, processes: SharedProcesses) -> None:
         self._marks = Marks()
         self._marks.mark("explorer_process")
-        RunFolderMonitor.use_for(config)
+        trinity_patches.monitor.apply(config.monitor.monitor_type, RunFolderMonitor)
         super().__init__(config)
         self.model_allocator = AgentAllocator(config.explorer)
         self._engine = engine_of_type(config.explorer.rollout_model.engine_type)

@@ -6,7 +6,7 @@ Only the driver speaks to W&B or TensorBoard, from that file (see rlagent.record
 from typing import Any
 
 from trinity.common.config import Config
-from trinity.utils.monitor import MONITOR, Monitor
+from trinity.utils.monitor import Monitor
 
 from rlagent.records.folder import RunFolder
 
@@ -37,14 +37,6 @@ class RunFolderMonitor(Monitor):
                 numbers[key] = float(value)
         if numbers:
             self.folder.append_metrics(self.role, step, numbers, attempt=self.attempt)
-
-    @classmethod
-    def use_for(cls, config: Config) -> None:
-        """Stand in for whatever monitor the configuration names, in this process.
-
-        A native configuration may name W&B: the driver mirrors to it, once for all roles.
-        """
-        MONITOR.register_module(config.monitor.monitor_type, cls, force=True)
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -5,7 +5,6 @@ short rollout; each rollout has its own record. Turning calls into experiences i
 """
 
 import copy
-import inspect
 import json
 import time
 from typing import Any
@@ -15,11 +14,10 @@ import httpx
 import openai
 import torch
 
-from rlagent.upstream import vllm_stub
+from rlagent.upstream import agentscope, trinity_imports
 
-vllm_stub.install()
+trinity_imports.without_vllm.apply()
 
-from agentscope.agent import AgentBase  # noqa: E402
 from agentscope.model import OpenAIChatModel, TrinityChatModel  # noqa: E402
 from openai import NotGiven, Omit  # noqa: E402
 from openai.types.chat import ChatCompletion  # noqa: E402
@@ -34,9 +32,9 @@ from rlagent.backends.registry import engine_of_type  # noqa: E402
 from rlagent.base.cause import chain  # noqa: E402
 from rlagent.base.texts import encodable_tree  # noqa: E402
 from rlagent.records.calls import Call  # noqa: E402
-from rlagent.upstream import agentscope_tools as tool_schemas  # noqa: E402
 
-tool_schemas.install()
+agentscope.remember_tool_schemas.apply()
+agentscope.remember_merged_schemas.apply()
 
 _ABSENT = (NotGiven, Omit)
 
@@ -105,21 +103,6 @@ def _reply(message: Any) -> dict[str, Any]:
     if message.tool_calls:
         reply["tool_calls"] = [call.model_dump() for call in message.tool_calls]
     return reply
-
-
-def _agent() -> str | None:
-    """The name of the AgentScope agent whose reply awaits the present call, the innermost one.
-
-    AgentScope does not hand it to the model. None outside of agents, and in a task of its own.
-    """
-    frame = inspect.currentframe()
-    while frame is not None:
-        if frame.f_code.co_name == "reply":
-            agent = frame.f_locals.get("self")
-            if isinstance(agent, AgentBase):
-                return getattr(agent, "name", None)
-        frame = frame.f_back
-    return None
 
 
 class PlainClient:
@@ -201,7 +184,7 @@ class _Completions:
         body = {k: v for k, v in {**request, **extra}.items() if not isinstance(v, _ABSENT)}
         # The agent may change its own while it waits for the answer.
         body["messages"] = [dict(message) for message in body.get("messages") or ()]
-        agent = _agent()
+        agent = agentscope.replying_agent.apply()
         began = time.monotonic()
         try:
             response = await self._answer(body)

@@ -18,10 +18,10 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from rlagent.upstream import trinity_payloads as payloads
-from rlagent.upstream import vllm_stub
+from rlagent.upstream import trinity as trinity_patches
+from rlagent.upstream import trinity_imports
 
-vllm_stub.install()
+trinity_imports.without_vllm.apply()
 
 from trinity.common.config import Config  # noqa: E402
 from trinity.explorer.rollout_coordinator import BatchState, RolloutCoordinator  # noqa: E402
@@ -36,7 +36,7 @@ from rlagent.trinity.guard import as_exception  # noqa: E402
 from rlagent.trinity.processes import RolloutLost, SharedProcesses  # noqa: E402
 from rlagent.trinity.watchdog import Watchdog, log_files  # noqa: E402
 
-payloads.install()
+trinity_patches.fast_payloads.apply()
 
 LATEST_LOOK = 1.0
 """Seconds after which the scheduler looks for work even if it was not notified of any."""

@@ -6,11 +6,11 @@ from typing import Any
 
 from rlagent.backends.registry import load, trainer_named
 from rlagent.base import alive
-from rlagent.upstream import trinity_monitors as monitor_imports
-from rlagent.upstream import vllm_stub
+from rlagent.upstream import trinity as trinity_patches
+from rlagent.upstream import trinity_imports
 
-vllm_stub.install()
-monitor_imports.install()
+trinity_imports.without_vllm.apply()
+trinity_imports.without_services.apply()
 
 from trinity.algorithm.sample_strategy.sample_strategy import SampleStrategy  # noqa: E402
 from trinity.common.config import Config  # noqa: E402
@@ -18,7 +18,7 @@ from trinity.common.constants import SyncStyle  # noqa: E402
 from trinity.trainer import trainer as trinity_trainer  # noqa: E402
 
 from rlagent.base.startup import Marks  # noqa: E402
-from rlagent.trinity.buffer import NothingToTrainOn, find_queue, use_reader  # noqa: E402
+from rlagent.trinity.buffer import BatchReader, NothingToTrainOn, find_queue  # noqa: E402
 from rlagent.trinity.lag import closes_with_a_sync  # noqa: E402
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
 
@@ -36,17 +36,11 @@ class AgentTrainer(trinity_trainer.Trainer):
     def __init__(self, config: Config) -> None:
         self._marks = Marks()
         self._marks.mark("trainer_process")
-        RunFolderMonitor.use_for(config)
-        use_reader()
-        # The factory knows Trinity's own trainers alone, and its caller is the constructor.
-        factory = trinity_trainer.get_trainer_wrapper
-        trinity_trainer.get_trainer_wrapper = load(
-            trainer_named(config.trainer.trainer_type).process
-        )
-        try:
+        trinity_patches.monitor.apply(config.monitor.monitor_type, RunFolderMonitor)
+        trinity_patches.queue_reader.apply(BatchReader)
+        engine = load(trainer_named(config.trainer.trainer_type).process)
+        with trinity_patches.train_engine.apply(engine):
             super().__init__(config)
-        finally:
-            trinity_trainer.get_trainer_wrapper = factory
         self._stop = asyncio.Event()
 
     async def prepare(self) -> int:

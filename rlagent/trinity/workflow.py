@@ -17,9 +17,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from rlagent.upstream import vllm_stub
+from rlagent.upstream import trinity_imports
 
-vllm_stub.install()
+trinity_imports.without_vllm.apply()
 
 from trinity.common.experience import Experience  # noqa: E402
 from trinity.common.models.model import ModelWrapper  # noqa: E402

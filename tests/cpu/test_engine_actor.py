@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from rlagent.backends.embedded.engine.engine import EmbeddedModel, service_options
-from rlagent.upstream import vllm_stub
+from rlagent.upstream import trinity_imports
 
-vllm_stub.install()
+trinity_imports.without_vllm.apply()
 
 from trinity.common.config import Config, InferenceModelConfig  # noqa: E402
 from trinity.common.constants import SyncMethod  # noqa: E402

@@ -24,8 +24,8 @@ from rlagent.backends.embedded.trainer.scoring import Scorer
 from rlagent.backends.embedded.trainer.step_data import StepData
 from rlagent.tools.calculator import calculator
 from rlagent.trinity import recording
-from rlagent.upstream import agentscope_tools as tool_schemas
-from rlagent.upstream import trinity_payloads as payloads
+from rlagent.upstream import agentscope as tool_schemas
+from rlagent.upstream import trinity as payloads
 
 HELLO = [{"role": "user", "content": [{"type": "text", "text": "What is 2 + 3?"}]}]
 
@@ -215,7 +215,7 @@ def test_experiences_survive_the_quicker_way_to_bytes():
         Experience(tokens=torch.arange(3), prompt_length=1, advantages=torch.zeros(2).half()),
         Experience(tokens=torch.arange(3), prompt_length=1, returns=torch.zeros(0)),
     ]
-    payloads.install()
+    payloads.fast_payloads.apply()
     read = Experience.deserialize_many(Experience.serialize_many(kinds))
     for made, found in zip(kinds, read, strict=True):
         for name in Experience._TENSOR_FIELDS:
@@ -249,7 +249,8 @@ class Answer(BaseModel):
 
 
 def test_remembered_tool_schemas_are_those_that_agentscope_makes():
-    tool_schemas.install()
+    tool_schemas.remember_tool_schemas.apply()
+    tool_schemas.remember_merged_schemas.apply()
     parse = _toolkit._parse_tool_function.__wrapped__
     merge = RegisteredToolFunction.extended_json_schema.fget.__wrapped__
     for _ in range(3):

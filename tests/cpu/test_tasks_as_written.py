@@ -46,9 +46,9 @@ def _as_recorded(rows):
 
 def _read_by_trinity(folder, split, is_eval):
     """What Trinity's own reader makes of a folder of tasks."""
-    from rlagent.upstream import vllm_stub
+    from rlagent.upstream import trinity_imports
 
-    vllm_stub.install()
+    trinity_imports.without_vllm.apply()
     from trinity.buffer.buffer import get_buffer_reader
     from trinity.common.config import TasksetConfig
 

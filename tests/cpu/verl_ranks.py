@@ -5,9 +5,9 @@ import os
 import torch
 import torch.distributed as dist
 
-from rlagent.upstream import vllm_stub
+from rlagent.upstream import trinity_imports
 
-vllm_stub.install()
+trinity_imports.without_vllm.apply()
 
 from rlagent.backends.verl import logits, packed  # noqa: E402
 from rlagent.backends.verl.step_batch import StepBatch  # noqa: E402

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from rlagent.upstream import vllm_stub
+from rlagent.upstream import trinity_imports
 
-vllm_stub.install()
+trinity_imports.without_vllm.apply()
 
 from rlagent.backends.verl.packed import packed_attention  # noqa: E402
 

@@ -21,6 +21,7 @@ from rlagent.backends.verl.step_batch import StepBatch
 from rlagent.backends.verl.step_loss import StepLoss
 from rlagent.backends.verl.worker import StepWorker
 from rlagent.machine import flash_attention
+from rlagent.upstream import trinity as trinity_patches
 
 _AGREEMENT = "rollout_probs_diff"
 
@@ -41,13 +42,8 @@ class StepTrainer(verl_trainer.VERLTrainer):
     def __init__(self, config: Config) -> None:
         if flash_attention.flash_attention_version() is None:
             flash_attention.use_torch_padding()
-        # The constructor names the worker's class itself.
-        theirs = verl_trainer.TrinityActorRolloutRefWorker
-        verl_trainer.TrinityActorRolloutRefWorker = StepWorker
-        try:
+        with trinity_patches.verl_worker.apply(StepWorker):
             super().__init__(config)
-        finally:
-            verl_trainer.TrinityActorRolloutRefWorker = theirs
         # A reward with a KL term needs the old log-probabilities before the update.
         self._fresh = not (
             config.algorithm.bypass_old_logprobs or self.algorithm.compute_advantage_in_trainer

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from rlagent.base import alive
-from rlagent.upstream import vllm_stub
+from rlagent.upstream import trinity_imports
 
-vllm_stub.install()
+trinity_imports.without_vllm.apply()
 
 import ray  # noqa: E402
 import torch  # noqa: E402

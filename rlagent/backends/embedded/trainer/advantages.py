@@ -5,14 +5,13 @@ them and verl, whose import takes seconds, stays out. Group advantages (GRPO and
 computed by Trinity's experience pipeline before the trainer sees the experiences.
 """
 
-import sys
-import types
-from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, Mapping, Tuple
+from typing import Any, Callable, Dict, Mapping, Tuple
 
 import numpy as np
 import torch
 from trinity.algorithm import ADVANTAGE_FN, KL_FN
+
+from rlagent.upstream import trinity_imports
 
 Field = Callable[[], torch.Tensor]
 
@@ -65,7 +64,7 @@ class TrainerAdvantage:
     """
 
     def __init__(self, algorithm: Any):
-        with _verl_names():
+        with trinity_imports.without_verl.apply(StepBatch):
             function = ADVANTAGE_FN.get(algorithm.advantage_fn)
         self.advantage = function(**(algorithm.advantage_fn_args or {}))
         self.penalty = KL_FN.get(algorithm.kl_penalty_fn)(**(algorithm.kl_penalty_fn_args or {}))
@@ -99,18 +98,3 @@ class TrainerAdvantage:
         """Take back what `state` returned."""
         if "kl_penalty_coef" in state:
             self.penalty.kl_coef = state["kl_penalty_coef"]
-
-
-@contextmanager
-def _verl_names() -> Iterator[None]:
-    """Let `from verl import DataProto` succeed without verl: it only serves annotations there."""
-    if "verl" in sys.modules:
-        yield
-        return
-    stand_in = types.ModuleType("verl")
-    stand_in.DataProto = StepBatch  # type: ignore[attr-defined]
-    sys.modules["verl"] = stand_in
-    try:
-        yield
-    finally:
-        del sys.modules["verl"]
