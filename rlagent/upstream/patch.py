@@ -171,7 +171,8 @@ def _defined(node: ast.AST) -> set[str]:
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return {each.asname or each.name for each in node.names}
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    return {getattr(each, "id", None) or getattr(each, "attr", "") for each in targets if each}
+    named = (getattr(each, "id", getattr(each, "attr", "")) for each in targets if each)
+    return {str(name) for name in named}
 
 
 def _signature(node: ast.AST) -> str:
