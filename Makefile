@@ -5,9 +5,10 @@ ARGS ?=
 SEED := $(shell date +%s)
 VENV := .venv
 VENV_GPU := .venv-gpu
+VENV_NEWEST := .venv-newest
 BIN := $(VENV)/bin
 
-.PHONY: train train-gpu test test-full faults lint setup setup-gpu clean
+.PHONY: train train-gpu test test-full test-newest faults lint setup setup-gpu clean
 
 setup: $(VENV)/.ready
 setup-gpu: $(VENV_GPU)/.ready
@@ -46,10 +47,19 @@ test: setup lint
 test-full: setup lint
 	$(BIN)/python -m pytest -m "not gpu" -p randomly --randomly-seed=$(SEED)
 
+# With the newest versions that pyproject.toml allows instead of those of constraints/: which library
+# has changed under us. To be run weekly by whoever schedules this project's tests.
+test-newest:
+	rm -rf $(VENV_NEWEST)
+	$(PYTHON) -m venv $(VENV_NEWEST)
+	$(VENV_NEWEST)/bin/python -m pip install --quiet --editable '.[dev]'
+	$(VENV_NEWEST)/bin/python -m pytest tests/unit -n 2 -m "not gpu and not slow"
+	$(VENV_NEWEST)/bin/python -m pytest tests/cpu/test_patch_effects.py
+
 # Every fault at every moment, about a minute each; a second call goes on where the first was cut
 # off. make faults ARGS="--only SIGSTOP" runs some.
 faults: setup
 	$(BIN)/python -m benchmarks.faults $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(VENV_GPU) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV_GPU) $(VENV_NEWEST) .pytest_cache .mypy_cache .ruff_cache

@@ -20,6 +20,7 @@ HELP = """rlagent doctor: can an experiment start here, and if not, why
 
   rlagent doctor                                   the default, +experiment=gsm8k_react
   rlagent doctor +experiment=gsm8k_react model=qwen3_4b hardware=2gpu
+  rlagent doctor --patches                         what is changed in libraries, and why
 
 Overrides and --config-dir are as for rlagent train. Exit status: 0 it could start; 1 something
 is missing, each with its remedy; 2 the configuration is wrong."""
@@ -37,6 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if any(word in ("-h", "--help") for word in arguments):
         print(HELP)
         return 0
+    if "--patches" in arguments:
+        from rlagent.health.patches import listing
+
+        text, fit = listing()
+        print(text)
+        return 0 if fit else 1
     if not any(word.lstrip("+").startswith("experiment=") for word in arguments):
         arguments = [DEFAULT, *arguments]
     print(f"rlagent doctor {' '.join(arguments)}\n", flush=True)
@@ -45,11 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("(now every part is imported and Ray is started, which takes a while)\n", flush=True)
     from rlagent.backends.registry import automatic_engine, engine_named
     from rlagent.health import parts
+    from rlagent.health.patches import patch_rows
 
     engine = automatic_engine(on_gpus=False)
     if resolved is not None:
         engine = engine_named(resolved.config.hardware.engine)
-    rows += _show("Versions and imports", parts.part_rows(engine))
+    rows += _show("Versions and imports", [*parts.part_rows(engine), *patch_rows(engine)])
     rows += _show("Machine", machine_rows(resolved))
     if resolved is not None:
         rows += _show("Reachable", reach_rows(resolved))

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from hydra._internal.utils import get_args_parser
-
 from rlagent.base.errors import ConfigError, Problem, UnreachableError
 from rlagent.base.names import did_you_mean
 from rlagent.config.compose import Draft, draft
 from rlagent.config.overlay import Shared
+from rlagent.upstream import hydra as hydra_patches
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,7 @@ def parse_command(argv: Sequence[str], own_flags: dict[str, str] | None = None) 
         argv: Arguments after the program's name.
         own_flags: Further flags without a value, with their help: `{"--yaml": "..."}`.
     """
-    parser = get_args_parser()
-    parser.__class__ = _Parser
+    parser = hydra_patches.flags_parser.apply(_Parser)
     for flag, text in (own_flags or {}).items():
         parser.add_argument(flag, action="store_true", help=text)
     problems: list[Problem] = []

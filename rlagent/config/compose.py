@@ -14,10 +14,6 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import ConfigRepository
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
-from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
@@ -36,6 +32,7 @@ from rlagent.config.refusals import from_hydra, key_and_text
 from rlagent.config.schema import ADDED, LearnConfig
 from rlagent.config.spec import build, spec_of, validate
 from rlagent.config.trinity_schema import check_trinity
+from rlagent.upstream import hydra as hydra_patches
 
 OPEN_NODES = (
     "trinity",
@@ -196,40 +193,14 @@ def find_groups() -> command_line.Groups:
     return command_line.Groups(names, options, given)
 
 
-class _OwnPresets(FileConfigSource):
-    """A user's folder of presets: the primary configuration is not looked for in it."""
-
-    @staticmethod
-    def scheme() -> str:
-        return "presets"
-
-    def is_config(self, config_path: str) -> bool:
-        """Return whether there is such a preset."""
-        return config_path not in ("config", "config.yaml") and super().is_config(config_path)
-
-
 @contextmanager
 def _hydra(config_path: str | None, config_dirs: Sequence[str]) -> Iterator[None]:
     own = [folder_of("--config-dir", name).absolute() for name in config_dirs]
     folder = folder_of("--config-path", config_path).absolute() if config_path else conf_dir()
     with initialize_config_dir(config_dir=str(folder), version_base="1.3", job_name="rlagent"):
         if own:
-            _put_first(own)
+            hydra_patches.presets_first.apply(own)
         yield
-
-
-def _put_first(folders: Sequence[Path]) -> None:
-    """Have Hydra look for presets in these folders before it looks among the shipped ones.
-
-    Its own hydra.searchpath puts them behind, where a preset with a shipped name is never found.
-    """
-    SourcesRegistry.instance().register(_OwnPresets)
-    loader = GlobalHydra.instance().config_loader()
-    assert isinstance(loader, ConfigLoaderImpl)
-    for folder in folders:
-        path = f"{_OwnPresets.scheme()}://{folder}"
-        loader.config_search_path.prepend("--config-dir", path, anchor="main")
-    loader.repository = ConfigRepository(loader.config_search_path)
 
 
 def folder_of(flag: str, name: str) -> Path:

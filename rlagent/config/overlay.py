@@ -8,13 +8,13 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from rlagent.config.overrides import Groups, parse
+from rlagent.upstream import hydra
 
 
 @dataclass
@@ -59,7 +59,7 @@ def overlaid(
         return None
     node = copy.deepcopy(base)
     try:
-        ConfigLoaderImpl._apply_overrides_to_config(values, node)
+        hydra.lay_over.apply(values, node)
     except (HydraException, OmegaConfBaseException):
         return None
     return node

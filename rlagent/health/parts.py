@@ -95,10 +95,8 @@ def part_rows(engine: RolloutEngine) -> list[Row]:
     ranges = wanted_ranges(requires("rlagent") or [])
     with ThreadPoolExecutor(2) as pool:
         imports = dict(zip(IMPORTS, pool.map(_try_import, IMPORTS.values()), strict=True))
-    others = {name for each in engines() for name in _packages(each)}
     rows = [_python_row()]
     for name in IMPORTS:
-        needed = name in _packages(engine) or name not in others
         rows.append(
             judge(
                 name,
@@ -106,11 +104,17 @@ def part_rows(engine: RolloutEngine) -> list[Row]:
                 ranges.get(name, ""),
                 tested.get(name, ""),
                 imports[name],
-                needed,
+                is_needed(name, engine),
                 install_command(name, ranges.get(name, ""), file),
             )
         )
     return rows
+
+
+def is_needed(name: str, engine: RolloutEngine) -> bool:
+    """Whether runs with that engine use a distribution; those of other engines and trainers not."""
+    others = {package for each in engines() for package in _packages(each)}
+    return name in _packages(engine) or name not in others
 
 
 def _packages(engine: RolloutEngine) -> tuple[str, ...]:

@@ -287,12 +287,13 @@ class Driver:
     @contextlib.contextmanager
     def _ray(self, namespace: str, environment: dict[str, str]) -> Iterator[None]:
         from rlagent.launch import ray_cluster
+        from rlagent.upstream import ray as ray_patches
 
         threads = str(self.config.hardware.threads)
         on_gpus = engine_named(self.config.hardware.engine).on_gpus
         # Ray's processes start while this one imports what checks the configuration.
         importing = import_validators_beside()
-        with ray_cluster.keeping_sigterm():
+        with ray_patches.keeping_sigterm.apply():
             cluster = ray_cluster.connect(
                 self.config.hardware,
                 namespace=namespace,

@@ -1,15 +1,11 @@
 """Starting or joining Ray: which of the two, with what, and taking it down again."""
 
 import contextlib
-import functools
 import logging
 import os
 import secrets
-import signal
 import sys
 import sysconfig
-import threading
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +16,7 @@ from rlagent.config.schema import HardwareConfig
 from rlagent.launch.head import Head, end_marked
 from rlagent.machine.ray_head import address_to_join, no_answer
 from rlagent.planner.layout import Layout
+from rlagent.upstream import ray as ray_patches
 
 _LOG = logging.getLogger("rlagent")
 
@@ -39,9 +36,6 @@ OUTLIVE_SECONDS = "3600"
 
 START_SECONDS = "60"
 """How long a node of Ray may take to be up: as long again as Ray's own 30 s, for cold files."""
-
-NOT_UP = "The current node timed out during startup"
-"""How Ray says that a node was not up in time, in an exception without a type of its own."""
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -190,7 +184,7 @@ def connect(
     if cpus <= MOST_PRELOADED:
         # Meanwhile the driver checks the configuration.
         os.environ.setdefault("RAY_preload_python_modules", PRELOADED)
-    _stay_on_loopback()
+    ray_patches.stay_on_loopback.apply()
     # Loopback is open to every user of the machine, and who may submit a task to Ray runs code as
     # this one. Ray would ask for a token of its own, which it keeps in ~/.ray for all who can read.
     os.environ.setdefault("RAY_AUTH_TOKEN", _TOKEN)
@@ -224,9 +218,7 @@ def _joined(found: bool = False) -> Cluster:
 
 def _head_processes() -> dict[str, Any]:
     """The processes without which a Ray that was started here is none."""
-    from ray._private.worker import _global_node
-
-    started = _global_node.all_processes
+    started = ray_patches.started_node.apply().all_processes
     return {name: started[name][0].process for name in ("gcs_server", "raylet")}
 
 
@@ -237,7 +229,7 @@ def leave(cluster: Cluster) -> None:
     # With its head lost, Ray waits for what cannot answer; its processes are ended before.
     if cluster.head.lost():
         end_lost(cluster)
-    with keeping_sigterm():
+    with ray_patches.keeping_sigterm.apply():
         ray.shutdown()
     if cluster.started:
         end_marked(MARK, cluster.mark)
@@ -245,10 +237,8 @@ def leave(cluster: Cluster) -> None:
 
 def end_lost(cluster: Cluster) -> None:
     """End the processes of a Ray that was started here and has lost its head."""
-    from ray._private.worker import _global_node
-
     if cluster.started:
-        _end(_global_node)
+        ray_patches.end_node.apply(ray_patches.started_node.apply())
         end_marked(MARK, cluster.mark)
 
 
@@ -259,92 +249,17 @@ def _not_up_in_time(options: dict[str, Any]) -> str:
         The folder of its logs where it was not up; else nothing.
     """
     import ray
-    from ray._private.node import Node
 
     try:
-        with _in_groups_of_their_own():
+        with ray_patches.groups_of_their_own.apply():
             ray.init(address="local", **options)
     except Exception as error:
-        if NOT_UP not in str(error):
+        node = ray_patches.node_not_up.apply(error)
+        if node is None:
             raise
-        frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
-        selves = (frame.f_locals.get("self") for frame in frames)
-        node = next(each for each in selves if isinstance(each, Node))
-        # Ray itself forgets it, and its processes would go on beside those of the next start.
-        _end(node)
+        ray_patches.end_node.apply(node)
         return str(node.get_logs_dir_path())
     return ""
-
-
-@contextlib.contextmanager
-def _in_groups_of_their_own() -> Iterator[None]:
-    """Have Ray's processes started outside of this one's process group.
-
-    `timeout` and others send SIGTERM to a whole group. It asks the driver to stop, for which Ray
-    has to live on; Ray itself keeps no more than Ctrl+C from its processes. They still end with
-    the driver, however it ends: the kernel signals them (PR_SET_PDEATHSIG).
-    """
-    from ray._private import services
-
-    started = services.ConsolePopen
-    services.ConsolePopen = functools.partial(started, process_group=0)
-    try:
-        yield
-    finally:
-        services.ConsolePopen = started
-
-
-@contextlib.contextmanager
-def keeping_sigterm() -> Iterator[None]:
-    """Keep SIGTERM with the main thread's own handler while Ray starts, and when it has ended.
-
-    Ray's Python part would put handlers in its place that end the process there and then. Its C++
-    part puts one in place when this process is connected, a few ms before Ray is up, and leaves
-    none when it is disconnected, so that SIGTERM kills. Python knows of neither: its own handler is
-    put back when the block ends.
-    """
-    from ray._private import utils
-
-    ours, theirs = signal.getsignal(signal.SIGTERM), utils.set_sigterm_handler
-    utils.set_sigterm_handler = lambda handler: None
-    try:
-        yield
-    finally:
-        utils.set_sigterm_handler = theirs
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, ours)
-
-
-def _end(node: Any) -> None:
-    """End the processes of a node of Ray, and what they have started."""
-    import psutil
-
-    started = []
-    for own in (info for each in node.all_processes.values() for info in each):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(own.process.pid)
-            # One that still starts others would do so after the look at what it has started.
-            process.suspend()
-            started += process.children(recursive=True)
-    # A suspended process can only be killed.
-    node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
-    for process in started:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(started, timeout=10)
-
-
-def _stay_on_loopback() -> None:
-    """Have a Ray that is started here listen on 127.0.0.1 only.
-
-    On Linux Ray replaces a loopback address by the node's own, and listens on all interfaces,
-    unless this switch, which it documents for laptops only, is off. Ray reads it when it is
-    imported, its workers when they start.
-    """
-    from ray._private import ray_constants
-
-    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
-    ray_constants.ENABLE_RAY_CLUSTER = False
 
 
 def _object_store_bytes() -> int:

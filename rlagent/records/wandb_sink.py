@@ -21,6 +21,7 @@ from rlagent.records.folder import DIED, RunFolder, write_atomically
 from rlagent.records.objective import objective, state_when_pruned
 from rlagent.records.sweep_store import FAILED, PRUNED, STOPPED
 from rlagent.records.wandb_access import key_source
+from rlagent.upstream import wandb as wandb_patches
 
 SUMMARY = (
     "state",
@@ -99,9 +100,7 @@ def _init(spec: dict[str, Any], folder: RunFolder, mode: str) -> Any:
         disable_git=True,
         disable_code=True,
         disable_job_creation=True,
-        x_disable_stats=not spec["system_stats"],
-        # Command lines may hold secrets; the configuration says what matters.
-        x_disable_meta=True,
+        **wandb_patches.unasked_for.apply(spec["system_stats"]),
     )
     options: dict[str, Any] = {
         "project": spec["project"],

@@ -99,9 +99,12 @@ def _launch(
 
 def _returned(line: Sequence[str], row: TrialRow) -> JobReturn:
     if row.state == FINISHED:
-        return JobReturn(list(line), status=JobStatus.COMPLETED, _return_value=row.objective)
-    error = TrialFailedError(f"{row.failure or row.state}: {row.cause}")
-    return JobReturn(list(line), status=JobStatus.FAILED, _return_value=error)
+        done = JobReturn(list(line), status=JobStatus.COMPLETED)
+        done.return_value = row.objective
+        return done
+    failed = JobReturn(list(line), status=JobStatus.FAILED)
+    failed.return_value = TrialFailedError(f"{row.failure or row.state}: {row.cause}")
+    return failed
 
 
 def _command(config: DictConfig) -> Command:

@@ -23,6 +23,7 @@ from trinity.utils.timer import Timer
 from rlagent.base import alive
 from rlagent.trinity.translate import WHOLE_STEPS
 from rlagent.upstream import trinity as trinity_patches
+from rlagent.upstream import trinity_hooks
 
 trinity_patches.fast_payloads.apply()
 
@@ -42,6 +43,7 @@ class EndingQueue(QueueStorage):
     """
 
     def __init__(self, config: StorageConfig) -> None:
+        trinity_hooks.queue_of_steps.apply()
         super().__init__(config)
         self._changed = asyncio.Event()
         # The training step whose batch was read last.

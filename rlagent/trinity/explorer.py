@@ -10,7 +10,7 @@ from copy import deepcopy
 from typing import Any
 
 from rlagent.upstream import trinity as trinity_patches
-from rlagent.upstream import trinity_imports
+from rlagent.upstream import trinity_hooks, trinity_imports
 
 trinity_imports.without_vllm.apply()
 trinity_imports.without_services.apply()
@@ -75,6 +75,7 @@ class AgentExplorer(Explorer):
     explore_step_num: int
 
     def __init__(self, config: Config, processes: SharedProcesses) -> None:
+        trinity_hooks.explorer_loop.apply()
         self._marks = Marks()
         self._marks.mark("explorer_process")
         trinity_patches.monitor.apply(config.monitor.monitor_type, RunFolderMonitor)

@@ -22,6 +22,7 @@ from rlagent.base.forwarding import forwarding
 from rlagent.records import warnings
 from rlagent.trinity.fates import Fate, failed_by, suspected
 from rlagent.trinity.watchdog import log_files, read_fate
+from rlagent.upstream import ray as ray_patches
 
 CONCURRENCY = 1000
 """Rollouts that one runner process may interleave; the number of slots is the real limit."""
@@ -161,9 +162,8 @@ def environment_of(env_vars: Mapping[str, Any]) -> dict[str, str]:
     Args:
         env_vars: explorer.env_vars.
     """
-    # Ray (2.60, async_compat.py) takes uvloop where it is installed, as vLLM has it. Its callbacks
-    # do not pass through asyncio, where shared_loop.py keeps rollouts apart.
-    loop = {"RAY_USE_UVLOOP": "0"} if importlib.util.find_spec("uvloop") else {}
+    # A variable costs a process of its own instead of one that Ray has ready.
+    loop = ray_patches.asyncio_loops.apply() if importlib.util.find_spec("uvloop") else {}
     return {name: str(value) for name, value in env_vars.items()} | loop
 
 

@@ -19,7 +19,7 @@ import ray
 from ray.exceptions import RayError
 
 from rlagent.upstream import trinity as trinity_patches
-from rlagent.upstream import trinity_imports
+from rlagent.upstream import trinity_hooks, trinity_imports
 
 trinity_imports.without_vllm.apply()
 
@@ -76,6 +76,7 @@ class AgentRunner(WorkflowRunner):
     """
 
     def __init__(self, config: Config, index: int, processes: int, name: str) -> None:
+        trinity_hooks.runner_rollouts.apply()
         # Trinity's constructor looks for the engine, which loads while this process imports: that
         # is left to prepare().
         self._config, self._index, self._name, self._made = config, index, name, False
@@ -257,6 +258,7 @@ class SlotScheduler(Scheduler):
     """
 
     def __init__(self, config: Config, processes: SharedProcesses) -> None:
+        trinity_hooks.scheduler_slots.apply()
         super().__init__(config)
         self._processes = processes
         self.max_repeat_times = 1
@@ -372,6 +374,7 @@ class AgentCoordinator(RolloutCoordinator):
     """Trinity's coordinator, whose results also count rollouts and keep their first errors."""
 
     def __init__(self, config: Config, processes: SharedProcesses) -> None:
+        trinity_hooks.coordinator_results.apply()
         super().__init__(config)
         self._processes = processes
         # Rollouts of each task by batch of the evaluation under way.

@@ -7,7 +7,7 @@ from typing import Any
 from rlagent.backends.registry import load, trainer_named
 from rlagent.base import alive
 from rlagent.upstream import trinity as trinity_patches
-from rlagent.upstream import trinity_imports
+from rlagent.upstream import trinity_hooks, trinity_imports
 
 trinity_imports.without_vllm.apply()
 trinity_imports.without_services.apply()
@@ -34,6 +34,7 @@ class AgentTrainer(trinity_trainer.Trainer):
     sample_strategy: SampleStrategy
 
     def __init__(self, config: Config) -> None:
+        trinity_hooks.trainer_loop.apply()
         self._marks = Marks()
         self._marks.mark("trainer_process")
         trinity_patches.monitor.apply(config.monitor.monitor_type, RunFolderMonitor)

@@ -9,8 +9,15 @@ from rlagent.upstream.patch import PATCHES, Patch
 
 LIBRARIES = (
     "trinity",
+    "trinity_hooks",
     "trinity_imports",
+    "verl",
+    "vllm",
     "agentscope",
+    "ray",
+    "hydra",
+    "wandb",
+    "optuna",
 )
 """The modules of this room that hold patches."""
 

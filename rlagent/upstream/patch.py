@@ -31,7 +31,7 @@ class Relies:
     """One thing that a patch relies on.
 
     Args:
-        symbol: Where it is, as `module:name` or `module:class.name`.
+        symbol: Where it is, as `module:name` or `module:class.name`; `module` alone for all of it.
         signature: The names of its parameters, such as `self, task, *, timeout`; None: any.
         holds: What its source contains, such as the name that is replaced and looked up there.
     """
@@ -44,13 +44,14 @@ class Relies:
         """What is not as it should be in the packages of that folder; empty: all is."""
         module, _, name = self.symbol.partition(":")
         source = _source(folder, module)
-        node = source and _find(source[0], name.split("."))
+        node = source and _find(source[0], name.split(".") if name else [])
         if not source or not node:
             return f"{self.symbol} is gone"
         found = _signature(node)
         if self.signature is not None and found != self.signature:
             return f"{self.symbol} takes ({found}), not ({self.signature})"
-        if self.holds and self.holds not in (ast.get_source_segment(source[1], node) or ""):
+        first, last = getattr(node, "lineno", 1), getattr(node, "end_lineno", None)
+        if self.holds not in "\n".join(source[1][first - 1 : last]):
             return f"{self.symbol} no longer has {self.holds!r}"
         return ""
 
@@ -139,21 +140,21 @@ def _folder(symbol: str) -> Path:
 
 
 @functools.cache
-def _source(folder: Path, module: str) -> tuple[ast.Module, str] | None:
+def _source(folder: Path, module: str) -> tuple[ast.Module, list[str]] | None:
     path = folder.joinpath(*module.split("."))
     for file in (path.with_suffix(".py"), path / "__init__.py"):
         if file.is_file():
             text = file.read_text(encoding="utf-8")
-            return ast.parse(text), text
+            return ast.parse(text), text.splitlines()
     return None
 
 
 def _find(scope: ast.AST, names: list[str]) -> ast.AST | None:
     """The definition of a name in a module or class, also below an `if` or `try`."""
-    for node in _statements(scope):
-        if names[0] in _defined(node):
-            return _find(node, names[1:]) if names[1:] else node
-    return None
+    if not names:
+        return scope
+    found = (each for each in _statements(scope) if names[0] in _defined(each))
+    return next((node for each in found if (node := _find(each, names[1:]))), None)
 
 
 def _statements(scope: ast.AST) -> Iterator[ast.AST]:

@@ -113,7 +113,8 @@ import os, signal
 import ray
 from ray._private.node import Node
 from rlagent.config.schema import HardwareConfig
-from rlagent.launch.ray_cluster import connect, keeping_sigterm
+from rlagent.launch.ray_cluster import connect
+from rlagent.upstream import ray as ray_patches
 from rlagent.launch.signals import Signals
 
 starts = Node.start_ray_processes
@@ -124,11 +125,11 @@ def start_ray_processes(node):
 
 Node.start_ray_processes = start_ray_processes
 with Signals() as signals:
-    with keeping_sigterm():
+    with ray_patches.keeping_sigterm.apply():
         connect(HardwareConfig(ray="start"), "test", {}, 0, 2)
     os.kill(os.getpid(), signal.SIGTERM)
     print(*signals.received, ray.get(ray.remote(lambda: "alive").remote()))
-    with keeping_sigterm():
+    with ray_patches.keeping_sigterm.apply():
         ray.shutdown()
     os.kill(os.getpid(), signal.SIGTERM)
     print(*signals.received)

@@ -5,7 +5,7 @@ import os
 import torch
 import torch.distributed as dist
 
-from rlagent.upstream import trinity_imports
+from rlagent.upstream import trinity_imports, verl
 
 trinity_imports.without_vllm.apply()
 
@@ -71,7 +71,7 @@ def engine_on_cpu(remove_padding: bool):
     from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
     patch_verl_engine()
-    flash_attention.use_torch_padding()
+    verl.torch_padding.apply()
     packed.register()
     engine = FSDPEngineWithLMHead.__new__(FSDPEngineWithLMHead)
     engine.ulysses_device_mesh = None

@@ -22,6 +22,7 @@ from rlagent.launch.ray_cluster import colocated_env, gpus_to_offer
 from rlagent.launch.signals import Signals
 from rlagent.machine.resources import GPU, TOLD, Machine, detect, write_machine
 from rlagent.planner.layout import Layout
+from rlagent.upstream import ray as ray_patches
 
 EIGHT = Machine((GPU("NVIDIA H100 80GB HBM3", 80.0),) * 8, 64, 500.0)
 
@@ -37,7 +38,7 @@ def test_ray_leaves_sigterm_to_a_run_while_it_starts():
     from ray._private import utils
 
     with Signals() as signals:
-        with ray_cluster.keeping_sigterm():
+        with ray_patches.keeping_sigterm.apply():
             utils.set_sigterm_handler(signal.SIG_IGN)
             os.kill(os.getpid(), signal.SIGTERM)
             # As Ray's C++ part, which asks nobody.
@@ -50,7 +51,7 @@ def test_ray_leaves_sigterm_to_a_run_while_it_starts():
 
 def test_sigterm_is_a_runs_again_when_ray_does_not_start():
     def start() -> None:
-        with ray_cluster.keeping_sigterm():
+        with ray_patches.keeping_sigterm.apply():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             raise RunError("Ray was not up in time, twice")
 
@@ -149,6 +150,7 @@ def test_the_doctor_counts_the_nodes_that_a_run_would(monkeypatch):
 def starts(monkeypatch):
     """Stands in for Ray's start, which fails here as told; keeps how often it was tried."""
     import ray
+    from ray._private import ray_constants
     from ray._private.node import Node
 
     class HalfStarted(Node):
@@ -173,7 +175,8 @@ def starts(monkeypatch):
         monkeypatch.setattr(ray, "init", init)
         return tried, ended
 
-    monkeypatch.setattr(ray_cluster, "_stay_on_loopback", lambda: None)
+    # Undone with the test.
+    monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", True)
     # `connect` sets what Ray's processes inherit.
     monkeypatch.setattr(ray_cluster.os, "environ", dict(os.environ))
     return fail

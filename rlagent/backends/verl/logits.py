@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from rlagent.upstream import verl
+
 PIECE_BYTES = 256 << 20
 """Most bytes of the float32 copy of a piece of the logits."""
 
@@ -130,8 +132,6 @@ def use_in_verl(entropy_gradient: bool, *engines: Any) -> None:
         entropy_gradient: Whether the loss holds an entropy term; else the entropy is only shown.
         engines: Those that were made before: each has bound verl's own function, compiled.
     """
-    from verl.utils import torch_functional
-    from verl.workers.engine.fsdp import transformer_impl
 
     def verl_log_probs(logits: torch.Tensor, labels: torch.Tensor, **_: Any) -> torch.Tensor:
         # verl would keep the logits for an entropy that has no gradient, too.
@@ -140,26 +140,8 @@ def use_in_verl(entropy_gradient: bool, *engines: Any) -> None:
     def verl_entropy(logits: torch.Tensor, *_: Any) -> torch.Tensor:
         return entropy(logits if entropy_gradient else logits.detach())
 
-    transformer_impl.logprobs_from_logits = verl_log_probs
-    # Looked up at each call where nothing is packed.
-    torch_functional.entropy_from_logits = verl_entropy
-    for made in engines:
-        made.compute_entropy_from_logits = verl_entropy
-    engine = transformer_impl.FSDPEngineWithLMHead
-    if engine.prepare_model_outputs.__module__ != __name__:
-        engine.prepare_model_outputs = _without_views(engine.prepare_model_outputs)
-
-
-def _without_views(prepare: Any) -> Any:
-    from verl.utils import tensordict_utils as tu
-
-    def prepare_model_outputs(
-        self: Any, output: Any, output_args: Any, micro_batch: Any, *rest: Any, **named: Any
-    ) -> Any:
-        packs = tu.get_non_tensor_data(data=micro_batch, key="use_remove_padding", default=True)
-        values = getattr(output, "logits", None)
-        if packs and values is not None and values.requires_grad and values.shape[0] == 1:
-            output.logits = _Packed(values)
-        return prepare(self, output, output_args, micro_batch, *rest, **named)
-
-    return prepare_model_outputs
+    verl.log_probabilities.apply(verl_log_probs)
+    verl.entropies.apply(verl_entropy)
+    for engine in engines:
+        verl.entropies_of_engine.apply(engine, verl_entropy)
+    verl.logits_without_views.apply(_Packed)

@@ -22,6 +22,7 @@ from rlagent.backends.verl.step_loss import StepLoss
 from rlagent.backends.verl.worker import StepWorker
 from rlagent.machine import flash_attention
 from rlagent.upstream import trinity as trinity_patches
+from rlagent.upstream import trinity_hooks, verl
 
 _AGREEMENT = "rollout_probs_diff"
 
@@ -40,8 +41,9 @@ class StepTrainer(verl_trainer.VERLTrainer):
     """One update per step, over all of its experiences."""
 
     def __init__(self, config: Config) -> None:
+        trinity_hooks.verl_steps.apply()
         if flash_attention.flash_attention_version() is None:
-            flash_attention.use_torch_padding()
+            verl.torch_padding.apply()
         with trinity_patches.verl_worker.apply(StepWorker):
             super().__init__(config)
         # A reward with a KL term needs the old log-probabilities before the update.

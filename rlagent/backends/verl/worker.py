@@ -15,6 +15,7 @@ from verl.utils.device import set_expandable_segments
 from rlagent.backends.verl import logits, packed
 from rlagent.machine import flash_attention
 from rlagent.machine.resources import detect
+from rlagent.upstream import verl
 
 _ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 """Who sets one of these says how torch's allocator works."""
@@ -42,7 +43,7 @@ class StepWorker(TrinityActorRolloutRefWorker):
             # are kept though nothing fits into them.
             set_expandable_segments(True)
         if flash_attention.flash_attention_version() is None:
-            flash_attention.use_torch_padding()
+            verl.torch_padding.apply()
         packed.register()
         super().init_model()
         if self.actor is not None and self.actor.engine.engine_config.offload_policy:

@@ -4,12 +4,8 @@ What differs is decided in engine_arguments.py. This module imports Trinity's, w
 it is for the engine's own process (engine_actor.py).
 """
 
-import contextlib
 import importlib
 import os
-from collections.abc import Iterator
-from types import ModuleType
-from typing import Any
 
 from trinity.common.config import InferenceModelConfig
 from trinity.common.models.vllm_model import vLLMRolloutModel
@@ -17,6 +13,7 @@ from trinity.common.models.vllm_model import vLLMRolloutModel
 from rlagent.backends.vllm import forked
 from rlagent.backends.vllm.engine_arguments import engine_arguments, environment, is_one_process
 from rlagent.base.startup import Marks
+from rlagent.upstream import vllm
 
 
 class RolloutEngine(vLLMRolloutModel):
@@ -38,46 +35,22 @@ class RolloutEngine(vLLMRolloutModel):
 
     async def prepare(self) -> None:
         """Load the model and serve it."""
-        import vllm
-        from vllm.model_executor.models import registry
-        from vllm.v1.engine import utils
-
-        make, wait = vllm.AsyncEngineArgs, utils.wait_for_engine_startup
-        context = utils.get_mp_context
-
-        def arguments(**given: Any) -> Any:
-            return make(**{**given, **self._ours})
-
-        def import_and_wait(*args: Any, **kwargs: Any) -> Any:
-            # The HTTP server's modules, while the process with the model starts up.
-            importlib.import_module("vllm.entrypoints.openai.api_server")
-            self._marks.mark("engine_waits_for_model")
-            return wait(*args, **kwargs)
-
-        def forked_context() -> Any:
-            # Theirs also says in the environment where Ray is.
-            theirs = context()
-            return forked.ForkedContext() if is_one_process(self._ours) else theirs
-
         with (
-            _replaced(vllm, "AsyncEngineArgs", arguments),
-            _replaced(utils, "wait_for_engine_startup", import_and_wait),
-            _replaced(utils, "get_mp_context", forked_context),
-            _replaced(registry, "_run_in_subprocess", forked.call),
+            vllm.engine_arguments.apply(self._ours),
+            vllm.before_waiting.apply(self._import_server),
+            vllm.engine_process.apply(
+                forked.ForkedContext() if is_one_process(self._ours) else None
+            ),
+            vllm.look_at_model.apply(forked.call),
         ):
             await super().prepare()
         self._marks.mark("engine_ready")
 
+    def _import_server(self) -> None:
+        """Import the HTTP server's modules, while the process with the model starts up."""
+        importlib.import_module("vllm.entrypoints.openai.api_server")
+        self._marks.mark("engine_waits_for_model")
+
     async def startup_marks(self) -> dict[str, float]:
         """When this process was there and when it served; see rlagent.base.startup."""
         return self._marks.times()
-
-
-@contextlib.contextmanager
-def _replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
-    theirs = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, theirs)

@@ -3,6 +3,8 @@
 import torch
 from trinity.common.models import vllm_worker
 
+from rlagent.upstream import trinity_hooks
+
 
 class RolloutWorker(vllm_worker.TrinityGPUWorker):
     """Holds the model of a rollout engine."""
@@ -13,6 +15,7 @@ class RolloutWorker(vllm_worker.TrinityGPUWorker):
         The one for mixtures of experts imports verl and eight model classes, seconds in which
         everything else waits for the engine.
         """
+        trinity_hooks.vllm_worker_patches.apply()
         if self.model_config.is_moe:
             super().apply_patches()
             return

@@ -19,6 +19,7 @@ from rlagent.records.sweep_store import FAILED, FINISHED, PRUNED, TrialRow
 from rlagent.sweep.search.samplers import distributions, make_pruner, make_sampler
 from rlagent.sweep.search.space import TRIALS, Space
 from rlagent.sweep.source import Trial
+from rlagent.upstream import optuna as optuna_patches
 
 DATABASE = "study.db"
 """File of the study in the sweep's folder."""
@@ -200,7 +201,7 @@ class OptunaSource:
             seen.add(_point(trial))
             self._counted += 1
             if trial.state is TrialState.RUNNING:
-                self._resumed.append(optuna.Trial(study, trial._trial_id))
+                self._resumed.append(optuna_patches.taken_up.apply(study, trial))
             elif trial.state is TrialState.WAITING:
                 self._queued += 1
             elif trial.state is TrialState.FAIL:
@@ -302,4 +303,4 @@ def open_storage(folder: Path) -> optuna.storages.BaseStorage:
 
 def _point(trial: FrozenTrial) -> frozenset[tuple[str, float | str]]:
     """The values of a trial; of a waiting one those it will get."""
-    return frozenset((trial.params or trial.system_attrs.get("fixed_params", {})).items())
+    return frozenset((trial.params or optuna_patches.waiting_values.apply(trial)).items())

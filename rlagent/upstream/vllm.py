@@ -1,0 +1,140 @@
+"""Changes to vLLM while an engine starts: quicker, with fewer imports and processes.
+
+They hold within a block, and what takes the place of vLLM's own is passed in.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+from rlagent.upstream.patch import Relies, patch
+from rlagent.upstream.trinity_imports import SOURCE as TRINITY
+
+LIBRARY = "vllm"
+VERSIONS = ">=0.22,<=0.23.0"
+SOURCE = "https://github.com/vllm-project/vllm/blob/v0.23.0/vllm"
+
+
+@contextlib.contextmanager
+def _replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
+    theirs = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, theirs)
+
+
+@patch(
+    LIBRARY,
+    VERSIONS,
+    f"{TRINITY}/common/models/vllm_model.py#L142",
+    "Trinity lets extra_engine_args replace the arguments that it sets itself",
+    [
+        Relies("vllm:AsyncEngineArgs"),
+        Relies(
+            "trinity.common.models.vllm_model:vLLMRolloutModel.prepare",
+            None,
+            "vllm.AsyncEngineArgs(",
+        ),
+    ],
+)
+@contextlib.contextmanager
+def engine_arguments(ours: dict[str, Any]) -> Iterator[None]:
+    """Within the block, give vLLM's engine these arguments instead of Trinity's for the same.
+
+    Trinity sets the worker's class and the executor itself, and one of them cannot be given twice.
+    """
+    import vllm
+
+    make = vllm.AsyncEngineArgs
+    with _replaced(vllm, "AsyncEngineArgs", lambda **given: make(**{**given, **ours})):
+        yield
+
+
+@patch(
+    LIBRARY,
+    VERSIONS,
+    f"{SOURCE}/v1/engine/utils.py#L1190",
+    "vLLM imports its HTTP server while it waits for the process with the model",
+    [
+        Relies("vllm.v1.engine.utils:wait_for_engine_startup"),
+        Relies("vllm.v1.engine.utils:launch_core_engines", None, "wait_for_engine_startup("),
+    ],
+)
+@contextlib.contextmanager
+def before_waiting(work: Callable[[], None]) -> Iterator[None]:
+    """Within the block, call this before vLLM waits for the process with the model.
+
+    That process takes a quarter of a minute, in which this one could import what it needs later.
+    """
+    from vllm.v1.engine import utils
+
+    wait = utils.wait_for_engine_startup
+
+    def work_and_wait(*args: Any, **kwargs: Any) -> Any:
+        work()
+        return wait(*args, **kwargs)
+
+    with _replaced(utils, "wait_for_engine_startup", work_and_wait):
+        yield
+
+
+@patch(
+    LIBRARY,
+    VERSIONS,
+    f"{SOURCE}/v1/engine/utils.py#L140",
+    "vLLM can start its engine's process from a forkserver of one's own",
+    [
+        Relies("vllm.v1.engine.utils:get_mp_context"),
+        Relies("vllm.utils.system_utils:get_mp_context", ""),
+        Relies("vllm.v1.engine.utils:CoreEngineProcManager.__init__", None, "get_mp_context()"),
+    ],
+)
+@contextlib.contextmanager
+def engine_process(context: Any) -> Iterator[None]:
+    """Within the block, start vLLM's engine process in this multiprocessing context.
+
+    vLLM starts a fresh interpreter, which imports for a quarter of a minute what this process has
+    imported.
+
+    Args:
+        context: None: vLLM's own.
+    """
+    from vllm.v1.engine import utils
+
+    theirs = utils.get_mp_context
+
+    def get() -> Any:
+        # Theirs also says in the environment where Ray is.
+        found = theirs()
+        return found if context is None else context
+
+    with _replaced(utils, "get_mp_context", get):
+        yield
+
+
+@patch(
+    LIBRARY,
+    VERSIONS,
+    f"{SOURCE}/model_executor/models/registry.py#L920",
+    "vLLM looks at a model's class without a fresh interpreter",
+    [
+        Relies("vllm.model_executor.models.registry:_run_in_subprocess", "fn"),
+        Relies(
+            "vllm.model_executor.models.registry:_LazyRegisteredModel", None, "_run_in_subprocess("
+        ),
+    ],
+)
+@contextlib.contextmanager
+def look_at_model(call: Callable[[Callable[[], Any]], Any]) -> Iterator[None]:
+    """Within the block, look at the model's class by this call of a function in another process.
+
+    vLLM starts a fresh interpreter for it, which imports for a quarter of a minute what this
+    process has imported.
+    """
+    from vllm.model_executor.models import registry
+
+    with _replaced(registry, "_run_in_subprocess", call):
+        yield
