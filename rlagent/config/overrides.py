@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 
 from rlagent.base.errors import Problem, is_text, raise_if_any
@@ -272,7 +272,7 @@ def _option_names(override: Override, options: Sequence[str]) -> list[str]:
     if not override.is_sweep_override():
         value = override.value()
         return [str(item) for item in value] if isinstance(value, list) else [str(value)]
-    if override.is_choice_sweep() and not isinstance(override.value(), Glob):
+    if override.is_choice_sweep() and override.value_type != ValueType.GLOB_CHOICE_SWEEP:
         return [name.strip("'\"") for name in override.sweep_string_iterator()]
     # A glob chooses among what exists.
     return [options[0]] if options else []

@@ -101,7 +101,7 @@ def test_explorer_buffer_algorithm_and_synchronizer_are_trinitys(tmp_path: Path,
     assert "trinity.explorer.workflow_runner.WorkflowRunner" in found["runner"]
     assert "trinity.buffer.storage.queue.QueueStorage" in found["queue"]
     assert "trinity.manager.synchronizer.Synchronizer" in found["synchronizer"]
-    assert found["packing"] == ["rlagent.upstream.trinity_payloads"] * 2
+    assert found["packing"] == ["rlagent.upstream.trinity"] * 2
     assert found["policy loss"] == ["trinity.algorithm.policy_loss_fn.ppo_policy_loss"]
     assert found["advantage"] == ["trinity.algorithm.advantage_fn.multi_step_grpo_advantage"]
     embedded = {

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rlagent.backends.verl import logits
-from rlagent.upstream import vllm_stub
+from rlagent.upstream import trinity_imports
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,7 @@ def test_bfloat16_logits_give_float32_log_probabilities():
 @pytest.fixture
 def verl(monkeypatch):
     """verl's modules that are patched; mended afterwards."""
-    vllm_stub.install()
+    trinity_imports.without_vllm.apply()
     from verl.utils import torch_functional
     from verl.workers.engine.fsdp import transformer_impl
 
