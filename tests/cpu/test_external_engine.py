@@ -12,9 +12,9 @@ from rlagent.backends.base import Start
 from rlagent.backends.external.engine import ExternalModel
 from rlagent.backends.registry import engine_named
 from rlagent.base.errors import UnreachableError
-from rlagent.upstream import vllm_stub
+from rlagent.upstream import trinity_imports
 
-vllm_stub.install()
+trinity_imports.without_vllm.apply()
 
 from trinity.common.config import InferenceModelConfig  # noqa: E402
 from trinity.common.constants import SyncMethod  # noqa: E402

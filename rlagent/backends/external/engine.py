@@ -13,9 +13,9 @@ from openai.types.chat import ChatCompletion
 
 from rlagent.base import alive
 from rlagent.base.errors import Problem, UnreachableError
-from rlagent.upstream import vllm_stub
+from rlagent.upstream import trinity_imports
 
-vllm_stub.install()
+trinity_imports.without_vllm.apply()
 
 from trinity.common.config import InferenceModelConfig  # noqa: E402
 from trinity.common.constants import SyncMethod  # noqa: E402
