@@ -155,11 +155,9 @@ def _with_text(problem: Problem, value: object, text: str) -> Problem:
 
 
 def _malformed(argument: str, groups: Groups, spec: Spec) -> Problem:
-    if not argument.strip():
-        return Problem("''", None, "an empty argument says nothing", "leave it out")
     if _is_keyless(argument):
         return Problem(argument, None, "has no key before the =", "write key=value")
-    if "=" not in argument:
+    if argument.strip() and "=" not in argument:
         known = [*keys_of(spec), *groups.names]
         name = nearest(argument.lstrip("+-~"), known)
         example = f"such as {name}=..." if name else "such as seed=2"
@@ -168,6 +166,8 @@ def _malformed(argument: str, groups: Groups, spec: Spec) -> Problem:
 
 
 def _unreadable(argument: str, reason: str) -> Problem:
+    if not argument.strip():
+        return Problem("''", None, "an empty argument says nothing", "leave it out")
     key, _, value = argument.partition("=")
     if reason:
         return Problem(key, value, f"cannot be read: {reason}", _example(value))

@@ -84,7 +84,7 @@ def decide(
     if written:
         note = f"note: {' and '.join(written)} changed since it began"
         if WRITTEN["dataset"] in written:
-            note += "; the run keeps the tasks in its folder data/, with which it began"
+            note += "; tasks that are kept in the folder data/ of the run stay those it began with"
         return Decision(Action.RESUME, note)
     return Decision(Action.RESUME)
 

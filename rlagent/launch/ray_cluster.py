@@ -31,8 +31,9 @@ PRELOADED = "torch,transformers"
 MOST_PRELOADED = 8
 """Most processes that import it before they are asked to do anything; Ray starts one per core."""
 
-OUTLIVE_SECONDS = "3600"
-"""How long processes of Ray wait for a head that is gone, before they end themselves."""
+OUTLIVE_SECONDS = "180"
+"""How long processes of Ray wait for a head that is gone, before they end themselves: longer than
+the driver takes to notice and to conclude. Agents of Ray outlive a killed driver by as much."""
 
 START_SECONDS = "60"
 """How long a node of Ray may take to be up: as long again as Ray's own 30 s, for cold files."""

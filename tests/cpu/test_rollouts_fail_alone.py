@@ -28,11 +28,13 @@ BLOCKED = "blocked the event loop of its process"
 )
 def test_a_rollout_that_does_harm_fails_alone(tmp_path, harm, function, cause):
     (tmp_path / "harm").mkdir()
+    # Long where nothing waits for it: the first rollouts import what agents use.
+    timeout = 10 if harm in ("sleeps", "spins", "waits") else 60
     result = run(
         tmp_path,
         f"workflow.function=meddling_agents:{function}",
         f"workflow.args={{harm: {harm}, folder: {tmp_path}/harm}}",
-        "workflow.timeout=10",
+        f"workflow.timeout={timeout}",
         "algorithm.total_steps=2",
         "dataset.eval_split=null",
         "run.trajectories_per_step=64",

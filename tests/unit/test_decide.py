@@ -69,7 +69,7 @@ def test_an_unfinished_run_goes_on_with_what_was_edited_only_when_that_is_asked_
     asked = _decide(CUT_OFF, resume_changed=True, **{key: "other"})
     assert asked.action is Action.RESUME
     assert f"the {key} changed" in asked.words
-    assert ("keeps the tasks" in asked.words) == (key == "dataset")
+    assert ("stay those it began with" in asked.words) == (key == "dataset")
 
 
 @pytest.mark.parametrize("key", ["model", "engine", "layout"])

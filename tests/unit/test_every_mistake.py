@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlagent import plan
+from rlagent.base.errors import Problem
 from rlagent.base.paths import conf_dir
 from rlagent.config import command, compose
 from rlagent.config.compose import SPEC, to_yaml
@@ -129,7 +130,8 @@ def called(words: list[str]) -> tuple[int, str, str]:
 def assert_refused_by_name(words: list[str], out: str, err: str) -> None:
     """Hold that each line begins with something typed, or with a key that there is."""
     assert out == ""
-    typed = " ".join(" ".join(words).split())
+    # As a mistake writes it: characters that a terminal would obey are escaped.
+    typed = str(Problem(" ".join(words), None, "")).rstrip(": ")
     for line in err.splitlines():
         if any(word.lstrip("+~ ").startswith("=") for word in words) and "has no key" in line:
             continue
@@ -202,6 +204,11 @@ def test_a_mistake_says_what_to_write(word: str) -> None:
     code, out, err = called(["-m", EXPERIMENT, "hardware=cpu", word])
     assert (code, out) == (2, "")
     assert NAMED[word] in err
+
+
+def test_an_empty_word_of_a_sweep_is_one_mistake() -> None:
+    code, _, err = called(["-m", EXPERIMENT, "hardware=cpu", ""])
+    assert (code, err) == (2, "'': an empty argument says nothing; leave it out\n")
 
 
 def test_trials_that_are_too_many_together_are_refused_before_one_is_composed() -> None:
