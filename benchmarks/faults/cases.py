@@ -26,7 +26,7 @@ STEPS = 3
 LONG = ("algorithm.total_steps=50",)
 """Enough steps that a fault hits the run while it trains, whatever its moment."""
 FROZEN = (*LONG, "run.stall_timeout=60")
-"""Else a role that stands still is noticed after five minutes; a busy machine starts a run in
+"""Otherwise a role that stands still is noticed after five minutes; a busy machine starts a run in
 less than one."""
 
 

@@ -32,7 +32,7 @@ class Extent:
 
 
 def share_of(part: Extent, whole: Extent, aggregation: str) -> float:
-    """The factor that turns a part's mean into its summand of the whole's mean.
+    """The factor that turns the mean of a micro-batch into its summand of the update's mean.
 
     Args:
         part: The micro-batch.

@@ -1,4 +1,4 @@
-"""Signs of life: each role of a run notes what it does, and a thread of it that it still lives.
+"""Signs of life: each role notes what it does, and one of its threads that it is still alive.
 
 One small file per process in the attempt's folder, so that the driver sees roles of other nodes
 too. A role whose file is no longer touched stands still as a whole: stopped, or in a call that

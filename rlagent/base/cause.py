@@ -1,4 +1,4 @@
-"""What went wrong, in one line: of an exception, or of the text that is left of one.
+"""What went wrong, in one line, from an exception or from the text that is left of one.
 
 The one place that words a cause, for rollouts, judges, trainer, driver and report alike. The whole
 text is for the log. Imports nothing heavy: exceptions of libraries are known by their attributes.
@@ -90,7 +90,7 @@ def _is_rays(error: BaseException) -> bool:
 
 
 def _name(error: BaseException) -> str:
-    # Of some of Ray's nothing is left but the printed traceback, which names the exception.
+    # Of some of Ray's errors only the printed traceback is left; it names the exception.
     if _is_rays(error) or getattr(error, "says_all", False):
         return ""
     return type(error).__name__

@@ -1,4 +1,4 @@
-"""How a run ends other than well; an exception in one line is cause.py's. Imports nothing heavy."""
+"""How a run ends without success; cause.py says it in one line. Imports nothing heavy."""
 
 EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_INTERRUPTED = 0, 1, 2, 130
 """Exit status of a run: what was asked is trained and saved; failed or stopped; wrong
@@ -14,7 +14,7 @@ class StallError(RunError):
 
 
 class OutOfStepError(RunError):
-    """Trainer and explorer would continue from different steps; `trainer_step` is the former's."""
+    """Trainer and explorer would continue from different steps; `trainer_step` is the trainer's."""
 
     def __init__(self, trainer_step: int, explorer_step: int) -> None:
         super().__init__(

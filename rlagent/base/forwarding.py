@@ -1,8 +1,8 @@
 """Actor classes that import nothing, in front of objects that import much.
 
-Who holds the handle of a Ray actor imports its class: with Trinity's classes the Synchronizer,
-whose work is to keep weights, and the driver would spend seconds on engines and agents. Here the
-object behind an actor is made in the actor's own process only.
+Whatever holds the handle of a Ray actor imports its class: with Trinity's classes the
+synchronizer, which only keeps weights, and the driver would spend seconds on engines and agents.
+Here the object behind an actor is made in the actor's own process only.
 """
 
 import inspect

@@ -1,5 +1,5 @@
-"""One process at a time in a folder: the run's driver, the launcher of a sweep, or, of a run.dir,
-the launcher that gives out what is free. The lock of a process that is killed vanishes with it."""
+"""One process at a time in a folder: the run's driver, the launcher of a sweep, or, in a run.dir,
+the launcher that gives out what is free. When a process is killed, its lock is gone with it."""
 
 import contextlib
 import fcntl
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 IN_USE = "is in use by a running run"
-"""What a run says of its folder that another process holds; a sweep knows it by that."""
+"""What a run says when another process holds its folder; a sweep recognises it by that."""
 
 
 @contextlib.contextmanager
@@ -16,7 +16,7 @@ def locked(folder: Path) -> Iterator[IO[str] | None]:
     """Hold an existing folder for this process; None when another one does."""
     with _opened(folder / ".lock") as file:
         while not (ours := _taken(file, fcntl.LOCK_EX)):
-            # What can be shared is held by none but those who ask, which is over at once.
+            # A lock that can be shared is held only by a process that looks, for a moment.
             if not _taken(file, fcntl.LOCK_SH):
                 break
         yield file if ours else None
@@ -45,8 +45,8 @@ def _taken(file: IO[str], how: int) -> bool:
 
 def _opened(path: Path) -> IO[str]:
     try:
-        # Some network file systems share a lock only with who may read, and give it to one alone
-        # only who may write.
+        # Some network file systems give a shared lock only to readers of the file, and an exclusive
+        # one only to writers.
         return path.open("a+")
     except PermissionError:
         # Another person's, in a run.dir that several write to: it can be locked all the same.

@@ -21,7 +21,7 @@ COUNTED = ("success_low", "success_high", "tasks", "rollouts", "failed", "model_
 """What is known of an evaluation beside what its rollouts report."""
 
 WORKFLOW = "workflow/"
-"""Before a workflow's own metric whose name is taken: both are kept."""
+"""Prefix of a workflow's own metric whose name is taken: both are kept."""
 
 SPREAD: dict[str, Callable[[Sequence[float]], float]] = {
     "mean": lambda values: math.fsum(values) / len(values),
@@ -37,7 +37,7 @@ ASKED: dict[str, Callable[[Sequence[float]], float]] = {
     "sum": math.fsum,
     "last": lambda values: values[-1],
 }
-"""What a name may ask for by its end, as in `tokens:sum`; Trinity's notation."""
+"""Endings by which a name asks for an aggregate, as in `tokens:sum`; Trinity's notation."""
 
 Reports = Sequence[Mapping[str, float]]
 

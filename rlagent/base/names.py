@@ -8,7 +8,7 @@ _ENOUGH = 0.6
 
 
 _LONGEST = 200
-"""Characters of a name that is compared; what is longer was no slip, and takes long."""
+"""Characters of a name that is compared; a longer one is no slip, and takes long to compare."""
 
 _SWAPPED = 0.95
 """Similarity of words that differ by two letters in the wrong order: one slip, which difflib
@@ -22,7 +22,7 @@ def _similar(a: str, b: str) -> float:
 
 
 def _differing(a: str, b: str) -> tuple[str, str]:
-    """Return what is left of two words without what they begin and end with alike."""
+    """Strip the common prefix and suffix of two words."""
     start = _alike(a, b)
     a, b = a[start:], b[start:]
     end = _alike(a[::-1], b[::-1])

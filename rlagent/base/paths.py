@@ -7,7 +7,7 @@ BUILTIN = "builtin:"
 """Prefix of paths to assets that are shipped with rlagent."""
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 4000
-"""What Linux and macOS take, in bytes; of a path less, as files are made below it."""
+"""Longest name and path that Linux and macOS take, in bytes; less for a path, as files go below."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 

@@ -42,7 +42,7 @@ def stop_signals() -> tuple[int, ...]:
 
 
 def open_recorded(pid: int | None, alive: Callable[[], bool]) -> int | None:
-    """Return a descriptor of a recorded process, which the caller closes; None when it is gone.
+    """Return a descriptor of a recorded process for the caller to close; None when it is gone.
 
     Checked before it is opened, since the number of one that is gone may be that of a thread by
     now, which cannot be opened; and after, so that the one checked is the one that is opened.

@@ -1,5 +1,5 @@
 """Takes secrets out of what is shown. What is written holds none: rlagent.base.secrets refuses
-them; this is for folders of other origin, and for names that only may mean one."""
+them; this is for folders from elsewhere, and for names that may mean one."""
 
 import re
 from typing import Any

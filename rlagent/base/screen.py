@@ -50,12 +50,12 @@ class _Lasting:
             return False
 
     def _give_up(self, error: Exception) -> None:
-        """Send to nowhere what else comes, also from Python's own flush when the process ends,
+        """Drop all further output, also from Python's own flush when the process ends,
         which would change the exit status."""
         if isinstance(error, BlockingIOError):
             # A slow reader of a pipe that does not wait; it may take the next text.
             return
-        # Streams without a descriptor and closed ones (ValueError) keep nothing back.
+        # Streams without a descriptor and closed ones (ValueError) buffer nothing.
         with contextlib.suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             try:

@@ -1,4 +1,4 @@
-"""Reads the rows that were appended to a JSON-lines file since the last look, and no row twice.
+"""Reads the rows appended to a JSON-lines file since the last look, each row once.
 
 Driver, mirrors and sweeps follow metrics.jsonl with it; when to look is left to them.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Tail:
-    """Follows one growing file. A line without its newline yet waits for the next look.
+    """Follows one growing file. A line that has no newline yet waits for the next look.
 
     When another file has taken its place, as of a run from scratch, or when it was cut, it is
     followed from the beginning.

@@ -47,7 +47,7 @@ def encodable_tree(value: Any) -> Any:
 
 
 def writable(text: str, stream: IO[str]) -> str:
-    """The text with what the stream has no bytes for, as under the locale C, written out."""
+    """The text with characters that the stream cannot encode, as under the locale C, escaped."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 

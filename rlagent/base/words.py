@@ -81,7 +81,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def python_command() -> str:
-    """What to type to get this very Python: `python` when the shell finds it under that name."""
+    """What to type for this Python: `python` when the shell finds it under that name."""
     found = shutil.which("python")
     if found and Path(found).absolute() == Path(sys.executable).absolute():
         return "python"
@@ -104,7 +104,7 @@ def same_command(extra: dict[str, object] | None = None, argv: Sequence[str] = (
 
 
 def script_command(extra: dict[str, object] | None = None, argv: Sequence[str] = ()) -> str:
-    """How to run the script that called `learn` again; in a notebook there is none to run.
+    """How to run the script that called `learn` again; a notebook has none.
 
     Args:
         extra: Settings that have to be changed: a script takes no overrides, so they are named

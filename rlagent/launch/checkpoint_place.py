@@ -19,7 +19,7 @@ def elsewhere(composed: LearnConfig) -> str | None:
 
 
 def place_checkpoints(folder: RunFolder, directory: str | None) -> None:
-    """Have the run folder's `checkpoints` lead to a directory of this run's own below `directory`.
+    """Link the run folder's `checkpoints` to a directory of its own below `directory`.
 
     That directory is named after the run folder, with a number where the name is taken: by the
     run that run.fresh has set aside, or by the same trial of another run.dir.

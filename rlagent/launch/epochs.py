@@ -1,7 +1,7 @@
 """How many steps the epochs of a native YAML make, where only its data can tell.
 
 Composing counts the rows of a local file; those of the hub, or of several tasksets, are counted
-here, when a run begins. An evaluation's tasks are no matter of steps.
+here, when a run begins. An evaluation's tasks do not count.
 """
 
 import copy
@@ -17,13 +17,13 @@ from rlagent.config.schema import DatasetConfig
 
 
 def with_steps(resolved: Resolved) -> Resolved:
-    """The same with a number of steps, counted in the data where it is not known.
+    """Return the run with a number of steps, counted in the data where it is not known.
 
     Trinity goes on from one epoch into the next within a step, and leaves out the last tasks that
     make no whole step.
 
     Raises:
-        UnreachableError: The hub does not give the data.
+        UnreachableError: The hub cannot be reached.
         ConfigError: It cannot be read, or makes no step.
     """
     if int(resolved.config.algorithm.total_steps) > 0:

@@ -1,7 +1,7 @@
 """Whether the Ray of a run is still alive, asked at every look of the driver.
 
-A process that has lost Ray's head is ended by Ray itself a minute later, without a chance to say
-why: the driver has to notice before. What follows is driver.py's.
+Ray itself ends a process that lost the head a minute later, without a chance to say why: the
+driver has to notice earlier. What follows is driver.py's.
 """
 
 import os

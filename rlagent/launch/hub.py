@@ -1,4 +1,4 @@
-"""Whether the hub gives the models of a run, asked before its parts start.
+"""Whether the hub has the models of a run, asked before its actors start.
 
 Engine and trainer fetch weights themselves, where they run; an unreachable model would end the run
 only when both have started.
@@ -59,7 +59,7 @@ def require_models(models: Iterable[tuple[str, str]]) -> None:
         models: Configuration key and path of each; local ones are passed over.
 
     Raises:
-        UnreachableError: With every model that neither gives.
+        UnreachableError: With every model that neither has.
     """
     missing = []
     for key, path in models:

@@ -26,7 +26,7 @@ OBJECT_STORE_BYTES = 1 << 30
 """Largest object store of a Ray that is started here: weights and experiences of one step."""
 
 PRELOADED = "torch,transformers"
-"""What every process of a run imports sooner or later."""
+"""What every process of a run imports at some time."""
 
 MOST_PRELOADED = 8
 """Most processes that import it before they are asked to do anything; Ray starts one per core."""
@@ -58,7 +58,7 @@ MARK = "RLAGENT_RAY"
 by it they are found when Ray is gone."""
 
 _TOKEN = secrets.token_hex(32)
-"""What a Ray that this process starts asks of everyone who talks to it; in no file.
+"""The token that a Ray started here asks of everyone who talks to it; in no file.
 
 Ray reads its token once per process, so every Ray of this process has the same one.
 """
@@ -218,7 +218,7 @@ def _joined(found: bool = False) -> Cluster:
 
 
 def _head_processes() -> dict[str, Any]:
-    """The processes without which a Ray that was started here is none."""
+    """The processes that a Ray started here cannot do without."""
     started = ray_patches.started_node.apply().all_processes
     return {name: started[name][0].process for name in ("gcs_server", "raylet")}
 
@@ -227,7 +227,7 @@ def leave(cluster: Cluster) -> None:
     """Disconnect, and end a Ray that was started here with everything in it."""
     import ray
 
-    # With its head lost, Ray waits for what cannot answer; its processes are ended before.
+    # With its head lost, Ray would wait for what cannot answer, so its processes are ended first.
     if cluster.head.lost():
         end_lost(cluster)
     with ray_patches.keeping_sigterm.apply():
@@ -244,7 +244,7 @@ def end_lost(cluster: Cluster) -> None:
 
 
 def _not_up_in_time(options: dict[str, Any]) -> str:
-    """Start Ray; where it is not up in time, end what there is of it.
+    """Start Ray; where it is not up in time, end what has started.
 
     Returns:
         The folder of its logs where it was not up; else nothing.

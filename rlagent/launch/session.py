@@ -25,7 +25,7 @@ TICK = 0.25
 """Seconds between two looks at the run folder while the actors work."""
 
 GRACE = 45.0
-"""Seconds that a stop waits at least for the step under way and its checkpoint."""
+"""Least seconds that a stop waits for the step under way and its checkpoint."""
 
 SAVING_SPEED = 100e6
 """Bytes per second at which a checkpoint is written at least, as on a shared network disk."""
@@ -141,12 +141,12 @@ class Session:
                 f"{trained} of the {asked} asked steps were trained; the tasks ended before"
             )
         if self.config.algorithm.sample_strategy == WHOLE_STEPS:
-            # It has explored the same steps, and what it still does, it can fail at. With batches
-            # of a fixed number there may be steps left that nobody trains on.
+            # It explored the same steps, and can still fail at what it has left to do. With batches
+            # of a fixed number some steps may be left over, not trained on.
             self._wait({"explorer": refs["explorer"]})
 
     def close(self) -> None:
-        """End the actors; those that they made end with them."""
+        """End the actors, and with them those that they made."""
         for actor in (self.explorer, self.trainer, self._queue):
             if actor is not None:
                 with contextlib.suppress(RayError):

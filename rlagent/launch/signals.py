@@ -8,7 +8,7 @@ from rlagent.base.process import stop_signals
 
 
 class Signals:
-    """Turns the signals that ask for a stop into a request; the second Ctrl+C is not waited for."""
+    """Turns the signals that ask for a stop into a request; the second Ctrl+C raises."""
 
     def __init__(self) -> None:
         self.received: list[int] = []

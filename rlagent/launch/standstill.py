@@ -1,4 +1,4 @@
-"""Which role stands still when nothing happens any more, since when, at what, and with what stack.
+"""Which role stands still when nothing happens any more: since when, at what, with which stack.
 
 From the signs of life (alive.py) and what this machine says of its processes. When a run counts as
 standing still is decided here too; looking for it is session.py's.
@@ -63,7 +63,7 @@ def patience(asked: float | str, longest: float, rollout_timeout: float) -> tupl
 
 
 def seconds_since_change(logs: Path, now: float) -> float:
-    """Seconds since any role began with what it does; infinite where none gives signs of life."""
+    """Seconds since any role began what it does now; infinite where none gives signs of life."""
     return max(0.0, now - max((sign.since for sign in signs(logs)), default=-math.inf))
 
 

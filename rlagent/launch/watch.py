@@ -63,7 +63,7 @@ class Watch:
         self._other_names: set[str] = set()
 
     def tick(self) -> bool:
-        """Look at what the actors wrote; returns whether there was anything new.
+        """Read what the actors wrote; returns whether there was anything new.
 
         Raises:
             Stopped: Someone asked the run to stop.

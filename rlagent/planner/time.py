@@ -1,4 +1,4 @@
-"""Seconds of one step of a layout, by part, from shape, lengths and the kind of GPU.
+"""Estimated seconds of one step of a layout, by part, from shape, lengths and kind of GPU.
 
 Rooflines: what has to be computed or moved against what a GPU can, at the efficiencies in
 constants.py. Good for ranking layouts; not a promise.

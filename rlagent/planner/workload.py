@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 TYPICAL_SHARE = 0.3
-"""Tokens of a usual response as a share of the longest one allowed..."""
+"""Tokens of a usual response, as a share of the longest one allowed ..."""
 TYPICAL_TOKENS = 1000
 """... and at most this many: few answers use a long allowance up."""
 CALLS = 2.5

@@ -419,7 +419,7 @@ def write_atomically(path: Path, text: str) -> None:
         with fresh.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            # Else a power failure can leave the new name with nothing in it.
+            # Otherwise a power failure can leave the new name with nothing in it.
             os.fsync(file.fileno())
         os.replace(fresh, path)
     finally:

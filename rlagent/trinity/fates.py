@@ -17,7 +17,7 @@ class Fate:
     Args:
         key: Of the rollout that ended it, as far as one is known.
         cause: What it did, in one line.
-        certain: Whether it was seen to do it; else its code merely ran last.
+        certain: Whether it was seen to do it; otherwise its code merely ran last.
     """
 
     key: str | None
@@ -33,7 +33,7 @@ class Report:
         fate: Why it has to end at once; None: it does not.
         worn: Why it should get no more rollouts, such as threads that go on for ever; empty: it
             may.
-        slow: Where the code of one rollout keeps the others waiting; empty: nowhere.
+        slow: Where the code of one rollout blocks the others; empty: nowhere.
     """
 
     fate: Fate | None = None

@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 CANCEL_SECONDS = 1.0
-"""How long code that is cancelled may take to end; what goes on after that is left behind."""
+"""Seconds that cancelled code may take to end; what still runs after that is abandoned."""
 
 KEY_BYTES = 256
-"""How much of a rollout's key is written where it can be read when its process has died."""
+"""Bytes of a rollout's key that are kept where they can be read after its process died."""
 
 current: contextvars.ContextVar["Rollout | None"] = contextvars.ContextVar("rollout", default=None)
 """The rollout whose code runs, also in the tasks and threads that it starts."""
@@ -130,7 +130,7 @@ async def _cancel(task: asyncio.Task[Any], rollout: Rollout) -> None:
 
 
 async def _outcome(work: Awaitable[T]) -> tuple[Any, Exception | None]:
-    """The result of work, or what it raised: an asyncio task hands on Exceptions only."""
+    """The result of work, or what it raised: an asyncio task passes on Exceptions only."""
     process = os.getpid()
     try:
         return await work, None

@@ -94,13 +94,13 @@ def prepare_data(dataset: DatasetConfig, run_dir: Path) -> list[str]:
 
     Raises:
         ConfigError: The dataset cannot be read, is empty, or a row is wrong.
-        RunError: What is there is damaged, and the dataset no longer gives the same.
+        RunError: What is there is damaged, and the dataset has changed since.
     """
     return keep(run_dir, dataset.path, lambda folder: _write(dataset, folder))
 
 
 def keep(run_dir: Path, source: str, write: Callable[[Path], list[str]]) -> list[str]:
-    """Have `write` fill the run's `data/`, unless that is there and whole; else as above.
+    """Have `write` fill the run's `data/`, unless that is there and whole; otherwise as above.
 
     Args:
         run_dir: The run folder.
@@ -179,7 +179,7 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         return manifest if {"files", "notes"} <= manifest.keys() else None
     except (OSError, ValueError, AttributeError):
-        # Without it nothing says that the rest is whole: it is written again.
+        # Without it the rest may be incomplete: it is written again.
         return None
 
 

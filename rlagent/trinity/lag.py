@@ -1,4 +1,4 @@
-"""Which weight sync comes next, and which are left when exploring, which runs ahead, has ended."""
+"""Which weight sync comes next, and which are left when exploring, which runs ahead, is over."""
 
 from typing import TYPE_CHECKING
 

@@ -9,7 +9,7 @@ from trinity.common.experience import Experience
 class ShuffleRewards(ExperienceOperatorV1):
     """Gives each rollout the reward of another one of the same step.
 
-    The distribution of rewards stays what it was, so that steps are as large as ever, but nothing
+    The distribution of rewards stays the same, so that steps are as large as before, but nothing
     that the model does has to do with what it earns.
     """
 

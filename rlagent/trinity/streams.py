@@ -16,7 +16,7 @@ NAMES = ("stdout", "stderr")
 
 
 class _Stream:
-    """Stands where a stream is, and hands on to the one of the rollout whose code runs."""
+    """Stands in for a stream, and passes on to that of the rollout whose code runs."""
 
     def __init__(self, name: str, own: Any) -> None:
         self.__dict__["_name"], self.__dict__["_own"] = name, own

@@ -64,7 +64,7 @@ class Table:
         return {name: _kind(feature) for name, feature in self._rows.features.items()}
 
     def write(self, chosen: Sequence[int], folder: Path, name: str, split: str) -> None:
-        """Keep some of the rows for Trinity to read, each with its position."""
+        """Keep some of the rows, each with its position, for Trinity to read."""
         import datasets
 
         file = folder / "tasks" / name / f"{split}.parquet"

@@ -30,7 +30,7 @@ class TaskRow:
     row: dict[str, Any]
 
     def fresh(self) -> dict[str, Any]:
-        """The row in objects that nobody else has."""
+        """A copy of the row, shared with no other rollout."""
         return copy.deepcopy(self.row)
 
     @functools.cached_property

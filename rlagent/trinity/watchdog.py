@@ -62,7 +62,7 @@ class Watchdog:
         # Seconds by which each rollout has held up the loop since the last answer.
         self._held: dict[Rollout | None, float] = {}
         self._armed = 0.0
-        # Else one that holds the interpreter from its first moment on would never be found.
+        # Otherwise one that holds the interpreter from its first moment on would never be found.
         guard.on_first[:] = [self._arm]
         # Rollouts that have ended, some of whose code has not.
         self._worn: list[Rollout] = []

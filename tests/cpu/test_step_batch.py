@@ -1,24 +1,24 @@
-"""Filling a step up to a multiple, and getting its rows back."""
+"""Padding a step to a multiple of the ranks, and getting its rows back."""
 
 import pytest
 import torch
 from verl_ranks import rows_of
 
-from rlagent.backends.verl.step_batch import StepBatch, fill_up
+from rlagent.backends.verl.step_batch import StepBatch, pad_to_multiple
 from rlagent.machine.flash_attention import _pad_input, _unpad_input
 
 
-@pytest.mark.parametrize(("count", "parts", "missing"), [(575, 2, 1), (575, 4, 1), (3, 4, 1)])
-def test_what_fills_up_has_two_tokens_and_no_action(count, parts, missing):
+@pytest.mark.parametrize(("count", "ranks", "missing"), [(575, 2, 1), (575, 4, 1), (3, 4, 1)])
+def test_padding_rows_have_two_tokens_and_no_action(count, ranks, missing):
     rows = rows_of(count)
-    filled = fill_up(rows, parts)
-    assert len(filled) == count + missing
-    extra = {name: column[count:] for name, column in filled.batch.items()}
+    padded = pad_to_multiple(rows, ranks)
+    assert len(padded) == count + missing
+    extra = {name: column[count:] for name, column in padded.batch.items()}
     assert extra["attention_mask"].sum(-1).tolist() == [2] * missing
     assert not extra["response_mask"].any()
     assert not extra["advantages"].any()
     for name, column in rows.batch.items():
-        assert torch.equal(filled.batch[name][:count], column)
+        assert torch.equal(padded.batch[name][:count], column)
 
 
 def test_rows_come_back_in_their_order_with_what_was_computed():
@@ -31,7 +31,7 @@ def test_rows_come_back_in_their_order_with_what_was_computed():
     assert torch.equal(found.batch["computed"], before.sum(-1))
 
 
-def test_each_part_gets_about_the_same_number_of_tokens():
+def test_each_rank_gets_about_the_same_number_of_tokens():
     spread = StepBatch(rows_of(575), 4).spread
     tokens = spread.batch["attention_mask"].sum(-1).view(4, -1).sum(-1)
     assert tokens.max() - tokens.min() < 0.02 * tokens.max()

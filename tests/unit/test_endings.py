@@ -87,5 +87,5 @@ def test_the_process_is_named_as_the_driver_until_its_last_words_are_written(dri
     driver._conclude("stopped", 1, "stopped on request")
     assert drove == [("stopped", True)]
     assert not driver.folder.driver_alive()
-    # Else the report of a sweep would write it once more.
+    # Otherwise the report of a sweep would write it once more.
     assert not lacks_page(driver.folder)

@@ -2,9 +2,9 @@
 
 A constrained response is drawn from the model's distribution after the grammar's mask, one with
 top_p or top_k from what these leave of it, renormalised. Training on the log-probabilities before
-the mask follows no policy that was ever sampled: what is never allowed is never drawn, so nothing
-holds its probability down, and after some dozens of steps it takes over. With the masks the trainer
-computes the log-probabilities of the policy that acted.
+the mask follows no policy that was ever sampled: a token that is never allowed is never drawn, so
+nothing holds its probability down, and after some dozens of steps it takes over. With the masks
+the trainer computes the log-probabilities of the policy that acted.
 
 Masks are packed as xgrammar packs them: 32 tokens to an int32 word, token 0 in the lowest bit.
 """
@@ -23,7 +23,7 @@ EVERYTHING = -1
 
 
 def encode(masks: Sequence[np.ndarray]) -> str:
-    """The masks of a response as text; equal neighbours, which are common, cost next to nothing."""
+    """The masks of a response as text; equal neighbours, which are common, cost almost nothing."""
     packed = np.stack(masks).astype("<i4")
     return base64.b64encode(zlib.compress(packed.tobytes(), 1)).decode()
 

@@ -131,7 +131,7 @@ def read_latest(root: Path, warn: Callable[[str], None]) -> Optional[Checkpoint]
 
 
 def write_weights(root: Path, step: int, weights: Mapping[str, torch.Tensor]) -> Path:
-    """Hand weights over through files (sync_method `checkpoint`): first they, then their step.
+    """Hand weights over through files (sync_method `checkpoint`): weights first, then their step.
 
     Raises:
         OSError: If they cannot be written.
@@ -197,7 +197,7 @@ def _publish(scratch: Path, folder: Path) -> None:
 
 @contextmanager
 def _scratch_folder(root: Path, name: str) -> Iterator[Path]:
-    """A folder on the same disk that is gone afterwards unless it was renamed."""
+    """A folder on the same disk, removed afterwards unless it was renamed."""
     root.mkdir(parents=True, exist_ok=True)
     # Left over where a process was killed while it wrote.
     for leftover in root.glob(f".{name}.*"):

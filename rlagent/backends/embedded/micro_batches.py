@@ -1,12 +1,12 @@
-"""Turn experiences into micro-batches that compute no token twice that can be shared.
+"""Turn experiences into micro-batches that compute shared tokens once.
 
 Pure array work over token ids. It knows nothing of models, losses or Trinity's configuration; the
 one thing it reads from an experience is its tokens, its prompt length and its action mask.
 
 Multi-call agents make several experiences per rollout, each repeating the conversation so far, and
-the rollouts of one task repeat its prompt. In a causal model the output at a position depends on
-what stands before it only, so an experience whose input begins another one's needs no forward pass
-of its own, and a beginning that all rows of a micro-batch share is computed once.
+the rollouts of one task repeat its prompt. In a causal model the output at a position depends only
+on what comes before it. So an experience whose input is a prefix of another one's needs no forward
+pass of its own, and a prefix that all rows of a micro-batch share is computed once.
 """
 
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Row:
-    """One sequence to run, standing for every sample whose input begins it.
+    """One sequence to run, standing for every sample whose input is a prefix of it.
 
     Attributes:
         tokens: Input ids, up to the last one whose output is needed.
@@ -122,11 +122,11 @@ def merge_rows(samples: Sequence[Sample], indices: Sequence[int], share: bool = 
     Args:
         samples: All samples of the step; each of `indices` has at least one action.
         indices: Which of them to run.
-        share: Let a sample whose input begins another one's read from that row. False gives one
-            row per sample, for models that are not causal or not deterministic.
+        share: Let a sample whose input is a prefix of another one's read from that row. False
+            gives one row per sample, for models that are not causal or not deterministic.
 
     Returns:
-        Rows in lexicographic order of their tokens, so that equal beginnings are neighbours.
+        Rows in lexicographic order of their tokens, so that equal prefixes are neighbours.
     """
     needed = {i: samples[i].tokens[: samples[i].positions[-1] + 1] for i in indices}
     # Big-endian bytes compare like the token sequences themselves.
@@ -137,7 +137,7 @@ def merge_rows(samples: Sequence[Sample], indices: Sequence[int], share: bool = 
     for place, i in enumerate(order):
         members.append(i)
         follower = order[place + 1] if place + 1 < len(order) else None
-        # Whatever begins a later sequence begins its direct follower in this order too.
+        # A prefix of any later sequence is a prefix of the next one in this order too.
         if share and follower is not None and keys[follower].startswith(keys[i]):
             continue
         start = min(int(samples[m].positions[0]) for m in members)
@@ -161,7 +161,7 @@ def plan_micro_batches(
 ) -> List[MicroBatch]:
     """Cut rows into micro-batches so that few tokens are computed.
 
-    Two orders are tried, equal beginnings together and equal lengths together; each is cut at the
+    Two orders are tried, equal prefixes together and equal lengths together; each is cut at the
     best places (dynamic programming over all cuts), and the cheaper one is taken.
 
     Args:

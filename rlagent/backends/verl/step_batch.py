@@ -1,8 +1,8 @@
-"""Whole steps for verl: a batch of any size, spread evenly over the trainer's data-parallel parts.
+"""Whole steps for verl: a batch of any size, spread evenly over the data-parallel ranks.
 
-verl wants every part to get equally many rows. Rows that are missing are filled up with rows of
-two tokens, none of them an action, so that they have no part in any loss; see step_loss.py for
-the normalisers. Which rows go where is decided here, what is computed with them by verl.
+verl wants every rank to get equally many rows. What is missing is padded with rows of two tokens,
+none of them an action, which add nothing to any loss; see step_loss.py for the normalisers. Which
+rows go where is decided here, what is computed with them by verl.
 """
 
 from collections.abc import Sequence
@@ -15,27 +15,27 @@ from verl import DataProto
 from verl.utils.seqlen_balancing import calculate_workload, get_seqlen_balanced_partitions
 
 _ZERO = ("response_mask", "advantages", "returns", "token_level_scores", "token_level_rewards")
-"""What must be zero in a row that does not count."""
+"""What must be zero in a padding row."""
 
 
 class StepBatch:
-    """The rows of one step, filled up and ordered for the parts.
+    """The rows of one step, padded and ordered for the ranks.
 
     Args:
         rows: What the step produced, at least one row; it is not changed.
-        parts: Data-parallel parts; each gets the same number of consecutive rows.
+        ranks: Data-parallel ranks; each gets the same number of consecutive rows.
 
     Attributes:
-        spread: The rows as verl is to have them.
+        spread: The rows in the order for verl.
     """
 
-    def __init__(self, rows: DataProto, parts: int) -> None:
+    def __init__(self, rows: DataProto, ranks: int) -> None:
         self._rows = rows
-        filled = fill_up(rows, parts)
-        lengths = filled.batch["attention_mask"].sum(dim=-1)
-        self._order = torch.tensor(balanced_order(lengths, parts))
-        filled.reorder(self._order)
-        self.spread = filled
+        padded = pad_to_multiple(rows, ranks)
+        lengths = padded.batch["attention_mask"].sum(dim=-1)
+        self._order = torch.tensor(balanced_order(lengths, ranks))
+        padded.reorder(self._order)
+        self.spread = padded
 
     def take_back(self, computed: DataProto) -> DataProto:
         """The step's rows, in their own order, with the columns that were computed."""
@@ -46,8 +46,8 @@ class StepBatch:
         return self._rows
 
 
-def fill_up(rows: DataProto, multiple: int) -> DataProto:
-    """A copy of `rows` with as many rows that do not count as make their number a multiple."""
+def pad_to_multiple(rows: DataProto, multiple: int) -> DataProto:
+    """A copy of `rows` with padding rows up to a multiple of a number."""
     missing = -len(rows) % multiple
     chosen = [*range(len(rows)), *([0] * missing)]
     tensors = {name: column[chosen] for name, column in rows.batch.items()}
@@ -76,15 +76,15 @@ def fill_up(rows: DataProto, multiple: int) -> DataProto:
     )
 
 
-def balanced_order(lengths: torch.Tensor, parts: int) -> list[int]:
-    """Indices of the rows such that each part's consecutive share is about the same work.
+def balanced_order(lengths: torch.Tensor, ranks: int) -> list[int]:
+    """Indices of the rows such that each rank's consecutive share is about the same work.
 
     Args:
-        lengths: Tokens of each row; their number is a multiple of `parts`.
-        parts: Data-parallel parts.
+        lengths: Tokens of each row; their number is a multiple of `ranks`.
+        ranks: Data-parallel ranks.
     """
     work = calculate_workload(lengths)
     shares: Sequence[Sequence[int]] = get_seqlen_balanced_partitions(
-        work, k_partitions=parts, equal_size=True
+        work, k_partitions=ranks, equal_size=True
     )
     return [index for share in shares for index in sorted(share, key=lambda i: (work[i], i))]

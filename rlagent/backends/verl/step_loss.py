@@ -2,7 +2,7 @@
 
 Trinity averages over the micro-batch that it is given, and verl adds the micro-batches of a GPU
 up: which tokens share a micro-batch would decide how much each of them counts. Here every
-micro-batch is weighted by its share of the whole step; rows that only fill up have none.
+micro-batch is weighted by its share of the whole step; padding rows have none.
 """
 
 from typing import Any
@@ -41,11 +41,11 @@ class StepLoss(TrinityPolicyLoss):
         Args:
             model_output: `log_probs` and, where it was computed, `entropy`, as verl packs them.
             data: The micro-batch; `batch_num_tokens`, `global_batch_size` and `dp_size` say what
-                the whole step holds and how many data-parallel parts there are.
+                the whole step holds and how many data-parallel ranks there are.
             dp_group: Not needed.
 
         Returns:
-            The loss to call backward on, and metrics that add up over micro-batches and parts.
+            The loss to call backward on, and metrics that add up over micro-batches and ranks.
         """
         log_prob = no_padding_2_padding(model_output["log_probs"], data).float()
         entropy = model_output.get("entropy")
@@ -53,11 +53,11 @@ class StepLoss(TrinityPolicyLoss):
             entropy = no_padding_2_padding(entropy, data).float()
         inputs = self._inputs(data, log_prob)
         mask = inputs["response_mask"]
-        part = Extent(int(mask.sum()), mask.shape[0], mask.shape[1])
+        micro_batch = Extent(int(mask.sum()), mask.shape[0], mask.shape[1])
         # A step without any action has no loss, and nothing to divide by.
         tokens = max(1, int(data["batch_num_tokens"]))
         whole = Extent(tokens, int(data["global_batch_size"]), mask.shape[1])
-        parts = int(data["dp_size"])
+        ranks = int(data["dp_size"])
         bonus = penalty = None
         if self.calculate_entropy and entropy is not None:
             bonus = self.entropy_loss_fn(
@@ -72,7 +72,7 @@ class StepLoss(TrinityPolicyLoss):
                 old_logprob=inputs.get("old_log_probs"),
             )
         loss, metrics = summand(
-            part,
+            micro_batch,
             whole,
             self.policy_aggregation,
             self.aggregation,
@@ -83,12 +83,12 @@ class StepLoss(TrinityPolicyLoss):
         if entropy is not None:
             metrics["entropy"] = (entropy.detach() * mask).sum().item() / whole.tokens
         named = {
-            f"actor/{name}": Metric(AggregationType.SUM, float(value) * parts)
+            f"actor/{name}": Metric(AggregationType.SUM, float(value) * ranks)
             for name, value in metrics.items()
         }
-        named.update(self._agreement(inputs, log_prob.detach(), whole, parts))
-        # FSDP averages gradients over the parts.
-        return loss * parts, named
+        named.update(self._agreement(inputs, log_prob.detach(), whole, ranks))
+        # FSDP averages gradients over the ranks.
+        return loss * ranks, named
 
     def _inputs(self, data: Any, log_prob: torch.Tensor) -> dict[str, torch.Tensor]:
         """The tensors that the losses read, under verl's names for them."""
@@ -106,7 +106,7 @@ class StepLoss(TrinityPolicyLoss):
 
     @staticmethod
     def _agreement(
-        inputs: dict[str, torch.Tensor], log_prob: torch.Tensor, whole: Extent, parts: int
+        inputs: dict[str, torch.Tensor], log_prob: torch.Tensor, whole: Extent, ranks: int
     ) -> dict[str, Metric]:
         """How far the policy that sampled is from the one that is trained."""
         sampled = inputs.get("rollout_log_probs")
@@ -119,10 +119,10 @@ class StepLoss(TrinityPolicyLoss):
         return {
             # KL of the sampling policy from the trained one, by its plain estimator.
             "actor/rollout_kl": Metric(
-                AggregationType.SUM, gap.sum().item() / whole.tokens * parts
+                AggregationType.SUM, gap.sum().item() / whole.tokens * ranks
             ),
             "actor/rollout_probs_diff_mean": Metric(
-                AggregationType.SUM, apart.sum().item() / whole.tokens * parts
+                AggregationType.SUM, apart.sum().item() / whole.tokens * ranks
             ),
             "actor/rollout_probs_diff_max": Metric(AggregationType.MAX, furthest),
         }

@@ -4,7 +4,7 @@ from typing import Any
 
 GRAPH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 """Batches for which CUDA graphs are captured. vLLM's own list has every eighth and captures for
-half a minute; between two of these a batch is filled up by at most a half, which costs a decoding
+half a minute; between two of these a batch is padded by at most a half, which costs a decoding
 step of a few hundred sequences little: it waits for the weights, not for arithmetic."""
 
 LOOPBACK = "127.0.0.1"
@@ -16,7 +16,7 @@ def capture_sizes(concurrency: int) -> list[int]:
     """Batch sizes to capture for at most `concurrency` sequences at once.
 
     As with vLLM, up to twice as many tokens, for steps that also read prompts. The full batch
-    has a graph of its own, so that it is not filled up.
+    has a graph of its own, so that it is not padded.
 
     >>> capture_sizes(20)
     [1, 2, 4, 8, 16, 20, 24, 32, 40]
