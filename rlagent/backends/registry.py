@@ -28,6 +28,12 @@ def engines() -> list[RolloutEngine]:
     return [engine_named(name) for name in ENGINES]
 
 
+def packages_of(engine: RolloutEngine) -> tuple[str, ...]:
+    """The distributions that an engine and its trainer need, beyond those of every run."""
+    trained = trainer_named(engine.trainer).packages if engine.trainer else ()
+    return (*engine.packages, *trained)
+
+
 def automatic_engine(on_gpus: bool) -> RolloutEngine:
     """The engine that `auto` takes with GPUs, or without, for a model that runs here."""
     return next(each for each in engines() if each.on_gpus == on_gpus and not each.by_url)

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from rlagent.backends.base import RolloutEngine
-from rlagent.backends.registry import engines, trainer_named
+from rlagent.backends.registry import engines, packages_of
 from rlagent.base.words import python_command, short_path
 from rlagent.health.row import FAIL, OK, SKIP, WARN, Answer, Row, run_python
 
@@ -113,13 +113,8 @@ def part_rows(engine: RolloutEngine) -> list[Row]:
 
 def is_needed(name: str, engine: RolloutEngine) -> bool:
     """Whether runs with that engine use a distribution; those of other engines and trainers not."""
-    others = {package for each in engines() for package in _packages(each)}
-    return name in _packages(engine) or name not in others
-
-
-def _packages(engine: RolloutEngine) -> tuple[str, ...]:
-    trained = trainer_named(engine.trainer).packages if engine.trainer else ()
-    return (*engine.packages, *trained)
+    others = {package for each in engines() for package in packages_of(each)}
+    return name in packages_of(engine) or name not in others
 
 
 def judge(

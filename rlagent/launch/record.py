@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from rlagent.backends.registry import engines, packages_of
 from rlagent.base.paths import BUILTIN, local_path
 from rlagent.config.fingerprint import fingerprint, inner
 from rlagent.config.functions import locate
@@ -27,9 +28,7 @@ PACKAGES = (
     "ray",
     "torch",
     "transformers",
-    "vllm",
-    "verl",
-    "xgrammar",
+    *(name for engine in engines() for name in packages_of(engine)),
 )
 FILE = "record.json"
 

@@ -2,6 +2,8 @@
 
 import ast
 import importlib.util
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,3 +149,15 @@ def _is_there(path: str) -> bool:
     assert spec.origin is not None
     tree = ast.parse(Path(spec.origin).read_text())
     return any(isinstance(node, ast.ClassDef) and node.name == name for node in tree.body)
+
+
+def test_asking_the_seam_imports_nothing_that_has_to_be_installed() -> None:
+    code = (
+        "import sys; from rlagent.backends.registry import TRAINERS, engines, trainer_named\n"
+        "[*engines(), *map(trainer_named, TRAINERS)]\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    light = {*sys.stdlib_module_names, "rlagent", "__main__"}
+    heavy = {name for name in done.stdout.split() if name not in light and name[0] != "_"}
+    assert heavy - {"sitecustomize", "usercustomize", "distutils-precedence"} == set()

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 from rlagent.backends.base import Hardware, RolloutEngine, Start
 from rlagent.base.errors import Problem
 from rlagent.base.model_shape import ModelShape
-from rlagent.base.secrets import HIDDEN, looks_secret
 from rlagent.planner.layout import Layout
 from rlagent.planner.workload import Workload
 
@@ -41,6 +40,9 @@ class External(RolloutEngine):
 
     def refusals(self, hardware: Hardware, url: str | None, key_env: str | None) -> list[Problem]:
         """See RolloutEngine: a key in clear is not repeated."""
+        # It imports OmegaConf, without which `rlagent doctor` still says what is missing.
+        from rlagent.base.secrets import HIDDEN, looks_secret
+
         what = "a model behind an endpoint uses no GPU of this machine"
         found = [
             Problem(f"hardware.{name}", value, what, "leave it out")
