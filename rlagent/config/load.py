@@ -115,7 +115,8 @@ def native_config(data: dict[str, Any], source: str = "") -> NativeConfig:
     _take(config.algorithm, synchronizer, sync_interval="sync_interval")
     # One for GPUs runs on what there is; one that is none of ours is refused by the table.
     for each in registry.engines():
-        if not each.on_gpus and rollout.get("engine_type") in each.trinity_types:
+        here = each.trainer and not each.on_gpus
+        if here and rollout.get("engine_type") in each.trinity_types:
             config.hardware.engine = each.name
     _take(config.hardware, cluster, gpus="gpu_per_node", nodes="node_num")
     if cluster.get("gpu_per_node") == 0:

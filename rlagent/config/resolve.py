@@ -160,6 +160,10 @@ def _hardware(resolution: Resolution) -> None:
         else:
             why = "no GPU was found" if not found else "no GPU was asked for"
             resolution.chose("hardware", f"{engine.words}: {why}", "hardware=1gpu")
+    if not resolution.engine.trainer:
+        remedy = "take an engine with a trainer, or auto"
+        resolution.refuse("hardware.engine", hardware.engine, resolution.engine.no_trainer, remedy)
+        hardware.engine = automatic_engine(on_gpus=False).name
     on_gpus = resolution.on_gpus
     if hardware.gpus == AUTO:
         hardware.gpus = found if on_gpus else 0

@@ -4,10 +4,12 @@ import dataclasses
 
 import pytest
 
-from rlagent.base.errors import Problem
+from rlagent.base.errors import ConfigError, Problem
 from rlagent.config.check import check
 from rlagent.config.identity import trial_id
+from rlagent.config.resolve import resolve
 from rlagent.config.schema import LearnConfig
+from rlagent.machine.resources import Machine
 from tests.configured import configured
 
 URL = "http://127.0.0.1:8000/v1"
@@ -34,6 +36,17 @@ def test_an_address_alone_means_an_external_model() -> None:
     config = external()
     config.hardware.engine = "auto"
     assert problems(config)["hardware.engine"].value == "external"
+
+
+def test_resolving_refuses_it_too_beside_other_mistakes() -> None:
+    config = external()
+    config.hardware.nodes = 2
+    with pytest.raises(ConfigError) as caught:
+        resolve(config, Machine((), 2, 24))
+    assert {problem.key for problem in caught.value.problems} == {
+        "hardware.engine",
+        "hardware.nodes",
+    }
 
 
 @pytest.mark.parametrize("url", [None, "", "ftp://host", "localhost:8000"])
