@@ -49,12 +49,9 @@ def _compares(node: ast.AST, constants: set[str]) -> bool:
 
     if isinstance(node, ast.Compare):
         sides = [node.left, *node.comparators]
-        # Whether a package is imported says nothing about an engine.
-        if any(isinstance(side, ast.Attribute) and side.attr == "modules" for side in sides):
-            return False
-        return any(holds(side) for side in sides)
+        return any(holds(side) for side in sides) and not any(map(_is_modules, sides))
     if isinstance(node, ast.Subscript):
-        return holds(node.value) or holds(node.slice)
+        return (holds(node.value) or holds(node.slice)) and not _is_modules(node.value)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         looked = node.func.attr in CALLS and any(holds(each) for each in node.args)
         return looked or holds(node.func.value)
@@ -67,6 +64,11 @@ def _compares(node: ast.AST, constants: set[str]) -> bool:
 def _name_of(node: ast.FunctionDef | ast.arg) -> str:
     name = node.name if isinstance(node, ast.FunctionDef) else node.arg
     return name.removeprefix("is_")
+
+
+def _is_modules(node: ast.AST) -> bool:
+    """Whether it is sys.modules: whether a package is imported says nothing about an engine."""
+    return isinstance(node, ast.Attribute) and node.attr == "modules"
 
 
 def _is_name(node: ast.AST) -> bool:
@@ -94,7 +96,12 @@ def test_each_way_to_compare_an_engines_name_is_seen(source) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ['x = "vllm" in sys.modules', 'engine: str = word("auto")', 'PACKAGES = ("vllm", "verl")'],
+    [
+        'x = "vllm" in sys.modules',
+        'del sys.modules["verl"]',
+        'engine: str = word("auto")',
+        'PACKAGES = ("vllm", "verl")',
+    ],
 )
 def test_naming_a_package_is_no_comparison(source) -> None:
     assert comparisons(source) == []
