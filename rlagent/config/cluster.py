@@ -13,7 +13,7 @@ from rlagent.backends.registry import ENGINES, engine_named
 from rlagent.base.errors import Problem, UnreachableError
 from rlagent.config.schema import AUTO, HardwareConfig
 from rlagent.machine.ray_head import address_to_join, no_answer
-from rlagent.machine.resources import TOLD, Machine
+from rlagent.machine.resources import PLANNED_FOR, Machine
 
 _SECONDS = 60.0
 _ASK = """
@@ -35,7 +35,7 @@ def with_cluster(machine: Machine, hardware: HardwareConfig) -> Machine:
     Raises:
         UnreachableError: The cluster does not answer, or does not say what nodes it has.
     """
-    if os.environ.get(TOLD):
+    if os.environ.get(PLANNED_FOR):
         return machine
     on_cpu = not machine.gpus and hardware.gpus == AUTO
     if hardware.engine in ENGINES:

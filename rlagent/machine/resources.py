@@ -13,7 +13,7 @@ from rlagent.machine.ray_head import cluster_is_running
 
 _GIB = 1024**3
 
-TOLD = "RLAGENT_MACHINE"
+PLANNED_FOR = "RLAGENT_MACHINE"
 """Variable that holds the machine that a sweep planned its trials for: by themselves they would
 find their share of the GPUs only, and could choose differently."""
 
@@ -66,7 +66,7 @@ class Machine:
 
 def detect() -> Machine:
     """Look at this machine; takes milliseconds and allocates nothing on a GPU."""
-    told = os.environ.get(TOLD)
+    told = os.environ.get(PLANNED_FOR)
     if told:
         return read_machine(told)
     return Machine(
@@ -79,7 +79,7 @@ def detect() -> Machine:
 
 
 def write_machine(machine: Machine) -> str:
-    """Return a machine as the text that `TOLD` holds."""
+    """Return a machine as the text that `PLANNED_FOR` holds."""
     return json.dumps(dataclasses.asdict(machine))
 
 

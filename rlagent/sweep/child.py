@@ -16,7 +16,7 @@ from typing import Any
 
 from rlagent.backends.registry import engine_named
 from rlagent.base.tail import Tail
-from rlagent.machine.resources import TOLD, write_machine
+from rlagent.machine.resources import PLANNED_FOR, write_machine
 from rlagent.records.failures import Ending, ending, is_held_up
 from rlagent.records.folder import RunFolder
 from rlagent.records.progress import Progress
@@ -52,7 +52,7 @@ def environment(
         own_gpus: Whether the trial has a Ray of its own that sees its share of real GPUs.
     """
     machine = dataclasses.replace(trial.resolved.machine, cores=share.cores)
-    env = {**base, TOLD: write_machine(machine), SWEEP: str(sweep), "PYTHONUNBUFFERED": "1"}
+    env = {**base, PLANNED_FOR: write_machine(machine), SWEEP: str(sweep), "PYTHONUNBUFFERED": "1"}
     if own_gpus:
         env.pop("RAY_ADDRESS", None)
         if engine_named(trial.resolved.config.hardware.engine).on_gpus:

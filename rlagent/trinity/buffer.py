@@ -1,7 +1,7 @@
-"""The queue between explorer and trainer: whole steps, or batches of a fixed number.
+"""The queue between explorer and trainer: whole steps, or batches of a fixed size.
 
 Trinity's reader asks for a fixed number of experiences, but an agent that calls its model a
-varying number of times makes a varying number of them. Here the queue hands on what one step
+varying number of times makes a varying number of them. Here the queue passes on what one step
 produced, as one batch: the trainer gets every experience exactly once. Where a fixed batch is
 asked for, Trinity's queue and reader are used, which here wait for nothing that cannot come.
 """
@@ -57,12 +57,12 @@ class EndingQueue(QueueStorage):
         self._step = step
 
     async def expect(self, step: int) -> None:
-        """Nothing more comes before the training step of this number is done."""
+        """Note that nothing more comes before this training step is done."""
         self._due = max(self._due, step)
         self._changed.set()
 
     async def end(self, step: int) -> None:
-        """Nothing more comes at all; training still goes up to this step."""
+        """Note that nothing more comes at all; training still goes up to this step."""
         self._ended = True
         await self.queue.close()
         await self.expect(step)

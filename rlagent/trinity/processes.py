@@ -1,4 +1,4 @@
-"""The processes that run agent code, shared by the slots of the scheduler, and made again.
+"""The processes that run agent code: shared by the slots of the scheduler, replaced when lost.
 
 Each rollout is a call of its own, whose result leaves the process when it ends. A process that a
 rollout ends or holds up is replaced, and what else ran in it runs again (see fates.py). What runs
@@ -123,7 +123,7 @@ class Runner:
         ray.kill(self.handle)
 
     def why(self, error: RayError, started: bool) -> Fate:
-        """Why the process has ended, of which Ray says this; `started`: whether it was ready."""
+        """Why the process ended, given what Ray says of it; `started`: whether it was ready."""
         if self.fate is None and not started:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             cause = f"no process for agent code could be started: {(lines or [''])[-1]}"

@@ -43,8 +43,8 @@ LATEST_LOOK = 1.0
 
 
 class AskedOnce:
-    """The handle of an engine, of which rollouts that ask for its weights' version at the same
-    time, as those of a step that begins do, ask only once: each call of an actor costs 1 ms."""
+    """The handle of an engine. Rollouts that ask for its weights' version at the same time, as at
+    the beginning of a step, share one call: each call of an actor costs 1 ms."""
 
     def __init__(self, handle: Any) -> None:
         self._handle = handle
@@ -164,7 +164,7 @@ class RolloutStatus(Status):
 
 
 class Slot(RunnerWrapper):
-    """One place for a running rollout; which process runs it is shown when it begins."""
+    """One slot for a running rollout; which process runs it is decided when it begins."""
 
     def __init__(self, processes: SharedProcesses, **kwargs: Any) -> None:
         self._processes = processes

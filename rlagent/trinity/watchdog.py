@@ -1,4 +1,4 @@
-"""Looks at the shared event loop from a thread of its own: which rollout keeps it from going on.
+"""Watches the shared event loop from a thread of its own: which rollout blocks it.
 
 A rollout that blocks the loop, with `time.sleep` or a `while True`, keeps all others of its process
 waiting: they are not charged for it, and it is found when its own time is over. What keeps even
@@ -33,7 +33,7 @@ GRACE = 2.0
 for good: one that ends before that is timed out as any other."""
 
 NOTICED = 5.0
-"""Seconds of waiting for one rollout after which the others are said to wait."""
+"""Seconds of waiting for one rollout after which the others are reported to wait."""
 
 MOST_THREADS = 200
 """Threads beyond those that work for rollouts that a process may gather; libraries have some."""
@@ -73,7 +73,7 @@ class Watchdog:
             shared.last = _last(files)
 
     def start(self) -> "Watchdog":
-        """Look from now on, whether or not anybody asks: the process has to outlive an explorer
+        """Watch from now on, asked or not: the process has to outlive an explorer
         that is busy."""
         threading.Thread(target=self._go_on, name="watchdog", daemon=True).start()
         return self
@@ -97,7 +97,7 @@ class Watchdog:
             while self._report.fate is None:
                 self._report = self.look()
                 time.sleep(TICK)
-        # Raised by `watch`: a thread has nobody to tell.
+        # Raised by `watch`, since nobody sees what a thread raises.
         except Exception as error:
             faulthandler.cancel_dump_traceback_later()
             self._error = error
@@ -139,7 +139,7 @@ class Watchdog:
         return left is not None and left + others < -GRACE and self._held[rollout] >= GRACE
 
     def ended(self, rollout: Rollout) -> None:
-        """Note a rollout that nobody waits for any more."""
+        """Note a rollout that is no longer waited for."""
         if rollout.goes_on():
             self._worn.append(rollout)
 
@@ -171,7 +171,7 @@ class Watchdog:
         return f"{Path(last.filename).name}:{last.lineno} in {last.name}: {last.line}"
 
     def _arm(self) -> None:
-        """Have the process ended if this thread, too, does not get to run any more."""
+        """End the process if this thread, too, no longer gets to run."""
         if self._files is None:
             return
         self._armed = time.monotonic()

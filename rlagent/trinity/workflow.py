@@ -49,7 +49,7 @@ _share = (0, 1)
 
 
 def share_kept_rollouts(index: int, processes: int) -> None:
-    """Tell this process that it is one of several, which together keep what a step may keep."""
+    """Note that this process is one of several, which together keep what a step may keep."""
     global _share
     _share = (index, processes)
 
@@ -64,7 +64,7 @@ def kept_by(index: int, processes: int, total: int) -> int:
 
 
 class WorkflowResultError(ValueError):
-    """The workflow or judge returned something that is no reward; the message says what to do."""
+    """The workflow or judge returned no reward; the message says what to do."""
 
 
 class RolloutError(RuntimeError):
@@ -261,7 +261,7 @@ class AgentWorkflow(Workflow):
 
 
 def record_lost(task: Task, number: int, cause: str) -> None:
-    """Append to trajectories.jsonl a rollout of which nothing is left but why it was lost.
+    """Append to trajectories.jsonl a rollout of which only the cause of its loss is left.
 
     Args:
         number: Of the rollout among those of its task.

@@ -34,7 +34,7 @@ def test_tasks_that_never_ended_count_as_failed():
     assert metrics["eval/failed"] == 2
 
 
-def test_a_batch_of_which_nothing_ended_says_why_and_counts_every_rollout():
+def test_a_batch_in_which_nothing_ended_says_why_and_counts_every_rollout():
     result = task_results([], missing=[4, 4])
     assert (result["rollouts"], result["completed"]) == (8, 0)
     assert result["errors"] == ["2 tasks did not end in time, or their process died"]

@@ -96,7 +96,7 @@ def one_step(tmp_path_factory) -> RunFolder:
     return folder
 
 
-def test_a_name_that_two_roles_use_is_told_apart(one_step):
+def test_a_name_that_two_roles_use_gets_the_role_before_it(one_step):
     (run,) = offline_runs(one_step)
     values = {name: value for row in run.history for name, value in row.items()}
     assert (values["time/step"], values["trainer/time/step"]) == (1.0, 2.0)
@@ -258,7 +258,7 @@ def test_the_wandb_id_is_made_once(folder):
     assert wandb_id(folder, "0123abcd") == wandb_id(folder, "0123abcd")
 
 
-def test_wandb_told_to_be_off_is_off_and_says_so(folder, monkeypatch):
+def test_wandb_set_to_disabled_is_off_and_says_so(folder, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     place, lines = run_attempt(folder, "wandb", [1])
     assert place is None

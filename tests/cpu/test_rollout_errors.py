@@ -220,7 +220,9 @@ async def talks_for_ever_and_raises_another(task, model):
         talks_for_ever_and_raises_another,
     ],
 )
-def test_going_on_for_ever_earns_the_overlong_reward_however_it_is_told(rollout, function):
+def test_an_endless_conversation_earns_the_overlong_reward_however_it_is_reported(
+    rollout, function
+):
     experiences = rollout(function, overlong_reward=-0.5)
     assert {experience.reward for experience in experiences} == {-0.5}
     assert experiences[-1].metrics["overlong"] == 1.0

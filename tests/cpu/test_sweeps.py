@@ -91,7 +91,7 @@ def test_two_trials_train_at_the_same_time_and_are_ranked(start, tmp_path) -> No
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_twelve_trials_of_which_two_fail_survive_kill_9_of_the_launcher(start, tmp_path) -> None:
+def test_twelve_trials_two_of_them_failing_survive_kill_9_of_the_launcher(start, tmp_path) -> None:
     overrides = (
         "workflow.function=faulty_agents:fails_for_some",
         "workflow.args.number=range(1,13)",

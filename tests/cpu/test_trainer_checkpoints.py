@@ -147,7 +147,7 @@ def test_the_coefficient_of_an_adaptive_penalty_is_kept(model, tmp_path):
     assert second.learner.trainer_advantage.penalty.kl_coef == 0.123
 
 
-def test_a_new_run_ignores_checkpoints_when_told_to(model, tmp_path):
+def test_a_new_run_ignores_checkpoints_when_configured_to(model, tmp_path):
     save(train(prepared(config_for(model, tmp_path)), 1))
     config = config_for(model, tmp_path)
     config.continue_from_checkpoint = False
@@ -259,7 +259,7 @@ def test_one_line_says_which_checkpoint_was_not_usable(model, tmp_path, monkeypa
     assert "global_step_2 is not usable (actor/optimizer.safetensors has" in line
 
 
-def test_checkpoints_of_which_none_is_usable_are_an_error(model, tmp_path):
+def test_no_usable_checkpoint_among_several_is_an_error(model, tmp_path):
     flip_a_byte(save(train(prepared(config_for(model, tmp_path)), 1)))
     with pytest.raises(RuntimeError, match=r"no checkpoint .* is usable .*run\.fresh=true"):
         prepared(config_for(model, tmp_path))

@@ -158,13 +158,13 @@ def test_a_chain_holds_what_a_group_holds():
         (_surrogate, "ValueError: bad \\ud800 text"),
     ],
 )
-def test_a_printed_traceback_is_told_by_the_line_that_names_the_exception(raising, line):
+def test_a_printed_traceback_becomes_the_line_that_names_the_exception(raising, line):
     text = "".join(traceback.format_exception(raised(raising)))
     assert cause_in(text) == line
     assert cause_in(f"0/2 runs completed successfully. First error: {text}") == line
 
 
-def test_a_printed_group_is_told_by_a_member():
+def test_a_printed_group_becomes_one_of_its_members():
     text = "".join(traceback.format_exception(raised(_many)))
     assert cause_in(text) == "ValueError: 0"
 

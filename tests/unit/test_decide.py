@@ -82,7 +82,7 @@ def test_a_run_goes_on_with_nothing_but_what_auto_became_at_first(key):
 
 
 @pytest.mark.parametrize("key", list(RECORD))
-def test_a_run_of_which_nothing_was_trained_starts_from_scratch_with_what_is_there_now(key):
+def test_a_run_without_a_trained_step_starts_from_scratch_with_what_is_there_now(key):
     decision = _decide(NOT_BEGUN, **{key: "other"})
     assert decision.action is Action.FROM_SCRATCH
     assert f"the {key}" in decision.words

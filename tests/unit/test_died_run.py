@@ -109,7 +109,7 @@ def test_a_run_that_ends_between_two_looks_has_not_died(tmp_path, monkeypatch):
     assert folder.standing()["state"] == "finished"
 
 
-def test_of_a_run_on_another_machine_the_last_word_counts(tmp_path):
+def test_of_a_run_on_another_machine_what_it_last_wrote_counts(tmp_path):
     folder = RunFolder(tmp_path)
     folder.write_status(state="running", pid=1, host="elsewhere", pid_ticks=1)
     assert folder.standing()["state"] == "running"

@@ -54,7 +54,7 @@ def test_ctrl_c_is_a_request_the_second_time_it_is_not_waited_for():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_speed_is_told_from_when_steps_ended_not_from_when_they_were_seen(driver):
+def test_speed_follows_from_when_steps_ended_not_from_when_they_were_seen(driver):
     for step in (1, 2, 3):
         driver.folder.append_metrics("trainer", step, {"tokens/trained": 100.0})
     rows = driver.folder.read_metrics("trainer")
@@ -76,7 +76,9 @@ def test_a_dashboard_gets_what_still_counts_of_earlier_attempts():
     assert current_rows(rows, 1, 0) == rows
 
 
-def test_the_process_is_named_as_the_driver_until_its_last_words_are_written(driver, monkeypatch):
+def test_the_process_is_named_as_the_driver_until_report_and_final_status_are_written(
+    driver, monkeypatch
+):
     drove = []
 
     def finish(*words):

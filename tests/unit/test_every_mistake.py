@@ -26,7 +26,7 @@ from rlagent.config.load import load_config
 from rlagent.config.overlay import Shared
 from rlagent.config.presets import preset_table
 from rlagent.config.spec import keys_of
-from rlagent.machine.resources import TOLD, Machine, write_machine
+from rlagent.machine.resources import PLANNED_FOR, Machine, write_machine
 from tests.examples import many
 
 # A hang is what this is for; nothing here is slow.
@@ -110,7 +110,7 @@ def _quick():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "draft", quick)
-        patch.setenv(TOLD, write_machine(Machine((), 8, 64.0)))
+        patch.setenv(PLANNED_FOR, write_machine(Machine((), 8, 64.0)))
         yield
 
 

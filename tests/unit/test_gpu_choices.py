@@ -88,7 +88,7 @@ def test_tool_calls_are_sampled_freely_where_vllm_would_force_another_form(overr
     assert train["workflow_args"]["free_tool_choice"] is free
 
 
-def test_free_tool_calls_that_nobody_reads_are_refused():
+def test_free_tool_calls_without_a_parser_are_refused():
     asked = ["hardware=2gpu", "model=tiny", "model.tool_call_parser=null", "model.tool_choice=free"]
     with pytest.raises(ConfigError, match="tool_call_parser"):
         resolve(configured(*asked), machine(None))

@@ -126,7 +126,7 @@ def test_exploring_and_training_overlap_only_as_far_as_lag_and_sync_allow() -> N
 # ---- choice ----
 
 
-def test_the_fastest_is_taken_unless_others_cannot_be_told_from_it() -> None:
+def test_the_fastest_is_taken_unless_others_are_too_close_to_it() -> None:
     found = candidates(Setting(8, 1, SHAPE_8B, H100, WORK_8B))
     order = ranked(found, 24576)
     fastest = min(item.step_s for item in order)

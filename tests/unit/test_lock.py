@@ -25,7 +25,9 @@ def test_two_who_ask_at_once_hear_the_same(tmp_path) -> None:
         assert not is_locked(tmp_path)
 
 
-def test_who_only_asks_keeps_nobody_from_holding(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_look_at_a_lock_keeps_nobody_from_taking_it(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     flock, asking = fcntl.flock, (tmp_path / ".lock").open("w")
     flock(asking, fcntl.LOCK_SH)
 

@@ -128,7 +128,7 @@ def run(root: Path, rows, trials, resources: Resources, display: PlainLines) -> 
     return run_sweep(folder, sweep, GridSource(trials), resources, options, display), sweep
 
 
-def test_what_a_trial_that_nobody_asks_for_now_holds_is_free_when_its_process_ends(
+def test_what_a_trial_of_an_earlier_launch_holds_is_free_when_its_process_ends(
     orphan, tmp_path
 ) -> None:
     old, process = orphan
@@ -211,7 +211,7 @@ def test_a_thread_with_the_number_of_a_process_that_is_gone_drives_no_trial(tmp_
         assert run(tmp_path, [], [one], Resources((), 4, 16.0), display)[0] == 0
 
 
-def test_a_trial_waits_for_a_process_that_holds_its_folder_after_its_last_word(
+def test_a_trial_waits_for_a_process_that_holds_its_folder_after_its_final_status(
     ending, tmp_path
 ) -> None:
     old, process = ending
@@ -279,7 +279,7 @@ def test_a_launcher_notes_what_each_of_its_trials_has(tmp_path) -> None:
     assert (code, noted) == (0, [([0], ["5"], 1, 1.0)])
 
 
-def test_a_trial_whose_process_has_had_its_last_word_is_started_when_that_has_ended(
+def test_a_trial_whose_process_wrote_its_final_status_is_started_when_that_has_ended(
     orphan, tmp_path
 ) -> None:
     trial, process = orphan

@@ -156,7 +156,7 @@ def test_the_summary_names_success_places_and_a_command_that_works(run):
     assert "| step | held-out success |" in result.stdout
 
 
-def test_a_failure_is_told_with_its_cause_in_one_line():
+def test_a_failure_is_shown_with_its_cause_in_one_line():
     status = {"state": "failed", "steps_asked": 60, "steps_trained": 12, "cause": "no space left"}
     assert how_it_ended(status) == "Failed after 12 of 60 steps: no space left"
     status = {"state": "stopped", "steps_asked": 60, "steps_trained": 12}

@@ -29,7 +29,7 @@ def refused(config: LearnConfig) -> list[str]:
     return [str(problem) for problem in with_python_changes(config)[1]]
 
 
-def test_a_file_of_which_nothing_was_changed_is_handed_over_as_it_is(config):
+def test_an_unchanged_file_is_handed_over_as_it_is(config):
     assert with_python_changes(config)[0] == config
 
 

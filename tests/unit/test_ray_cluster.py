@@ -20,7 +20,7 @@ from rlagent.launch import ray_cluster
 from rlagent.launch.head import Head
 from rlagent.launch.ray_cluster import colocated_env, gpus_to_offer
 from rlagent.launch.signals import Signals
-from rlagent.machine.resources import GPU, TOLD, Machine, detect, write_machine
+from rlagent.machine.resources import GPU, PLANNED_FOR, Machine, detect, write_machine
 from rlagent.planner.layout import Layout
 from rlagent.upstream import ray as ray_patches
 
@@ -79,7 +79,7 @@ def test_the_nodes_of_a_cluster_are_asked_for_by_the_sweep_and_not_again_by_its_
     monkeypatch.setattr(cluster, "_ask", lambda address: asked.append(address) or [8, 0, 8])
     joined = cluster.with_cluster(EIGHT, HardwareConfig(ray="ray://head:10001"))
     assert (joined.nodes, joined.cluster, asked) == (2, True, ["ray://head:10001"])
-    monkeypatch.setenv(TOLD, write_machine(joined))
+    monkeypatch.setenv(PLANNED_FOR, write_machine(joined))
     assert cluster.with_cluster(detect(), HardwareConfig(ray="ray://head:10001")) == joined
     assert len(asked) == 1
 

@@ -404,7 +404,7 @@ def test_the_planner_has_no_seconds_for_a_cpu_nor_for_a_model_of_unknown_shape()
     assert run_minutes(config, on_gpus.layout, 64) > 0
 
 
-def test_old_log_probabilities_are_recomputed_unless_told_otherwise() -> None:
+def test_old_log_probabilities_are_recomputed_unless_set_otherwise() -> None:
     assert resolved().config.algorithm.recompute_old_logprobs is True
     off = resolved("algorithm.recompute_old_logprobs=false").config
     assert off.algorithm.recompute_old_logprobs is False
@@ -495,7 +495,7 @@ def test_the_shipped_models_shape_is_the_one_its_preset_states() -> None:
     assert read_shape("builtin:tiny") == model_preset("tiny").shape
 
 
-def test_hub_models_and_local_folders_are_told_apart(tmp_path, monkeypatch) -> None:
+def test_hub_models_and_local_folders_are_distinguished(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert local_path("Qwen/Qwen3-8B") is None
     (tmp_path / "Qwen" / "Qwen3-8B").mkdir(parents=True)

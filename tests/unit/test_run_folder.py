@@ -130,7 +130,7 @@ def test_rollouts_of_other_sets_and_other_rollouts_of_a_task_are_not_repeats(tmp
     assert folder.read_trajectories() == rows
 
 
-def test_rollouts_of_an_earlier_version_are_told_apart_by_their_task(tmp_path):
+def test_rollouts_of_an_earlier_version_are_distinguished_by_their_task(tmp_path):
     folder = RunFolder(tmp_path)
     for index in (0, 1):
         folder.append_trajectory({"phase": "eval", "step": 0, "task_index": index, "run": 0})

@@ -310,7 +310,7 @@ def test_a_point_of_the_space_is_the_trial_that_the_same_overrides_make_alone() 
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes"])
-def test_every_sampler_is_told_of_each_trial_it_suggested(tmp_path, sampler) -> None:
+def test_every_sampler_gets_the_result_of_each_trial_it_suggested(tmp_path, sampler) -> None:
     search = Search(tmp_path, LR, "b=range(1,1000)", sampler=sampler, n_trials=8)
     trials = search.all()
     assert [trial.number for trial in trials] == list(range(8))
@@ -340,7 +340,7 @@ def test_a_grid_cut_short_goes_on_where_it_was(tmp_path) -> None:
     assert ids(second.all()) == ["0.3", "0.4", "0.5", "0.6"]
 
 
-def test_several_trials_are_asked_for_before_any_is_told(tmp_path) -> None:
+def test_several_trials_are_asked_for_before_any_has_a_result(tmp_path) -> None:
     search = Search(tmp_path, sampler="tpe", n_trials=4, startup_trials=1)
     trials = [search.source.next() for _ in range(4)]
     assert len({trial.trial_id for trial in trials if trial}) == 4
@@ -351,7 +351,7 @@ def test_several_trials_are_asked_for_before_any_is_told(tmp_path) -> None:
     assert [trial.value for trial in search.trials()] == [0.0, 0.1, 0.2, 0.3]
 
 
-def test_failed_and_unmeasured_trials_are_told_as_failed(tmp_path) -> None:
+def test_failed_and_unmeasured_trials_are_recorded_as_failed(tmp_path) -> None:
     search = Search(tmp_path, n_trials=3)
     for ending in ((FAILED, None), (FINISHED, None), (FINISHED, 0.5)):
         trial = search.source.next()
@@ -361,7 +361,7 @@ def test_failed_and_unmeasured_trials_are_told_as_failed(tmp_path) -> None:
     assert search.trials()[1].user_attrs["cause"] == "eval/success was not measured"
 
 
-def test_an_illegal_suggestion_is_told_as_failed_and_the_search_goes_on(tmp_path) -> None:
+def test_an_illegal_suggestion_is_recorded_as_failed_and_the_search_goes_on(tmp_path) -> None:
     search = Search(
         tmp_path, "a=1,2,3", sampler="grid", n_trials="auto", illegal=lambda v: v[0] == "2"
     )
@@ -376,7 +376,7 @@ def test_an_illegal_suggestion_is_told_as_failed_and_the_search_goes_on(tmp_path
     assert Search(tmp_path, "a=1,2,3", sampler="grid", n_trials="auto").all() == []
 
 
-def test_the_same_point_runs_once_and_its_value_is_told_again(tmp_path) -> None:
+def test_the_same_point_runs_once_and_its_value_is_reported_again(tmp_path) -> None:
     search = Search(tmp_path, "a=1,2", n_trials=8)
     assert sorted(ids(search.all())) == ["1", "2"]
     values = {(trial.params["a"], trial.value) for trial in search.trials()}
@@ -538,7 +538,7 @@ def test_a_launcher_killed_while_it_asks_loses_no_trial(tmp_path, on_disk) -> No
     assert search.states() == ["FAIL", "COMPLETE", "COMPLETE"]
 
 
-def test_more_trials_go_on_with_the_study_and_draw_other_numbers(tmp_path) -> None:
+def test_more_trials_continue_the_study_and_draw_other_numbers(tmp_path) -> None:
     first = Search(tmp_path, n_trials=3).all()
     more = Search(tmp_path, n_trials=5).all()
     assert [trial.number for trial in more] == [3, 4]

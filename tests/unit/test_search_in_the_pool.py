@@ -88,7 +88,7 @@ def test_as_many_trials_as_fit_run_at_once_and_the_next_is_asked_when_one_ends(t
     assert ended[1] < started[3]
 
 
-def test_a_search_of_which_nothing_is_legal_has_failed_also_when_it_is_continued(tmp_path) -> None:
+def test_a_search_without_a_legal_suggestion_has_failed_also_when_it_is_continued(tmp_path) -> None:
     space, none = parse_space(["seed=1,2"]), {"1": "illegal", "2": "illegal"}
     for _ in range(2):
         code, sweep, study = search(tmp_path, space, none, n_trials=2)

@@ -61,7 +61,7 @@ def driver(tmp_path, request, monkeypatch):
     process.communicate()
 
 
-def test_a_run_is_asked_and_its_end_is_told(driver, capsys):
+def test_a_run_is_asked_and_its_end_is_shown(driver, capsys):
     folder, process = driver
     assert main(["0123abcd", "--root", str(folder.path.parent)]) == 0
     assert process.wait() == 1
@@ -109,7 +109,7 @@ def test_a_latest_whose_run_was_removed_names_the_runs_there_are(tmp_path, monke
 
 
 @pytest.mark.parametrize("driver", [False], indirect=True)
-def test_a_driver_that_has_said_its_last_word_is_not_cut_off(driver, monkeypatch):
+def test_a_driver_that_has_written_its_final_status_is_not_cut_off(driver, monkeypatch):
     folder, _ = driver
     ask = RunFolder.request_stop
 
@@ -125,7 +125,7 @@ def test_a_driver_that_has_said_its_last_word_is_not_cut_off(driver, monkeypatch
 
 
 @pytest.mark.parametrize("driver", [False], indirect=True)
-def test_a_driver_that_does_not_end_in_time_is_told_and_left_alone(driver, capsys):
+def test_a_driver_that_does_not_end_in_time_is_named_and_left_alone(driver, capsys):
     folder, process = driver
     assert stop(folder, timeout=0.2) == 1
     assert process.poll() is None
@@ -168,7 +168,7 @@ def test_no_such_run_exits_2(tmp_path, capsys):
     assert main(["nothing", "--root", str(tmp_path)]) == 2
 
 
-def test_a_sweep_is_asked_by_its_name_and_its_end_is_told(tmp_path, capsys):
+def test_a_sweep_is_asked_by_its_name_and_its_end_is_shown(tmp_path, capsys):
     folder = SweepFolder(tmp_path / "sweep-demo-1")
     process = subprocess.Popen(
         [sys.executable, "-c", LAUNCHER, str(folder.path)],

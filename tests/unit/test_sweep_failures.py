@@ -93,7 +93,7 @@ def test_a_process_that_says_it_succeeded_while_its_status_does_not_has_failed()
     assert ending({"state": "running"}, 0, "").state == "failed"
 
 
-def test_a_run_whose_folder_another_process_holds_is_known_by_its_last_word(
+def test_a_run_whose_folder_another_process_holds_is_known_by_the_last_line_of_its_log(
     tmp_path, capsys
 ) -> None:
     one = stand_in.trial(tmp_path, 0)

@@ -4,7 +4,7 @@ import dataclasses
 
 from rlagent.backends.embedded.answers import RUN_GIB
 from rlagent.config.resolve import resolve
-from rlagent.machine.resources import GPU, TOLD, Machine, detect, write_machine
+from rlagent.machine.resources import GPU, PLANNED_FOR, Machine, detect, write_machine
 from rlagent.sweep.shares import Ledger, Resources, Share, gpu_ids, need_of, never
 from rlagent.sweep.source import Need
 from tests.configured import configured
@@ -57,7 +57,7 @@ def test_max_parallel_shares_the_cores_but_never_memory_or_gpus() -> None:
     assert ledger.waits_for(need) == "one of 3 trials to end (sweep.max_parallel)"
 
 
-def test_what_can_never_fit_is_told_from_what_has_to_wait() -> None:
+def test_what_can_never_fit_differs_from_what_has_to_wait() -> None:
     assert never(Need(gpus=8), EIGHT) is None
     assert never(Need(gpus=9), EIGHT) == "needs 9 GPUs, there are 8"
     assert never(Need(gpus=1), Resources((), 2, 8.0)) == "needs 1 GPU, there are 0"
@@ -99,7 +99,7 @@ def test_a_trial_needs_what_its_layout_says() -> None:
     assert logical.memory_gib > RUN_GIB
 
 
-def test_trinity_is_told_of_the_gpus_of_the_layout_alone() -> None:
+def test_trinity_gets_the_gpus_of_the_layout_alone() -> None:
     from rlagent.trinity.translate import cluster
 
     h100s = Machine((GPU("H100", 80.0),) * 8, 64, 512.0)
@@ -113,8 +113,8 @@ def test_trials_on_gpus_share_the_cores_as_they_share_the_gpus() -> None:
     assert ledger.take("b", Need(gpus=4, cores=0)).cores == 32
 
 
-def test_a_trial_is_told_the_machine_that_it_was_planned_for(monkeypatch) -> None:
+def test_a_trial_gets_the_machine_that_it_was_planned_for(monkeypatch) -> None:
     machine = Machine((GPU("H100", 80.0),) * 2, 16, 64.0)
-    monkeypatch.setenv(TOLD, write_machine(machine))
+    monkeypatch.setenv(PLANNED_FOR, write_machine(machine))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert detect() == machine

@@ -58,7 +58,7 @@ def test_a_rollout_that_blocks_the_loop_beyond_its_time_is_found_with_the_place(
     assert fate.cause.endswith("in _blocks_until_found: report = dog.look()")
 
 
-def test_code_of_nobody_that_blocks_the_loop_is_found_when_all_have_waited_long():
+def test_code_of_no_rollout_that_blocks_the_loop_is_found_when_all_have_waited_long():
     async def work(dog, pass_time):
         found = []
         asyncio.get_running_loop().call_soon(
