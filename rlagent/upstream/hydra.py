@@ -90,7 +90,7 @@ def lay_over(values: Sequence[Any], node: Any) -> None:
     VERSIONS,
     f"{SOURCE}/_internal/utils.py#L501",
     "Hydra offers the parser of its flags, which collects mistakes instead of ending the process",
-    [Relies("hydra._internal.utils:get_args_parser", "")],
+    [Relies("hydra._internal.utils", None, "def get_args_parser()")],
 )
 def flags_parser(kind: type[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     """The parser of Hydra's own flags, as an object of a class that may treat mistakes otherwise.

@@ -31,7 +31,8 @@ class Relies:
     """One thing that a patch relies on.
 
     Args:
-        symbol: Where it is, as `module:name` or `module:class.name`; `module` alone for all of it.
+        symbol: Where it is, as `module:name` or `module:class.name`; `module` alone for all of its
+            text, which is found quickest.
         signature: The names of its parameters, such as `self, task, *, timeout`; None: any.
         holds: What its source contains, such as the name that is replaced and looked up there.
     """
@@ -43,17 +44,18 @@ class Relies:
     def misfit(self, folder: Path) -> str:
         """What is not as it should be in the packages of that folder; empty: all is."""
         module, _, name = self.symbol.partition(":")
-        source = _source(folder, module)
-        node = source and _find(source[0], name.split(".") if name else [])
-        if not source or not node:
+        text = _text(folder, module)
+        if text is None:
             return f"{self.symbol} is gone"
-        found = _signature(node)
-        if self.signature is not None and found != self.signature:
-            return f"{self.symbol} takes ({found}), not ({self.signature})"
-        first, last = getattr(node, "lineno", 1), getattr(node, "end_lineno", None)
-        if self.holds not in "\n".join(source[1][first - 1 : last]):
-            return f"{self.symbol} no longer has {self.holds!r}"
-        return ""
+        if name:
+            node = _find(_tree(folder, module), name.split("."))
+            if node is None:
+                return f"{self.symbol} is gone"
+            if self.signature is not None and (found := _signature(node)) != self.signature:
+                return f"{self.symbol} takes ({found}), not ({self.signature})"
+            first, last = getattr(node, "lineno", 1), getattr(node, "end_lineno", None)
+            text = "\n".join(text.splitlines()[first - 1 : last])
+        return "" if self.holds in text else f"{self.symbol} no longer has {self.holds!r}"
 
 
 @dataclass(frozen=True)
@@ -140,13 +142,17 @@ def _folder(symbol: str) -> Path:
 
 
 @functools.cache
-def _source(folder: Path, module: str) -> tuple[ast.Module, list[str]] | None:
+def _text(folder: Path, module: str) -> str | None:
     path = folder.joinpath(*module.split("."))
     for file in (path.with_suffix(".py"), path / "__init__.py"):
         if file.is_file():
-            text = file.read_text(encoding="utf-8")
-            return ast.parse(text), text.splitlines()
+            return file.read_text(encoding="utf-8")
     return None
+
+
+@functools.cache
+def _tree(folder: Path, module: str) -> ast.Module:
+    return ast.parse(_text(folder, module) or "")
 
 
 def _find(scope: ast.AST, names: list[str]) -> ast.AST | None:

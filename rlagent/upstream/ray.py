@@ -32,7 +32,7 @@ NOT_UP = "The current node timed out during startup"
             "address",
             "not ray_constants.ENABLE_RAY_CLUSTER",
         ),
-        Relies("ray._private.worker:init", None, '"_node_ip_address"'),
+        Relies("ray._private.worker", None, '"_node_ip_address"'),
     ],
 )
 def stay_on_loopback() -> None:
@@ -114,7 +114,7 @@ def keeping_sigterm() -> Iterator[None]:
     f"{SOURCE}/_private/worker.py#L1927",
     "Ray tells the processes that `ray.init` has started",
     [
-        Relies("ray._private.worker:_global_node"),
+        Relies("ray._private.worker", None, "\n_global_node = "),
         Relies("ray._private.node:Node.all_processes"),
     ],
 )

@@ -69,6 +69,8 @@ def test_a_patch_that_fits_changes_what_it_is_for(toy):
         Relies("toy_package.loops:Loop", "self, tasks, *, late"),
         Relies("toy_package.loops:Loop._tasks"),
         Relies("toy_package.loops:Loop._step", "self, task, *rest, **options", "fast(task)"),
+        Relies("toy_package.loops", None, "return fast(task)"),
+        Relies("toy_package"),
     )
     assert fits.misfits() == []
     assert fits.apply(1) == 2
@@ -87,6 +89,7 @@ def test_a_patch_that_fits_changes_what_it_is_for(toy):
             Relies("toy_package.loops:Loop._step", None, "slow(task)"),
             "toy_package.loops:Loop._step no longer has 'slow(task)'",
         ),
+        (Relies("toy_package.loops", None, "slow"), "toy_package.loops no longer has 'slow'"),
         (Relies("no_such_package:anything"), "no_such_package:anything is gone"),
     ],
 )
