@@ -86,7 +86,9 @@ def _parsed(argument: str, groups_of: object = None) -> Override | str:
 
 
 def _is_keyless(argument: str) -> bool:
-    return argument.lstrip("+~ ").startswith("=")
+    """Whether an override begins with its value, or is only a `+` or `~`."""
+    rest = argument.strip().lstrip("+~ ")
+    return rest.startswith("=") or (not rest and bool(argument.strip()))
 
 
 def _reason(text: str) -> str:
@@ -156,7 +158,7 @@ def _with_text(problem: Problem, value: object, text: str) -> Problem:
 
 def _malformed(argument: str, groups: Groups, spec: Spec) -> Problem:
     if _is_keyless(argument):
-        return Problem(argument, None, "has no key before the =", "write key=value")
+        return Problem(argument, None, "has no key", "write key=value")
     if argument.strip() and "=" not in argument:
         known = [*keys_of(spec), *groups.names]
         name = nearest(argument.lstrip("+-~"), known)

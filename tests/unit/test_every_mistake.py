@@ -131,7 +131,7 @@ def assert_refused_by_name(words: list[str], out: str, err: str) -> None:
     """Hold that each line begins with something typed, or with a key that there is."""
     assert out == ""
     # As a mistake writes it: characters that a terminal would obey are escaped.
-    typed = str(Problem(" ".join(words), None, "")).rstrip(": ")
+    typed = str(Problem(" ".join(words), None, "")).removesuffix(":")
     for line in err.splitlines():
         if any(word.lstrip("+~ ").startswith("=") for word in words) and "has no key" in line:
             continue
@@ -180,7 +180,8 @@ def test_many_sweeps(words) -> None:
 
 # The smallest input of each mistake that once was a traceback, a hang or silent.
 NAMED = {
-    "=1": "=1: has no key before the =; write key=value",
+    "=1": "=1: has no key; write key=value",
+    "~": "~: has no key; write key=value",
     "": "'': an empty argument says nothing; leave it out",
     "seed=1,2,": "seed=1,2,: cannot be read; a comma stands between two values",
     "seed=choice()": "empty choice is not legal; write it such as choice(1,2)",
