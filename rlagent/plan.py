@@ -1,8 +1,8 @@
 """`rlagent plan`: what would run, without starting anything.
 
 Prints what every `auto` became, the batch arithmetic, the layout in words and the Trinity YAML;
-with --yaml only the configuration, as LearnConfig.load_config reads it back. Of a sweep, what its
-trials share and a row for each.
+with --yaml only the configuration, as LearnConfig.load_config reads it back; with --origin each
+value and where it comes from. Of a sweep, what its trials share and a row for each.
 """
 
 import os
@@ -13,12 +13,13 @@ from typing import Any
 import yaml
 
 from rlagent.backends.registry import engine_named
-from rlagent.base.errors import ConfigError, raise_if_any
+from rlagent.base.errors import ConfigError, Problem, raise_if_any
 from rlagent.base.screen import lasting_streams
 from rlagent.config.cluster import with_cluster
 from rlagent.config.command import Command, parse_command, print_error
 from rlagent.config.compose import to_yaml
 from rlagent.config.contradictions import sweep_without_m
+from rlagent.config.origin_table import origin_table
 from rlagent.config.prepare import prepare
 from rlagent.config.resolve import Resolved
 from rlagent.config.step_workload import workload_of
@@ -47,6 +48,10 @@ HELP = """rlagent plan: what would run, without starting anything
   rlagent plan +experiment=gsm8k_react --yaml --resolve
       the same with every auto filled for this machine
 
+  rlagent plan +experiment=gsm8k_react --origin
+      each value with where it comes from: the file of a preset, the command line, why auto took
+      it, or the default
+
   rlagent plan -m +experiment=gsm8k_react hardware=8gpu +sweep=layouts
       the trials of a sweep: what they share, and a row for each with layout, memory and seconds;
       --all shows each whole, without Trinity's configuration
@@ -63,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     own = {
         "--yaml": "Print the configuration for LearnConfig.load_config",
+        "--origin": "Print each value with where it comes from",
         "--all": "Show every layout, and of a sweep every trial whole",
     }
     command = parse_command(sys.argv[1:] if argv is None else argv, own)
@@ -70,11 +76,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(HELP)
         return 0
     try:
+        if command.flags.multirun and command.flags.origin:
+            remedy = "leave out -m, and give one value for each key"
+            raise ConfigError([Problem("--origin", None, "tells of one run", remedy)])
         if command.flags.multirun:
             return _plan_trials(command)
         draft = command.draft()
         machine = with_cluster(detect(), draft.config.hardware)
         resolved = prepare(draft, machine, command.config_dirs, plan_only=True)
+        if command.flags.origin:
+            sys.stdout.write(origin_table(resolved.config))
+            return 0
         if command.flags.yaml:
             config = resolved.config if command.flags.resolve else resolved.composed
             sys.stdout.write(to_yaml(config))

@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.screen import lasting_streams
 from rlagent.config.command import Command, parse_command, print_error, print_problems, run_hydra
+from rlagent.config.fillable import left_open
+from rlagent.config.schema import AUTO
 
 INTERRUPTED = 130
 
@@ -110,17 +112,21 @@ def _show(command: Command) -> int:
     draft = command.draft(multirun=command.flags.multirun)
     if draft.problems or draft.node is None:
         return print_problems(draft.problems)
-    node: object = draft.node
+    # What `auto` may still fill is shown as `auto`, as LearnConfig.load_config reads it.
+    whole = OmegaConf.create(OmegaConf.to_container(draft.node, resolve=command.flags.resolve))
+    for key in left_open(draft.config):
+        OmegaConf.update(whole, key, AUTO)
+    node: object = whole
     package = command.flags.package
     if package and package != "_global_":
-        node = OmegaConf.select(draft.node, package)
+        node = OmegaConf.select(whole, package)
         if node is None:
             return print_problems([Problem("--package", package, "there is no such group")])
         print(f"# @package {package}")
     if not isinstance(node, DictConfig):
         print(node)
         return 0
-    sys.stdout.write(OmegaConf.to_yaml(node, resolve=command.flags.resolve))
+    sys.stdout.write(OmegaConf.to_yaml(node))
     return 0
 
 

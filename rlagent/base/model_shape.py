@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from rlagent.base.limits import number
+from rlagent.base.origins import Recorded
 
 
 @dataclass
-class ModelShape:
+class ModelShape(Recorded):
     """The numbers of a decoder-only transformer that memory and speed follow from.
 
     Zeros mean unknown: they are then read from the model's config.json.

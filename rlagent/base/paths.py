@@ -33,6 +33,14 @@ def asset_dir(name: str) -> Path:
     return _PACKAGE / "assets" / name
 
 
+def shown(path: Path) -> str:
+    """Return a file as a person names it: a shipped preset as `conf/...`, others from here."""
+    for folder, before in ((conf_dir(), "conf"), (Path.cwd(), "")):
+        if path.is_relative_to(folder):
+            return str(Path(before, path.relative_to(folder)))
+    return str(path)
+
+
 def expand_user(path: str) -> Path:
     """Return a path with `~` and `~user` replaced by that home folder.
 

@@ -33,14 +33,6 @@ LEGAL_LAYOUT = "hardware.layout=auto alone chooses a legal one"
 LAYOUT_PARTS = ("engines", "tensor_parallel", "trainer_gpus", "sequence_parallel")
 
 
-def get(config: LearnConfig, key: str) -> Any:
-    """Return the value at a dotted key of groups and fields."""
-    value: Any = config
-    for part in key.split("."):
-        value = getattr(value, part)
-    return value
-
-
 def check(
     config: LearnConfig, workflow_given: bool = False, judge_given: bool = False
 ) -> list[Problem]:

@@ -5,7 +5,7 @@ functions are check.py's; `auto` stays `auto`.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,14 +23,16 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from rlagent.base.errors import ConfigError, Problem
-from rlagent.base.paths import conf_dir, expand_user, path_fault
+from rlagent.base.origins import AUTO, COMMAND_LINE, PYTHON, leaves, record
+from rlagent.base.paths import conf_dir, expand_user, path_fault, shown
 from rlagent.base.secrets import as_written, keeping_references
 from rlagent.config import overrides as command_line
-from rlagent.config.overlay import Shared, overlaid
+from rlagent.config.fillable import left_open, left_to_auto, without
+from rlagent.config.overlay import Composed, Shared, overlaid
 from rlagent.config.presets import unreadable_presets
 from rlagent.config.refusals import from_hydra, key_and_text
 from rlagent.config.schema import ADDED, LearnConfig
-from rlagent.config.spec import build, spec_of, validate
+from rlagent.config.spec import build, find, spec_of, validate
 from rlagent.config.trinity_schema import check_trinity
 from rlagent.upstream import hydra as hydra_patches
 
@@ -118,7 +120,7 @@ def draft(
         multirun: Accept several values for a key; the draft then holds none of those keys.
         shared: What earlier drafts found that differ in nothing but their overrides.
     """
-    with _hydra(config_path, config_dirs):
+    with _hydra(config_path, config_dirs) as noted:
         groups = shared.groups if shared and shared.groups else find_groups()
         good, problems = command_line.lint(overrides, groups, SPEC, multirun)
         good = [item for item in good if not command_line.is_sweep(item)]
@@ -127,13 +129,13 @@ def draft(
             shared.groups = groups
         # The untyped schema lets a composition go on past the first mistake.
         for typed in (True, False):
-            node, error = _composed(config_name, good, groups, shared, typed)
-            if node is not None:
+            made = _composed(noted, config_name, good, groups, shared, typed)
+            if isinstance(made, Composed):
                 break
-        if node is None:
-            assert error is not None
-            problems += unreadable_presets(config_dirs) or _refusals(config_name, good, error)
-            return Draft(LearnConfig(), problems, None, True)
+        if isinstance(made, Exception):
+            found = unreadable_presets(config_dirs) or _refusals(noted, config_name, good, made)
+            return Draft(LearnConfig(), [*problems, *found], None, True)
+        node = made.node
         with open_dict(node):
             hydra = node.pop("hydra")
         sweeper = OmegaConf.to_container(hydra.sweeper)
@@ -147,20 +149,34 @@ def draft(
         except (OmegaConfBaseException, RecursionError, ValueError, TypeError) as broken:
             return Draft(LearnConfig(), [*problems, from_hydra(broken, good)], None, True)
         assert isinstance(plain, dict)
-        config, found = from_mapping({str(key): value for key, value in plain.items()})
+        written = made.written | dict.fromkeys(command_line.keys(good, groups), COMMAND_LINE)
+        config, found = from_mapping({str(key): value for key, value in plain.items()}, written)
         settings = {str(key): value for key, value in sweeper.items()}
         problems += command_line.as_typed(found, overrides)
         return Draft(config, problems, node, incomplete, settings, tuple(overrides))
 
 
-def from_mapping(data: dict[str, Any]) -> tuple[LearnConfig, list[Problem]]:
+def from_mapping(
+    data: dict[str, Any], written: Mapping[str, str] | str = PYTHON
+) -> tuple[LearnConfig, list[Problem]]:
     """Turn plain data into a LearnConfig, with what is wrong with it.
 
     Unknown keys and wrong types, also inside `trinity`, are left out and reported.
+
+    Args:
+        data: Nested mappings.
+        written: Where each value was set, by dotted key; a text: all that is there, in one place.
     """
-    cleaned, problems = validate(data, SPEC)
+    open_keys = left_to_auto(data)
+    cleaned, problems = validate(without(data, open_keys), SPEC)
     problems += check_trinity(cleaned.get("trinity") or {})
-    return build(LearnConfig, cleaned), problems
+    config = build(LearnConfig, cleaned)
+    if isinstance(written, str):
+        written = {key: written for key, _ in leaves(cleaned)}
+    specs = {key: find(SPEC, key) for key in written if key not in open_keys}
+    known = [key for key, spec in specs.items() if spec is not None and spec.kind != "struct"]
+    record(config, {key: written[key] for key in known})
+    return config, problems
 
 
 def to_mapping(config: LearnConfig) -> dict[str, Any]:
@@ -171,7 +187,10 @@ def to_mapping(config: LearnConfig) -> dict[str, Any]:
 
 def to_yaml(config: LearnConfig) -> str:
     """Return a configuration as YAML that LearnConfig.load_config reads back."""
-    return OmegaConf.to_yaml(OmegaConf.create(as_written(to_mapping(config))))
+    data = OmegaConf.create(as_written(to_mapping(config)))
+    for key in left_open(config):
+        OmegaConf.update(data, key, AUTO)
+    return OmegaConf.to_yaml(data)
 
 
 def find_groups() -> command_line.Groups:
@@ -194,13 +213,22 @@ def find_groups() -> command_line.Groups:
 
 
 @contextmanager
-def _hydra(config_path: str | None, config_dirs: Sequence[str]) -> Iterator[None]:
+def _hydra(config_path: str | None, config_dirs: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Start Hydra; what is yielded takes the file that set each key, of all presets it loads."""
+    written: dict[str, str] = {}
+
+    def note(preset: Any, file: Path) -> None:
+        plain = OmegaConf.to_container(preset)
+        assert isinstance(plain, dict)
+        written.update(dict.fromkeys([key for key, _ in leaves(plain)], shown(file)))
+
     own = [folder_of("--config-dir", name).absolute() for name in config_dirs]
     folder = folder_of("--config-path", config_path).absolute() if config_path else conf_dir()
     with initialize_config_dir(config_dir=str(folder), version_base="1.3", job_name="rlagent"):
         if own:
             hydra_patches.presets_first.apply(own)
-        yield
+        hydra_patches.note_presets.apply(note)
+        yield written
 
 
 def folder_of(flag: str, name: str) -> Path:
@@ -218,46 +246,53 @@ def folder_of(flag: str, name: str) -> Path:
 
 
 def _composed(
+    noted: dict[str, str],
     config_name: str,
     arguments: list[str],
     groups: command_line.Groups,
     shared: Shared | None,
     typed: bool,
-) -> tuple[DictConfig | None, Exception | None]:
+) -> Composed | Exception:
     """Return what Hydra composes, or why it does not; arguments as for `_hydra_compose`."""
     if shared is not None:
 
-        def presets(some: list[str]) -> DictConfig | None:
-            return _hydra_compose(config_name, some, typed)[0]
+        def presets(some: list[str]) -> Composed | None:
+            made = _hydra_compose(noted, config_name, some, typed)
+            return made if isinstance(made, Composed) else None
 
-        node = overlaid(shared, arguments, groups, presets, typed)
-        if node is not None:
-            return node, None
-    return _hydra_compose(config_name, arguments, typed)
+        made = overlaid(shared, arguments, groups, presets, typed)
+        if made is not None:
+            return made
+    return _hydra_compose(noted, config_name, arguments, typed)
 
 
 def _hydra_compose(
-    config_name: str, arguments: list[str], typed: bool = True
-) -> tuple[DictConfig | None, Exception | None]:
-    """Return what Hydra composes, or why it does not."""
+    noted: dict[str, str], config_name: str, arguments: list[str], typed: bool = True
+) -> Composed | Exception:
+    """Return what Hydra composes with what its presets set, or why it does not."""
     register_schema(typed)
+    noted.clear()
     try:
-        return hydra_compose(config_name, overrides=arguments, return_hydra_config=True), None
+        node = hydra_compose(config_name, overrides=arguments, return_hydra_config=True)
     except (
         *(HydraException, OmegaConfBaseException),
         # What else a preset that is no YAML makes: a wrong date is a ValueError.
         *(YAMLError, ValueError, TypeError, RecursionError, OSError),
     ) as error:
-        return None, error
+        return error
+    return Composed(node, dict(noted))
 
 
-def _refusals(config_name: str, arguments: list[str], error: Exception) -> list[Problem]:
+def _refusals(
+    noted: dict[str, str], config_name: str, arguments: list[str], error: Exception
+) -> list[Problem]:
     """Return what is wrong where Hydra composes nothing: of the presets alone, or per override."""
-    if config_name != "config" and _hydra_compose(config_name, [], typed=False)[1]:
+    of_presets = None if config_name == "config" else _hydra_compose(noted, config_name, [], False)
+    if isinstance(of_presets, Exception):
         return [from_hydra(error, arguments, "--config-name", config_name)]
     found = []
     for argument in arguments:
-        _, alone = _hydra_compose("config", [argument], typed=False)
-        if alone is not None:
+        alone = _hydra_compose(noted, "config", [argument], typed=False)
+        if isinstance(alone, Exception):
             found.append(from_hydra(alone, [argument], *key_and_text(argument)))
     return found or [from_hydra(error, arguments, " ".join(arguments))]

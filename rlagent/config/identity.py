@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlagent.base.paths import local_path
+from rlagent.config.fillable import without
 from rlagent.config.schema import LearnConfig
 
 LEFT_OUT = {
@@ -24,6 +25,9 @@ LEFT_OUT = {
 }
 """Groups (None: all of it) and fields that do not change a trial's identity."""
 
+_STEPS = ("model.recipe.total_steps", "model.recipe.save_interval")
+"""The same within a recipe."""
+
 LEFT_OUT_OF_NATIVE = {
     "buffer": ("total_steps", "total_epochs"),
     "trainer": ("total_steps", "save_interval", "max_checkpoints_to_keep"),
@@ -32,17 +36,21 @@ LEFT_OUT_OF_NATIVE = {
 """The same of a native Trinity YAML."""
 
 
-def identity(config: LearnConfig) -> dict[str, Any]:
+def identity(config: LearnConfig, kept: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return what a trial's id is made of, as plain data.
 
     Model and dataset count by their path: a folder by its absolute path, a hub id as written.
+
+    Args:
+        config: As composed; not resolved.
+        kept: What was written against a preset or a recipe and is the schema's default, by dotted
+            key: the composed values are those of a configuration in which nobody wrote it.
     """
     from rlagent.config.compose import to_mapping
 
     data = to_mapping(config)
     data = _without(data, LEFT_OUT)
-    for name in ("total_steps", "save_interval"):
-        del data["model"]["recipe"][name]
+    data = without(data, _STEPS)
     # Where the key is read from; and a model that runs here has no address.
     del data["model"]["key_env"]
     if config.model.url is None:
@@ -56,16 +64,19 @@ def identity(config: LearnConfig) -> dict[str, Any]:
     native = getattr(config, "native", None)
     if native:
         data["native"] = _without(native, LEFT_OUT_OF_NATIVE)
+    if counting := {key: value for key, value in (kept or {}).items() if key not in _STEPS}:
+        data["written"] = counting
     return data
 
 
-def trial_id(config: LearnConfig) -> str:
+def trial_id(config: LearnConfig, kept: Mapping[str, Any] | None = None) -> str:
     """Return the id of a trial: 8 hexadecimal digits of a hash of its identity.
 
     Args:
         config: As composed; not resolved.
+        kept: As for `identity`.
     """
-    text = json.dumps(identity(config), sort_keys=True, default=str)
+    text = json.dumps(identity(config, kept), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

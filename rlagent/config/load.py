@@ -8,6 +8,7 @@ from typing import Any
 
 from rlagent.backends import registry
 from rlagent.base.errors import ConfigError, Problem, raise_if_any
+from rlagent.base.origins import origins, record
 from rlagent.base.paths import expand_user, path_fault
 from rlagent.base.yaml_file import read_settings
 from rlagent.config.compose import SPEC, from_mapping
@@ -50,7 +51,7 @@ def load_config(path: str) -> LearnConfig:
     if is_native(plain):
         raise_if_any(check_trinity(plain, prefix=""))
         return native_config(plain, str(file))
-    config, problems = from_mapping(plain)
+    config, problems = from_mapping(plain, path)
     raise_if_any(problems)
     return config
 
@@ -141,6 +142,7 @@ def native_config(data: dict[str, Any], source: str = "") -> NativeConfig:
     config.run.fresh = data.get("continue_from_checkpoint") is False
     _take(config.workflow, explorer, timeout="max_timeout")
     config.run.name = str(data.get("name") or "run").replace("/", "-")
+    record(config, dict.fromkeys(origins(config), source or "Trinity's YAML"))
     return config
 
 

@@ -13,8 +13,21 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from rlagent.config.overrides import Groups, parse
+from rlagent.config.overrides import Groups, chooses_preset, parse
 from rlagent.upstream import hydra
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What Hydra composed.
+
+    Args:
+        node: The configuration.
+        written: The file that set each key, of those that presets set, by dotted key.
+    """
+
+    node: DictConfig
+    written: dict[str, str]
 
 
 @dataclass
@@ -28,16 +41,16 @@ class Shared:
     """
 
     groups: Groups | None = None
-    bases: dict[tuple[bool, tuple[str, ...]], DictConfig | None] = field(default_factory=dict)
+    bases: dict[tuple[bool, tuple[str, ...]], Composed | None] = field(default_factory=dict)
 
 
 def overlaid(
     shared: Shared,
     arguments: Sequence[str],
     groups: Groups,
-    compose_presets: Callable[[list[str]], DictConfig | None],
+    compose_presets: Callable[[list[str]], Composed | None],
     typed: bool = True,
-) -> DictConfig | None:
+) -> Composed | None:
     """Return what Hydra would compose of these overrides, None when it must be asked.
 
     Args:
@@ -57,26 +70,23 @@ def overlaid(
     base = shared.bases[key]
     if base is None:
         return None
-    node = copy.deepcopy(base)
+    node = copy.deepcopy(base.node)
     try:
         hydra.lay_over.apply(values, node)
     except (HydraException, OmegaConfBaseException):
         return None
-    return node
+    return Composed(node, base.written)
 
 
 def _split(arguments: Sequence[str], groups: Groups) -> tuple[list[str], list[Override]] | None:
-    """Tell choices of presets from values, as Hydra does; None when that is not enough.
-
-    A mapping given to the name of a group is a value: `workflow={function: ...}`.
-    """
+    """Tell choices of presets from values, as Hydra does; None when that is not enough."""
     presets: list[str] = []
     values: list[Override] = []
     for argument in arguments:
         override = parse(argument)
         if override is None or override.is_hydra_override():
             return None
-        if override.key_or_group in groups.names and not isinstance(override.value(), dict):
+        if chooses_preset(override, groups):
             presets.append(argument)
         else:
             values.append(override)

@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 
 from rlagent.base.errors import Problem, is_text, raise_if_any
 from rlagent.base.names import did_you_mean, listed, nearest
+from rlagent.base.origins import leaves
 from rlagent.config.spec import Spec, find, keys_of
 
 
@@ -104,6 +105,28 @@ def is_sweep(argument: str) -> bool:
     """Return whether an override gives several values for its key."""
     override = parse(argument)
     return override is not None and override.is_sweep_override()
+
+
+def chooses_preset(override: Override, groups: Groups) -> bool:
+    """Whether an override chooses a preset of a group.
+
+    A mapping given to the name of a group is a value: `workflow={function: ...}`.
+    """
+    return override.key_or_group in groups.names and not isinstance(override.value(), dict)
+
+
+def keys(arguments: Sequence[str], groups: Groups) -> list[str]:
+    """Return the dotted keys that overrides set; a mapping sets those that it holds.
+
+    Args:
+        arguments: Overrides that were found to be good.
+        groups: Groups of presets.
+    """
+    found = []
+    for override in filter(None, map(parse, arguments)):
+        if not override.is_hydra_override() and not chooses_preset(override, groups):
+            found += [key for key, _ in leaves({override.key_or_group: override.value()})]
+    return found
 
 
 def lint(

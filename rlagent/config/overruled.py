@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from rlagent.base.errors import Problem, written
-from rlagent.config.check import get
+from rlagent.base.origins import get
+from rlagent.config.check import LAYOUT_PARTS
 from rlagent.config.schema import LearnConfig
 from rlagent.config.spec import Spec, spec_of
+from rlagent.planner.layout import Layout
 
 
 def _translated(spec: Spec, binding: bool, prefix: str = "") -> dict[str, str]:
@@ -69,8 +71,11 @@ def _contradicted(
     config: LearnConfig, fields: dict[str, str]
 ) -> Iterator[tuple[str, str, Any, Any]]:
     """Yield field, key, the key's value and the field's where the two differ."""
+    layout = Layout.parse(config.hardware.layout)
     for field, key in fields.items():
-        value, ours = _at(config.trinity, field), get(config, key)
+        name = key.removeprefix("hardware.")
+        ours = getattr(layout, name) if name in LAYOUT_PARTS else get(config, key)
+        value = _at(config.trinity, field)
         if value is not None and value != ours:
             yield field, key, ours, value
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlagent.base.errors import ConfigError, Problem, raise_if_any
+from rlagent.base.origins import put
 from rlagent.base.secrets import missing_references
 from rlagent.config.check import check
 from rlagent.config.compose import Draft
@@ -68,5 +69,5 @@ def _repaired(config: LearnConfig, problems: list[Problem]) -> LearnConfig:
         for part in path:
             section, sound = getattr(section, part, None), getattr(sound, part, None)
         if section is not None and hasattr(sound, name) and hasattr(section, name):
-            setattr(section, name, copy.deepcopy(getattr(sound, name)))
+            put(repaired, problem.key, copy.deepcopy(getattr(sound, name)), None)
     return repaired

@@ -3,14 +3,28 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.names import did_you_mean
-from rlagent.base.paths import conf_dir, expand_user
+from rlagent.base.origins import (
+    FILLED,
+    Recorded,
+    get,
+    is_written,
+    leaves,
+    origin_of,
+    origins,
+    put,
+    record,
+)
+from rlagent.base.paths import conf_dir, expand_user, shown
 from rlagent.base.yaml_file import read_settings
+from rlagent.config.fillable import left_to_auto, without
 from rlagent.config.schema import ADDED, DatasetConfig, LearnConfig, ModelConfig
-from rlagent.config.spec import T, build, spec_of, validate
+from rlagent.config.spec import build, spec_of, validate
+
+T = TypeVar("T", bound=Recorded)
 
 
 def model_preset(name: str, config_dirs: Sequence[str] = ()) -> ModelConfig:
@@ -32,20 +46,27 @@ def model_preset_of_path(path: str, config_dirs: Sequence[str] = ()) -> ModelCon
     return None
 
 
-def overlay(preset: Any, given: Any) -> None:
-    """Set in a preset, in place, what was set beside it: every field that is not at its default.
+def overlay(preset: Recorded, given: Recorded, prefix: str) -> dict[str, Any]:
+    """Set in a preset, in place, what was written beside it.
 
     Args:
-        preset: A dataclass of the schema.
+        preset: A group of the schema, as `auto` takes it.
         given: Another one of the same class.
+        prefix: The group's dotted key.
+
+    Returns:
+        By dotted key, the written values that only their origin tells from what nobody wrote: the
+        schema's defaults where the preset says otherwise.
     """
-    default = type(given)()
-    for item in dataclasses.fields(given):
-        value = getattr(given, item.name)
-        if dataclasses.is_dataclass(value):
-            overlay(getattr(preset, item.name), value)
-        elif value != getattr(default, item.name):
-            setattr(preset, item.name, value)
+    default, found = type(given)(), origins(given)
+    kept: dict[str, Any] = {}
+    for key, value in leaves(dataclasses.asdict(given)):  # type: ignore[call-overload]
+        if not is_written(given, key):
+            continue
+        if value == get(default, key) != get(preset, key):
+            kept[f"{prefix}.{key}"] = value
+        put(preset, key, value, origin_of(found, key))
+    return kept
 
 
 def preset_names(group: str, config_dirs: Sequence[str] = ()) -> list[str]:
@@ -81,10 +102,15 @@ def _preset(group: str, name: str, cls: type[T], config_dirs: Sequence[str]) -> 
     for folder in _folders(group, config_dirs):
         file = folder / f"{name}.yaml"
         if file.is_file():
-            cleaned, problems = validate(_read(file), spec_of(cls), f"{group}.")
+            data: dict[str, Any] = {group: _read(file)}
+            written = without(data, left_to_auto(data))[group]
+            cleaned, problems = validate(written, spec_of(cls), f"{group}.")
             if problems:
                 raise ConfigError(problems)
-            return build(cls, cleaned)
+            preset = build(cls, cleaned)
+            where = f"{FILLED}{shown(file)}"
+            record(preset, {key: where for key, _ in leaves(cleaned)})
+            return preset
     known = preset_names(group, config_dirs)
     raise ConfigError([Problem(group, name, "there is no such preset", did_you_mean(name, known))])
 

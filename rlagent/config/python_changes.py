@@ -10,10 +10,11 @@ from typing import Any
 
 from rlagent.base.errors import Problem
 from rlagent.base.names import did_you_mean
+from rlagent.base.origins import PYTHON, attributes, is_written, origins, put
 from rlagent.config.compose import from_mapping, to_mapping
 from rlagent.config.load import NativeConfig, native_config
 from rlagent.config.overruled import BINDING, NOTED
-from rlagent.config.schema import LearnConfig
+from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.trinity_schema import check_trinity
 
 _TASKSET = "buffer.explorer_input.taskset"
@@ -59,12 +60,19 @@ def with_python_changes(config: LearnConfig) -> tuple[LearnConfig, list[Problem]
     """
     problems = _stray(config) + _not_plain(to_mapping(config))
     if not isinstance(config, NativeConfig):
-        return (config if problems else copy.deepcopy(config)), problems
+        return (config if problems else _with_changes_in_place(config)), problems
     problems = problems or from_mapping(to_mapping(config))[1]
     if problems:
         return config, problems
     mirror, native = _leaves(native_config(config.native)), copy.deepcopy(config.native)
-    changed = {key: value for key, value in _leaves(config).items() if value != mirror[key]}
+    set_again = {key for key, where in origins(config).items() if where == PYTHON}
+    changed = {
+        key: value
+        for key, value in _leaves(config).items()
+        # Trinity's default may be another than ours, which is what the mirror holds then.
+        if value != mirror[key]
+        or (key in set_again and _fields_of(key) and value not in (AUTO, None))
+    }
     changed.pop("trinity", None)
     own = {key: value for key, value in changed.items() if key.startswith(_EFFECTIVE)}
     for key in [key for key in changed if key not in own or key == "seed"]:
@@ -84,8 +92,7 @@ def _write_back(
     native: dict[str, Any], trinity: dict[str, Any], key: str, value: Any
 ) -> list[Problem]:
     """Set the fields of Trinity that mean a key of ours; return why that cannot be."""
-    fields = [theirs for theirs, ours in {**BINDING, **NOTED}.items() if ours == key]
-    fields += _WRITTEN_BACK.get(key, [])
+    fields = _fields_of(key)
     if not fields:
         remedy = "set the field of Trinity in the file, or config.trinity in the script"
         return [Problem(key, value, "changes nothing of a native Trinity configuration", remedy)]
@@ -99,6 +106,21 @@ def _write_back(
             return [Problem(key, value, f"contradicts {name}={other}", "set one of the two")]
         _put(native, path, value)
     return []
+
+
+def _fields_of(key: str) -> list[str]:
+    """The fields of Trinity that mean a key of ours."""
+    fields = [theirs for theirs, ours in {**BINDING, **NOTED}.items() if ours == key]
+    return fields + _WRITTEN_BACK.get(key, [])
+
+
+def _with_changes_in_place(config: LearnConfig) -> LearnConfig:
+    """A copy that notes as written what was changed within lists and mappings."""
+    changed, plain = copy.deepcopy(config), _leaves(LearnConfig())
+    for key, value in _leaves(changed).items():
+        if isinstance(value, (list, dict)) and value != plain[key] and not is_written(changed, key):
+            put(changed, key, value, PYTHON)
+    return changed
 
 
 def _path(native: dict[str, Any], dotted: str) -> list[str]:
@@ -156,7 +178,7 @@ def _stray(section: Any, prefix: str = "") -> list[Problem]:
     """Attributes that are no fields: a slip of the pen, which nothing would ever read."""
     problems = []
     names = [item.name for item in dataclasses.fields(section)]
-    for name, value in vars(section).items():
+    for name, value in attributes(section).items():
         if name not in names:
             hint = did_you_mean(f"{prefix}{name}", [f"{prefix}{known}" for known in names])
             problems.append(Problem(f"{prefix}{name}", value, "there is no such key", hint))

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rlagent.backends.base import RolloutEngine, Trainer
 from rlagent.backends.registry import engine_named, trainer_named
 from rlagent.base.errors import Problem
+from rlagent.base.origins import FILLED, is_written, put
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.step_workload import workload_of
 from rlagent.machine.resources import Machine
@@ -28,6 +30,8 @@ class Resolution:
         native: Whether it comes from a native YAML, of which nothing is second-guessed.
         choices: What was chosen and how to choose otherwise.
         problems: What is wrong.
+        kept: What was written against a preset or a recipe and is the schema's default, by dotted
+            key; see identity.py.
     """
 
     config: LearnConfig
@@ -37,6 +41,12 @@ class Resolution:
     native: bool = False
     choices: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    def fill(self, key: str, value: Any, why: str) -> None:
+        """Set the value at a dotted key that nobody wrote, with the reason, in a few words."""
+        assert self.native or not is_written(self.config, key), f"{key} was written"
+        put(self.config, key, value, f"{FILLED}{why}")
 
     def chose(self, what: str, chosen: str, otherwise: str) -> None:
         """Note a choice, and what to write for another one."""

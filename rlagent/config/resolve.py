@@ -11,6 +11,7 @@ from typing import Any
 
 from rlagent.backends.registry import automatic_engine
 from rlagent.base.errors import raise_if_any
+from rlagent.base.origins import FILLED, get, is_written, origin_of, origins, put
 from rlagent.base.paths import BUILTIN, expand_user, local_path
 from rlagent.config.batch import Batch, arithmetic
 from rlagent.config.check import LAYOUT_PARTS
@@ -48,12 +49,12 @@ WITH_CRITIC = ("ppo",)
 """Trinity's algorithms that train a critic beside the model."""
 
 _RECIPE_KEYS = (
-    ("model", "max_model_len"),
-    ("model", "max_response_tokens"),
-    ("algorithm", "lr"),
-    ("algorithm", "batch_size"),
-    ("algorithm", "repeat_times"),
-    ("algorithm", "sync_interval"),
+    "model.max_model_len",
+    "model.max_response_tokens",
+    "algorithm.lr",
+    "algorithm.batch_size",
+    "algorithm.repeat_times",
+    "algorithm.sync_interval",
 )
 
 
@@ -127,7 +128,7 @@ def resolve(
         choices=resolution.choices,
         model_dir=str(local) if local else None,
         batch=arithmetic(resolution.config),
-        trial_id=trial_id(config),
+        trial_id=trial_id(config, resolution.kept),
         composed=config,
         warnings=warnings_of(resolution.config, layout, machine),
     )
@@ -143,7 +144,8 @@ def _expand_home(section: Any, spec: Spec) -> None:
             for item in value if child.item.fields else ():
                 _expand_home(item, child.item)
         elif child.limits is not None and child.limits.path and str(value).startswith("~"):
-            setattr(section, name, str(expand_user(value)))
+            # The same path in another form: where it was written stays noted.
+            vars(section)[name] = str(expand_user(value))
 
 
 def _hardware(resolution: Resolution) -> None:
@@ -152,13 +154,14 @@ def _hardware(resolution: Resolution) -> None:
     if hardware.engine == AUTO:
         wanted = hardware.gpus if isinstance(hardware.gpus, int) else found
         engine = automatic_engine(on_gpus=bool(wanted and not hardware.logical_gpus))
-        hardware.engine = engine.name
+        why = "no GPU was asked for" if found else "no GPU was found"
+        why = "there are GPUs" if engine.on_gpus else why
+        resolution.fill("hardware.engine", engine.name, why)
         if engine.on_gpus:
             gpus = f"{wanted} GPU{'' if wanted == 1 else 's'}"
             where = machine.words() if found else f"{gpus} a node, none of them here"
             resolution.chose("hardware", f"{engine.words} on {where}", "hardware=cpu")
         else:
-            why = "no GPU was found" if not found else "no GPU was asked for"
             resolution.chose("hardware", f"{engine.words}: {why}", "hardware=1gpu")
     if not resolution.engine.trainer:
         remedy = "take an engine with a trainer, or auto"
@@ -166,14 +169,16 @@ def _hardware(resolution: Resolution) -> None:
         hardware.engine = automatic_engine(on_gpus=False).name
     on_gpus = resolution.on_gpus
     if hardware.gpus == AUTO:
-        hardware.gpus = found if on_gpus else 0
+        why = "those of this machine" if on_gpus else "the engine uses none"
+        resolution.fill("hardware.gpus", found if on_gpus else 0, why)
     if resolution.native and not on_gpus:
         # The engines and nodes of a native YAML are made of GPUs.
-        hardware.nodes = 1
+        resolution.fill("hardware.nodes", 1, "the engine runs on one node")
         for name in LAYOUT_PARTS:
-            setattr(hardware, name, None)
+            put(hardware, name, None, None)
     if hardware.nodes == AUTO:
-        hardware.nodes = machine.nodes if on_gpus else 1
+        why = "those of the Ray cluster, or one" if on_gpus else "the engine runs on one"
+        resolution.fill("hardware.nodes", machine.nodes if on_gpus else 1, why)
     if on_gpus:
         _gpus_are_here(resolution)
     elif hardware.nodes != 1:
@@ -183,13 +188,17 @@ def _hardware(resolution: Resolution) -> None:
         names = sorted({gpu.name for gpu in machine.gpus})
         if not names and on_gpus:
             resolution.chose("GPU", find_gpu(AUTO, machine).assumed, "hardware.gpu=h200-141g")
-        hardware.gpu = (names or [ASSUMED.name])[0] if on_gpus else "none"
+        gpu, why = (names or [ASSUMED.name])[0], "that of this machine" if names else "assumed"
+        if not on_gpus:
+            gpu, why = "none", "the engine uses none"
+        resolution.fill("hardware.gpu", gpu, why)
     elif on_gpus or hardware.gpu != "none":
         _gpu_is_known(resolution)
     if hardware.name == AUTO:
-        hardware.name = f"{hardware.gpus}gpu" if on_gpus else "cpu"
+        name = f"{hardware.gpus}gpu" if on_gpus else "cpu"
+        resolution.fill("hardware.name", name, "what was taken")
     if hardware.threads == AUTO:
-        hardware.threads = machine.cores
+        resolution.fill("hardware.threads", machine.cores, "the cores of this machine")
 
 
 def _native(resolution: Resolution, written: dict[str, Any]) -> None:
@@ -253,32 +262,41 @@ def _dataset(resolution: Resolution) -> None:
     dataset = resolution.config.dataset
     if dataset.path != AUTO:
         if dataset.name == AUTO:
-            dataset.name = dataset.path.rstrip("/").rsplit("/", 1)[-1]
+            name = dataset.path.rstrip("/").rsplit("/", 1)[-1]
+            resolution.fill("dataset.name", name, "the end of dataset.path")
         return
     model = resolution.config.model
     name = "gsm8k_tiny" if model.path == f"{BUILTIN}tiny" else "gsm8k"
     preset = dataset_preset(name, resolution.config_dirs)
-    overlay(preset, dataset)
+    resolution.kept |= overlay(preset, dataset, "dataset")
     resolution.config.dataset = preset
     other = "gsm8k" if name != "gsm8k" else "gsm8k_tiny"
     resolution.chose("dataset", f"{name}, which goes with {model.name}", f"dataset={other}")
 
 
 def _recipe(resolution: Resolution) -> None:
-    config = resolution.config
-    recipe, taken = config.model.recipe, []
-    for group, name in _RECIPE_KEYS:
-        section = getattr(config, group)
-        if getattr(section, name) == AUTO:
-            setattr(section, name, getattr(recipe, name))
-            taken.append(f"{group}.{name}={getattr(recipe, name)}")
+    config, taken = resolution.config, []
+    for key in _RECIPE_KEYS:
+        if get(config, key) == AUTO:
+            _take_from_recipe(resolution, key)
+            taken.append(f"{key}={get(config, key)}")
     if config.algorithm.total_steps == AUTO:
         epochs = _steps_of_epochs(resolution)
-        config.algorithm.total_steps = recipe.total_steps if epochs is None else epochs
+        if epochs is None:
+            _take_from_recipe(resolution, "algorithm.total_steps")
+        else:
+            resolution.fill("algorithm.total_steps", epochs, "algorithm.total_epochs")
         if epochs != 0:
             taken.append(f"algorithm.total_steps={config.algorithm.total_steps}")
     if taken:
         resolution.chose("recipe", f"{config.model.name}: {' '.join(taken)}", "set any of these")
+
+
+def _take_from_recipe(resolution: Resolution, key: str) -> None:
+    """Fill a key with the recipe's value for it."""
+    ours = f"model.recipe.{key.rpartition('.')[2]}"
+    where = origin_of(origins(resolution.config), ours).removeprefix(FILLED)
+    resolution.fill(key, get(resolution.config, ours), f"{ours} ({where})")
 
 
 def _steps_of_epochs(resolution: Resolution) -> int | None:
@@ -287,8 +305,9 @@ def _steps_of_epochs(resolution: Resolution) -> int | None:
     algorithm = resolution.config.algorithm
     if algorithm.total_epochs is None:
         return None
-    algorithm.total_steps = 0
+    resolution.fill("algorithm.total_steps", 0, "counted when the run reads its tasks")
     batch = arithmetic(resolution.config)
+    put(algorithm, "total_steps", AUTO, None)
     if resolution.native:
         tasksets = training_tasksets(getattr(resolution.config, "native", {}))
         if batch.rows is not None and len(tasksets) == 1:
@@ -312,12 +331,12 @@ def _engine_settings(resolution: Resolution, layout: Layout) -> None:
     hardware, engine = resolution.config.hardware, resolution.engine
     resolve_offload(resolution, layout)
     if hardware.runners == AUTO:
-        hardware.runners = engine.runners(layout.engines)
+        resolution.fill("hardware.runners", engine.runners(layout.engines), "the engine's own")
     if hardware.gpu_memory_utilization == AUTO:
-        shape = resolution.config.model.shape
-        hardware.gpu_memory_utilization = engine.memory_share(
-            shape, layout, resolution.workload, resolution.gpu_gib
-        )
+        shape, work = resolution.config.model.shape, resolution.workload
+        part = engine.memory_share(shape, layout, work, resolution.gpu_gib)
+        why = "the engine's own, or what the weights of a sync leave"
+        resolution.fill("hardware.gpu_memory_utilization", part, why)
     _tool_choice(resolution)
     _attention(resolution, layout)
 
@@ -326,8 +345,11 @@ def _tool_choice(resolution: Resolution) -> None:
     model, own = resolution.config.model, resolution.engine.own_tool_form
     parses = model.tool_call_parser is not None
     if model.tool_choice == AUTO:
-        model.tool_choice = "free" if parses and not own else "as_asked"
-        if model.tool_choice == "free":
+        if not parses or own:
+            why = "the engine decodes the model's form" if own else "nothing reads calls"
+            resolution.fill("model.tool_choice", "as_asked", why)
+        else:
+            resolution.fill("model.tool_choice", "free", "model.tool_call_parser reads the calls")
             resolution.chose(
                 "tool calls",
                 "sampled freely and read from the text, so that all of it can be learnt",
@@ -345,8 +367,16 @@ def _tool_choice(resolution: Resolution) -> None:
 def _attention(resolution: Resolution, layout: Layout) -> None:
     hardware, version = resolution.config.hardware, resolution.machine.flash_attention
     there = version is not None or resolution.plan_only
-    if resolution.trainer.attention:
-        hardware.attention = resolution.trainer.attention
+    if only := resolution.trainer.attention:
+        if hardware.attention == AUTO:
+            resolution.fill("hardware.attention", only, "the trainer's own")
+        elif hardware.attention != only:
+            resolution.refuse(
+                "hardware.attention",
+                hardware.attention,
+                f"the trainer of hardware.engine={hardware.engine} has {only} alone",
+                "leave it out, or take GPUs",
+            )
         return
     name = resolution.config.algorithm.name
     if name in WITH_CRITIC and not there:
@@ -366,7 +396,8 @@ def _attention(resolution: Resolution, layout: Layout) -> None:
             f"take {replace(layout, sequence_parallel=1)}",
         )
     if hardware.attention == AUTO:
-        hardware.attention = "flash_attention_2" if there else "packed"
+        name, why = ("flash_attention_2", "flash-attn") if there else ("packed", "no flash-attn")
+        resolution.fill("hardware.attention", name, why)
         chosen = "flash-attn"
         if not there:
             chosen = "torch's own kernel for packed sequences: flash-attn is not installed"
@@ -384,12 +415,17 @@ def _attention(resolution: Resolution, layout: Layout) -> None:
 
 def _rhythm(resolution: Resolution) -> None:
     algorithm, recipe = resolution.config.algorithm, resolution.config.model.recipe
-    if algorithm.save_interval == AUTO:
-        tenth = max(1, int(algorithm.total_steps) // 10)
-        algorithm.save_interval = recipe.save_interval or min(100, tenth)
-    if algorithm.kl_coef is None:
-        algorithm.kl_coef = recipe.kl_coef
+    if algorithm.save_interval == AUTO and recipe.save_interval:
+        _take_from_recipe(resolution, "algorithm.save_interval")
+    elif algorithm.save_interval == AUTO:
+        tenth = min(100, max(1, int(algorithm.total_steps) // 10))
+        resolution.fill("algorithm.save_interval", tenth, "a tenth of the run, at most 100")
+    if not is_written(resolution.config, "algorithm.kl_coef"):
+        _take_from_recipe(resolution, "algorithm.kl_coef")
+    elif algorithm.kl_coef is None and recipe.kl_coef is not None:
+        resolution.kept["algorithm.kl_coef"] = None
     if algorithm.recompute_old_logprobs == AUTO:
         # A workflow may use tools or a grammar without saying so, and the engine's
         # log-probabilities are then those of the constrained distribution.
-        algorithm.recompute_old_logprobs = True
+        why = "sampling may be constrained"
+        resolution.fill("algorithm.recompute_old_logprobs", True, why)

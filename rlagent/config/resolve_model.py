@@ -1,16 +1,19 @@
 """Resolving: which model is trained, and on which layout it runs."""
 
 import copy
+import dataclasses
 import itertools
 
+from rlagent.base.errors import Problem
 from rlagent.base.model_shape import ModelShape
+from rlagent.base.origins import FILLED, get, origins, record
 from rlagent.base.paths import BUILTIN, local_path
 from rlagent.config.check import LAYOUT_PARTS, LEGAL_LAYOUT, requested_layout, requested_parts
 from rlagent.config.model_files import model_faults
 from rlagent.config.presets import model_preset, model_preset_of_path, overlay
 from rlagent.config.resolution import NO_LAYOUT, Resolution
 from rlagent.config.resolve_offload import host_lacks
-from rlagent.config.schema import AUTO
+from rlagent.config.schema import AUTO, ModelConfig
 from rlagent.config.shapes import read_shape, shape_problems
 from rlagent.planner.choose import best_layout
 from rlagent.planner.fit import fits, parameters
@@ -29,17 +32,20 @@ def resolve_model_and_layout(resolution: Resolution) -> Layout:
         _complete_model(resolution)
     elif resolution.engine.model:
         name, why, other = resolution.engine.model
-        _take_preset(resolution, name)
+        resolution.problems += _take_preset(resolution, name)
         resolution.chose("model", f"{name}, {why}", other)
     else:
         _take_largest_that_fits(resolution)
     layout = _layout(resolution)
     hardware = resolution.config.hardware
-    hardware.layout = str(layout)
-    hardware.engines = layout.engines
-    hardware.tensor_parallel = layout.tensor_parallel
-    hardware.trainer_gpus = layout.trainer_gpus
-    hardware.sequence_parallel = layout.sequence_parallel
+    if hardware.layout == AUTO:
+        parts = requested_parts(resolution.config)
+        why = ", ".join(f"hardware.{name}" for name in parts) or "the first of the planner"
+        if not resolution.on_gpus and not hardware.logical_gpus:
+            why = "one process each without GPUs"
+        resolution.fill("hardware.layout", str(layout), why)
+    # One spelling of what was written.
+    vars(hardware)["layout"] = str(layout)
     return layout
 
 
@@ -61,11 +67,12 @@ def _take_largest_that_fits(resolution: Resolution) -> None:
     # With its state in host memory a model trains many times slower: a smaller one comes first.
     for offload, name in itertools.product(resolution.offloads, reversed(candidates)):
         resolution.config.model = copy.deepcopy(before)
-        _take_preset(resolution, name)
+        contradictions = _take_preset(resolution, name)
         layout = _some_layout(resolution, offload)
         if layout is None:
             continue
         if not host_lacks(resolution, layout, offload):
+            resolution.problems += contradictions
             # A layout that was asked for may have to offload.
             if resolution.config.hardware.layout == AUTO and resolution.offloads[-1] is not offload:
                 where += " without offloading,"
@@ -83,12 +90,16 @@ def _take_largest_that_fits(resolution: Resolution) -> None:
         resolution.chose("model", chosen, without)
 
 
-def _take_preset(resolution: Resolution, name: str) -> None:
-    """Replace the model by a preset; what was set beside it stays."""
+def _take_preset(resolution: Resolution, name: str) -> list[Problem]:
+    """Replace the model by a preset; what was written beside it stays.
+
+    Returns:
+        What of that contradicts the model's config.json.
+    """
     preset = model_preset(name, resolution.config_dirs)
-    overlay(preset, resolution.config.model)
-    preset.shape = read_shape(preset.path) or preset.shape
+    resolution.kept = overlay(preset, resolution.config.model, "model")
     resolution.config.model = preset
+    return _read_shape(preset)
 
 
 def _complete_model(resolution: Resolution) -> None:
@@ -96,12 +107,13 @@ def _complete_model(resolution: Resolution) -> None:
     model = resolution.config.model
     if model.name == AUTO:
         preset = model_preset_of_path(model.path, resolution.config_dirs)
-        model.name = preset.name if preset else model.path.rstrip("/").rsplit("/", 1)[-1]
+        end = model.path.rstrip("/").rsplit("/", 1)[-1]
+        name, why = (preset.name, "its preset") if preset else (end, "the end of model.path")
+        resolution.fill("model.name", name, why)
         if preset:
-            overlay(preset.recipe, model.recipe)
-            model.recipe = preset.recipe
-        if preset and not model.shape.layers:
-            model.shape = preset.shape
+            resolution.kept |= overlay(preset.recipe, model.recipe, "model.recipe")
+            resolution.kept |= overlay(preset.shape, model.shape, "model.shape")
+            model.recipe, model.shape = preset.recipe, preset.shape
     local = local_path(model.path)
     if local is not None and not (local / "config.json").is_file():
         what = "has no config.json" if local.is_dir() else "there is no such folder"
@@ -115,11 +127,25 @@ def _complete_model(resolution: Resolution) -> None:
         resolution.refuse("model.path", model.path, fault, "download or save the model again")
     if faults:
         return
+    resolution.problems += _read_shape(model)
+
+
+def _read_shape(model: ModelConfig) -> list[Problem]:
+    """Take the shape from the model's config.json, where there is one.
+
+    Returns:
+        Where a person wrote another one.
+    """
     read = read_shape(model.path)
-    if read is not None:
-        if model.shape.layers and not resolution.native:
-            resolution.problems += shape_problems(model.shape, read, model.path)
-        model.shape = read
+    if read is None:
+        return []
+    found = shape_problems(model.shape, read, model.path)
+    stated, where = model.shape, f"{FILLED}config.json of {model.path}"
+    # What was stated as config.json has it keeps its origin.
+    same = {key: at for key, at in origins(stated).items() if get(stated, key) == get(read, key)}
+    record(read, dict.fromkeys(dataclasses.asdict(read), where) | same)
+    model.shape = read
+    return found
 
 
 # ---- layout ----

@@ -16,7 +16,8 @@ def resolve_offload(resolution: Resolution, layout: Layout) -> None:
     if asked == AUTO:
         shape, work = resolution.config.model.shape, resolution.workload
         fitting = not resolution.on_gpus or fits(shape, layout, resolution.gpu_gib, work)
-        hardware.offload = not fitting
+        why = "its state fits" if fitting else "its state does not fit the GPUs"
+        resolution.fill("hardware.offload", not fitting, why)
     reported = {problem.key for problem in resolution.problems}
     without_layout = reported & (NO_LAYOUT | {"hardware.layout"})
     if not hardware.offload or not resolution.on_gpus or resolution.native or without_layout:

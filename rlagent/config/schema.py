@@ -15,10 +15,9 @@ from typing import Any, Dict, List, Optional, Union
 from rlagent.backends.registry import ENGINES
 from rlagent.base.limits import DAY, finite, number, place, plain, text, word
 from rlagent.base.model_shape import ModelShape
+from rlagent.base.origins import AUTO as AUTO
+from rlagent.base.origins import Recorded
 from rlagent.config.algorithms import AGGREGATIONS
-
-AUTO = "auto"
-"""The word that asks rlagent to choose; resolve.py says what it chose and why."""
 
 _RECIPE = "the model's recipe"
 _ROLLOUT, _OPTIMIZER = "explorer.rollout_model", "algorithm.optimizer"
@@ -35,8 +34,8 @@ GPUS_OF_NODE, MOST_GPUS = 64, 1024
 
 
 @dataclass
-class Recipe:
-    """What `auto` fields of the other groups take for this model; an explicit value wins."""
+class Recipe(Recorded):
+    """What `auto` fields of the other groups take for this model; what was written wins."""
 
     # Learning rate (algorithm.lr).
     lr: float = number(1e-6, 1e-12, below=1)
@@ -59,8 +58,8 @@ class Recipe:
 
 
 @dataclass
-class ModelConfig:
-    """Which model is trained and how it samples."""
+class ModelConfig(Recorded):
+    """Which model is trained and how it samples. `auto` in any field: as if nobody wrote it."""
 
     # ---- core ----
     # Name of the preset, for display and for the run's tags.
@@ -124,9 +123,10 @@ class ModelConfig:
 
 
 @dataclass
-class DatasetConfig:
+class DatasetConfig(Recorded):
     """Where tasks come from. A task is one row, which the workflow gets as its author wrote it, in
-    objects of its own: a dict without keys that the row lacks."""
+    objects of its own: a dict without keys that the row lacks. `auto` in any field: as if nobody
+    wrote it."""
 
     # ---- core ----
     # Name of the preset.
@@ -157,7 +157,7 @@ class DatasetConfig:
 
 
 @dataclass
-class AlgorithmConfig:
+class AlgorithmConfig(Recorded):
     """How experiences become gradients. One step explores, trains and syncs weights once."""
 
     # ---- core ----
@@ -243,8 +243,8 @@ class AlgorithmConfig:
     clip_range: Optional[float] = number(
         None, 1e-6, below=1, trinity="algorithm.policy_loss_fn_args.clip_range"
     )
-    # Weight of the KL loss towards the reference model; null: the recipe's, else the algorithm's
-    # own; 0: off, and no reference model is kept.
+    # Weight of the KL loss towards the reference model; null: the algorithm's own; 0: off, and no
+    # reference model is kept. Where nobody wrote it, or wrote `auto`: the recipe's.
     kl_coef: Optional[float] = number(None, 0, 1000, trinity="algorithm.kl_loss_fn_args.kl_coef")
     # Weight of the entropy bonus; null: the algorithm's own, 0: off.
     entropy_coef: Optional[float] = number(
@@ -273,7 +273,7 @@ class AlgorithmConfig:
 
 
 @dataclass
-class HardwareConfig:
+class HardwareConfig(Recorded):
     """What the run uses, and how GPUs are shared between rollout engines and the trainer."""
 
     # ---- core ----
@@ -376,7 +376,7 @@ class AuxiliaryModel:
 
 
 @dataclass
-class WorkflowConfig:
+class WorkflowConfig(Recorded):
     """The user's agent: an async function `(task, model) -> reward`."""
 
     # ---- core ----
@@ -404,7 +404,7 @@ class WorkflowConfig:
 
 
 @dataclass
-class MonitorConfig:
+class MonitorConfig(Recorded):
     """Where metrics are mirrored to. The run folder always holds them all."""
 
     # ---- core ----
@@ -427,7 +427,7 @@ class MonitorConfig:
 
 
 @dataclass
-class RunConfig:
+class RunConfig(Recorded):
     """The run itself: its name, its folder, what is shown, when to give up."""
 
     # ---- core ----
@@ -460,7 +460,7 @@ class RunConfig:
 
 
 @dataclass
-class SweepConfig:
+class SweepConfig(Recorded):
     """Several trials (`-m`): what they are compared by, how many at once, what a failure means."""
 
     # ---- core ----
@@ -511,7 +511,7 @@ class SweepConfig:
 
 
 @dataclass
-class LearnConfig:
+class LearnConfig(Recorded):
     """The whole configuration of one training run."""
 
     # Seed of sampling, task order and initialisation.

@@ -7,6 +7,7 @@ from typing import Any
 
 from rlagent.base.errors import Problem
 from rlagent.base.model_shape import ModelShape
+from rlagent.base.origins import FILLED, origins
 from rlagent.base.paths import local_path
 from rlagent.config.estimate import hub_cache
 
@@ -57,11 +58,16 @@ def read_positions(path: str) -> int | None:
 
 
 def shape_problems(stated: ModelShape, read: ModelShape, path: str) -> list[Problem]:
-    """Return where a stated shape differs from the one that the model has."""
+    """Return where the shape that a person wrote differs from the one that the model has.
+
+    A number of 0 is unknown, and differs from none.
+    """
     problems = []
+    where = origins(stated)
     for item in dataclasses.fields(ModelShape):
         said, found = getattr(stated, item.name), getattr(read, item.name)
-        if said != found:
+        is_written = item.name in where and not where[item.name].startswith(FILLED)
+        if said != found and is_written and (said or item.name == "tied"):
             problems.append(
                 Problem(
                     f"model.shape.{item.name}",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rlagent.base.errors import ConfigError, Problem, raise_if_any
+from rlagent.base.origins import is_written
 from rlagent.config.command import Command
 from rlagent.config.compose import Draft, to_mapping
 from rlagent.config.overlay import Shared
@@ -210,11 +211,10 @@ def of_no_use(sweep: SweepConfig, names: Sequence[str], remedy: str) -> list[str
         names: Those that are ignored.
         remedy: Why, and what to do.
     """
-    plain = SweepConfig()
     return [
         f"sweep.{name}={getattr(sweep, name)} changes nothing: {remedy}"
         for name in names
-        if getattr(sweep, name) != getattr(plain, name)
+        if is_written(sweep, name)
     ]
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,41 @@ def _own_presets() -> Any:
             return config_path not in ("config", "config.yaml") and super().is_config(config_path)
 
     return OwnPresets
+
+
+@patch(
+    LIBRARY,
+    VERSIONS,
+    f"{SOURCE}/_internal/config_loader_impl.py#L393",
+    "Hydra says of a composed value which file set it",
+    [
+        Relies(f"{_LOADER}._load_single_config", "self, default, repo", "default.config_path"),
+        Relies(
+            f"{_LOADER}._compose_config_from_defaults_list",
+            holds="self._load_single_config(default=default, repo=repo)",
+        ),
+        Relies("hydra.plugins.config_source:ConfigResult", holds="path: str"),
+    ],
+)
+def note_presets(note: Callable[[Any, Path], None]) -> None:
+    """Have `note` called with each preset of a file that Hydra loads, and with the file.
+
+    What it is called with has its keys where the preset's package puts them.
+    """
+    from hydra.core.global_hydra import GlobalHydra
+
+    loader: Any = GlobalHydra.instance().config_loader()
+    load = loader._load_single_config
+
+    def noting(default: Any, repo: Any) -> Any:
+        loaded = load(default=default, repo=repo)
+        scheme, _, folder = loaded.path.partition("://")
+        # The others are the schema and Hydra's own settings.
+        if scheme in ("file", _own_presets().scheme()):
+            note(loaded.config, Path(folder, f"{default.config_path}.yaml"))
+        return loaded
+
+    loader._load_single_config = noting
 
 
 @patch(

@@ -180,6 +180,24 @@ def test_plan_prints_what_load_config_reads(capsys, tmp_path: Path) -> None:
     assert load_config(str(file)).model.path == "builtin:tiny"
 
 
+def test_plan_says_of_each_value_where_it_comes_from(capsys) -> None:
+    words = ["+experiment=gsm8k_react", "hardware=cpu", "model.top_p=1", "--origin"]
+    assert plan.main(words) == 0
+    text = capsys.readouterr().out
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    found = {key: tuple(rest) for key, *rest in (re.split(r"  +", line) for line in lines)}
+    assert found["model.top_p"] == ("1", "command line")
+    assert found["hardware.gpus"] == ("0", "conf/hardware/cpu.yaml")
+    assert found["model.dtype"] == ("float32", "auto: conf/model/tiny.yaml")
+    assert found["algorithm.lr"] == ("0.0003", "auto: model.recipe.lr (conf/model/tiny.yaml)")
+    assert found["hardware.threads"][1] == "auto: the cores of this machine"
+    assert found["monitor.mode"] == ("auto", "auto: left to the launch")
+    assert found["seed"] == ("1", "default")
+    assert len({line.rindex(found[line.split()[0]][-1]) for line in lines}) == 1
+    assert plan.main([*words, "-m", "seed=1,2"]) == 2
+    assert "--origin: tells of one run" in capsys.readouterr().err
+
+
 def test_help_names_plan_and_its_yaml(capsys) -> None:
     assert train.main(["--help"]) == 0
     text = capsys.readouterr().out

@@ -2,7 +2,11 @@
 
 import pytest
 
+from rlagent.config.resolve import resolve
 from rlagent.launch.decide import Action, decide
+from rlagent.launch.record import make_record
+from rlagent.machine.resources import GPU, Machine
+from tests.configured import configured
 
 RECORD = {"layout": "1x1+1", "model": "m", "engine": "vllm", "workflow": "w", "dataset": "d"}
 DONE = {
@@ -79,6 +83,17 @@ def test_a_run_goes_on_with_nothing_but_what_auto_became_at_first(key):
         assert decision.action is Action.REFUSE
         assert f"this run began with the {key} {RECORD[key]}, now it is other" in decision.words
         assert "run.fresh=true" in decision.words
+
+
+def test_a_run_begun_on_a_cpu_does_not_go_on_with_what_auto_takes_on_gpus():
+    machines = Machine((), 2, 24), Machine((GPU("H100", 80),), 64, 512)
+    here, there = (resolve(configured(), machine) for machine in machines)
+    assert here.trial_id == there.trial_id
+    old, new = make_record(here, None), make_record(there, None)
+    made = decide({"state": "stopped", "steps_trained": 3}, old, new, 60, fresh=False)
+    assert made.action is Action.REFUSE
+    assert "builtin:tiny" in made.words
+    assert "Qwen/" in made.words
 
 
 @pytest.mark.parametrize("key", list(RECORD))

@@ -3,9 +3,12 @@
 import re
 import shutil
 import sys
+import tomllib
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from rlagent import doctor
 from rlagent.config.schema import DatasetConfig, MonitorConfig
@@ -22,6 +25,7 @@ from rlagent.health.parts import (
 from rlagent.health.row import FAIL, OK, SKIP, WARN, Answer, Row, render, run_python
 
 GOOD = Answer(True, "")
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +81,14 @@ def test_a_folder_of_parquet_files_is_a_dataset_one_without_the_split_is_not(tmp
 def test_a_failing_row_without_a_remedy_cannot_be_made():
     with pytest.raises(ValueError, match="names no remedy"):
         Row(FAIL, "disk", "full")
+
+
+def test_vllm_is_wanted_from_the_version_on_that_has_what_trinity_imports():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = SpecifierSet(wanted_ranges(project["optional-dependencies"]["gpu"])["vllm"])
+    assert "0.21.0" not in wanted
+    assert "0.22.0" in wanted
+    assert pinned_versions(constraints_file(gpu=True).read_text())["vllm"] in wanted
 
 
 def test_wanted_versions_come_from_requirements_and_the_shipped_constraints():

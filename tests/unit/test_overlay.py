@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 from omegaconf import OmegaConf
 
+from rlagent.base.origins import origins
 from rlagent.config import compose
 from rlagent.config.compose import draft
 from rlagent.config.overlay import Shared
@@ -53,7 +54,8 @@ def parts(one: compose.Draft) -> tuple:
     """A draft as what can be compared, the order of its keys included."""
     shown = None if one.node is None else OmegaConf.to_yaml(one.node)
     flags = None if one.node is None else (one.node._metadata.flags, list(one.node))
-    return one.config, one.problems, shown, flags, one.incomplete, one.sweeper
+    found = origins(one.config)
+    return one.config, found, one.problems, shown, flags, one.incomplete, one.sweeper
 
 
 def the_same(trials: list[list[str]], folders: Sequence[str] = ()) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from rlagent.base.errors import ConfigError
-from rlagent.config.check import LAYOUT_PARTS, get
+from rlagent.base.origins import get
+from rlagent.config.check import LAYOUT_PARTS
 from rlagent.config.overruled import BINDING, NOTED
 from rlagent.config.prepare import prepare
 from rlagent.config.resolve import Resolved
