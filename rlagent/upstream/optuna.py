@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 LIBRARY = "optuna"
 VERSIONS = ">=4.5,<5"
-SOURCE = "https://github.com/optuna/optuna/blob/v4.5.0/optuna"
+SOURCE = "https://github.com/optuna/optuna/blob/v4.9.0/optuna"
 
 
 @patch(
@@ -33,7 +33,7 @@ def taken_up(study: "optuna.Study", trial: "optuna.trial.FrozenTrial") -> "optun
 @patch(
     LIBRARY,
     VERSIONS,
-    f"{SOURCE}/study/study.py",
+    f"{SOURCE}/study/study.py#L931",
     "Optuna tells the values of a trial that waits",
     [
         Relies("optuna.study.study:Study.enqueue_trial", None, '"fixed_params"'),
