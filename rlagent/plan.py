@@ -161,7 +161,7 @@ def _sections(sections: list[tuple[str, list[str]]]) -> str:
 def layouts(resolved: Resolved, every: bool = False) -> str:
     """Return the layouts of the GPUs with their estimates, and why others are refused.
 
-    Empty without GPUs, and for a native YAML, of which nothing is second-guessed.
+    Empty without GPUs, and for a native YAML, which is taken as written.
 
     Args:
         resolved: What is planned.

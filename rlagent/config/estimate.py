@@ -51,7 +51,7 @@ def download_gb(path: str, shape: ModelShape) -> float:
 def planned_step(config: LearnConfig, layout: Layout, machine: Machine) -> StepTime | None:
     """Return the planner's estimate of a step of the resolved run; None where it has none.
 
-    It has none without GPUs, for a native YAML, of which nothing is second-guessed,
+    It has none without GPUs, for a native YAML, which is taken as written,
     and for a model whose shape is not known.
     """
     hardware, shape = config.hardware, config.model.shape

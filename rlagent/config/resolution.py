@@ -27,7 +27,7 @@ class Resolution:
         machine: What there is.
         config_dirs: Folders of further presets.
         plan_only: Whether the machine need not have the GPUs.
-        native: Whether it comes from a native YAML, of which nothing is second-guessed.
+        native: Whether it comes from a native YAML, which is taken as written.
         choices: What was chosen and how to choose otherwise.
         problems: What is wrong.
         kept: What was written against a preset or a recipe and is the schema's default, by dotted

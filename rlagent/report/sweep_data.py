@@ -39,7 +39,7 @@ from rlagent.report.sweep_names import (
 SEED = "seed"
 BEST_NOTE = (
     "Where the sweep ran, this trial is done already; with run.fresh=true added it is trained "
-    "anew. Elsewhere the command trains the same trial."
+    "from scratch. Elsewhere the command trains the same trial."
 )
 """What the command of the best trial does."""
 

@@ -51,7 +51,7 @@ def shared_words(sweep: Sweep) -> list[str]:
 
     Flags and their values stay, since a trial needs the configuration folder too. So does a preset
     such as `+sweep=layouts`: it may set the steps and the evaluation of each trial. `run.fresh`
-    goes: that the sweep began anew says nothing of its trials.
+    goes: that the sweep began from scratch says nothing of its trials.
     """
     swept = set(sweep.parameters)
     kept, words = [], iter(sweep.argv)

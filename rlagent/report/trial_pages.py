@@ -31,7 +31,7 @@ def write_trial_pages(folder: SweepFolder, say: Callable[[str], None]) -> None:
 
 
 def lacks_page(run: RunFolder) -> bool:
-    """Whether a run that goes on no more has no page, or one from before its last word."""
+    """Whether a run that has ended has no page, or one older than its final status."""
     if not run.exists() or run.standing().get("state") not in (DIED, *ENDED):
         return False
     page, *told = (

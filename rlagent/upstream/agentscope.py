@@ -96,7 +96,7 @@ def _no_json(value: Any) -> str:
 def remember_tool_schemas() -> None:
     """Make the schema of a tool once per process instead of once per rollout.
 
-    AgentScope reads a tool's docstring and signature when it is registered. An agent is made anew
+    AgentScope reads a tool's docstring and signature when it is registered. An agent is made again
     for every rollout, but its tools are the same functions.
     """
     from agentscope.tool import _toolkit

@@ -24,7 +24,7 @@ SOURCE = "https://github.com/optuna/optuna/blob/v4.9.0/optuna"
     ],
 )
 def taken_up(study: "optuna.Study", trial: "optuna.trial.FrozenTrial") -> "optuna.Trial":
-    """A trial that a launcher has left running, to be reported to and told."""
+    """A trial that a launcher has left running, to report values and the end to."""
     import optuna
 
     return optuna.Trial(study, trial._trial_id)

@@ -299,7 +299,7 @@ def test_the_command_of_the_best_trial_leaves_out_what_was_swept():
 def test_the_report_says_what_the_command_of_the_best_trial_does(tmp_path):
     folder = fabricate_sweep(tmp_path, trials=4)
     for text in (sweep_page(load_sweep(folder)), sweep_text(folder, "markdown")):
-        assert "done already; with run.fresh=true added it is trained anew" in text
+        assert "done already; with run.fresh=true added it is trained from scratch" in text
 
 
 @pytest.mark.parametrize(
