@@ -237,7 +237,7 @@ def test_trinity_packs_experiences_the_quicker_way(monkeypatch):
     monkeypatch.setattr(payloads, "save", remembered)
     # Undone afterwards.
     monkeypatch.setattr(trinity_experience, "st_save", trinity_experience.st_save)
-    payloads.install()
+    payloads.fast_payloads.apply()
     Experience.serialize_many([Experience(tokens=torch.arange(3), prompt_length=1)])
     assert packed
 
