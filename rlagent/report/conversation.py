@@ -1,6 +1,6 @@
 """Turns recorded messages into turns a person can read: text, thoughts, tool calls, results.
 
-Reads OpenAI-style messages and Qwen-style text; writing HTML is left to page.py.
+Reads OpenAI-style messages and Qwen-style text; showing them is left to run.html.j2.
 """
 
 import json
@@ -31,6 +31,12 @@ class Turn:
 
     role: str
     blocks: tuple[Block, ...]
+
+    @property
+    def title(self) -> str:
+        """The role, of a result with its tool."""
+        name = next((b.name for b in self.blocks if b.kind == "result" and b.name), "")
+        return f"{self.role}: {name}" if name else self.role
 
 
 def read_turns(messages: Sequence[dict[str, Any]]) -> list[Turn]:

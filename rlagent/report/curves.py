@@ -2,7 +2,7 @@
 
 from rlagent.base.stats import Series
 from rlagent.report.data import ReportData
-from rlagent.report.svg import Axis, Line, chart, stacked
+from rlagent.report.svg import Axis, Chart, Line, chart, stacked
 
 SHARE = Axis(percent=True, low=0.0, high=1.0)
 ZERO = Axis(low=0.0)
@@ -22,8 +22,8 @@ MOST_OWN = 24
 """Charts of what the workflow itself reports."""
 
 
-def all_charts(data: ReportData) -> tuple[tuple[str, str], list[str]]:
-    """The large chart, for wide and for narrow windows ('' without held-out measurements), and
+def all_charts(data: ReportData) -> tuple[tuple[Chart | None, Chart | None], list[Chart]]:
+    """The large chart, for wide and for narrow windows (None without held-out measurements), and
     the small ones."""
     small = [training(data), reward(data), time_split(data)]
     for title, name, axis in SMALL:
@@ -50,10 +50,10 @@ def held_out_series(data: ReportData) -> tuple[Series, tuple[tuple[float, float]
     )
 
 
-def held_out(data: ReportData, width: int, height: int) -> str:
+def held_out(data: ReportData, width: int, height: int) -> Chart | None:
     """Held-out success with its 95 % band over the training curve, the valid share apart."""
     if not data.evaluations:
-        return ""
+        return None
     success, bounds, valid = held_out_series(data)
     lines = [
         Line("valid answers", valid, colour=2, dashed=True, dots=True),
@@ -65,7 +65,7 @@ def held_out(data: ReportData, width: int, height: int) -> str:
     return chart(title, lines, SHARE, width, height)
 
 
-def training(data: ReportData) -> str:
+def training(data: ReportData) -> Chart | None:
     """Accuracy and valid share of the training rollouts."""
     lines = [
         Line("valid answers", data.series("rollout/valid/mean"), colour=2, dashed=True),
@@ -75,7 +75,7 @@ def training(data: ReportData) -> str:
     return chart("Training rollouts", lines, SHARE)
 
 
-def reward(data: ReportData) -> str:
+def reward(data: ReportData) -> Chart | None:
     """Mean reward of the training rollouts."""
     line = Line("mean per step", data.series("rollout/reward/mean"), colour=1, smoothed=True)
     return chart("Training reward", [line], ZERO)
@@ -90,7 +90,7 @@ PARTS = (
 """Where the seconds of a step go, by metric; what is left of it is waiting."""
 
 
-def own_metric(data: ReportData, name: str) -> str:
+def own_metric(data: ReportData, name: str) -> Chart | None:
     """What the workflow reports under a name, of the training rollouts and of held-out tasks."""
     lines = [
         Line("training", data.series(f"rollout/{name}/mean"), colour=1, smoothed=True),
@@ -99,17 +99,17 @@ def own_metric(data: ReportData, name: str) -> str:
     return chart(name, lines, Axis())
 
 
-def sets(data: ReportData) -> str:
+def sets(data: ReportData) -> Chart | None:
     """Held-out success of each set, where there are several."""
     names = dict.fromkeys(one.name for each in data.evaluations for one in each.sets)
     lines = [
         Line(name, data.series(f"eval/{name}/success"), colour=1 + index % 5, dots=True)
         for index, name in enumerate(names)
     ]
-    return chart("Held-out success by set", lines, SHARE) if lines else ""
+    return chart("Held-out success by set", lines, SHARE) if lines else None
 
 
-def time_split(data: ReportData) -> str:
+def time_split(data: ReportData) -> Chart | None:
     """Seconds of each step by part, and the rest where the whole is known."""
     train, whole = data.series("time/train_step"), data.series("time/step")
     parts = list(PARTS)
@@ -120,7 +120,7 @@ def time_split(data: ReportData) -> str:
     explored = found[parts[0][0]][0]
     steps = [step for step in explored.steps if train.at(step) is not None]
     if not steps:
-        return ""
+        return None
     values = {
         name: [sum(one.at(step) or 0.0 for one in series) for step in steps]
         for name, series in found.items()

@@ -9,6 +9,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup
+
 from rlagent.base.words import number
 from rlagent.records.sweep_store import TrialRow
 from rlagent.report.importance import is_number, wants_log
@@ -96,7 +98,7 @@ def top_lines(trials: int) -> int:
 
 def parallel(
     rows: Sequence[TrialRow], names: Sequence[str], metric: str, logs: Collection[str] = ()
-) -> str:
+) -> Markup:
     """The figure; '' with fewer than two trials or no parameter that differs.
 
     Args:
@@ -112,7 +114,7 @@ def parallel(
         and len({repr(row.params[name]) for row in rows}) > 1
     ][:MOST_AXES]
     if len(rows) < 2 or not usable:
-        return ""
+        return Markup()
     scales = [scale(name, [row.params[name] for row in rows], name in logs) for name in usable]
     objectives = [row.objective for row in rows if row.objective is not None]
     # The good ones, which matter, would lie close together at the end of a share's logarithm.
@@ -138,10 +140,9 @@ def parallel(
     body += [
         _axis(axis, LEFT + step * index, step, index == last) for index, axis in enumerate(scales)
     ]
-    return (
-        f'<div class="card pad" style="{faint(len(rows) - top)}">'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Parallel coordinates">'
-        f"{''.join(body)}</svg></div>"
+    return Markup(
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Parallel coordinates" '
+        f'style="{faint(len(rows) - top)}">{"".join(body)}</svg>'
     )
 
 

@@ -5,10 +5,12 @@ data that each chart carries in an attribute.
 """
 
 import html
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
 
 from rlagent.base.stats import Series, smooth
 from rlagent.report.hidden import points_under, stretches_under
@@ -30,6 +32,17 @@ class Line:
     dashed: bool = False
     # Lower and upper bound at each step of the series.
     band: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing with its title and legend, and what pointing at it shows."""
+
+    title: str
+    legend: Sequence[Line]
+    svg: Markup
+    # Width in pixels, and pixel, step and texts of every point.
+    points: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -128,8 +141,8 @@ def chart(
     height: int = 230,
     behind: Sequence[Series] = (),
     best_first: bool = False,
-) -> str:
-    """A chart of curves over steps, with its title and legend; '' when there is nothing to draw.
+) -> Chart | None:
+    """A chart of curves over steps; None when there is nothing to draw.
 
     Args:
         title: Plain text.
@@ -142,7 +155,7 @@ def chart(
     """
     lines = [line for line in lines if line.series]
     if not lines:
-        return ""
+        return None
     pale = [Line("", points) for points in behind if points]
     frame = _frame([*lines, *pale], axis, width, height)
     body = [_grid(frame, axis)]
@@ -157,11 +170,11 @@ def chart(
 
 def stacked(
     title: str, lines: Sequence[Line], axis: Axis = Axis(low=0), width: int = 520, height: int = 230
-) -> str:
+) -> Chart | None:
     """Areas on top of each other; the lines must share their steps."""
     lines = [line for line in lines if line.series]
     if not lines:
-        return ""
+        return None
     steps = lines[0].series.steps
     floors, tops, below = [], [], [0.0] * len(steps)
     for line in lines:
@@ -273,25 +286,18 @@ def _curve(line: Line, frame: Frame, under: Sequence[int] = ()) -> str:
 
 def _figure(
     title: str, lines: Sequence[Line], axis: Axis, frame: Frame, body: Sequence[str]
-) -> str:
-    legend = "".join(
-        f'<span class="key"><i class="c{line.colour}{" dashed" if line.dashed else ""}"></i>'
-        f"{html.escape(line.label)}</span>"
-        for line in lines
-        # One curve needs no name beside the chart's, unless it says more.
-        if len(lines) > 1 or line.label != title
-    )
-    return (
-        f'<figure class="chart" data-chart="{html.escape(_data(lines, axis, frame))}">'
-        f'<figcaption><b>{html.escape(title)}</b><span class="legend">{legend}</span></figcaption>'
+) -> Chart:
+    cursor = f'<line class="cursor" y1="{frame.top}" y2="{frame.height - frame.bottom}"/>'
+    drawing = (
         f'<svg viewBox="0 0 {frame.width} {frame.height}" role="img" '
-        f'aria-label="{html.escape(title)}">{"".join(body)}'
-        f'<line class="cursor" y1="{frame.top}" y2="{frame.height - frame.bottom}"/></svg>'
-        '<div class="tip" hidden></div></figure>'
+        f'aria-label="{html.escape(title)}">{"".join(body)}{cursor}</svg>'
     )
+    # One curve needs no name beside the chart's, unless it says more.
+    named = [line for line in lines if len(lines) > 1 or line.label != title]
+    return Chart(title, named, Markup(drawing), _data(lines, axis, frame))
 
 
-def _data(lines: Sequence[Line], axis: Axis, frame: Frame) -> str:
+def _data(lines: Sequence[Line], axis: Axis, frame: Frame) -> dict[str, Any]:
     """What the tooltip needs: pixels and texts of every point."""
     points: dict[float, list[str]] = {}
     for line in lines:
@@ -303,4 +309,4 @@ def _data(lines: Sequence[Line], axis: Axis, frame: Frame) -> str:
                 text += f" [{low}, {high}]"
             points.setdefault(step, []).append(text)
     items = [[round(frame.x(step), 1), step, texts] for step, texts in sorted(points.items())]
-    return json.dumps({"width": frame.width, "points": items}, ensure_ascii=False)
+    return {"width": frame.width, "points": items}

@@ -8,11 +8,13 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
+from urllib.parse import quote
 
 from rlagent.base.redact import redact
 from rlagent.base.stats import Series, series
+from rlagent.base.words import number, percent
 from rlagent.config.overrides import key_of
 from rlagent.records.folder import DIED, DamagedError
 from rlagent.records.objective import ranked, value_of
@@ -68,6 +70,13 @@ class TrialData:
     def number(self) -> int:
         """As people are shown it, from 1."""
         return self.row.number + 1
+
+    @property
+    def address(self) -> str:
+        """Of its own page, for a link."""
+        # `./` so that a folder with a colon in its name is not read as a protocol.
+        path = quote(PurePath(self.page or "").as_posix())
+        return path if path.startswith(".") else f"./{path}"
 
     @property
     def steps(self) -> int:
@@ -146,6 +155,11 @@ class SweepData:
     failures: list[tuple[str, list[TrialData]]] = field(default_factory=list)
 
     @property
+    def title(self) -> str:
+        """The sweep's name."""
+        return self.sweep.name
+
+    @property
     def best(self) -> TrialRow | None:
         """The best trial's row."""
         return self.sweep.best()
@@ -159,6 +173,10 @@ class SweepData:
     def percent(self) -> bool:
         """Whether the metric is a share."""
         return is_share(self.sweep.metric)
+
+    def value_text(self, value: float | None) -> str:
+        """A value of the sweep's metric as people read it."""
+        return percent(value) if self.percent else number(value)
 
 
 def load_sweep(folder: SweepFolder, beside: Path | None = None) -> SweepData:

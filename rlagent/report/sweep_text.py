@@ -25,9 +25,9 @@ def sweep_markdown(data: SweepData) -> str:
     lines.append("| ---: | ---: | :--- | :--- | ---: | ---: | ---: | ---: | :--- |")
     where = places(sweep)
     for t in in_order(data):
-        value = percent(t.row.objective) if data.percent else number(t.row.objective)
         cells = [
-            str(where.get(t.row.number, "")), str(t.number), _cell(t.words), t.row.state, value,
+            str(where.get(t.row.number, "")), str(t.number), _cell(t.words), t.row.state,
+            data.value_text(t.row.objective),
             str(t.steps), number(t.step_s), number(t.tokens_s), _cell(t.row.failure or ""),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")

@@ -63,6 +63,7 @@ def test_it_brings_presets_and_pins(python: Path, tmp_path: Path) -> None:
     places = json.loads(_run(python, "-c", code, cwd=tmp_path))
     assert all(Path(place).is_relative_to(python.parents[1]) for place in places)
     assert (Path(places[0]).parent / "constraints" / "cpu.txt").is_file()
+    assert (Path(places[0]).parent / "report" / "templates" / "style.css").is_file()
     assert (Path(places[1]) / "experiment" / "gsm8k_react.yaml").is_file()
 
 

@@ -1,6 +1,8 @@
 """The report shows what the run folder holds, and nothing in it can act."""
 
+import base64
 import csv
+import hashlib
 import html.parser
 import io
 
@@ -66,6 +68,14 @@ def test_markup_from_datasets_and_models_stays_text(tmp_path, plain_page):
     assert count == [1, 1]
     assert not [a for _, a in Tags(hostile).found if any(k.startswith("on") for k in a)]
     assert "Content-Security-Policy" in hostile
+
+
+def test_the_pages_own_script_is_the_only_one_that_its_policy_allows(plain_page):
+    script = plain_page.split("<script>")[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = [a["content"] for t, a in Tags(plain_page).found if "http-equiv" in a]
+    assert policy.startswith("default-src 'none';")
+    assert policy.endswith(f"script-src 'sha256-{digest}'")
 
 
 def test_secrets_in_the_configuration_are_hidden(plain_page):

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from rlagent.report import sweep_assets
+from rlagent.report import render
 from rlagent.report.sweep import write_sweep_report
 from tests.fabricated_sweep import fabricate_sweep
 
@@ -52,7 +52,10 @@ def browse(path, profile):
 
 @pytest.mark.parametrize("trials", [1, 50, 500])
 def test_a_click_sorts_both_ways_and_the_console_stays_empty(tmp_path, monkeypatch, trials):
-    monkeypatch.setattr(sweep_assets, "SCRIPT", sweep_assets.SCRIPT + PROBE)
+    source = render.source
+    monkeypatch.setattr(
+        render, "source", lambda name: source(name) + (PROBE if name == "script.js" else "")
+    )
     folder = fabricate_sweep(
         tmp_path, trials=trials, failed=min(5, trials - 1), hostile=trials == 50, steps=10
     )

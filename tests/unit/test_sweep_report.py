@@ -223,7 +223,7 @@ def alike_sweep(root, steps=4, trials=3):
 
 def test_of_curves_with_equal_values_the_best_lies_on_top_and_the_others_show(tmp_path):
     page = sweep_page(load_sweep(alike_sweep(tmp_path)))
-    chart = page.split('data-chart="')[1]
+    chart = page.split("data-chart=")[1]
     drawn = re.findall(r'<path class="line c(\d)"(?: style="stroke-width:(\d+)")?', chart)
     assert drawn == [("3", "8"), ("3", ""), ("2", "5"), ("2", ""), ("1", "")]
     # The last dots of all are the best one's, as large as ever.
