@@ -65,7 +65,7 @@ def _tiles(data: SweepData) -> list[Tile]:
         shown.append(("Best trial", (_short(words, 200) or "-",), "", "long"))
     spent = data.sweep.updated - data.sweep.started
     if data.sweep.started and spent > 0:
-        shown.append(("Time", (duration(spent),), "from first start to last word", ""))
+        shown.append(("Time", (duration(spent),), "from first start to final status", ""))
     return shown
 
 
