@@ -114,9 +114,9 @@ def tiles(data: ReportData) -> list[Tile]:
 def task_of(pair: Pair) -> Task:
     """One held-out task: its question, what was expected and told, and both conversations."""
     style, word = KIND_WORDS[pair.kind]
-    sides = tuple(
-        Side(name, row, conversations_of(row))
-        for name, row in (("Before", pair.before), ("After", pair.after))
+    sides = (
+        Side("Before", pair.before, list(conversations_of(pair.before))),
+        Side("After", pair.after, list(conversations_of(pair.after))),
     )
     given = next((split_opening(side.said[0][1])[0] for side in reversed(sides) if side.said), [])
     for side in sides:
