@@ -6,7 +6,7 @@ import itertools
 
 from rlagent.base.errors import Problem
 from rlagent.base.model_shape import ModelShape
-from rlagent.base.origins import FILLED, get, origins, record
+from rlagent.base.origins import FILLED, get, is_written, origins, record
 from rlagent.base.paths import BUILTIN, local_path
 from rlagent.config.check import LAYOUT_PARTS, LEGAL_LAYOUT, requested_layout, requested_parts
 from rlagent.config.model_files import model_faults
@@ -179,10 +179,17 @@ def _layout(resolution: Resolution) -> Layout:
         "model.path",
         model.path,
         f"{parameters(model.shape) / 1e9:.1f} B parameters fit no layout of "
-        f"{resolution.total_gpus} GPUs of {resolution.gpu_gib:.0f} GiB",
+        f"{resolution.total_gpus} GPUs of {resolution.gpu_gib:.0f} GiB{_given_share(resolution)}",
         "take a smaller model or model.max_model_len, or more GPUs",
     )
     return PLAIN
+
+
+def _given_share(resolution: Resolution) -> str:
+    """What was written of the share of GPU memory that the engine takes, in words."""
+    key = "hardware.gpu_memory_utilization"
+    given = is_written(resolution.config, key)
+    return f" with {key}={get(resolution.config, key)}" if given else ""
 
 
 def _layout_of_processes(resolution: Resolution) -> Layout:
