@@ -26,6 +26,8 @@ MACHINES = (
 
 ELSEWHERE = {
     "model.name": "shown, and in the records",
+    "model.url": "what an external engine asks (test_external.py)",
+    "model.key_env": "likewise",
     "model.candidates": "where no model is chosen (test_resolve.py)",
     "model.shape.layers": "the estimates, without a config.json (test_layout_memory.py)",
     "model.shape.intermediate": "likewise",
@@ -77,7 +79,7 @@ def values(key: str, spec: Spec) -> list[Any]:
     found += [True, False] if "bool" in spec.types else []
     found += [1, 2, 3, 4, 8] if "int" in spec.types else []
     found += [0.5, 0.01] if "float" in spec.types else []
-    found += ["other"] if spec.types == ("str",) else []
+    found += ["other"] if spec.types == ("str",) and not found else []
     return [*found, {"a": 1}] if spec.kind == "dict" else found
 
 

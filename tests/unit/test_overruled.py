@@ -26,6 +26,11 @@ COMPUTED = (
 )
 """Fields that hold MARK for a key, but another value for others: a share, and a word of verl's."""
 GROUPS = ("model", "algorithm", "hardware")
+VALUES = {
+    "trainer.offload_policy": True,
+    "explorer.rollout_model.gpu_memory_utilization": 0.5,
+}
+"""Values of fields that do not take every number."""
 
 
 def resolved(*overrides: str, trinity: dict[str, Any] | None = None) -> Resolved:
@@ -77,8 +82,9 @@ def test_the_table_holds_what_is_translated_from_one_key_and_no_more(runs: list[
     found = {}
     for key in keys:
         for run in runs:
-            # A path must be text, a number of steps a number.
-            tree = to_trinity(marked(run, key), "outputs/x") if key != "model.path" else {}
+            # A path must be text, and an engine one that there is.
+            named = key in ("model.path", "hardware.engine")
+            tree = {} if named else to_trinity(marked(run, key), "outputs/x")
             found |= {field: key for field, value in fields_of(tree) if value == MARK}
     for field in COMPUTED:
         del found[field]
@@ -93,7 +99,7 @@ def test_the_table_holds_what_is_translated_from_one_key_and_no_more(runs: list[
 
 @pytest.mark.parametrize("field", BINDING)
 def test_what_more_follows_from_is_refused_with_the_key_to_set(field: str) -> None:
-    value = 3 if field != "trainer.offload_policy" else True
+    value = VALUES.get(field, 3)
     with pytest.raises(ConfigError) as caught:
         resolved("hardware=cpu", trinity=nested(field, value))
     (problem,) = caught.value.problems
