@@ -41,7 +41,7 @@ lint: setup
 # Pure tests side by side; a real run has both cores of a small machine for itself.
 test: setup lint
 	$(BIN)/python -m pytest tests/unit -n 2 -m "not gpu and not slow"
-	$(BIN)/python -m pytest tests/cpu -m "not gpu and not slow"
+	$(BIN)/python -m pytest tests/cpu -m "not gpu and not slow" --durations=15
 
 # In another order each time; make test-full SEED=... repeats one that is shown.
 test-full: setup lint

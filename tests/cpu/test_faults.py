@@ -12,6 +12,7 @@ def _row(name, directory, resume=False):
     return measure(CASES[name], directory, patience=240, resume=resume)
 
 
+@pytest.mark.slow
 def test_a_run_outlives_the_death_of_rays_head_and_says_so(tmp_path):
     row = _row("kill -9 gcs @ training", tmp_path / "run")
     assert row.status == "failed (1)", row

@@ -157,7 +157,8 @@ for env in (os.environ, kept):
 ray.get(ray.remote(lambda: "a worker, which listens too").remote())
 here = psutil.Process()
 opened = [c for p in (here, *here.children(recursive=True)) for c in p.net_connections("inet")]
-print(*{c.laddr.ip for c in opened if c.status == psutil.CONN_LISTEN})
+# An IPv4 address of a socket that could also take IPv6.
+print(*{c.laddr.ip.removeprefix('::ffff:') for c in opened if c.status == psutil.CONN_LISTEN})
 ray.shutdown()
 """
 

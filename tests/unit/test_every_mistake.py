@@ -133,7 +133,8 @@ def assert_refused_by_name(words: list[str], out: str, err: str) -> None:
     # As a mistake writes it: characters that a terminal would obey are escaped.
     typed = str(Problem(" ".join(words), None, "")).removesuffix(":")
     for line in err.splitlines():
-        if any(word.lstrip("+~ ").startswith("=") for word in words) and "has no key" in line:
+        keyless = any((word.lstrip("+~ ") or "=").startswith("=") for word in words)
+        if keyless and "has no key" in line:
             continue
         name = line.partition(": ")[0].partition("=")[0].strip().lstrip("+~")
         assert name, line
