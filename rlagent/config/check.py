@@ -30,6 +30,7 @@ from rlagent.config.wandb_names import project_fault, tags_fault
 from rlagent.planner.layout import Layout, refusals
 
 LEGAL_LAYOUT = "hardware.layout=auto alone chooses a legal one"
+KEY_ENV = "model.key_env"
 LAYOUT_PARTS = ("engines", "tensor_parallel", "trainer_gpus", "sequence_parallel")
 
 
@@ -65,9 +66,10 @@ def check(
     found = check_trinity(config.trinity)
     problems += found or override_problems(config)
     problems += _names(config)
-    said = {problem.key for problem in problems}
     found = secret_problems(dataclasses.asdict(config))
-    problems += [problem for problem in found if problem.key not in said]
+    # A key in place of its variable's name is refused with a remedy of its own.
+    named = any(problem.key == KEY_ENV for problem in problems)
+    problems += [problem for problem in found if not (named and problem.key == KEY_ENV)]
     return problems
 
 
