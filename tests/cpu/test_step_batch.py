@@ -5,7 +5,7 @@ import torch
 from verl_ranks import rows_of
 
 from rlagent.backends.verl.step_batch import StepBatch, pad_to_multiple
-from rlagent.machine.flash_attention import _pad_input, _unpad_input
+from rlagent.upstream.verl import _pad_input, _unpad_input
 
 
 @pytest.mark.parametrize(("count", "ranks", "missing"), [(575, 2, 1), (575, 4, 1), (3, 4, 1)])
