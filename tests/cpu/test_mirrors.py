@@ -166,7 +166,11 @@ def test_tensorboard_holds_the_numbers_of_metrics_jsonl_once(folder):
 )
 def test_a_wandb_that_fails_hangs_or_dies_leaves_training_alone(folder, monkeypatch, body, told):
     stub = folder.path.parent / "stub" / "wandb"
-    stub.mkdir(parents=True)
+    (stub / "sdk").mkdir(parents=True)
+    (stub / "sdk" / "__init__.py").touch()
+    (stub / "sdk" / "wandb_settings.py").write_text(
+        "class Settings:\n    x_disable_stats: bool = False\n    x_disable_meta: bool = False\n"
+    )
     (stub / "__init__.py").write_text(
         textwrap.dedent(
             f"""
