@@ -8,13 +8,14 @@ import platform
 import shlex
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import requires
 from pathlib import Path
 
 from rlagent.backends.base import RolloutEngine
 from rlagent.backends.registry import engines, packages_of
 from rlagent.base.words import python_command, short_path
 from rlagent.health.row import FAIL, OK, SKIP, WARN, Answer, Row, run_python
+from rlagent.upstream.patch import installed
 
 IMPORT_TIMEOUT = 180.0
 """Seconds; the first import after an installation reads gigabytes from a cold disk."""
@@ -152,14 +153,6 @@ def judge(
     if tested and found.split("+")[0] != tested.split("+")[0]:
         return Row(WARN, name, f"{found}, tested with {tested}", wanted)
     return Row(OK, name, found, wanted)
-
-
-def installed(name: str) -> str | None:
-    """The installed version of a distribution; None without one."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def install_command(name: str, wanted: str, constraints: Path | None) -> str:

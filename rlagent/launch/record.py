@@ -8,7 +8,6 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from rlagent.config.resolve import Resolved
 from rlagent.config.sources import source_files
 from rlagent.config.task_files import split_file
 from rlagent.records.folder import RunFolder, read_object, write_atomically
+from rlagent.upstream.patch import installed
 
 PACKAGES = (
     "rlagent",
@@ -44,7 +44,7 @@ def make_record(
         "layout": str(resolved.layout),
         "model": _place(resolved.config.model.path),
         "engine": resolved.config.hardware.engine,
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: installed(name) for name in PACKAGES},
         "workflow": _source_fingerprint((named.function, workflow), (named.judge, judge)),
         "dataset": _dataset_fingerprint(resolved),
     }
@@ -99,13 +99,6 @@ def _place(path: str) -> str:
     """A model's path as everybody means it: hub ids and shipped models as they are."""
     local = None if path.startswith(BUILTIN) else local_path(path)
     return str(local.resolve()) if local else path
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _source_fingerprint(*functions: tuple[str | None, Callable[..., Any] | None]) -> str | None:

@@ -8,7 +8,6 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Generic, ParamSpec, TypeVar
@@ -123,6 +122,9 @@ def patch(
 
 def installed(library: str) -> str | None:
     """The version of a distribution; None: it is not installed."""
+    # Composing a configuration applies patches, and this takes as long to import as all of them.
+    from importlib import metadata
+
     try:
         return metadata.version(library)
     except metadata.PackageNotFoundError:
