@@ -11,7 +11,7 @@ from typing import Any
 
 from rlagent.base.errors import Problem, raise_if_any
 from rlagent.base.names import did_you_mean
-from rlagent.base.secrets import secret_problems
+from rlagent.base.secrets import HIDDEN, secret_problems
 from rlagent.config.algorithms import GROUPED, UNSUPPORTED, lone_rollout
 from rlagent.config.contradictions import number_contradictions, request_contradictions
 from rlagent.config.functions import (
@@ -30,7 +30,6 @@ from rlagent.config.wandb_names import project_fault, tags_fault
 from rlagent.planner.layout import Layout, refusals
 
 LEGAL_LAYOUT = "hardware.layout=auto alone chooses a legal one"
-KEY_ENV = "model.key_env"
 LAYOUT_PARTS = ("engines", "tensor_parallel", "trainer_gpus", "sequence_parallel")
 
 
@@ -67,9 +66,9 @@ def check(
     problems += found or override_problems(config)
     problems += _names(config)
     found = secret_problems(dataclasses.asdict(config))
-    # A key in place of its variable's name is refused with a remedy of its own.
-    named = any(problem.key == KEY_ENV for problem in problems)
-    problems += [problem for problem in found if not (named and problem.key == KEY_ENV)]
+    # What hides its value refuses it as a secret already, with a remedy of its own.
+    said = {problem.key for problem in problems if problem.value == HIDDEN}
+    problems += [problem for problem in found if problem.key not in said]
     return problems
 
 

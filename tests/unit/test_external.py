@@ -73,6 +73,7 @@ def test_a_key_in_clear_is_refused_and_not_repeated(model) -> None:
     assert key == f"model.{next(iter(model))}"
     secret = next(iter(model.values()))
     assert not any(part in str(found[key]) for part in (secret, "sesame", "7f3a9c0d"))
+    assert [problem.key for problem in check(external(**model))].count(key) == 1
 
 
 def test_a_key_is_named_by_its_environment_variable(monkeypatch) -> None:
