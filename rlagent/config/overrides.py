@@ -87,9 +87,8 @@ def _parsed(argument: str, groups_of: object = None) -> Override | str:
 
 
 def _is_keyless(argument: str) -> bool:
-    """Whether an override begins with its value, or is only a `+` or `~`."""
-    rest = argument.strip().lstrip("+~ ")
-    return rest.startswith("=") or (not rest and bool(argument.strip()))
+    """Whether an override begins with its value, or has neither key nor value."""
+    return not argument.lstrip("+~ ").partition("=")[0]
 
 
 def _reason(text: str) -> str:
@@ -180,9 +179,7 @@ def _with_text(problem: Problem, value: object, text: str) -> Problem:
 
 
 def _malformed(argument: str, groups: Groups, spec: Spec) -> Problem:
-    if _is_keyless(argument):
-        return Problem(argument, None, "has no key", "write key=value")
-    if argument.strip() and "=" not in argument:
+    if "=" not in argument and not _is_keyless(argument):
         known = [*keys_of(spec), *groups.names]
         name = nearest(argument.lstrip("+-~"), known)
         example = f"such as {name}=..." if name else "such as seed=2"
@@ -193,6 +190,8 @@ def _malformed(argument: str, groups: Groups, spec: Spec) -> Problem:
 def _unreadable(argument: str, reason: str) -> Problem:
     if not argument.strip():
         return Problem("''", None, "an empty argument says nothing", "leave it out")
+    if _is_keyless(argument):
+        return Problem(argument, None, "has no key", "write key=value")
     key, _, value = argument.partition("=")
     if reason:
         return Problem(key, value, f"cannot be read: {reason}", _example(value))

@@ -27,8 +27,8 @@ BOUNDS: dict[str, Limits] = {
     **_all("clip_grad grad_clip", Limits(1e-6, 1e12)),
     # Experiences are scored at the temperature that they were sampled at.
     "temperature": Limits(0.01, 100),
-    **_all("eval_tasksets[].rollout_args.temperature", Limits(0, 100)),
-    **_all("auxiliary_models[].temperature", Limits(0, 100)),
+    "eval_tasksets[].rollout_args.temperature": Limits(0, 100),
+    "auxiliary_models[].temperature": Limits(0, 100),
     "top_p": Limits(1e-6, 1),
     "top_k": Limits(-1, 10_000_000, note="-1: all tokens"),
     "repetition_penalty": Limits(0.01, 100),

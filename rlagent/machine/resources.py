@@ -66,9 +66,9 @@ class Machine:
 
 def detect() -> Machine:
     """Look at this machine; takes milliseconds and allocates nothing on a GPU."""
-    told = os.environ.get(PLANNED_FOR)
-    if told:
-        return read_machine(told)
+    planned = os.environ.get(PLANNED_FOR)
+    if planned:
+        return read_machine(planned)
     return Machine(
         gpus=_gpus(),
         cores=_cores(),

@@ -1,7 +1,7 @@
 """Line charts as SVG text, coloured by the page's CSS variables so that light and dark both work.
 
-Pure: numbers in, text out. Pointing at a chart is handled by the script in assets.py, from the
-data that each chart carries in an attribute.
+Pure: numbers in, text out. Pointing at a chart is handled by templates/script.js, from the data
+that each chart carries in an attribute.
 """
 
 import html

@@ -69,7 +69,7 @@ def checkpoint_place(run_dir: Path) -> dict[str, Any]:
     """Where Trinity keeps everything of a run: checkpoint_root_dir/project/group/name.
 
     Always in the run folder: two runs in one folder would continue each other's checkpoints. A
-    directory given elsewhere is linked from there, see checkpoints.py.
+    directory given elsewhere is linked from there, see launch/checkpoint_place.py.
     """
     return {
         "project": "",

@@ -82,11 +82,9 @@ class Watchdog:
         """Wait until what is seen has changed, or the time is over; called in another loop."""
         until = time.monotonic() + seconds
         before = self._report
-        while (self._report, self._error, before.fate) == (
-            before,
-            None,
-            None,
-        ) and time.monotonic() < until:
+        while time.monotonic() < until:
+            if before.fate is not None or self._error is not None or self._report != before:
+                break
             await asyncio.sleep(TICK)
         if self._error is not None:
             raise self._error
