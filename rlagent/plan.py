@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if command.flags.multirun and command.flags.origin:
             remedy = "leave out -m, and give one value for each key"
-            raise ConfigError([Problem("--origin", None, "tells of one run", remedy)])
+            raise ConfigError([Problem("--origin", None, "is for one run", remedy)])
         if command.flags.multirun:
             return _plan_trials(command)
         draft = command.draft()

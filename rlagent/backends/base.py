@@ -47,7 +47,7 @@ class RolloutEngine(ABC):
     name: str
     """Its folder."""
     words: str
-    """Engine and trainer, as the choice of hardware is told."""
+    """Engine and trainer in words, for the line about the choice of hardware."""
     trainer: str
     """The trainer of its experiences; empty: it only measures, for the reason `no_trainer`."""
     no_trainer: str = ""
@@ -68,7 +68,7 @@ class RolloutEngine(ABC):
     extra_args: tuple[str, ...] = ()
     """What it reads of Trinity's `extra_engine_args`; empty: all."""
     asks_for: tuple[str, ...] = ("return_token_ids",)
-    """Fields of a request, all true, for what it tells beyond OpenAI's answer."""
+    """Fields of a request, all true, that ask for more than OpenAI's answer holds."""
     fetches_weights: bool
     """Whether processes of its own, which are no workers of Ray, fetch the weights."""
     reports: tuple[str, ...] = ()
@@ -99,7 +99,8 @@ class RolloutEngine(ABC):
     def host_need(
         self, layout: Layout, gpus: int, nodes: int, kept_gib: float, threads: int
     ) -> tuple[int, float]:
-        """Cores that a run keeps busy (0: its GPUs' share), GiB of a node; trainer's: kept_gib."""
+        """Cores that a run keeps busy (0: its GPUs' share), and host memory, GiB of a node;
+        the trainer keeps `kept_gib` of it."""
 
     @abstractmethod
     def settings(self, start: Start) -> dict[str, Any]:

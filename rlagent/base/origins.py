@@ -25,7 +25,7 @@ _NOTES = "_origins"
 class Recorded:
     """A group of settings that notes which of its fields were set, and where."""
 
-    # A type checker shall see a plain dataclass, whose unknown attributes are mistakes.
+    # Type checkers see a plain dataclass, so that they find unknown attributes.
     if not TYPE_CHECKING:
 
         def __new__(cls, *args: Any, **given: Any) -> "Recorded":
@@ -100,7 +100,7 @@ def is_written(section: Recorded, key: str) -> bool:
 
 
 def origin_of(found: Mapping[str, str], key: str) -> str:
-    """Return where a value comes from, of which perhaps only a part or the whole was noted.
+    """Return where a value comes from; only a part of it may be noted, or what it is a part of.
 
     Args:
         found: As `origins` returns them.
@@ -118,7 +118,7 @@ def origin_of(found: Mapping[str, str], key: str) -> str:
 
 
 def leaves(data: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted key and the value of everything in nested mappings that is none itself.
+    """Yield the dotted key and the value of each leaf of nested mappings.
 
     >>> list(leaves({"seed": 1, "model": {"path": "tiny"}, "trinity": {}}))
     [('seed', 1), ('model.path', 'tiny'), ('trinity', {})]

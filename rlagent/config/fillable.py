@@ -1,7 +1,7 @@
 """What a preset that `auto` takes may set, and the recipe of a model.
 
-A file says `auto` there for "nobody wrote it", whatever the field holds else: all other values of
-a file count as written, and nothing replaces them.
+In a file `auto` stands there for "nobody wrote it", whatever the type of the field. All other
+values of a file count as written, and nothing replaces them.
 """
 
 import dataclasses

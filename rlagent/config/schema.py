@@ -255,7 +255,7 @@ class AlgorithmConfig(Recorded):
     loss_agg_mode: Optional[str] = word(None, AGGREGATIONS, trinity="algorithm.loss_agg_mode")
     # Arguments of Trinity's advantage function; what is left out keeps its own default.
     advantage_args: Dict[str, Any] = field(default_factory=dict)
-    # Arguments of Trinity's policy loss function; likewise.
+    # Arguments of Trinity's policy loss function; what is left out keeps its own default.
     policy_loss_args: Dict[str, Any] = field(default_factory=dict)
     # Learning-rate schedule: constant or cosine.
     lr_schedule: str = word(

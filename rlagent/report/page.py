@@ -112,7 +112,7 @@ def tiles(data: ReportData) -> list[Tile]:
 
 
 def task_of(pair: Pair) -> Task:
-    """One held-out task: its question, what was expected and told, and both conversations."""
+    """One held-out task: its question and prompt, the expected answer, and both conversations."""
     style, word = KIND_WORDS[pair.kind]
     sides = (
         Side("Before", pair.before, list(conversations_of(pair.before))),

@@ -72,7 +72,7 @@ class Orphans:
         return f"{driver}, which runs it already, to end" if driver else ""
 
     def look(self) -> bool:
-        """Release what those held whose run folder is unlocked; return whether any did."""
+        """Release what trials with an unlocked run folder held; return whether there was one."""
         free = [row for row, run in self._locked.values() if not is_locked(run.path)]
         for row in free:
             del self._locked[row.trial_id]

@@ -261,7 +261,7 @@ class AgentWorkflow(Workflow):
 
 
 def record_lost(task: Task, number: int, cause: str) -> None:
-    """Append to trajectories.jsonl a rollout of which only the cause of its loss is left.
+    """Append a lost rollout to trajectories.jsonl; only the cause of its loss is known.
 
     Args:
         number: Of the rollout among those of its task.
@@ -285,7 +285,7 @@ def _row_of(task: Task) -> TaskRow:
 
 
 def _append(task: Task, row: TaskRow, number: int, found: dict[str, Any]) -> None:
-    """Append what became of a rollout of a task, whose row that is, to trajectories.jsonl."""
+    """Append a rollout to trajectories.jsonl; `row` is its task's, `found` what became of it."""
     step, _, set_name = str(task.batch_id).partition("/")
     options = task.workflow_args
     RunFolder(options["run_folder"]).append_trajectory(

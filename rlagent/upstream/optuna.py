@@ -34,7 +34,7 @@ def taken_up(study: "optuna.Study", trial: "optuna.trial.FrozenTrial") -> "optun
     LIBRARY,
     VERSIONS,
     f"{SOURCE}/study/study.py#L931",
-    "Optuna tells the values of a trial that waits",
+    "Optuna offers the values of a waiting trial",
     [
         Relies("optuna.study.study:Study.enqueue_trial", None, '"fixed_params"'),
         Relies("optuna.trial._frozen:FrozenTrial.system_attrs", "self"),

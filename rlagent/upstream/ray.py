@@ -112,7 +112,7 @@ def keeping_sigterm() -> Iterator[None]:
     LIBRARY,
     VERSIONS,
     f"{SOURCE}/_private/worker.py#L1927",
-    "Ray tells the processes that `ray.init` has started",
+    "Ray offers the processes that `ray.init` has started",
     [
         Relies("ray._private.worker", None, "\n_global_node = "),
         Relies("ray._private.node:Node.all_processes"),

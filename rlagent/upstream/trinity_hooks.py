@@ -132,7 +132,7 @@ def coordinator_results() -> None:
     ),
 )
 def runner_rollouts() -> None:
-    """Rollouts with a key of their own, of which none ends its process, whatever it raises."""
+    """Rollouts with a key of their own; none ends its process, whatever it raises."""
 
 
 @patch(

@@ -195,7 +195,7 @@ def test_plan_says_of_each_value_where_it_comes_from(capsys) -> None:
     assert found["seed"] == ("1", "default")
     assert len({line.rindex(found[line.split()[0]][-1]) for line in lines}) == 1
     assert plan.main([*words, "-m", "seed=1,2"]) == 2
-    assert "--origin: tells of one run" in capsys.readouterr().err
+    assert "--origin: is for one run" in capsys.readouterr().err
 
 
 def test_help_names_plan_and_its_yaml(capsys) -> None:

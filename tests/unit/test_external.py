@@ -29,7 +29,7 @@ def problems(config: LearnConfig) -> dict[str, Problem]:
 def test_an_external_model_is_refused_for_training_with_the_reason() -> None:
     (problem,) = check(external())
     assert problem.key == "hardware.engine"
-    assert "cannot be trained: its endpoint tells no log-probabilities" in problem.message
+    assert "cannot be trained: its endpoint returns no log-probabilities" in problem.message
 
 
 def test_an_address_alone_means_an_external_model() -> None:

@@ -27,7 +27,7 @@ MACHINES = (
 ELSEWHERE = {
     "model.name": "shown, and in the records",
     "model.url": "what an external engine asks (test_external.py)",
-    "model.key_env": "likewise",
+    "model.key_env": "where an external engine reads its key (test_external.py)",
     "model.candidates": "where no model is chosen (test_resolve.py)",
     "model.shape.layers": "the estimates, without a config.json (test_layout_memory.py)",
     "model.shape.intermediate": "likewise",

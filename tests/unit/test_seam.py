@@ -1,4 +1,4 @@
-"""Engines and trainers are told apart in rlagent/backends/ alone."""
+"""Only rlagent/backends/ distinguishes between engines, and between trainers."""
 
 import ast
 import importlib.util

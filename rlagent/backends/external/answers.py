@@ -1,7 +1,7 @@
 """What an OpenAI-compatible endpoint as a rollout engine answers: see rlagent.backends.base.
 
 Something else runs the model; rlagent asks it by `model.url`. It measures, and is never trained:
-the endpoint tells neither the tokens that it drew nor takes new weights.
+the endpoint neither returns the tokens that it sampled nor accepts new weights.
 """
 
 import os
@@ -17,8 +17,8 @@ from rlagent.planner.workload import Workload
 RUN_GIB = 2.0
 """Host memory of a run: agent code alone."""
 NO_TRAINER = (
-    "an external model cannot be trained: its endpoint tells no log-probabilities of the tokens "
-    "that it drew, and takes no weights"
+    "an external model cannot be trained: its endpoint returns no log-probabilities of the tokens "
+    "that it sampled, and accepts no weights"
 )
 
 
