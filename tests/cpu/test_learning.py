@@ -1,4 +1,7 @@
-"""The shipped experiment learns on held-out tasks, with every seed, not from shuffled rewards."""
+"""The shipped experiment learns on held-out tasks, with every seed, not from shuffled rewards.
+
+CI trains a third of its steps; `make test-full` all of them.
+"""
 
 import subprocess
 import sys
@@ -12,7 +15,7 @@ from tests.cpu.runs import REPOSITORY, environment, only_folder
 
 
 def _train(directory: Path, *overrides: str) -> RunFolder:
-    """The whole experiment, as `make train` runs it."""
+    """The experiment, as `make train` runs it."""
     words = ["+experiment=gsm8k_react", "hardware=cpu", f"run.dir={directory}/outputs", *overrides]
     done = subprocess.run(
         [sys.executable, "-m", "rlagent.train", *words],
@@ -32,13 +35,13 @@ def _evaluations(folder: RunFolder) -> list[dict[str, float]]:
     return [metrics for metrics in rows if "eval/success" in metrics]
 
 
-def _assert_learnt(folder: RunFolder) -> None:
+def _assert_learnt(folder: RunFolder, success: float = 0.80) -> None:
     first, *_, last = _evaluations(folder)
     assert first["eval/tasks"] >= 256
     assert last["eval/tasks"] == first["eval/tasks"]
     assert 0.25 <= first["eval/success"] <= 0.45
     assert first["eval/valid"] >= 0.95
-    assert last["eval/success"] >= 0.80
+    assert last["eval/success"] >= success
     assert last["eval/valid"] >= 0.95
     assert last["eval/success_low"] > first["eval/success_high"]
 
@@ -69,17 +72,17 @@ def _assert_left_everything(folder: RunFolder) -> None:
     assert any(folder.wandb_dir.glob("offline-run-*/*.wandb"))
 
 
-def test_the_shipped_experiment_learns(tmp_path):
-    folder = _train(tmp_path)
-    _assert_learnt(folder)
+def test_the_shipped_experiment_learns_in_twenty_steps(tmp_path):
+    folder = _train(tmp_path, "algorithm.total_steps=20")
+    _assert_learnt(folder, success=0.60)
     _assert_on_policy(folder)
     _assert_left_everything(folder)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
-@pytest.mark.parametrize("seed", [2, 3])
-def test_it_learns_with_other_seeds(tmp_path, seed):
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_it_learns_with_every_seed(tmp_path, seed):
     _assert_learnt(_train(tmp_path, f"seed={seed}", "monitor=local"))
 
 
