@@ -1,7 +1,8 @@
-"""One attempt at a run on Ray: explorer and trainer actors from the first to the last step.
+"""One attempt at a run on Ray: explorer and trainer actors from the first to the last step, or the
+explorer alone, which measures.
 
 It drives the actors and raises as soon as one of them fails; what the run folder and the screen
-get is left to driver.py. Trinity's launcher is not used: it takes a failed actor for a finished
+get is left to phases.py. Trinity's launcher is not used: it takes a failed actor for a finished
 one.
 """
 
@@ -56,6 +57,8 @@ class Session:
         stall_timeout: run.stall_timeout as set, for the cause.
         patience: Says how many seconds nothing may happen, see `standstill.patience`.
         logs: Folder of the attempt's logs.
+        trains: Whether there is a trainer; without one the engines keep the weights that they
+            load.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Session:
         stall_timeout: float | str,
         patience: Callable[[], tuple[float, float]],
         logs: Path,
+        trains: bool = True,
     ) -> None:
         self.config = config
         self.runner_processes = runner_processes
@@ -77,6 +81,7 @@ class Session:
         self.stall_timeout = stall_timeout
         self.patience = patience
         self.logs = logs
+        self.trains = trains
         self.explorer: Any = None
         self.trainer: Any = None
         self._queue: Any = None
@@ -87,7 +92,7 @@ class Session:
         """Create the actors, load the models, and agree on the weights.
 
         Returns:
-            The step that training continues from.
+            The step that training continues from; 0 without a trainer.
 
         Raises:
             OutOfStepError: The trainer could not use its newest checkpoint.
@@ -95,31 +100,31 @@ class Session:
         self.on_phase("loading the model")
         marks = Marks()
         marks.mark("driver_ready")
-        from rlagent.trinity.buffer import create_queue
+        if self.trains:
+            from rlagent.trinity.buffer import create_queue
 
-        self._queue = create_queue(self.config)
-        self.trainer = create_trainer(self.config)
+            self._queue = create_queue(self.config)
+            self.trainer = create_trainer(self.config)
         self.explorer = create_explorer(self.config, self.runner_processes)
-        trainer_step, explorer_step = self._wait(
-            {"trainer": self.trainer.prepare.remote(), "explorer": self.explorer.prepare.remote()}
-        )
-        if trainer_step != explorer_step:
-            raise OutOfStepError(trainer_step, explorer_step)
-        self._sync_weights(marks)
-        marks.mark("weights_synced")
-        theirs = self._wait(
-            {
-                "trainer": self.trainer.startup_marks.remote(),
-                "explorer": self.explorer.startup_marks.remote(),
-            }
-        )
-        self.startup = {**marks.times(), **theirs[0], **theirs[1]}
-        return trainer_step
+        roles = {"trainer": self.trainer} if self.trains else {}
+        roles["explorer"] = self.explorer
+        steps = self._wait({name: role.prepare.remote() for name, role in roles.items()})
+        if len(set(steps)) > 1:
+            raise OutOfStepError(*steps)
+        if self.trains:
+            self._sync_weights(marks)
+            marks.mark("weights_synced")
+        theirs = self._wait({name: role.startup_marks.remote() for name, role in roles.items()})
+        self.startup = marks.times()
+        for times in theirs:
+            self.startup |= times
+        return int(steps[0])
 
     def evaluate(self, step: int) -> dict[str, float]:
         """Measure held-out success with the newest weights, under `step`."""
         self.on_phase("measuring held-out success")
-        self._wait({"explorer": self.explorer.sync_from_trainer.remote()})
+        if self.trains:
+            self._wait({"explorer": self.explorer.sync_from_trainer.remote()})
         return self._wait({"explorer": self.explorer.evaluate.remote(step)})[0]
 
     def train(self, asked: int) -> None:

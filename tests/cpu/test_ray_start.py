@@ -172,10 +172,10 @@ def test_a_ray_that_a_run_started_listens_on_loopback_and_wants_the_runs_token(t
 def test_two_threads_that_import_never_see_half_of_ray():
     code = (
         "import sys\n"
-        "from rlagent.launch import driver\n"
+        "from rlagent.launch import phases\n"
         "seen = []\n"
-        "driver._import_validators = lambda: seen.append('ray' in sys.modules)\n"
-        "driver.import_validators_beside().join()\n"
+        "phases._import_validators = lambda: seen.append('ray' in sys.modules)\n"
+        "phases.import_validators_beside().join()\n"
         "print(seen)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -88,3 +88,22 @@ def test_a_trainer_that_continues_from_another_step_than_the_explorer_is_refused
     with pytest.raises(OutOfStepError, match="from step 2 but the explorer from 3") as caught:
         make(Role(3), Role(2)).start()
     assert caught.value.trainer_step == 2
+
+
+def test_without_a_trainer_the_engines_measure_the_weights_that_they_have(make, monkeypatch):
+    explorer, trainers = Role(0), []
+    explorer.startup_marks = SimpleNamespace(remote=lambda: done({"engines_ready": 1.0}))
+    explorer.evaluate = SimpleNamespace(remote=lambda step: done({"eval/success": 0.5}))
+    one = make(explorer, None)
+    monkeypatch.setattr(session, "create_trainer", trainers.append)
+    one.trains = False
+    assert one.start() == 0
+    assert one.evaluate(4) == {"eval/success": 0.5}
+    assert one.startup["engines_ready"] == 1.0
+    assert trainers == []
+
+
+def done(result):
+    future = Future()
+    future.set_result(result)
+    return future
