@@ -4,7 +4,6 @@ The meaning is the comment above a field, and its section (core, advanced) the h
 both are read from the schema's source, so that nothing is written twice.
 """
 
-import ast
 import dataclasses
 import functools
 import inspect
@@ -106,28 +105,30 @@ def explained(text: str) -> str:
 
 def _comments(cls: type) -> dict[str, tuple[str, bool]]:
     """Return the comment above each field of a dataclass, and whether it is an advanced one."""
-    lines, declared = _source(sys.modules[cls.__module__])
-    found, advanced = {}, False
-    for node in declared[cls.__name__].body:
-        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
-            continue
-        above, line = [], node.lineno - 2
-        while lines[line].startswith("#") or not lines[line]:
-            text = lines[line].lstrip("# ")
-            if text.startswith(_HEADING):
-                advanced = "advanced" in text
-                break
+    found: dict[str, tuple[str, bool]] = {}
+    advanced, above = False, list[str]()
+    for line in _sources(sys.modules[cls.__module__])[cls.__name__]:
+        if declared := re.match(r"    (\w+): ", line):
+            found[declared[1]] = (" ".join(above), advanced)
+            above = []
+        elif not line.startswith("    #"):
+            # A blank line parts neither a comment from its field nor two lines of a comment.
+            above = above if not line.strip() else []
+        elif (text := line.strip("# ")).startswith(_HEADING):
+            advanced, above = "advanced" in text, []
+        else:
             above.append(text)
-            line -= 1
-        found[node.target.id] = (" ".join(reversed(above)).strip(), advanced)
     return found
 
 
 @functools.cache
-def _source(module: ModuleType) -> tuple[list[str], dict[str, ast.ClassDef]]:
-    source = inspect.getsource(module)
-    classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
-    return [line.strip() for line in source.splitlines()], {node.name: node for node in classes}
+def _sources(module: ModuleType) -> dict[str, list[str]]:
+    """Return the lines of each class; read without `ast`, which would take longer than --help."""
+    found: dict[str, list[str]] = {}
+    for part in re.split(r"^(?=\S)", inspect.getsource(module), flags=re.MULTILINE):
+        if declared := re.match(r"class (\w+)", part):
+            found[declared[1]] = part.splitlines()[1:]
+    return found
 
 
 def _default(item: "dataclasses.Field[Any]") -> str:
