@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for case in chosen:
         if case.name not in known:
             began = time.monotonic()
-            place = asked.work / re.sub(r"\W+", "-", case.name).strip("-")
+            place = asked.work.resolve() / re.sub(r"\W+", "-", case.name).strip("-")
             known[case.name] = measure(case, place, asked.patience, not asked.no_resume)
             _write(asked.out, known)
             print(f"{time.monotonic() - began:4.0f} s  {_line(known[case.name])}", flush=True)
@@ -50,8 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def is_bad(row: Row, case: Case) -> bool:
     """Whether something was lost, or left open."""
     silent = "no status" in row.status or "still" in row.status
-    # Nobody is there to write the status of a driver that was killed.
-    return bool(row.left_over) or (silent and not case.fault.startswith("kill -9 driver"))
+    # Nobody can write the status of a driver that was killed, or to a disk that takes nothing.
+    excused = case.fault.startswith(("kill -9 driver", "disk read-only"))
+    return bool(row.left_over) or (silent and not excused)
 
 
 def _known(path: Path) -> dict[str, Row]:

@@ -115,31 +115,70 @@ FILES: dict[str, Callable[[RunFolder], None]] = {
 }
 
 
-# ---- disks: each a small one of its own ----
+# ---- disks: each a small one of its own; needs the right to mount one ----
+
+
+class CannotBreakError(Exception):
+    """This machine or user cannot make the fault, such as a mount that needs root."""
+
+
+def _command(*words: str) -> str:
+    try:
+        return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    except subprocess.CalledProcessError as error:
+        raise CannotBreakError(error.stderr.strip() or str(error)) from error
+    except OSError as error:
+        raise CannotBreakError(f"{words[0]}: {error}") from error
 
 
 @contextlib.contextmanager
 def _small_disk(directory: Path) -> Iterator[None]:
-    """A file system of 24 MiB at the run.dir; needs the right to mount one."""
+    """A file system of 24 MiB at the run.dir."""
     outputs = directory / "outputs"
     outputs.mkdir(parents=True, exist_ok=True)
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(outputs)],
-        check=True,
-        capture_output=True,
-    )
+    _command("mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(outputs))
     try:
         yield
     finally:
-        subprocess.run(["umount", "--lazy", str(outputs)], check=True)
+        _command("umount", "--lazy", str(outputs))
 
 
-def _remount(options: str) -> Callable[[Training], None]:
-    def inject(run: Training) -> None:
-        where = str(run.directory / "outputs")
-        subprocess.run(["mount", "-o", f"remount,{options}", where], check=True)
+@contextlib.contextmanager
+def _failing_disk(directory: Path) -> Iterator[None]:
+    """A disk at the run.dir that goes read-only at its first error, as servers' disks do.
 
-    return inject
+    A remount does not do it: the kernel refuses one while a file is open for writing.
+    """
+    outputs, image = directory / "outputs", directory / "disk.img"
+    outputs.mkdir(parents=True, exist_ok=True)
+    with image.open("wb") as file:
+        file.truncate(200 * 2**20)
+    _command("mkfs.ext4", "-q", "-F", str(image))
+    _mount_failing(outputs)
+    try:
+        yield
+    finally:
+        _command("umount", "--lazy", str(outputs))
+
+
+def _mount_failing(outputs: Path) -> None:
+    options = "loop,errors=remount-ro"
+    _command("mount", "-o", options, str(outputs.parent / "disk.img"), str(outputs))
+
+
+def _break_disk(run: Training) -> None:
+    device = _command("findmnt", "-no", "SOURCE", str(run.directory / "outputs")).strip()
+    try:
+        Path("/sys/fs/ext4", Path(device).name, "trigger_fs_error").write_text("1")
+    except OSError as error:
+        raise CannotBreakError(str(error)) from error
+
+
+def _mend_disk(run: Training) -> None:
+    """Mount it again, which replays its journal; what was in no file yet is lost."""
+    outputs = run.directory / "outputs"
+    _command("umount", str(outputs))
+    _mount_failing(outputs)
 
 
 def _fill(run: Training) -> None:
@@ -152,13 +191,14 @@ def _fill(run: Training) -> None:
 
 
 def _make_room(run: Training) -> None:
-    _remount("rw,size=200m")(run)
-    (run.directory / "outputs" / "ballast").unlink(missing_ok=True)
+    outputs = run.directory / "outputs"
+    _command("mount", "-o", "remount,size=200m", str(outputs))
+    (outputs / "ballast").unlink(missing_ok=True)
 
 
 REPAIRS: dict[str, Callable[[Training], None]] = {
     "disk full": _make_room,
-    "disk read-only": _remount("rw"),
+    "disk read-only": _mend_disk,
 }
 """What is done before the same command is run again."""
 
@@ -187,7 +227,7 @@ def cases() -> list[Case]:
     ]
     found.append(Case("closed pipe (`| head -1`)", "throughout", piped=True, overrides=_steps(1)))
     found.append(Case("disk full", "training", _fill, around=_small_disk))
-    found.append(Case("disk read-only", "training", _remount("ro"), around=_small_disk))
+    found.append(Case("disk read-only", "training", _break_disk, around=_failing_disk))
     found += [
         Case(what, "resuming", _damage(change), overrides=_steps(STEPS - 1))
         for what, change in FILES.items()

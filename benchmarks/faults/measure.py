@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.faults.cases import REPAIRS, Case
+from benchmarks.faults.cases import REPAIRS, CannotBreakError, Case
 from benchmarks.faults.run import Training
 from rlagent.records.folder import ENDED
 
@@ -49,10 +49,8 @@ def measure(case: Case, directory: Path, patience: float = 120.0, resume: bool =
             if case.moment == "resuming":
                 return _damaged(case, directory, patience)
             return _broken(case, directory, patience, resume and case.resumes)
-    except subprocess.CalledProcessError as error:
-        # Such as a mount that this user may not make.
-        words = (error.stderr or b"").decode().strip() or str(error)
-        return Row(case.fault, case.moment, None, "not tried", words[:CAUSE], "", "")
+    except CannotBreakError as error:
+        return Row(case.fault, case.moment, None, "not tried", str(error)[:CAUSE], "", "")
 
 
 def _broken(case: Case, directory: Path, patience: float, resume: bool) -> Row:
@@ -124,15 +122,17 @@ def _row(case: Case, run: Training, noticed: float | None, cause: str, resumed: 
         code: object = run.process.returncode
     else:
         code = "still running"
-    if state not in ENDED:
-        state = f"still says {state}"
     left = run.left_over() if run.has_ended() else []
-    words = " ".join(f"{cause} {status.get('cause') or ''}".split())
+    shown = status.get("cause")
+    if state not in ENDED and code == 1:
+        # No final status could be written; the screen has the cause.
+        shown = _last_line(run.output)
+    words = " ".join(f"{cause} {shown or ''}".split())
     return Row(
         case.fault,
         case.moment,
         None if noticed is None else round(noticed, 1),
-        f"{state} ({code})",
+        f"{state if state in ENDED else f'still says {state}'} ({code})",
         words if len(words) <= CAUSE else words[: CAUSE - 3] + "...",
         ", ".join(sorted(set(left))),
         resumed,
@@ -141,6 +141,10 @@ def _row(case: Case, run: Training, noticed: float | None, cause: str, resumed: 
 
 def _tail(path: Path) -> str:
     return " ".join(path.read_text(errors="replace").split()[-30:])
+
+
+def _last_line(path: Path) -> str:
+    return next(filter(str.strip, reversed(path.read_text(errors="replace").splitlines())), "")
 
 
 def _one_line_reader(output: Path) -> int:
