@@ -14,6 +14,10 @@ COMMANDS = {
         "rlagent.report",
         "write the report of a run or a sweep again: rlagent report latest",
     ),
+    "export": (
+        "rlagent.export",
+        "a checkpoint as a Hugging Face folder: rlagent export RUN --step best --to FOLDER",
+    ),
     "runs": ("rlagent.runs", "what has run here, its state, best metric, where"),
     "sync": ("rlagent.sync", "upload offline W&B runs: rlagent sync [RUN|SWEEP ...]"),
     "stop": ("rlagent.stop", "end a run or a sweep cleanly from another shell: rlagent stop RUN"),

@@ -122,6 +122,9 @@ class Trainer(ABC):
     """Its folder, and Trinity's `trainer_type`."""
     process: str
     """`module:class` of what Trinity's Trainer wraps."""
+    weights: str
+    """`module:function` that reads a checkpoint's folder: its weights by the names of parameters,
+    of tied ones at least one."""
     packages: tuple[str, ...] = ()
     """Distributions that no other trainer needs."""
     attention: str = ""

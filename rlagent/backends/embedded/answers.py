@@ -95,6 +95,7 @@ class EmbeddedTrainer(Trainer):
 
     name = "embedded"
     process = "rlagent.backends.embedded.trainer.trainer:EmbeddedTrainer"
+    weights = "rlagent.backends.embedded.weights:read_weights"
     attention = "sdpa"
     config_keys = ("threads", "mini_batch_size", "micro_batch_tokens", "seed")
     # The one knows no further trainer type, the other measures GPUs.

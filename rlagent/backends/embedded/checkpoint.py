@@ -9,7 +9,6 @@ tensors only: it knows nothing of models, optimizers or Trinity.
 import json
 import os
 import shutil
-import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +22,16 @@ from rlagent.records.checkpoints import (
     FULL_FLAG,
     LATEST_CHECKPOINT,
     MANIFEST,
+    OPTIMIZER,
+    STATE,
+    WEIGHTS,
+    checksum_of,
+    fault_of,
     full_steps,
     step_folder,
 )
 
 LATEST_WEIGHTS = "latest_state_dict_iteration.txt"
-WEIGHTS = "actor/model.safetensors"
-OPTIMIZER = "actor/optimizer.safetensors"
-STATE = "trainer_state.json"
 EXPORT = "actor/huggingface"
 
 
@@ -154,29 +155,6 @@ def announce_weights(root: Path, step: int) -> None:
     _write_text(root / LATEST_WEIGHTS, str(step))
 
 
-def fault_of(folder: Path) -> Optional[str]:
-    """What is wrong with a checkpoint folder, or None if it agrees with its manifest."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        files = {name: (each["bytes"], each["crc32"]) for name, each in manifest["files"].items()}
-    except FileNotFoundError:
-        return f"no {MANIFEST}"
-    except (ValueError, KeyError, AttributeError, TypeError):
-        return f"{MANIFEST} is damaged"
-    for name in (WEIGHTS, OPTIMIZER, STATE):
-        if name not in files:
-            return f"{MANIFEST} does not name {name}"
-    for name, (size, checksum) in files.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != size:
-            return f"{name} has {path.stat().st_size} bytes instead of {size}"
-        if _checksum(path) != checksum:
-            return f"{name} is damaged"
-    return None
-
-
 def _publish(scratch: Path, folder: Path) -> None:
     """Give a finished folder its name.
 
@@ -231,19 +209,11 @@ def _write_text(path: Path, text: str) -> None:
 
 def _manifest(folder: Path, step: int) -> Dict[str, Any]:
     files = {
-        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "crc32": _checksum(path)}
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "crc32": checksum_of(path)}
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
     return {"step": step, "files": files}
-
-
-def _checksum(path: Path) -> int:
-    value = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            value = zlib.crc32(block, value)
-    return value
 
 
 def _sync_file(path: Path) -> None:

@@ -12,6 +12,7 @@ class Verl(Trainer):
 
     name = "verl"
     process = "rlagent.backends.verl.trainer:StepTrainer"
+    weights = "rlagent.backends.verl.weights:read_weights"
     packages = ("verl",)
     micro_batches = True
 

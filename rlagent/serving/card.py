@@ -1,0 +1,120 @@
+"""The model card of an exported checkpoint: what it was made from, how, and how good it is."""
+
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rlagent.base.paths import local_path
+from rlagent.base.redact import redact
+from rlagent.records.checkpoints import measured
+from rlagent.serving.trained import Trained
+
+UNKNOWN = "not recorded"
+
+
+def model_card(trained: Trained, folder: Path) -> str:
+    """The text of README.md; paths of this machine are named by their last part only.
+
+    Args:
+        trained: The checkpoint.
+        folder: Where the model is, for its configuration.
+    """
+    config, status = trained.config, redact(trained.run.standing())
+    licence = licence_of(trained.base)
+    head: dict[str, Any] = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["rlagent", "reinforcement-learning", "agent"],
+    }
+    if licence != UNKNOWN:
+        head["license"] = licence
+    path = config.model.path
+    if local_path(path) is None:
+        head |= {"base_model": path, "base_model_relation": "finetune"}
+    sampled = f"{config.algorithm.batch_size} tasks x {config.algorithm.repeat_times} rollouts"
+    trained_steps = f"{trained.kept.step} of {status.get('steps_asked') or '?'}"
+    versions = {name: value for name, value in (status.get("versions") or {}).items() if value}
+    rows = [
+        ("base model", _public(path)),
+        ("licence of the base model", licence),
+        ("data", f"{config.dataset.name}, {_public(config.dataset.path)}, {config.dataset.split}"),
+        ("agent", _public(str(config.workflow.function or "a function of a script"))),
+        ("algorithm", f"{config.algorithm.name}, learning rate {config.algorithm.lr}"),
+        ("a step", sampled),
+        ("steps", trained_steps),
+        *_success(trained),
+        ("numbers", _architecture(folder)),
+        ("versions", ", ".join(f"{name} {value}" for name, value in versions.items())),
+    ]
+    command = status.get("command")
+    table = [f"| {name} | {_cell(value)} |" for name, value in rows if value]
+    parts = [
+        f"---\n{yaml.safe_dump(head, sort_keys=True)}---",
+        f"# {trained.name}",
+        "A language model that was trained as an agent with reinforcement learning.",
+        "\n".join(["| what | value |", "| :--- | :--- |", *table]),
+        *(["## Command", f"    {_public_command(command)}"] if command else []),
+        "## Use",
+        "    from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        '    model = AutoModelForCausalLM.from_pretrained("FOLDER")\n'
+        '    tokenizer = AutoTokenizer.from_pretrained("FOLDER")',
+        "To train on from it: `python -m rlagent.train +experiment=... model.path=FOLDER`.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def licence_of(base: str) -> str:
+    """The licence that the base model's own card names, in its folder or as downloaded."""
+    folder = local_path(base)
+    card: Any = folder / "README.md" if folder else None
+    if card is None:
+        from huggingface_hub import try_to_load_from_cache
+
+        card = try_to_load_from_cache(base, "README.md")
+    if not isinstance(card, (str, Path)) or not Path(card).is_file():
+        return UNKNOWN
+    text = Path(card).read_text(encoding="utf-8", errors="replace")
+    if not text.startswith("---\n"):
+        return UNKNOWN
+    try:
+        head = yaml.safe_load(text[4:].partition("\n---")[0])
+    except yaml.YAMLError:
+        return UNKNOWN
+    return str(head.get("license") or UNKNOWN) if isinstance(head, dict) else UNKNOWN
+
+
+def _success(trained: Trained) -> list[tuple[str, str]]:
+    """Held-out success with its 95 % interval, before training and of these weights."""
+    found = {one.weights: one for one in measured(trained.run)}
+    step = trained.kept.step
+    said = [("held-out success before, 95 % interval", found.get(0))]
+    if step:
+        said.append((f"held-out success at step {step}, 95 % interval", found.get(step)))
+    return [(name, str(one) if one else "not measured") for name, one in said]
+
+
+def _architecture(folder: Path) -> str:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return f"{config.get('model_type')}, {config.get('dtype')}"
+
+
+def _public(path: str) -> str:
+    """A path without what only this machine knows."""
+    place = path.partition(":")[0]
+    return os.path.basename(path) if os.path.isabs(place) or path[:1] in "~." else path
+
+
+def _public_command(command: str) -> str:
+    words = []
+    for word in shlex.split(command):
+        key, equals, value = word.rpartition("=")
+        words.append(key + equals + _public(value))
+    return shlex.join(words)
+
+
+def _cell(value: str) -> str:
+    return " ".join(value.replace("|", "\\|").split())

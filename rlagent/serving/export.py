@@ -1,0 +1,173 @@
+"""A checkpoint as a Hugging Face folder: weights in safetensors, tokenizer, chat template, card.
+
+Whole or not there. How a trainer keeps its weights is its own (backends); what the card says is
+card.py's.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rlagent.backends.registry import load
+from rlagent.base.endings import RunError
+from rlagent.base.errors import ConfigError, Problem
+from rlagent.records.checkpoints import WEIGHTS, shards_of
+from rlagent.records.folder import read_object
+from rlagent.serving.card import model_card
+from rlagent.serving.trained import Trained
+
+STAMP = "rlagent.json"
+"""In an exported folder: which checkpoint it was made from."""
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def export(trained: Trained, target: Path, dtype: str = "") -> Path:
+    """Write a checkpoint, or the base model, as a Hugging Face folder.
+
+    Args:
+        trained: Its checkpoint must be whole.
+        target: The folder; it may exist if it is empty.
+        dtype: Of `DTYPES`; empty: as the rollout engines computed.
+
+    Returns:
+        The folder's absolute path.
+
+    Raises:
+        ConfigError: Something is at `target`.
+        RunError: The base model cannot be loaded, or the checkpoint is of another one, or went
+            away meanwhile.
+        OSError: It cannot be written; nothing is left of it then.
+    """
+    target = target.expanduser().absolute()
+    fault = _no_room_at(target)
+    if fault:
+        raise ConfigError([Problem("--to", str(target), fault, "name a folder that is not there")])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _scratch_beside(target) as scratch:
+        stamp = _stamp(trained, dtype)
+        _write_model(trained, scratch, dtype or _dtype(trained))
+        (scratch / "README.md").write_text(model_card(trained, scratch), encoding="utf-8")
+        (scratch / STAMP).write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
+        _sync(scratch)
+        os.rename(scratch, target)
+    return target
+
+
+def ready_folder(trained: Trained) -> str:
+    """A folder or hub id from which engines load a checkpoint: the base model itself, or an export
+    in the run folder, made where it is missing or of an older checkpoint of the same step.
+
+    Raises:
+        RunError, OSError: As for `export`.
+    """
+    if trained.kept.folder is None:
+        return trained.base
+    target = trained.run.path / "exports" / f"step-{trained.kept.step}"
+    if _is_current(trained, target):
+        return str(target)
+    if target.exists():
+        shutil.rmtree(target)
+    try:
+        export(trained, target)
+    except (ConfigError, OSError) as error:
+        # Another command may have made the same one meanwhile.
+        if not _is_current(trained, target):
+            raise RunError(f"{target} cannot be written: {error}") from error
+    return str(target)
+
+
+def _is_current(trained: Trained, target: Path) -> bool:
+    stamp = _stamp(trained, "")
+    return read_object(target / STAMP, f"remove {target}") == stamp
+
+
+def _no_room_at(target: Path) -> str:
+    if target.is_dir() and not any(target.iterdir()):
+        return ""
+    if target.exists() or target.is_symlink():
+        return "is a folder with files in it" if target.is_dir() else "is a file"
+    return ""
+
+
+def _dtype(trained: Trained) -> str:
+    return str(trained.config.model.dtype) if trained.on_gpus else "float32"
+
+
+def _stamp(trained: Trained, dtype: str) -> dict[str, Any]:
+    """What tells an export from one of other weights of the same step, as a resume may write."""
+    folder = trained.kept.folder
+    files = (shards_of(folder) or [folder / WEIGHTS]) if folder else []
+    found = [(file, file.stat()) for file in files if file.is_file()]
+    return {
+        "run": trained.run.name,
+        "step": trained.kept.step,
+        "dtype": dtype or _dtype(trained),
+        "weights": [[file.name, each.st_size, each.st_mtime_ns] for file, each in found],
+    }
+
+
+def _write_model(trained: Trained, target: Path, dtype: str) -> None:
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    from rlagent.backends.embedded.engine.service import load_weights
+
+    logging.disable_progress_bar()
+    trust = trained.config.model.trust_remote_code
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            trained.base, dtype=getattr(torch, dtype), trust_remote_code=trust
+        )
+        tokenizer = AutoTokenizer.from_pretrained(trained.base, trust_remote_code=trust)
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"the base model {trained.base}, which has the tokenizer, cannot be loaded: {error}"
+        ) from error
+    if trained.kept.folder is not None:
+        read = load(trained.trainer.weights)
+        try:
+            load_weights(model, read(trained.kept.folder))
+        except FileNotFoundError as error:
+            raise RunError(
+                f"the checkpoint of step {trained.kept.step} went away while it was read "
+                f"({error.filename}): its trainer keeps the newest; take `last`"
+            ) from error
+        except ValueError as error:
+            raise RunError(f"the checkpoint of step {trained.kept.step}: {error}") from error
+    # Where the base was loaded from is a path of this machine.
+    model.config._name_or_path = ""
+    try:
+        model.save_pretrained(target)
+    except SafetensorError as error:
+        # It has its own name for a full disk.
+        raise OSError(f"the weights cannot be written: {error}; nothing is left of them") from error
+    tokenizer.save_pretrained(target)
+
+
+@contextmanager
+def _scratch_beside(target: Path) -> Iterator[Path]:
+    """A folder on the same disk, removed afterwards unless it was renamed."""
+    scratch = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Have the files on disk before the folder has its name."""
+    for path in [*folder.rglob("*"), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,148 @@
+"""A checkpoint of a run is named base, best, last or by its step, and a wrong name lists them."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from rlagent.records.checkpoints import (
+    LATEST_CHECKPOINT,
+    MANIFEST,
+    OPTIMIZER,
+    STATE,
+    WEIGHTS,
+    CheckpointError,
+    checksum_of,
+    find_checkpoint,
+    kept_checkpoints,
+    step_folder,
+)
+from rlagent.records.folder import RunFolder
+
+
+def keep(run: RunFolder, step: int) -> Path:
+    folder = step_folder(run.checkpoints, step)
+    (folder / "actor").mkdir(parents=True)
+    for name in (WEIGHTS, OPTIMIZER, STATE):
+        (folder / name).write_text(f"{name} of step {step}")
+    files = {
+        name: {"bytes": (folder / name).stat().st_size, "crc32": checksum_of(folder / name)}
+        for name in (WEIGHTS, OPTIMIZER, STATE)
+    }
+    (folder / MANIFEST).write_text(json.dumps({"step": step, "files": files}))
+    (run.checkpoints / LATEST_CHECKPOINT).write_text(str(step))
+    return folder
+
+
+def keep_shards(run: RunFolder, step: int, ranks: int = 2) -> Path:
+    folder = step_folder(run.checkpoints, step)
+    (folder / "actor").mkdir(parents=True)
+    (folder / ".full_checkpoint").touch()
+    for rank in range(ranks):
+        path = folder / f"actor/model_world_size_{ranks}_rank_{rank}.pt"
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("data.pkl", f"weights of step {step}, rank {rank}" * 99)
+    (run.checkpoints / LATEST_CHECKPOINT).write_text(str(step))
+    return folder
+
+
+def measure(run: RunFolder, **success: float) -> None:
+    for step, value in success.items():
+        run.append_metrics("explorer", int(step[1:]), {"eval/success": value, "eval/tasks": 16})
+
+
+def flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    made = RunFolder(tmp_path / "mine-1a2b3c4d")
+    for step in (10, 20, 30):
+        keep(made, step)
+    measure(made, s0=0.3, s10=0.5, s15=0.9, s20=0.7, s30=0.6)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [("base", 0), ("0", 0), ("10", 10), ("020", 20), ("last", 30), ("best", 20)],
+)
+def test_a_name_means_a_step_of_which_best_is_the_kept_one_with_most_success(
+    run: RunFolder, name: str, step: int
+) -> None:
+    kept = find_checkpoint(run, name)
+    assert kept.step == step
+    assert kept.folder == (step_folder(run.checkpoints, step) if step else None)
+
+
+def test_of_equal_success_the_later_step_is_the_best(run: RunFolder) -> None:
+    measure(run, s30=0.7)
+    assert find_checkpoint(run, "best").step == 30
+
+
+@pytest.mark.parametrize("name", ["15", "bst", "", "9" * 5000, "²", "-1", "step 10"])
+def test_a_name_that_means_nothing_lists_what_there_is(run: RunFolder, name: str) -> None:
+    with pytest.raises(CheckpointError) as raised:
+        find_checkpoint(run, name)
+    assert "there are base, 10, 20, 30, `last` (30), `best` (20)" in str(raised.value)
+
+
+def test_without_a_checkpoint_only_the_base_can_be_named(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "new")
+    assert find_checkpoint(run, "base").folder is None
+    for name in ("last", "best", "3"):
+        with pytest.raises(CheckpointError, match="kept none yet, only `base`"):
+            find_checkpoint(run, name)
+
+
+def test_best_is_not_known_before_a_kept_step_was_measured(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "new")
+    keep(run, 10)
+    measure(run, s0=0.9, s5=0.9)
+    with pytest.raises(CheckpointError, match="`best` once a kept step was evaluated"):
+        find_checkpoint(run, "best")
+
+
+def test_a_flipped_byte_is_named_and_the_whole_one_before_is_offered(run: RunFolder) -> None:
+    flip_a_byte(step_folder(run.checkpoints, 20) / OPTIMIZER)
+    flip_a_byte(step_folder(run.checkpoints, 30) / WEIGHTS)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged.* is 10$"):
+        find_checkpoint(run, "last")
+    assert find_checkpoint(run, "10").step == 10
+
+
+def test_where_all_are_damaged_the_base_is_offered(run: RunFolder) -> None:
+    for step in (10, 20, 30):
+        flip_a_byte(step_folder(run.checkpoints, step) / WEIGHTS)
+    with pytest.raises(CheckpointError, match=r"whole is base$"):
+        find_checkpoint(run, "last")
+
+
+def test_a_flipped_byte_in_a_shard_of_verl_is_named(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "sharded")
+    keep_shards(run, 10)
+    folder = keep_shards(run, 20)
+    flip_a_byte(folder / "actor/model_world_size_2_rank_1.pt")
+    with pytest.raises(CheckpointError, match=r"rank_1\.pt is damaged.* is 10$"):
+        find_checkpoint(run, "last")
+    assert find_checkpoint(run, "10").step == 10
+
+
+def test_a_missing_shard_of_verl_is_named(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "sharded")
+    (keep_shards(run, 10) / "actor/model_world_size_2_rank_0.pt").unlink()
+    with pytest.raises(CheckpointError, match=r"rank_0\.pt is missing.* is base$"):
+        find_checkpoint(run, "10")
+
+
+def test_a_checkpoint_that_verl_is_still_writing_is_none_yet(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "sharded")
+    keep_shards(run, 10)
+    keep_shards(run, 20)
+    (run.checkpoints / LATEST_CHECKPOINT).write_text("10")
+    assert [kept.step for kept in kept_checkpoints(run)] == [0, 10]
+    assert find_checkpoint(run, "last").step == 10
