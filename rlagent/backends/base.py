@@ -92,15 +92,14 @@ class RolloutEngine(ABC):
     def rough_seconds(
         self, size: int, tokens: float, longest: float, flop: float, layout: Layout, cores: int
     ) -> float:
-        """A step, s, where the planner has no estimate: of a model with `size` parameters, of
-        `tokens` generated, `longest` of them one after the other, and of training's `flop`."""
+        """A step, s, where the planner has no estimate: `size` parameters, `tokens` generated,
+        `longest` of them one after the other, and training's `flop`."""
 
     @abstractmethod
     def host_need(
         self, layout: Layout, gpus: int, nodes: int, kept_gib: float, threads: int
     ) -> tuple[int, float]:
-        """Cores that a run keeps busy (0: its GPUs' share), and host memory, GiB of a node;
-        the trainer keeps `kept_gib` of it."""
+        """Cores kept busy (0: its GPUs' share); host memory, GiB of a node, `kept_gib` trainer's."""
 
     @abstractmethod
     def settings(self, start: Start) -> dict[str, Any]:
@@ -121,10 +120,8 @@ class Trainer(ABC):
     name: str
     """Its folder, and Trinity's `trainer_type`."""
     process: str
-    """`module:class` of what Trinity's Trainer wraps."""
     weights: str
-    """`module:function` that reads a checkpoint's folder: its weights by the names of parameters,
-    of tied ones at least one."""
+    """`module:class` that Trinity's Trainer wraps; `module:function` that reads a checkpoint."""
     packages: tuple[str, ...] = ()
     """Distributions that no other trainer needs."""
     attention: str = ""

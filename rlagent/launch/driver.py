@@ -118,6 +118,7 @@ class Driver:
             steps_asked=self.total_steps,
             attempt=self.stage.attempt.number,
             trial_id=resolved.trial_id,
+            command=self.command({}) if self.command else None,
             pid=os.getpid(),
             started=self.stage.watch.started,
             experiment=self.config.run.name,
