@@ -99,7 +99,7 @@ class RolloutEngine(ABC):
     def host_need(
         self, layout: Layout, gpus: int, nodes: int, kept_gib: float, threads: int
     ) -> tuple[int, float]:
-        """Cores kept busy (0: its GPUs' share); host memory, GiB of a node, `kept_gib` trainer's."""
+        """Busy cores (0: its GPUs' share); host memory, GiB of a node, `kept_gib` trainer's."""
 
     @abstractmethod
     def settings(self, start: Start) -> dict[str, Any]:
