@@ -93,7 +93,8 @@ def fabricate(
             rollout__experiences=256, time__explore_step=explore, tokens__generated=tokens,
         )  # fmt: skip
         add(
-            "trainer", step, actor__ppo_kl=abs(chance.gauss(2e-4, 1e-4)), actor__pg_loss=-0.02,
+            "trainer", step, off_policy__kl__behaviour_proximal=abs(chance.gauss(2e-4, 1e-4)),
+            off_policy__ess=0.98, actor__pg_loss=-0.02,
             actor__pg_clipfrac=abs(chance.gauss(0.001, 0.001)), actor__lr=3e-4,
             actor__grad_norm=abs(chance.gauss(0.6, 0.1)), sample__lag=0.0,
             actor__entropy=0.35 * math.exp(-step / 40) + 0.08, time__train_step=train,

@@ -23,7 +23,7 @@ WANTED = (
     "time/old_log_prob",
     "time/ref",
     "actor/ppo_kl",
-    "actor/rollout_kl",
+    "off_policy/kl/behaviour_proximal",
     "training/rollout_probs_diff_mean",
     "training/rollout_probs_diff_max",
     "sample/lag",

@@ -65,6 +65,9 @@ class RolloutEngine(ABC):
     """The preset that `model=auto` takes, why, and an alternative; None: the largest that fits."""
     own_tool_form: bool = False
     """Whether a required tool call is decoded in the form that the model knows."""
+    tells_allowed: bool = False
+    """Whether it says which tokens could be drawn, so that its trainer computes probabilities of
+    the distribution that was sampled; else what grammars, top_p and top_k leave out is unknown."""
     extra_args: tuple[str, ...] = ()
     """What it reads of Trinity's `extra_engine_args`; empty: all."""
     asks_for: tuple[str, ...] = ("return_token_ids",)

@@ -13,7 +13,8 @@ from trinity.algorithm import ALGORITHM_TYPE, ENTROPY_LOSS_FN, KL_FN, POLICY_LOS
 from trinity.algorithm.entropy_loss_fn.entropy_loss_fn import DummyEntropyLossFn
 from trinity.algorithm.kl_fn.kl_fn import DummyKLFn
 
-from rlagent.config.algorithms import AGGREGATIONS, UNSUPPORTED
+from rlagent.backends.off_policy import Correction, measure
+from rlagent.config.algorithms import AGGREGATIONS, NONE, UNSUPPORTED
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,50 @@ def summand(
     return loss, metrics
 
 
+def weighted(
+    correction: Correction,
+    advantages: Optional[torch.Tensor],
+    behaviour: Optional[torch.Tensor],
+    proximal: Optional[torch.Tensor],
+    current: torch.Tensor,
+    mask: torch.Tensor,
+    tokens: int,
+) -> Tuple[Optional[torch.Tensor], Dict[str, float]]:
+    """Advantages times importance weights, by which the policy loss of each token is weighted.
+
+    Args:
+        correction: Which weights.
+        advantages: Shape (experiences, responses); None: the loss reads none.
+        behaviour: Log-probabilities that the engine recorded; None: unknown.
+        proximal: Those at the start of the update; None: those of the current policy.
+        current: Those of the policy that is trained.
+        mask: True at actions.
+        tokens: Actions of the whole update.
+
+    Returns:
+        The advantages, and the micro-batch's part of the measures (off_policy.py).
+
+    Raises:
+        ValueError: If weights are asked for and cannot be computed.
+    """
+    if behaviour is None:
+        if correction.kind == NONE:
+            return advantages, {}
+        raise ValueError(
+            f"algorithm.off_policy={correction.kind}: the rollout engine recorded no "
+            "log-probabilities of what it sampled; take one that does, or algorithm.max_lag=0"
+        )
+    current = current.detach()
+    proximal = current if proximal is None else proximal
+    measured = measure(correction, behaviour, proximal, current, mask, tokens)
+    if correction.kind == NONE:
+        return advantages, measured
+    if advantages is None:
+        raise ValueError(f"algorithm.off_policy={correction.kind}: the loss reads no advantage")
+    weights = correction.weights(correction.ratio(proximal, behaviour, mask))
+    return advantages * weights, measured
+
+
 class Objective:
     """Policy loss, minus entropy bonus, plus KL loss, as `config.algorithm` describes them.
 
@@ -123,6 +168,9 @@ class Objective:
         self.entropy_loss = ENTROPY_LOSS_FN.get(algorithm.entropy_loss_fn)(
             **(algorithm.entropy_loss_fn_args or {"entropy_coef": 0.0})
         )
+        self.correction = Correction.of(algorithm)
+        # The old policy of the loss is then the behaviour policy, and the proximal one unknown.
+        self.old_is_behaviour = algorithm.bypass_old_logprobs
         self.aggregation = algorithm.loss_agg_mode or "token-mean"
         self.policy_aggregation = policy_aggregation(self.policy_loss)
         self.has_kl_loss = not isinstance(self.kl_loss, DummyKLFn) and self.kl_loss.kl_coef != 0
@@ -153,8 +201,8 @@ class Objective:
         Args:
             logprob: Shape (experiences, responses), 0 where there is no action.
             entropy: Likewise, in nats.
-            fields: `action_mask` (bool) and `old_logprob`; as needed `advantages`, `ref_logprob`
-                and others, each of that shape.
+            fields: `action_mask` (bool) and `old_logprob`; as needed `advantages`, `ref_logprob`,
+                `rollout_logprob` (as the engine recorded them) and others, each of that shape.
             part: Extent of the micro-batch.
             whole: Extent of the update.
 
@@ -162,6 +210,18 @@ class Objective:
             The loss to call backward on, and metrics that are to be summed over micro-batches.
         """
         mask = fields["action_mask"]
+        old = fields.get("old_logprob")
+        advantages, measured = weighted(
+            self.correction,
+            fields.get("advantages"),
+            fields.get("rollout_logprob"),
+            None if self.old_is_behaviour else old,
+            logprob,
+            mask,
+            whole.tokens,
+        )
+        if advantages is not None:
+            fields = {**fields, "advantages": advantages}
         bonus = penalty = None
         if self.has_entropy_loss:
             bonus = self.entropy_loss(
@@ -173,7 +233,7 @@ class Objective:
                 ref_logprob=fields["ref_logprob"],
                 response_mask=mask,
                 loss_agg_mode=self.aggregation,
-                old_logprob=fields.get("old_logprob"),
+                old_logprob=old,
             )
         loss, summands = summand(
             part,
@@ -184,11 +244,11 @@ class Objective:
             bonus,
             penalty,
         )
-        metrics = {f"actor/{name}": value for name, value in summands.items()}
+        metrics = {f"actor/{name}": value for name, value in summands.items()} | measured
         with torch.no_grad():
             metrics["actor/entropy"] = entropy.sum().item() / whole.tokens
-            if "actor/ppo_kl" not in metrics and fields.get("old_logprob") is not None:
-                gap = (fields["old_logprob"] - logprob) * mask
+            if "actor/ppo_kl" not in metrics and old is not None:
+                gap = (old - logprob) * mask
                 metrics["actor/ppo_kl"] = gap.sum().item() / whole.tokens
         return loss, metrics
 

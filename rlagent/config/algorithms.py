@@ -38,6 +38,18 @@ AGGREGATIONS = (
 """How a loss over tokens becomes one number."""
 
 
+NONE, TRUNCATED, MASKED, OF_SEQUENCES = "none", "tis", "mis", "seq_"
+CORRECTIONS = (NONE, TRUNCATED, MASKED, OF_SEQUENCES + TRUNCATED, OF_SEQUENCES + MASKED)
+"""What weights the policy loss of samples that another policy drew."""
+
+UNWEIGHTED = {
+    "raft": "its loss reads no advantage",
+    "rec": "parts of its loss are not proportional to the advantage",
+}
+"""Algorithms whose policy loss cannot be weighted, and why: elsewhere the loss of a token is
+proportional to its advantage, which is what is weighted."""
+
+
 def lone_rollout(name: str) -> Problem:
     """Return why one of `GROUPED` cannot run with a single rollout per task."""
     return Problem(

@@ -27,7 +27,11 @@ _TIMES = (
 )
 _ACTOR = (
     *("entropy", "entropy_loss", "final_loss", "grad_norm", "lr", "pg_clipfrac", "pg_loss"),
-    *("ppo_kl", "rollout_kl", "updates"),
+    *("ppo_kl", "updates"),
+)
+_OFF_POLICY = (
+    *("weight/mean", "weight/max", "ess", "truncated", "masked"),
+    *("kl/behaviour_proximal", "kl/proximal_current", "lag/mean", "lag/max"),
 )
 
 KNOWN = (
@@ -41,6 +45,7 @@ KNOWN = (
     *(f"actor/{name}" for name in _ACTOR),
     *(f"critic/{name}/{part}" for name in ("score", "rewards", "advantages") for part in _SPREAD),
     *(f"{name}/{part}" for name in ("prompt_length", "response_length") for part in _SPREAD),
+    *(f"off_policy/{name}" for name in _OFF_POLICY),
     *("sample/experiences", "sample/lag", "sample/lag/max"),
     *("training/rollout_probs_diff_mean", "training/rollout_probs_diff_max"),
 )

@@ -18,6 +18,7 @@ from rlagent.config.check import LAYOUT_PARTS
 from rlagent.config.estimate import warnings_of
 from rlagent.config.identity import trial_id
 from rlagent.config.load import training_tasksets
+from rlagent.config.off_policy import resolve_off_policy
 from rlagent.config.overruled import overruled_choices
 from rlagent.config.presets import dataset_preset, overlay
 from rlagent.config.resolution import Resolution
@@ -429,3 +430,4 @@ def _rhythm(resolution: Resolution) -> None:
         # log-probabilities are then those of the constrained distribution.
         why = "sampling may be constrained"
         resolution.fill("algorithm.recompute_old_logprobs", True, why)
+    resolve_off_policy(resolution)

@@ -17,7 +17,7 @@ from rlagent.base.limits import DAY, finite, number, place, plain, text, word
 from rlagent.base.model_shape import ModelShape
 from rlagent.base.origins import AUTO as AUTO
 from rlagent.base.origins import Recorded
-from rlagent.config.algorithms import AGGREGATIONS
+from rlagent.config.algorithms import AGGREGATIONS, CORRECTIONS
 
 _RECIPE = "the model's recipe"
 _ROLLOUT, _OPTIMIZER = "explorer.rollout_model", "algorithm.optimizer"
@@ -239,6 +239,23 @@ class AlgorithmConfig(Recorded):
         auto="true, since sampling may be constrained or truncated (tools, grammars, top_p, "
         "top_k): on-policy then means on-policy",
     )
+    # How the policy loss weights samples that older weights drew: by the ratio of the proximal
+    # policy (at the start of the update) to the behaviour policy (that sampled). tis: truncated
+    # importance sampling, per token; mis: tokens out of bounds are masked; seq_tis, seq_mis: one
+    # weight per experience, the product of its tokens'.
+    off_policy: str = word(
+        AUTO,
+        (AUTO, *CORRECTIONS),
+        auto="tis with lag, or with a sync_interval above 1; else none. With old log-probabilities "
+        "of the rollout engine none: the loss's own ratio is to the behaviour policy",
+    )
+    # Largest importance weight: tis truncates to it, mis masks what is above.
+    off_policy_max: float = number(2.0, 1, 1000)
+    # Smallest: mis masks what is below; null: nothing.
+    off_policy_min: Optional[float] = number(None, 1e-6, 1)
+    # Train on samples of older weights with off_policy=none, as if the weights at hand had drawn
+    # them. For showing what that does.
+    allow_uncorrected_lag: bool = False
     # PPO clip range (low and high alike); null: the algorithm's own.
     clip_range: Optional[float] = number(
         None, 1e-6, below=1, trinity="algorithm.policy_loss_fn_args.clip_range"

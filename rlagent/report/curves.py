@@ -8,7 +8,8 @@ SHARE = Axis(percent=True, low=0.0, high=1.0)
 ZERO = Axis(low=0.0)
 
 SMALL = (
-    ("KL to the policy that sampled (ppo_kl)", "actor/ppo_kl", ZERO),
+    ("KL from the policy that sampled", "off_policy/kl/behaviour_proximal", ZERO),
+    ("Effective sample size", "off_policy/ess", SHARE),
     ("Lag of samples, model versions", "sample/lag", Axis(low=0.0, high=1.0)),
     ("Tokens per second", "tokens/per_second", ZERO),
     ("Gradient norm", "actor/grad_norm", ZERO),

@@ -14,6 +14,7 @@ from rlagent.backends.base import RolloutEngine, Start, Trainer
 from rlagent.backends.registry import engine_named, trainer_named
 from rlagent.base.paths import local_path, resolve_path
 from rlagent.config.algorithms import WITHOUT_ADVANTAGE
+from rlagent.config.off_policy import rollout_correction
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import LearnConfig
 from rlagent.trinity.kept_tasks import HELD_OUT, TRAIN, rows_file, taskset
@@ -142,6 +143,8 @@ def algorithm(config: LearnConfig) -> dict[str, Any]:
         },
         "bypass_old_logprobs": not ours.recompute_old_logprobs,
     }
+    if correction := rollout_correction(config):
+        tree["rollout_correction"] = correction
     if ours.name in WITHOUT_ADVANTAGE:
         tree["advantage_fn"] = WITHOUT_ADVANTAGE[ours.name]
     if whole_steps(config):

@@ -49,7 +49,8 @@ def _assert_learnt(folder: RunFolder, success: float = 0.80) -> None:
 def _assert_on_policy(folder: RunFolder) -> None:
     rows = [row["metrics"] for row in folder.read_metrics("trainer")]
     assert {row["sample/lag"] for row in rows} == {0.0}
-    assert max(abs(row["actor/ppo_kl"]) for row in rows) < 1e-4
+    assert max(row["off_policy/kl/behaviour_proximal"] for row in rows) < 1e-4
+    assert min(row["off_policy/ess"] for row in rows) > 0.9999
     # Rollout and trainer agree on the probability of every token, constrained ones included.
     assert max(row["training/rollout_probs_diff_max"] for row in rows) < 1e-3
     made = {

@@ -63,7 +63,7 @@ def test_a_step_moves_the_weights_by_a_finite_gradient_that_all_of_them_get(
 
     assert metrics["actor/grad_norm"] > 1e-4
     assert all(math.isfinite(value) for value in metrics.values())
-    assert metrics["actor/ppo_kl"] == pytest.approx(0.0, abs=1e-6)
+    assert "actor/ppo_kl" not in metrics
     assert 0 < largest_difference(before, weights(trainer)) < 1e-2
     assert trainer.train_step_num == 1
     learner = trainer.learner

@@ -78,4 +78,5 @@ def test_with_fresh_old_log_probabilities_nothing_is_clipped(tmp_path):
     found = _run(tmp_path, 2, 1500, "token-mean", True, fresh=True)
     assert found["metrics"]["actor/ppo_kl"] == 0
     assert found["metrics"]["actor/pg_clipfrac"] == 0
-    assert found["metrics"]["actor/rollout_kl"] != 0
+    assert found["metrics"]["actor/off_policy/kl/behaviour_proximal"] > 0
+    assert found["metrics"]["actor/off_policy/kl/proximal_current"] == 0

@@ -71,5 +71,5 @@ def test_a_killed_launchers_trial_is_ended_and_resumed_by_the_same_command(tmp_p
         assert (status["state"], status["steps_trained"]) == ("finished", STEPS)
         assert status["attempt"] == attempts + 1
         rows = run.read_metrics("trainer")
-        steps = {row["step"] for row in rows if "actor/ppo_kl" in row["metrics"]}
+        steps = {row["step"] for row in rows if "actor/pg_loss" in row["metrics"]}
         assert steps == set(range(1, STEPS + 1))

@@ -12,7 +12,9 @@ from rlagent.config.metric_names import KNOWN
 from rlagent.plan import main
 from tests.configured import configured
 
-NAME = re.compile(r"(eval|rollout|time|tokens|idle|actor|critic|sample|perf|training)/[a-z_/]+")
+NAME = re.compile(
+    r"(eval|rollout|time|tokens|idle|actor|critic|sample|perf|training|off_policy)/[a-z_/]+"
+)
 NO_METRIC = (
     *("actor/huggingface", "actor/mfu", "tokens/s"),
     *("time/run_execution", "time/task_execution"),

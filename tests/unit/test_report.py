@@ -47,8 +47,9 @@ def plain_page(plain):
 
 def test_the_page_holds_numbers_curves_conversations_and_configuration(plain_page):
     for part in ("Held-out success", "Held-out tasks (256)", "Training rollouts",
-                 "Seconds per step", "ppo_kl", "Before, step 0", "After, step 60", "learnt",
-                 "config.yaml", "multi_step_grpo", "Finished: 60 of 60 steps"):  # fmt: skip
+                 "Seconds per step", "Effective sample size", "Before, step 0", "After, step 60",
+                 "learnt", "config.yaml", "multi_step_grpo",
+                 "Finished: 60 of 60 steps"):  # fmt: skip
         assert part in plain_page, part
     assert "agentscope 1.0.21, vllm not installed" in plain_page
 
@@ -97,7 +98,7 @@ def test_a_folder_with_nothing_but_a_status_makes_a_report(tmp_path):
 
 def test_numbers_that_are_not_finite_do_not_break_the_page(tmp_path):
     folder = fabricate(tmp_path)
-    folder.append_metrics("trainer", 61, {"actor/ppo_kl": float("nan"), "actor/grad_norm": 1e300})
+    folder.append_metrics("trainer", 61, {"actor/entropy": float("nan"), "actor/grad_norm": 1e300})
     assert "NaN" not in page(load(folder))
 
 

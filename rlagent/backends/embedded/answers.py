@@ -33,6 +33,7 @@ class Embedded(RolloutEngine):
     packages = ("xgrammar",)
     model = ("tiny", "which a CPU trains in minutes", "model=smollm2_135m")
     own_tool_form = True
+    tells_allowed = True
     extra_args = ("threads", "dtype", "max_num_seqs", "kv_cache_gib")
     asks_for = ("return_token_ids", "return_token_logprobs")
     fetches_weights = False

@@ -13,7 +13,8 @@ from trinity.trainer.verl.losses import TrinityPolicyLoss
 from verl.utils.metric import AggregationType, Metric
 from verl.workers.utils.padding import no_padding_2_padding
 
-from rlagent.backends.loss import Extent, policy_aggregation, summand
+from rlagent.backends.loss import Extent, policy_aggregation, summand, weighted
+from rlagent.backends.off_policy import Correction, is_largest
 
 
 class StepLoss(TrinityPolicyLoss):
@@ -28,6 +29,8 @@ class StepLoss(TrinityPolicyLoss):
     def __init__(self, algorithm: AlgorithmConfig, fresh: bool) -> None:
         super().__init__(algorithm)
         self.fresh = fresh
+        self.correction = Correction.of(algorithm)
+        self.old_is_behaviour = algorithm.bypass_old_logprobs
         self.aggregation = algorithm.loss_agg_mode or "token-mean"
         self.policy_aggregation = policy_aggregation(self.policy_loss_fn)
         coefficient = getattr(self.entropy_loss_fn, "entropy_coef", 0.0)
@@ -58,6 +61,18 @@ class StepLoss(TrinityPolicyLoss):
         tokens = max(1, int(data["batch_num_tokens"]))
         whole = Extent(tokens, int(data["global_batch_size"]), mask.shape[1])
         ranks = int(data["dp_size"])
+        old = None if self.old_is_behaviour else inputs.get("old_log_probs")
+        advantages, measured = weighted(
+            self.correction,
+            inputs.get("advantages"),
+            inputs.get("rollout_log_probs"),
+            old,
+            log_prob,
+            mask,
+            whole.tokens,
+        )
+        if advantages is not None:
+            inputs["advantages"] = advantages
         bonus = penalty = None
         if self.calculate_entropy and entropy is not None:
             bonus = self.entropy_loss_fn(
@@ -86,15 +101,20 @@ class StepLoss(TrinityPolicyLoss):
             f"actor/{name}": Metric(AggregationType.SUM, float(value) * ranks)
             for name, value in metrics.items()
         }
+        for name, value in measured.items():
+            largest = is_largest(name)
+            kind = AggregationType.MAX if largest else AggregationType.SUM
+            named[f"actor/{name}"] = Metric(kind, value if largest else value * ranks)
         named.update(self._agreement(inputs, log_prob.detach(), whole, ranks))
         # FSDP averages gradients over the ranks.
         return loss * ranks, named
 
     def _inputs(self, data: Any, log_prob: torch.Tensor) -> dict[str, torch.Tensor]:
         """The tensors that the losses read, under verl's names for them."""
-        wanted = ["response_mask", *self.policy_loss_fn.select_keys, "rollout_log_probs"]
+        wanted = ["response_mask", *self.policy_loss_fn.select_keys]
+        wanted += ["rollout_log_probs", "old_log_probs"]
         if self.use_kl_loss:
-            wanted += ["ref_log_prob", "old_log_probs"]
+            wanted.append("ref_log_prob")
         there = set(data.keys())
         fields = [name for name in dict.fromkeys(wanted) if name in there]
         padded = data.select(*fields).to_padded_tensor()
@@ -113,14 +133,9 @@ class StepLoss(TrinityPolicyLoss):
         if sampled is None:
             return {}
         mask = inputs["response_mask"]
-        gap = (sampled - log_prob)[mask]
         apart = (sampled.exp() - log_prob.exp())[mask].abs()
         furthest = apart.max().item() if apart.numel() else 0.0
         return {
-            # KL of the sampling policy from the trained one, by its plain estimator.
-            "actor/rollout_kl": Metric(
-                AggregationType.SUM, gap.sum().item() / whole.tokens * ranks
-            ),
             "actor/rollout_probs_diff_mean": Metric(
                 AggregationType.SUM, apart.sum().item() / whole.tokens * ranks
             ),

@@ -17,6 +17,7 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.metric import reduce_metrics
 from verl.utils.py_functional import rename_dict
 
+from rlagent.backends import off_policy
 from rlagent.backends.verl.step_batch import StepBatch
 from rlagent.backends.verl.step_loss import StepLoss
 from rlagent.backends.verl.worker import StepWorker
@@ -78,6 +79,7 @@ class StepTrainer(verl_trainer.VERLTrainer):
             self.global_steps += 1
             return {}
         metrics = await super().train_step(batch_exps)
+        metrics.update(off_policy.lag_of(batch_exps, self.global_steps))
         metrics["tokens/trained"] = float(metrics.get("perf/total_num_tokens", 0))
         return metrics
 
@@ -134,5 +136,8 @@ class StepTrainer(verl_trainer.VERLTrainer):
         reduced = reduce_metrics(output)
         for name in [name for name in reduced if _AGREEMENT in name]:
             reduced[name.replace("actor/", "training/")] = reduced.pop(name)
-        metrics.update(reduced)
+        for name in [name for name in reduced if off_policy.FAMILY in name]:
+            reduced[name.removeprefix("actor/")] = reduced.pop(name)
+        old_is_behaviour = self.global_config.algorithm.bypass_old_logprobs
+        metrics.update(off_policy.told(off_policy.finished(reduced), 1, old_is_behaviour))
         return batch

@@ -30,6 +30,7 @@ from rlagent.backends.embedded.trainer.scoring import Scorer
 from rlagent.backends.embedded.trainer.step_data import StepData
 from rlagent.backends.embedded.trainer.step_metrics import agreement_metrics, data_metrics
 from rlagent.backends.loss import Extent, Objective
+from rlagent.backends.off_policy import finished, is_largest, lag_of, told
 from rlagent.config.schedule import lr_factor, warmup_steps
 
 ACTIVATION_BYTES = 3 * 2**29
@@ -135,6 +136,7 @@ class Learner:
         metrics: Dict[str, float] = {}
         data = StepData(experiences)
         metrics.update(data_metrics(experiences, step))
+        metrics.update(lag_of(experiences, step))
         if not data.samples:
             raise ValueError(
                 f"step {step}: none of {len(experiences)} experiences has a token that the model "
@@ -152,13 +154,14 @@ class Learner:
         with _timed(metrics, "time/update_actor"):
             parts = [self._update(data, indices, rate, step) for indices in updates]
         for name in parts[0]:
-            metrics[name] = float(np.mean([part.get(name, 0.0) for part in parts]))
+            values = [part.get(name, 0.0) for part in parts]
+            metrics[name] = max(values) if is_largest(name) else float(np.mean(values))
         metrics["actor/lr"] = rate
         metrics["actor/updates"] = float(len(updates))
         metrics["tokens/trained"] = float(sum(len(s.actions) for s in data.samples))
         metrics["tokens/computed"] = float(sum(part["tokens/computed"] for part in parts))
         metrics["perf/time_per_step"] = time.perf_counter() - started
-        return metrics
+        return told(metrics, len(updates), self.algorithm.bypass_old_logprobs)
 
     def _old_logprobs(
         self, data: StepData, updates: List[List[int]], metrics: Dict[str, float]
@@ -291,7 +294,7 @@ class Learner:
         computed = [batch.computed_tokens for batches in lanes for batch in batches]
         metrics["tokens/computed"] = float(sum(computed))
         metrics.update(agreement_metrics(gaps))
-        return metrics
+        return finished(metrics)
 
     def _accumulate(
         self, data: StepData, batches: List[MicroBatch], whole: Extent
@@ -312,6 +315,8 @@ class Learner:
                 if any(values[m] is None for m in members):
                     continue
                 fields[name] = data.padded(values, members)
+            if data.rollout_logprobs is not None:
+                fields["rollout_logprob"] = data.padded(data.rollout_logprobs, members)
             # Without old log-probabilities these weights are still those before the step.
             fields.setdefault("old_logprob", logprob.detach())
             loss, parts = self.objective(logprob, entropy, fields, data.extent(members), whole)
@@ -326,14 +331,15 @@ class Learner:
                     gradients[place] = kept + gradient
             _add_up(metrics, parts)
             if data.rollout_logprobs is not None:
-                rollout = data.padded(data.rollout_logprobs, members)
+                rollout = fields["rollout_logprob"]
                 gaps.append((logprob.detach().exp() - rollout.exp())[mask].abs())
         return gradients, metrics, gaps
 
 
 def _add_up(total: Dict[str, float], summands: Dict[str, float]) -> None:
     for name, value in summands.items():
-        total[name] = total.get(name, 0.0) + value
+        before = total.get(name, 0.0)
+        total[name] = max(before, value) if is_largest(name) else before + value
 
 
 @contextmanager

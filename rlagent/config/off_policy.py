@@ -1,0 +1,142 @@
+"""Which policy is old, which proximal, and whether the loss corrects for the difference.
+
+Decides `algorithm.off_policy` and refuses what would be wrong; the weights themselves are
+backends/off_policy.py's.
+"""
+
+from typing import Any
+
+from rlagent.backends.registry import engine_named
+from rlagent.base.errors import Problem
+from rlagent.config.algorithms import MASKED, NONE, OF_SEQUENCES, TRUNCATED, UNWEIGHTED
+from rlagent.config.resolution import Resolution
+from rlagent.config.schema import AUTO, LearnConfig
+
+KEY = "algorithm.off_policy"
+LEAST = 1e-9
+"""In verl's words a mask has a lower bound: here below every weight (off_policy.FURTHEST)."""
+ON_POLICY = "algorithm.max_lag=0 algorithm.sync_interval=1"
+
+
+def lags(config: LearnConfig) -> bool:
+    """Whether samples may be of older weights than those that are trained."""
+    algorithm = config.algorithm
+    interval = algorithm.sync_interval
+    return algorithm.max_lag > 0 or (isinstance(interval, int) and interval > 1)
+
+
+def resolve_off_policy(resolution: Resolution) -> None:
+    """Fill `algorithm.off_policy=auto`, say what it means, and refuse what would be wrong.
+
+    `recompute_old_logprobs` and `sync_interval` are filled.
+    """
+    config = resolution.config
+    if config.algorithm.off_policy == AUTO:
+        resolution.fill(KEY, *_automatic(config, resolution.native))
+        if config.algorithm.off_policy != NONE:
+            bound = f"algorithm.off_policy_max={config.algorithm.off_policy_max:g}"
+            chosen = f"{config.algorithm.off_policy} with {bound}: samples are of older weights"
+            resolution.chose("off-policy correction", chosen, f"{KEY}=seq_tis, or {ON_POLICY}")
+    if not resolution.native:
+        resolution.problems += off_policy_problems(config)
+
+
+def _automatic(config: LearnConfig, native: bool) -> tuple[str, str]:
+    if native:
+        return NONE, "a native YAML is taken as written"
+    if not config.algorithm.recompute_old_logprobs:
+        return NONE, "the loss's own ratio is to the behaviour policy"
+    if lags(config):
+        return TRUNCATED, "samples are of older weights"
+    return NONE, "samples are of the weights at hand"
+
+
+def off_policy_problems(config: LearnConfig) -> list[Problem]:
+    """Return what would be trained on wrongly, or has no effect; of a resolved configuration."""
+    algorithm = config.algorithm
+    kind, found = algorithm.off_policy, []
+    if algorithm.off_policy_min is not None and not kind.endswith(MASKED):
+        found.append(
+            Problem(
+                f"{KEY}_min",
+                algorithm.off_policy_min,
+                f"nothing is masked with {KEY}={kind}",
+                f"leave it out, or take {KEY}={MASKED}",
+            )
+        )
+    if kind == NONE:
+        return found + _uncorrected(config)
+    if not algorithm.recompute_old_logprobs:
+        found.append(
+            Problem(
+                KEY,
+                kind,
+                "with algorithm.recompute_old_logprobs=false the loss's own ratio is to the "
+                "behaviour policy, and weights would count it twice",
+                "leave one of the two out",
+            )
+        )
+    if reason := UNWEIGHTED.get(algorithm.name):
+        found.append(
+            Problem(
+                KEY,
+                kind,
+                f"{algorithm.name} cannot be weighted: {reason}",
+                f"take {ON_POLICY}, or algorithm.recompute_old_logprobs=false",
+            )
+        )
+    for setting in _unknown_to_trainer(config):
+        found.append(
+            Problem(
+                KEY,
+                kind,
+                f"{setting} leaves tokens out, and {config.hardware.engine} records probabilities "
+                "of what is left, which the trainer cannot compute: their ratio would be wrong",
+                f"leave {setting.partition('=')[0]} out, or take {ON_POLICY}",
+            )
+        )
+    return found
+
+
+def _uncorrected(config: LearnConfig) -> list[Problem]:
+    algorithm = config.algorithm
+    if not lags(config) or not algorithm.recompute_old_logprobs or algorithm.allow_uncorrected_lag:
+        return []
+    return [
+        Problem(
+            KEY,
+            NONE,
+            f"with algorithm.max_lag={algorithm.max_lag} and "
+            f"algorithm.sync_interval={algorithm.sync_interval} samples of older weights would "
+            "be trained on as if the weights at hand had drawn them",
+            f"take {TRUNCATED}, or say so: algorithm.allow_uncorrected_lag=true",
+        )
+    ]
+
+
+def _unknown_to_trainer(config: LearnConfig) -> list[str]:
+    """Return which settings restrict sampling in a way that the trainer does not learn of."""
+    model, engine = config.model, engine_named(config.hardware.engine)
+    if engine.tells_allowed:
+        return []
+    found = []
+    if model.top_p < 1:
+        found.append(f"model.top_p={model.top_p:g}")
+    if model.top_k > 0:
+        found.append(f"model.top_k={model.top_k}")
+    if model.tool_choice == "as_asked" and model.tool_call_parser is not None:
+        found.append("model.tool_choice=as_asked")
+    return found
+
+
+def rollout_correction(config: LearnConfig) -> dict[str, Any] | None:
+    """Return Trinity's `algorithm.rollout_correction`, in verl's words; None: no correction."""
+    algorithm = config.algorithm
+    kind = algorithm.off_policy
+    if kind == NONE:
+        return None
+    most: float | str = algorithm.off_policy_max
+    if kind.endswith(MASKED):
+        most = f"{algorithm.off_policy_min or LEAST:g}_{most:g}"
+    level = "sequence" if kind.startswith(OF_SEQUENCES) else "token"
+    return {"rollout_is": level, "rollout_is_threshold": most}
