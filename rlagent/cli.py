@@ -18,6 +18,7 @@ COMMANDS = {
         "rlagent.export",
         "a checkpoint as a Hugging Face folder: rlagent export RUN --step best --to FOLDER",
     ),
+    "view": ("rlagent.view", "show runs and sweeps in a browser, live: rlagent view [outputs]"),
     "runs": ("rlagent.runs", "what has run here, its state, best metric, where"),
     "sync": ("rlagent.sync", "upload offline W&B runs: rlagent sync [RUN|SWEEP ...]"),
     "stop": ("rlagent.stop", "end a run or a sweep cleanly from another shell: rlagent stop RUN"),

@@ -280,14 +280,21 @@ class RunFolder:
         }
         append_row(self.metrics_jsonl, row)
 
-    def read_metrics(self, role: str | None = None) -> list[dict[str, Any]]:
+    def read_metrics(
+        self, role: str | None = None, name: str | None = None
+    ) -> list[dict[str, Any]]:
         """Rows of metrics.jsonl, one per (role, step), by step; what a resume repeated is merged.
 
         See `rlagent.base.stats.merge_rows` for the rule.
+
+        Args:
+            role: explorer, trainer or driver; None for all.
+            name: Read only rows with this metric, the only one that is then complete; None: all.
         """
         from rlagent.base.stats import merge_rows
 
-        rows = [_with_floats(row) for row in read_rows(self.metrics_jsonl)]
+        holding = "" if name is None else f'"{name}"'
+        rows = [_with_floats(row) for row in read_rows(self.metrics_jsonl, holding)]
         return merge_rows([row for row in rows if role is None or row["role"] == role])
 
     # ---- trajectories ----
@@ -467,15 +474,21 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+def read_rows(path: Path, holding: str = "") -> Iterator[dict[str, Any]]:
     """The JSON rows of a file; nothing when it does not exist.
 
     A line that is not JSON is what a killed writer left behind, and is passed over.
+
+    Args:
+        path: The file.
+        holding: Pass over lines without this text, which is much faster than reading them.
     """
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
+            if holding not in line:
+                continue
             try:
                 row = json.loads(line)
             except json.JSONDecodeError:

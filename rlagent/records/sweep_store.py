@@ -186,16 +186,18 @@ class SweepFolder:
         """The run folder of a trial."""
         return RunFolder((self.path / trial.folder).resolve())
 
-    def is_dead(self) -> bool:
-        """Whether the recorded launcher is gone, as far as this machine can tell: of one on
-        another machine nothing is known, so it counts as alive."""
-        return self.read().host in ("", socket.gethostname()) and not self.driver_alive()
-
     def driver_alive(self) -> bool:
         """Whether the launcher recorded in sweep.json still runs on this machine."""
-        if not self.exists():
-            return False
-        sweep = self.read()
-        if not sweep.pid or sweep.host != socket.gethostname():
-            return False
-        return process.is_same(sweep.pid, sweep.pid_ticks)
+        return self.exists() and _is_driven(self.read())
+
+
+def is_dead(sweep: Sweep) -> bool:
+    """Whether a sweep's launcher is gone, as far as this machine can tell: of one on another
+    machine nothing is known, so it counts as alive."""
+    return sweep.host in ("", socket.gethostname()) and not _is_driven(sweep)
+
+
+def _is_driven(sweep: Sweep) -> bool:
+    if not sweep.pid or sweep.host != socket.gethostname():
+        return False
+    return process.is_same(sweep.pid, sweep.pid_ticks)

@@ -77,12 +77,13 @@ class ReportData:
         return last.success - first.success, low, high
 
 
-def load(folder: RunFolder, conversations: bool = True) -> ReportData:
+def load(folder: RunFolder, conversations: bool = True, configuration: bool = True) -> ReportData:
     """Read a run folder; parts that are not there yet stay empty.
 
     Args:
         folder: The run.
         conversations: Whether to read trajectories.jsonl, the largest file.
+        configuration: Whether to read the two YAML files, which is slow.
     """
     rows = folder.read_metrics()
     measured = evaluations([row for row in rows if row["role"] == "explorer"])
@@ -99,8 +100,8 @@ def load(folder: RunFolder, conversations: bool = True) -> ReportData:
         evaluations=measured,
         pairs=choose(pairs),
         pair_counts=counts,
-        config_yaml=_yaml_text(folder.config_yaml),
-        trinity_yaml=_yaml_text(folder.trinity_yaml),
+        config_yaml=_yaml_text(folder.config_yaml) if configuration else "",
+        trinity_yaml=_yaml_text(folder.trinity_yaml) if configuration else "",
     )
 
 

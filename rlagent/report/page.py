@@ -47,26 +47,30 @@ class Task:
 
 def page(data: ReportData) -> str:
     """The whole page."""
+    return render("run.html.j2", **run_values(data))
+
+
+def run_values(data: ReportData) -> dict[str, Any]:
+    """What run.html.j2 shows of a run."""
     status = data.status
     (wide, narrow), small = all_charts(data)
-    return render(
-        "run.html.j2",
-        data=data,
-        status=status,
-        about=[
+    return {
+        "data": data,
+        "status": status,
+        "about": [
             f"{label} {status[key]}"
             for label, key in (("model", "model"), ("data", "dataset"), ("layout", "layout"))
             if status.get(key)
         ],
-        cause="" if status.get("state") == "finished" else status.get("cause"),
-        tiles=tiles(data),
-        wide=wide,
-        narrow=narrow,
-        small=small,
-        counts=[f"{n} {KIND_WORDS[kind][1]}" for kind, n in data.pair_counts.items() if n],
-        tasks=[task_of(pair) for pair in data.pairs],
-        facts=facts(status),
-        files=[
+        "cause": "" if status.get("state") == "finished" else status.get("cause"),
+        "tiles": tiles(data),
+        "wide": wide,
+        "narrow": narrow,
+        "small": small,
+        "counts": [f"{n} {KIND_WORDS[kind][1]}" for kind, n in data.pair_counts.items() if n],
+        "tasks": [task_of(pair) for pair in data.pairs],
+        "facts": facts(status),
+        "files": [
             (name, text)
             for name, text in (
                 ("config.yaml", data.config_yaml),
@@ -74,7 +78,7 @@ def page(data: ReportData) -> str:
             )
             if text
         ],
-    )
+    }
 
 
 def tiles(data: ReportData) -> list[Tile]:

@@ -24,15 +24,19 @@ def source(name: str) -> str:
     return importlib.resources.files(__package__).joinpath("templates", name).read_text("utf-8")
 
 
-def render(template: str, **values: Any) -> str:
+def render(template: str, layout: str = "page.html.j2", live: int = 0, **values: Any) -> str:
     """Return a whole page.
 
     Args:
         template: Name of the page's template.
+        layout: Name of the frame's: page.html.j2 makes a file that stands by itself.
+        live: Seconds between two looks of an open page at what has changed; 0: it stays.
         values: What it shows; text is escaped unless it is Markup.
     """
     script = source("script.js")
     return environment().get_template(template).render(
+        layout=layout,
+        live=live,
         style=Markup(source("style.css")),
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

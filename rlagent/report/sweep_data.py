@@ -26,6 +26,7 @@ from rlagent.records.sweep_store import (
     Sweep,
     SweepFolder,
     TrialRow,
+    is_dead,
 )
 from rlagent.report.importance import Importance, importance
 from rlagent.report.sweep_names import (
@@ -200,7 +201,7 @@ def load_sweep(folder: SweepFolder, beside: Path | None = None) -> SweepData:
     trials = [_trial(folder, sweep, row, gpus, start) for row in sweep.trials]
     stamps = dict.fromkeys(str(t.status["stamp"]) for t in trials if t.status.get("stamp"))
     best = sweep.best()
-    died = sweep.state == RUNNING and folder.is_dead()
+    died = sweep.state == RUNNING and is_dead(sweep)
     return SweepData(
         folder=folder,
         sweep=sweep,

@@ -46,6 +46,7 @@ def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProces
         ["runs", "--root", "."],
         ["sync", "--root", ".", "--dry-run"],
         ["report", "--help"],
+        ["view", "--help"],
     ],
 )
 def test_composing_checking_and_planning_import_nothing_heavy(

@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from rlagent import report, runs, stop
+from rlagent import report, stop
 from rlagent.base.lock import locked
 from rlagent.launch.decide import Action, decide
+from rlagent.records import listing
 from rlagent.records.failures import CRASHED, LOST_ACTOR, ending, is_retried
 from rlagent.records.folder import RunFolder
 from rlagent.report.data import load
@@ -73,7 +74,7 @@ def test_before_its_record_was_written_it_starts(died):
 
 
 def test_it_is_shown_as_died_by_runs_and_report(died, capsys):
-    assert runs.run_entry(died).state == "died"
+    assert listing.run_entry(died).state == "died"
     assert died.standing() == {**died.read_status(), "state": "died"}
     assert report.main([str(died.path), "--format", "markdown"]) == 0
     said = capsys.readouterr().out

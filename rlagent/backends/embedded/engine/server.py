@@ -5,11 +5,9 @@ Reads and answers requests; what they may ask for is in protocol.py, drawing in 
 
 import dataclasses
 import json
-import secrets
 import time
 import uuid
 from typing import Any, Dict, List, Optional, Sequence
-from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -27,6 +25,7 @@ from rlagent.backends.embedded.engine.protocol import (
     parse_chat_request,
 )
 from rlagent.backends.embedded.engine.render import ChatRenderer
+from rlagent.base.loopback import is_key, is_loopback
 
 _MAX_BODY = 64 << 20
 
@@ -244,22 +243,20 @@ def error_response(
 def guarding(api_key: str) -> Any:
     """A middleware that answers only who knows the key, and no page of a browser.
 
-    A page of any site may send requests to loopback. A browser then says where the page comes
-    from (Origin), or, when the site's name was made to point to loopback, calls this server by
-    that name (Host).
+    What a browser says is explained in rlagent.base.loopback.
     """
 
     @web.middleware
     async def guard(http: web.Request, handler: Handler) -> web.StreamResponse:
         host = http.headers.get("Host", "")
-        if urlsplit(f"//{host}").hostname not in ("127.0.0.1", "localhost"):
+        if not is_loopback(host):
             return error_response(403, f"the host {host!r} is not loopback", "permission_error")
         if "Origin" in http.headers:
             return error_response(403, "browsers are not answered", "permission_error")
         # Not what says that it lives, and how busy it is: Trinity asks without the key.
         if api_key and http.path.startswith("/v1/"):
             given = http.headers.get("Authorization", "").removeprefix("Bearer ")
-            if not secrets.compare_digest(given.encode(), api_key.encode()):
+            if not is_key(given, api_key):
                 text = "the key of this run is missing or wrong"
                 return error_response(401, text, "authentication_error")
         return await handler(http)
