@@ -80,7 +80,7 @@ def replay(source: Path, target: Path, seconds: float) -> None:
     attempt = new.new_attempt().number
     new.write_status(state="running", pid=os.getpid(), attempt=attempt)
     rows = sorted(old.read_metrics(), key=lambda row: row["time"])
-    rollouts = old.read_trajectories()
+    rollouts = list(old.rollouts.read())
     first, last = rows[0]["time"], rows[-1]["time"]
     began = time.monotonic()
     for row in rows:
@@ -90,7 +90,7 @@ def replay(source: Path, target: Path, seconds: float) -> None:
         if row["role"] == "explorer":
             for rollout in rollouts:
                 if rollout["step"] == row["step"]:
-                    new.append_trajectory(rollout)
+                    new.rollouts.append(rollout)
         new.append_metrics(row["role"], row["step"], row["metrics"], attempt)
     steps = max(row["step"] for row in rows)
     new.write_status(state="finished", exit_code=0, cause="", steps_trained=steps, pid=None)

@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from rlagent.base.process import open_recorded
 from rlagent.base.screen import lasting_streams
 from rlagent.base.words import duration, short_path
+from rlagent.records.files import DamagedError
 from rlagent.records.find import find_any
-from rlagent.records.folder import ENDED, DamagedError, RunFolder, RunNotFoundError
+from rlagent.records.folder import ENDED, RunFolder, RunNotFoundError
 from rlagent.records.summary import how_it_ended
 from rlagent.records.sweep_store import RUNNING, SweepFolder
 

@@ -14,15 +14,9 @@ from pathlib import Path
 
 from rlagent.base.screen import lasting_streams
 from rlagent.base.words import short_path
+from rlagent.records.files import DamagedError
 from rlagent.records.find import find_any
-from rlagent.records.folder import (
-    DIED,
-    ENDED,
-    DamagedError,
-    RunFolder,
-    RunNotFoundError,
-    run_folders,
-)
+from rlagent.records.folder import DIED, ENDED, RunFolder, RunNotFoundError, run_folders
 from rlagent.records.sweep_store import SweepFolder
 from rlagent.records.wandb_access import key_source
 

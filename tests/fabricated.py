@@ -106,7 +106,7 @@ def fabricate(
     folder.trinity_yaml.write_text("mode: both\nproject: rlagent\ncluster:\n  node_num: 1\n")
     for step in sorted({0, max(measured)}):
         for index in range(24):
-            folder.append_trajectory(rollout(index, step, chance, 0.36 if step == 0 else 0.88,
+            folder.rollouts.append(rollout(index, step, chance, 0.36 if step == 0 else 0.88,
                                              HOSTILE if hostile else ""))  # fmt: skip
     folder.write_status(
         state=state, exit_code=0 if state == "finished" else 1, cause=cause, steps_asked=asked,

@@ -110,7 +110,7 @@ FILES: dict[str, Callable[[RunFolder], None]] = {
     "half status.json": _halve(lambda f: f.status_json),
     "half record.json": _halve(lambda f: f.path / "record.json"),
     "half metrics.jsonl": _halve(lambda f: f.metrics_jsonl),
-    "half trajectories.jsonl": _halve(lambda f: f.trajectories_jsonl),
+    "half a step's rollouts": _halve(lambda f: min(f.rollouts.path.glob("train-*.jsonl.gz"))),
     "status.json holds a list": lambda f: void(f.status_json.write_text(json.dumps([1]))),
 }
 

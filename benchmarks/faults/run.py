@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rlagent.records.checkpoints import noted_step
-from rlagent.records.folder import ENDED, DamagedError, RunFolder
+from rlagent.records.files import DamagedError
+from rlagent.records.folder import ENDED, RunFolder
 
 REPOSITORY = Path(__file__).parents[2]
 

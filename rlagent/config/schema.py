@@ -472,8 +472,6 @@ class RunConfig(Recorded):
         auto="20 times the longest step or evaluation so far, at least 300, and at least two "
         "workflow.timeout while every role lives; 1800 until the second step is trained",
     )
-    # Training rollouts per step whose conversation is kept (evaluations keep all).
-    trajectories_per_step: int = number(8, 0, 1_000_000)
 
 
 @dataclass

@@ -336,9 +336,7 @@ _TRAINER = {
         "save_interval total_steps save_hf_checkpoint grad_clip max_checkpoints_to_keep",
         obeyed(TRAINER),
     ),
-    "enable_preview": refused(
-        "conversations are in trajectories.jsonl", "set run.trajectories_per_step"
-    ),
+    "enable_preview": refused("every rollout is kept", "`rlagent rollouts RUN` shows them"),
     **_all(
         "use_dynamic_bsz use_remove_padding balance_batch max_token_len_per_gpu "
         "ulysses_sequence_parallel_size fix_actor_microbatch_loss_scale param_offload "

@@ -19,7 +19,8 @@ from rlagent.launch.record import read_record
 from rlagent.launch.stage import Functions, Stage, guarded
 from rlagent.launch.watch import start_mirror
 from rlagent.records.display import Display
-from rlagent.records.folder import RunFolder, write_atomically
+from rlagent.records.files import write_atomically
+from rlagent.records.folder import RunFolder
 from rlagent.records.mirror import Mirror
 from rlagent.records.summary import LOGICAL
 
@@ -95,6 +96,7 @@ class Driver:
         success = success_fields(folder.read_metrics("explorer"))
         status = folder.write_status(state=state, exit_code=exit_code, cause=cause, **success)
         try:
+            self.watch.close()
             self._write_report()
             # A dashboard also shows the run that failed before its first step.
             where = (self.stage.watch.mirror or self._start_mirror()).finish(status)

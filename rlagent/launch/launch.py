@@ -24,7 +24,8 @@ from rlagent.launch.epochs import with_steps
 from rlagent.launch.record import FILE as RECORD
 from rlagent.launch.record import WRITTEN, make_record, read_record, write_record
 from rlagent.records.display import Display, make_display
-from rlagent.records.folder import DamagedError, RunFolder, set_aside
+from rlagent.records.files import DamagedError, set_aside
+from rlagent.records.folder import RunFolder
 from rlagent.trinity.translate import to_trinity
 
 

@@ -18,7 +18,8 @@ from rlagent.config.functions import locate
 from rlagent.config.resolve import Resolved
 from rlagent.config.sources import source_files
 from rlagent.config.task_files import split_file
-from rlagent.records.folder import RunFolder, read_object, write_atomically
+from rlagent.records.files import read_object, write_atomically
+from rlagent.records.folder import RunFolder
 from rlagent.upstream.patch import installed
 
 PACKAGES = (

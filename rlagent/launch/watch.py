@@ -21,6 +21,7 @@ from rlagent.records import warnings
 from rlagent.records.display import Display
 from rlagent.records.folder import Attempt, RunFolder
 from rlagent.records.mirror import Mirror, RunInfo, make_mirror
+from rlagent.records.rollouts.keeper import Keeper
 
 
 class Watch:
@@ -59,6 +60,7 @@ class Watch:
         self._warned: set[str] = set()
         self._last_step_at: float | None = None
         self._evaluation = 0.0
+        self._keeper = Keeper(folder.rollouts)
         self._activity = 0
         self._other_names: set[str] = set()
 
@@ -73,7 +75,7 @@ class Watch:
         if asked and not self.signals.stopping:
             self.signals.stopping = True
             raise Stopped
-        activity = _size(self.folder.trajectories_jsonl)
+        activity = self.folder.rollouts.activity()
         moved = bool(rows) or activity != self._activity
         self._activity = activity
         return moved
@@ -88,6 +90,8 @@ class Watch:
             if line not in self._warned:
                 self._warned.add(line)
                 self.display.message(f"warning: {line}")
+        for line in self._keeper.news():
+            self.display.message(line)
         rows = self._tail.new_rows()
         for row in rows:
             if row["role"] == "trainer":
@@ -122,11 +126,17 @@ class Watch:
         self.folder.write_status(steps_trained=step)
 
     def step_explored(self, row: dict[str, Any]) -> None:
-        """Note where the time of an explored step went."""
+        """Note where the time of an explored step went, and have its rollouts packed."""
+        self._keeper.step_ended(row["step"])
         self._evaluation = max(self._evaluation, row["metrics"].get("time/eval", 0.0))
         shares = where.rollout_shares(row["metrics"], self.resolved)
         if shares:
             self.folder.append_metrics("driver", row["step"], shares, attempt=self.attempt.number)
+
+    def close(self) -> None:
+        """Have the last rollouts packed, and wait for it."""
+        for line in self._keeper.close():
+            self.display.message(line)
 
     def _say_other_names(self, metrics: dict[str, float]) -> None:
         """Say once which of the workflow's metrics are written under another name."""

@@ -1,4 +1,4 @@
-"""A rollout's model calls as trajectories.jsonl keeps them: all, and what they share only once.
+"""A rollout's model calls as its record keeps them: all, and what they share only once.
 
 An agent sends its whole conversation with every call. Of each call the record holds what is new
 since the earlier call that it begins like; `conversations` puts them together again. Pure.
@@ -90,7 +90,7 @@ def conversations(row: Mapping[str, Any]) -> list[Conversation]:
     """The conversations of a rollout, in the order in which they began.
 
     Args:
-        row: Of trajectories.jsonl; older ones hold the messages of the last call only.
+        row: A recorded rollout; those of earlier versions hold the last call's messages only.
     """
     recorded = row.get("calls")
     if not isinstance(recorded, list):

@@ -4,18 +4,26 @@ Actors and driver append to it from several processes at once; everything that a
 monitor sees is made from it. What the numbers mean is left to stats.py and the writers.
 """
 
+import functools
 import json
-import math
 import os
 import socket
-import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 from rlagent.base import process
-from rlagent.base.texts import encodable, encodable_tree
+from rlagent.records.files import (
+    append_row,
+    end_torn_line,
+    plain,
+    read_object,
+    read_rows,
+    write_atomically,
+    written_at,
+)
+from rlagent.records.rollouts import RolloutStore
 
 ENDED = ("finished", "failed", "stopped", "interrupted")
 """States of status.json that a run does not leave without a new attempt."""
@@ -27,10 +35,6 @@ or ended by Ray itself, which does so when its head is lost."""
 
 class RunNotFoundError(Exception):
     """No run, or more than one, answers to the given name; the message says which there are."""
-
-
-class DamagedError(ValueError):
-    """A file of a run or a sweep cannot be used; the message says which, why, and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +95,10 @@ class RunFolder:
         """One JSON row per role and step, in the order written."""
         return self.path / "metrics.jsonl"
 
-    @property
-    def trajectories_jsonl(self) -> Path:
-        """One JSON row per kept rollout."""
-        return self.path / "trajectories.jsonl"
+    @functools.cached_property
+    def rollouts(self) -> RolloutStore:
+        """Every rollout of the run; the few that earlier versions kept are read too."""
+        return RolloutStore(self.path / "rollouts", older=self.path / "trajectories.jsonl")
 
     @property
     def report_html(self) -> Path:
@@ -169,8 +173,9 @@ class RunFolder:
         attempt = Attempt(number, self.attempts / str(number))
         attempt.logs.mkdir(parents=True)
         self.clear_stop()
-        for path in (self.metrics_jsonl, self.trajectories_jsonl):
-            _end_torn_line(path)
+        end_torn_line(self.metrics_jsonl)
+        # What an attempt that was killed left open.
+        self.rollouts.seal()
         return attempt
 
     # ---- status ----
@@ -203,7 +208,7 @@ class RunFolder:
         os.utime(self.status_json, ns=(when, when))
 
     def _write_status(self, status: dict[str, Any]) -> None:
-        text = json.dumps(_plain(status), indent=2, allow_nan=False) + "\n"
+        text = json.dumps(plain(status), indent=2, allow_nan=False) + "\n"
         write_atomically(self.status_json, text)
 
     def read_status(self) -> dict[str, Any]:
@@ -297,39 +302,6 @@ class RunFolder:
         rows = [_with_floats(row) for row in read_rows(self.metrics_jsonl, holding)]
         return merge_rows([row for row in rows if role is None or row["role"] == role])
 
-    # ---- trajectories ----
-
-    def append_trajectory(self, row: dict[str, Any]) -> None:
-        """Append one rollout to trajectories.jsonl in one write.
-
-        Raises:
-            OSError: When it cannot be written.
-        """
-        append_row(self.trajectories_jsonl, row)
-
-    def read_trajectories(
-        self, phase: str | None = None, step: int | None = None
-    ) -> list[dict[str, Any]]:
-        """Rollouts, the last of each (phase, step, set, group, run), in the order written.
-
-        Args:
-            phase: `eval` or `train`; None for both.
-            step: Only this step; None for all.
-        """
-        kept: dict[tuple[Any, ...], dict[str, Any]] = {}
-        for row in read_rows(self.trajectories_jsonl):
-            if phase is not None and row.get("phase") != phase:
-                continue
-            if step is not None and row.get("step") != step:
-                continue
-            if "task_index" in row:
-                # As it was called once.
-                row.setdefault("group", row["task_index"])
-            key = tuple(row.get(name) for name in ("phase", "step", "set", "group", "run"))
-            kept.pop(key, None)
-            kept[key] = row
-        return list(kept.values())
-
     # ---- the newest run ----
 
     def point_latest(self) -> Path:
@@ -410,128 +382,6 @@ def folders_with(name: str, root: Path) -> list[Path]:
     return [path for _, path in newest]
 
 
-def written_at(path: Path) -> int | None:
-    """When a file was written, in ns; None where there is none, or it may not be asked."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns if stat.S_ISREG(found.st_mode) else None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's text so that a reader sees the old or the new one, never a part."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with fresh.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            # Otherwise a power failure can leave the new name with nothing in it.
-            os.fsync(file.fileno())
-        os.replace(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
-
-
-def append_row(path: Path, row: dict[str, Any]) -> None:
-    """Append one JSON line with one O_APPEND write, so that rows of several writers stay whole.
-
-    Raises:
-        OSError: Also when only a part could be written, as on a full disk.
-    """
-    line = (json.dumps(_plain(row), ensure_ascii=False, allow_nan=False) + "\n").encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        written = os.write(descriptor, line)
-    finally:
-        os.close(descriptor)
-    if written != len(line):
-        raise OSError(f"only {written} of {len(line)} bytes could be written to {path}")
-
-
-def read_object(path: Path, remedy: str) -> dict[str, Any] | None:
-    """The JSON object of a file; None where there is no file.
-
-    Raises:
-        DamagedError: It holds something else, such as half of it.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (ValueError, RecursionError) as error:
-        raise DamagedError(f"{path} is damaged ({error}): {remedy}") from None
-    if not isinstance(found, dict):
-        raise DamagedError(f"{path} is damaged (it holds no object): {remedy}")
-    return found
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a damaged file to `{name}.damaged`, where it can be looked at; returns its path."""
-    aside = path.with_name(f"{path.name}.damaged")
-    os.replace(path, aside)
-    return aside
-
-
-def read_rows(path: Path, holding: str = "") -> Iterator[dict[str, Any]]:
-    """The JSON rows of a file; nothing when it does not exist.
-
-    A line that is not JSON is what a killed writer left behind, and is passed over.
-
-    Args:
-        path: The file.
-        holding: Pass over lines without this text, which is much faster than reading them.
-    """
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            if holding not in line:
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if isinstance(row, dict):
-                # JSON can name what UTF-8 cannot hold, such as "\\ud800".
-                yield encodable_tree(row) if "\\ud" in line else row
-
-
-def _end_torn_line(path: Path) -> None:
-    """End a line that a killed writer left without its newline, so that the next row is whole."""
-    if not path.is_file() or path.stat().st_size == 0:
-        return
-    with path.open("rb+") as file:
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) != b"\n":
-            file.write(b"\n")
-
-
 def _with_floats(row: dict[str, Any]) -> dict[str, Any]:
     """A metrics row whose numbers are floats again, 'NaN' and 'Infinity' included."""
     return {**row, "metrics": {name: float(value) for name, value in row["metrics"].items()}}
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold, in UTF-8: numpy scalars become numbers, NaN and infinities words.
-
-    Words, since JSON has no such numbers, and a diverged run must still differ from a gap.
-    """
-    if isinstance(value, str):
-        return encodable(value)
-    if value is None or isinstance(value, (bool, int)):
-        return value
-    if isinstance(value, float):
-        if math.isfinite(value):
-            return value
-        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-    if isinstance(value, dict):
-        return {encodable(str(key)): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set)):
-        return [_plain(item) for item in value]
-    if hasattr(value, "model_dump"):
-        return _plain(value.model_dump())
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    return encodable(str(value))

@@ -15,7 +15,8 @@ from typing import Any
 
 from rlagent.base import process
 from rlagent.config.spec import UNKNOWN, Spec, build, spec_of, validate
-from rlagent.records.folder import DamagedError, RunFolder, read_object, write_atomically
+from rlagent.records.files import DamagedError, read_object, write_atomically
+from rlagent.records.folder import RunFolder
 
 SWEEP_JSON = "sweep.json"
 

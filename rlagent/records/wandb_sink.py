@@ -17,7 +17,8 @@ from rlagent.base.texts import encodable_tree
 from rlagent.base.words import python_command, short_path
 from rlagent.config.wandb_names import fitting
 from rlagent.records.failures import KILLED, classify
-from rlagent.records.folder import DIED, RunFolder, write_atomically
+from rlagent.records.files import write_atomically
+from rlagent.records.folder import DIED, RunFolder
 from rlagent.records.objective import objective, state_when_pruned
 from rlagent.records.sweep_store import FAILED, PRUNED, STOPPED
 from rlagent.records.wandb_access import key_source

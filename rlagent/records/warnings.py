@@ -6,7 +6,7 @@ Nobody reads an actor's own log while all seems well.
 import os
 from pathlib import Path
 
-from rlagent.records.folder import append_row
+from rlagent.records.files import append_row
 
 NAME = "warnings.jsonl"
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from rlagent.base.screen import lasting_streams
 from rlagent.base.words import short_path
+from rlagent.records.files import DamagedError, write_atomically
 from rlagent.records.find import find_any
-from rlagent.records.folder import DamagedError, RunFolder, RunNotFoundError, write_atomically
+from rlagent.records.folder import RunFolder, RunNotFoundError
 from rlagent.records.sweep_store import SweepFolder
 
 FORMATS = ("html", "markdown", "csv", "png")

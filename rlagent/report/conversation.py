@@ -69,7 +69,7 @@ def conversations_of(row: Mapping[str, Any]) -> list[tuple[str, list[Turn]]]:
     """The conversations of a recorded rollout, each with a title that tells it from the others.
 
     Args:
-        row: Of trajectories.jsonl.
+        row: As the run folder keeps it.
     """
     found = conversations(row)
     return [

@@ -12,6 +12,7 @@ from rlagent.base.redact import redact, redact_yaml
 from rlagent.base.stats import Series, difference, series
 from rlagent.records.folder import RunFolder
 from rlagent.records.progress import Evaluation
+from rlagent.records.rollouts import Query, Rollout, place_of
 from rlagent.records.summary import evaluations
 
 
@@ -19,8 +20,8 @@ from rlagent.records.summary import evaluations
 class Pair:
     """One held-out task: the rollout before training and the one after."""
 
-    before: dict[str, Any]
-    after: dict[str, Any]
+    before: Rollout
+    after: Rollout
 
     @property
     def kind(self) -> str:
@@ -82,7 +83,7 @@ def load(folder: RunFolder, conversations: bool = True, configuration: bool = Tr
 
     Args:
         folder: The run.
-        conversations: Whether to read trajectories.jsonl, the largest file.
+        conversations: Whether to read rollouts, the largest part.
         configuration: Whether to read the two YAML files, which is slow.
     """
     rows = folder.read_metrics()
@@ -107,15 +108,13 @@ def load(folder: RunFolder, conversations: bool = True, configuration: bool = Tr
 
 def all_pairs(folder: RunFolder) -> list[Pair]:
     """Rollouts of the first and the last evaluation for the same task, by task."""
-    rows = folder.read_trajectories(phase="eval")
-    if not rows:
+    steps = [batch.step for batch in folder.rollouts.batches("eval")]
+    if len(steps) < 2:
         return []
-    steps = [row["step"] for row in rows]
-    first, last = min(steps), max(steps)
-    if first == last:
-        return []
-    before = {_task_key(row): row for row in rows if row["step"] == first}
-    after = {_task_key(row): row for row in rows if row["step"] == last}
+    before, after = (
+        {place_of(row): row for row in folder.rollouts.read(Query("eval", (step, step)))}
+        for step in (steps[0], steps[-1])
+    )
     return [Pair(before[key], after[key]) for key in sorted(before.keys() & after.keys())]
 
 
@@ -130,10 +129,6 @@ def choose(pairs: Sequence[Pair], limit: int = 8) -> list[Pair]:
         chosen += [pair for pair in pairs if pair.kind == kind][:count]
     rest = [pair for pair in pairs if pair not in chosen]
     return (chosen + rest)[:limit]
-
-
-def _task_key(row: dict[str, Any]) -> tuple[str, int, int]:
-    return str(row.get("set") or ""), int(row.get("group") or 0), int(row.get("run") or 0)
 
 
 def _yaml_text(path: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rlagent.base.stats import mean
 from rlagent.base.words import duration, interval, number, percent
+from rlagent.records.rollouts import Rollout
 from rlagent.records.summary import how_it_ended, seconds_spent
 from rlagent.report.conversation import Turn, content_text, conversations_of, split_opening
 from rlagent.report.curves import all_charts
@@ -29,7 +30,7 @@ class Side:
     """A task's rollout before or after training: the row, and what was said after the opening."""
 
     name: str
-    row: dict[str, Any]
+    row: Rollout
     said: list[tuple[str, Sequence[Turn]]]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from rlagent.records.folder import write_atomically
+from rlagent.records.files import write_atomically
 from rlagent.records.sweep_store import SweepFolder
 
 PNG = "curves.png"

@@ -16,7 +16,8 @@ from rlagent.base.redact import redact
 from rlagent.base.stats import Series, series
 from rlagent.base.words import number, percent
 from rlagent.config.overrides import key_of
-from rlagent.records.folder import DIED, DamagedError
+from rlagent.records.files import DamagedError
+from rlagent.records.folder import DIED
 from rlagent.records.objective import ranked, value_of
 from rlagent.records.sweep_store import (
     FAILED,

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from rlagent.base.cause import cause_of
 from rlagent.base.words import short_path
-from rlagent.records.folder import DIED, ENDED, RunFolder, written_at
+from rlagent.records.files import written_at
+from rlagent.records.folder import DIED, ENDED, RunFolder
 from rlagent.records.sweep_store import SweepFolder
 from rlagent.report import write_report
 

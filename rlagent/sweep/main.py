@@ -18,7 +18,7 @@ from rlagent.config.command import Command, run_hydra
 from rlagent.config.schema import LearnConfig
 from rlagent.machine.resources import Machine, detect
 from rlagent.records import leftovers
-from rlagent.records.folder import DamagedError, set_aside
+from rlagent.records.files import DamagedError, set_aside
 from rlagent.records.sweep_store import INTERRUPTED, RUNNING, NewerError, Sweep, SweepFolder
 from rlagent.report.sweep_names import shared_words
 from rlagent.sweep import grid, mistakes

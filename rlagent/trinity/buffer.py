@@ -76,7 +76,7 @@ class EndingQueue(QueueStorage):
 class WholeStepQueue(EndingQueue):
     """Trinity's queue, which can also be read one explore step at a time.
 
-    The queue keeps no copy of the experiences on disk; conversations are in trajectories.jsonl.
+    The queue keeps no copy of the experiences on disk; conversations are in the run folder.
     """
 
     def __init__(self, config: StorageConfig) -> None:

@@ -74,11 +74,11 @@ class RolloutLost(Exception):  # noqa: N818 - how a rollout ended
 class RunnerActor:
     """The process of `rlagent.trinity.rollout.AgentRunner`; arguments as there."""
 
-    def __init__(self, config: Any, index: int, processes: int, name: str) -> None:
+    def __init__(self, config: Any, index: int, name: str) -> None:
         alive.start("runner", "running rollouts")
         from rlagent.trinity.rollout import AgentRunner
 
-        self.behind = AgentRunner(config, index, processes, name)
+        self.behind = AgentRunner(config, index, name)
 
     # In a thread of its own, so that it answers when the rollouts' thread does not.
     @ray.method(concurrency_group="watch")
@@ -310,5 +310,5 @@ class SharedProcesses:
             max_concurrency=CONCURRENCY,
             # Without one it takes a process that Ray has ready.
             **({"runtime_env": {"env_vars": variables}} if variables else {}),
-        ).remote(self.config, index, self.number, name)
+        ).remote(self.config, index, name)
         return Runner(handle, name)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlagent.records.checkpoints import LATEST_CHECKPOINT, full_steps, noted_step, step_folder
-from rlagent.records.folder import append_row, read_rows, write_atomically
+from rlagent.records.files import append_row, read_rows, write_atomically
 
 HISTORY = "explorer_history.jsonl"
 """Every state that the explorer saved, one per line, in the checkpoint folder."""

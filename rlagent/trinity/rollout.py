@@ -75,7 +75,7 @@ class AgentRunner(WorkflowRunner):
     A class of ours also so that its module can be imported without vLLM.
     """
 
-    def __init__(self, config: Config, index: int, processes: int, name: str) -> None:
+    def __init__(self, config: Config, index: int, name: str) -> None:
         trinity_hooks.runner_rollouts.apply()
         # Trinity's constructor looks for the engine, which loads while this process imports: that
         # is left to prepare().
@@ -84,8 +84,6 @@ class AgentRunner(WorkflowRunner):
         self._running: dict[str, workflow.AgentWorkflow] = {}
         # With it comes AgentScope; else the first rollouts would wait for it.
         import rlagent.trinity.recording  # noqa: F401
-
-        workflow.share_kept_rollouts(index, processes)
 
     async def prepare(self) -> None:
         """Reach the engine, and spare the garbage collector what was imported."""

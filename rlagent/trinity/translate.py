@@ -225,7 +225,6 @@ def workflow_args(config: LearnConfig, run_dir: Path, attempt: int) -> dict[str,
         "overlong_reward": config.workflow.overlong_reward,
         "run_folder": str(run_dir),
         "attempt": attempt,
-        "trajectories_per_step": config.run.trajectories_per_step,
         "free_tool_choice": config.model.tool_choice == "free",
     }
 

@@ -13,7 +13,6 @@ import inspect
 import math
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -41,27 +40,6 @@ if TYPE_CHECKING:
 
 warnings.filterwarnings("ignore", message=".*TrinityChatModel is deprecated.*")
 
-_kept: Counter[str] = Counter()
-"""Training conversations kept so far by this process, by step."""
-
-_share = (0, 1)
-"""Which of how many runner processes this one is."""
-
-
-def share_kept_rollouts(index: int, processes: int) -> None:
-    """Note that this process is one of several, which together keep what a step may keep."""
-    global _share
-    _share = (index, processes)
-
-
-def kept_by(index: int, processes: int, total: int) -> int:
-    """How many of `total` conversations of a step one of the processes keeps.
-
-    >>> [kept_by(index, 3, 8) for index in range(3)]
-    [2, 3, 3]
-    """
-    return total * (index + 1) // processes - total * index // processes
-
 
 class WorkflowResultError(ValueError):
     """The workflow or judge returned no reward; the message says what to do."""
@@ -81,8 +59,8 @@ class AgentWorkflow(Workflow):
     """One rollout of the user's function.
 
     `workflow_args` holds: `function` (spec or callable), `judge` (likewise or None), `args`,
-    `success_reward`, `timeout` in s, `run_folder`, `attempt`, `trajectories_per_step`,
-    `free_tool_choice`, `overlong_reward`, `rows` (see `task_row`).
+    `success_reward`, `timeout` in s, `run_folder`, `attempt`, `free_tool_choice`,
+    `overlong_reward`, `rows` (see `task_row`).
     """
 
     is_async: bool = True
@@ -243,12 +221,7 @@ class AgentWorkflow(Workflow):
         metrics: dict[str, float],
         error: str | None,
     ) -> None:
-        """Append the rollout to trajectories.jsonl: all of an evaluation, a few of a step."""
-        batch = str(self.task.batch_id)
-        if not self.task.is_eval:
-            if _kept[batch] >= kept_by(*_share, self.options.get("trajectories_per_step", 0)):
-                return
-            _kept[batch] += 1
+        """Write the rollout to the run folder."""
         found = {
             "model_version": self.model_version,
             "reward": reward,
@@ -261,23 +234,21 @@ class AgentWorkflow(Workflow):
 
 
 def record_lost(task: Task, number: int, cause: str) -> None:
-    """Append a lost rollout to trajectories.jsonl; only the cause of its loss is known.
+    """Write a lost rollout to the run folder; only the cause of its loss is known.
 
     Args:
         number: Of the rollout among those of its task.
         cause: In one line.
     """
-    if task.is_eval or task.workflow_args.get("trajectories_per_step", 0):
-        row = _row_of(task)
-        found: dict[str, Any] = {
-            "model_version": None,
-            "reward": None,
-            "success": False,
-            "metrics": {},
-            "error": cause,
-            "calls": [],
-        }
-        _append(task, row, number, found)
+    found: dict[str, Any] = {
+        "model_version": None,
+        "reward": None,
+        "success": False,
+        "metrics": {},
+        "error": cause,
+        "calls": [],
+    }
+    _append(task, _row_of(task), number, found)
 
 
 def _row_of(task: Task) -> TaskRow:
@@ -285,10 +256,10 @@ def _row_of(task: Task) -> TaskRow:
 
 
 def _append(task: Task, row: TaskRow, number: int, found: dict[str, Any]) -> None:
-    """Append a rollout to trajectories.jsonl; `row` is its task's, `found` what became of it."""
+    """Write a rollout; `row` is its task's, `found` what became of it."""
     step, _, set_name = str(task.batch_id).partition("/")
     options = task.workflow_args
-    RunFolder(options["run_folder"]).append_trajectory(
+    RunFolder(options["run_folder"]).rollouts.append(
         {
             "phase": "eval" if task.is_eval else "train",
             "step": int(step),

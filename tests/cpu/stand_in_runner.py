@@ -16,7 +16,7 @@ from rlagent.trinity.watchdog import Watchdog, log_files
 class StandInRunner:
     """Stands where AgentRunner does."""
 
-    def __init__(self, config: Any, index: int, processes: int, name: str) -> None:
+    def __init__(self, config: Any, index: int, name: str) -> None:
         self._name = name
         self._watchdog: Watchdog | None = None
 
@@ -48,8 +48,8 @@ class StandInRunner:
 class StandInActor:
     """Stands where RunnerActor does."""
 
-    def __init__(self, config: Any, index: int, processes: int, name: str) -> None:
-        self.behind = StandInRunner(config, index, processes, name)
+    def __init__(self, config: Any, index: int, name: str) -> None:
+        self.behind = StandInRunner(config, index, name)
 
     @ray.method(concurrency_group="watch")
     async def watch(self, seconds: float) -> Report:

@@ -39,7 +39,7 @@ def test_a_workflow_that_raises_sometimes_is_counted_and_the_run_goes_on(tmp_pat
     assert any(0 < share < 1 for share in shares.values()), shares
     failed = result.series("eval/failed", "explorer")
     assert 0 < failed[0] < 16
-    errors = [row["error"] for row in result.folder.read_trajectories() if row["error"]]
+    errors = [row["error"] for row in result.folder.rollouts.read() if row["error"]]
     assert errors
     assert set(errors) == {"ValueError: an even question"}
 
@@ -59,7 +59,7 @@ def test_a_fixed_batch_does_not_wait_for_rollouts_that_failed(tmp_path):
     made = result.series("rollout/experiences", "explorer")
     assert result.series("sample/experiences", "trainer") == made
     assert any(0 < number < 32 for number in made.values()), made
-    errors = {row["error"] for row in result.folder.read_trajectories()}
+    errors = {row["error"] for row in result.folder.rollouts.read()}
     (error,) = errors - {None}
     assert error.startswith("ValueError: bad \\ud800 text xxx")
     assert len(error) <= MOST
@@ -73,7 +73,7 @@ def test_a_conversation_that_outgrows_the_model_is_trained_on_without_a_reward(t
         tmp_path, "workflow.function=faulty_agents:talks_for_ever", "algorithm.total_steps=1"
     )
     assert result.returncode == 0, result.output
-    for row in result.folder.read_trajectories():
+    for row in result.folder.rollouts.read():
         assert row["error"] is None
         assert (row["reward"], row["metrics"]["overlong"]) == (0.0, 1.0)
     assert all(result.series("rollout/experiences", "explorer").values())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rlagent.records.calls import conversations
-from rlagent.records.folder import read_rows
+from rlagent.records.files import read_rows
 from rlagent.report.data import load
 from rlagent.report.page import page
 from rlagent.report.text import markdown
@@ -54,7 +54,6 @@ def measured(tmp_path_factory) -> tuple[Run, list[dict]]:
         "algorithm.sync_interval=2",
         "algorithm.eval_interval=3",
         "model.max_response_tokens=8",
-        "run.trajectories_per_step=6",
         timeout=1500,
     )
     assert ended.returncode == 0, ended.output
@@ -138,7 +137,7 @@ def test_the_screen_shows_each_step_with_its_own_reward(measured):
 @pytest.mark.timeout(1600)
 def test_every_call_of_a_rollout_is_recorded_by_agent_and_the_rollout_leads_to_its_row(measured):
     ended, log = measured
-    rows = ended.folder.read_trajectories()
+    rows = list(ended.folder.rollouts.read())
     assert len([row for row in rows if row["phase"] == "eval"]) == 3 * HELD_OUT
     assert len([row for row in rows if row["phase"] == "train"]) == STEPS * TASKS * REPEATS
     for row in rows:

@@ -10,6 +10,7 @@ import pytest
 from rlagent.base.paths import asset_dir
 from rlagent.base.words import python_command
 from rlagent.records.folder import RunFolder
+from rlagent.records.rollouts import Query
 from tests.cpu.runs import REPOSITORY, Run, environment, only_folder
 
 SCRIPT = REPOSITORY / "experiments" / "gsm8k_react" / "train_react.py"
@@ -84,8 +85,8 @@ def test_the_shipped_script_runs_by_itself(tmp_path):
     assert result.status["state"] == "finished"
     assert result.status["steps_trained"] == 1
     # The agent without a calculator is in the tiny model's lessons too.
-    assert result.folder.read_trajectories("eval", 0)
-    assert all(row["error"] is None for row in result.folder.read_trajectories())
+    assert any(result.folder.rollouts.read(Query("eval", (0, 0))))
+    assert all(row["error"] is None for row in result.folder.rollouts.read())
 
 
 @pytest.mark.slow

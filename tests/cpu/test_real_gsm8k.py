@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from rlagent.records.rollouts import Query
 from tests.cpu.runs import REPOSITORY, run
 from tests.cpu.smollm2 import make
 
@@ -46,7 +47,7 @@ def test_smollm2_trains_on_real_gsm8k(tmp_path, smollm2):
     assert result.returncode == 0, result.output
     assert result.status["steps_trained"] == 2
     questions = {json.loads(line)["question"] for line in (GSM8K / "train.jsonl").open()}
-    asked = [row["task"]["question"] for row in result.folder.read_trajectories("train")]
+    asked = [row["task"]["question"] for row in result.folder.rollouts.read(Query("train"))]
     assert asked
     assert set(asked) <= questions
     assert all(value > 0 for value in result.series("tokens/trained", "trainer").values())

@@ -68,7 +68,7 @@ def rolled_out(service: Service, folder: RunFolder, function: str, row: dict) ->
 def test_a_record_holds_every_call_by_agent_and_leads_to_the_row(service, tmp_path):
     folder = RunFolder(tmp_path)
     experiences = rolled_out(service, folder, LOGS_ITSELF, ROW)
-    (row,) = folder.read_trajectories()
+    (row,) = folder.rollouts.read()
     where = {name: row[name] for name in ("phase", "step", "set", "attempt", "group", "run")}
     assert where == {
         "phase": "eval", "step": 5, "set": "easy", "attempt": 2, "group": 9, "run": 3
@@ -98,6 +98,6 @@ def test_the_record_of_a_rollout_that_failed_holds_what_was_said_until_then(serv
     folder = RunFolder(tmp_path)
     with pytest.raises(Exception, match="row 4 is made to fail"):
         rolled_out(service, folder, LOGS_ITSELF, {**ROW, "number": 4})
-    (row,) = folder.read_trajectories()
+    (row,) = folder.rollouts.read()
     assert "row 4 is made to fail" in row["error"]
     assert len(row["calls"]) == 8

@@ -64,7 +64,7 @@ def rollout(service, tmp_path):
 
 
 def errors(tmp_path) -> list[str | None]:
-    return [row["error"] for row in RunFolder(tmp_path).read_trajectories()]
+    return [row["error"] for row in RunFolder(tmp_path).rollouts.read()]
 
 
 async def ask(model, text="hello"):
@@ -171,7 +171,7 @@ def test_megabytes_are_in_the_log_once_and_nowhere_else(rollout, tmp_path, caplo
     assert caplog.text.count("the end") == 1
     assert len(str(raised.value)) <= MOST
     assert raised.value.__suppress_context__
-    assert RunFolder(tmp_path).trajectories_jsonl.stat().st_size < 10_000
+    assert RunFolder(tmp_path).rollouts.activity() < 10_000
 
 
 def test_a_metric_may_have_any_name(rollout, tmp_path):

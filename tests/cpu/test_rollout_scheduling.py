@@ -1,4 +1,4 @@
-"""Slots and runner processes: who keeps which rollouts, and when a batch counts as ended."""
+"""Slots and runner processes: what becomes of a rollout, and when a batch counts as ended."""
 
 import asyncio
 import math
@@ -13,15 +13,6 @@ from rlagent.launch import session
 from rlagent.records.folder import RunFolder
 from rlagent.trinity.processes import RolloutLost
 from rlagent.trinity.rollout import AskedOnce, Slot, SlotScheduler, Status
-from rlagent.trinity.workflow import kept_by
-
-
-@pytest.mark.parametrize("total", [0, 1, 8, 9])
-@pytest.mark.parametrize("processes", [1, 2, 3, 16])
-def test_all_processes_together_keep_what_a_step_may_keep(total, processes):
-    kept = [kept_by(index, processes, total) for index in range(processes)]
-    assert sum(kept) == total
-    assert max(kept) - min(kept) <= 1
 
 
 def test_a_large_model_gets_the_time_that_saving_it_takes():
@@ -127,7 +118,7 @@ def _slot_status(outcome, run_dir) -> Status:
         task_id=0,
         rollout_args=GenerationConfig(),
         raw_task={"question": "1 + 1", "rlagent_row": 7},
-        workflow_args={"run_folder": str(run_dir), "attempt": 2, "trajectories_per_step": 1},
+        workflow_args={"run_folder": str(run_dir), "attempt": 2},
     )
     return asyncio.run(slot.run_with_retry(TaskWrapper(task, 3), 1, 1, math.inf, True))[0]
 
@@ -177,7 +168,7 @@ def test_a_batch_that_does_not_end_is_late():
 
 def test_a_rollout_whose_process_crashed_has_a_row_with_its_cause_and_task(tmp_path):
     _slot_status(RolloutLost("it crashed"), tmp_path)
-    (row,) = RunFolder(tmp_path).read_trajectories()
+    (row,) = RunFolder(tmp_path).rollouts.read()
     assert (row["phase"], row["step"], row["group"], row["run"]) == ("train", 3, 0, 1)
     assert (row["attempt"], row["error"], row["reward"], row["calls"]) == (
         2,
@@ -191,7 +182,7 @@ def test_a_rollout_whose_process_crashed_has_a_row_with_its_cause_and_task(tmp_p
 
 def test_a_rollout_that_its_process_recorded_with_its_calls_is_not_recorded_again(tmp_path):
     _slot_status(RolloutLost("it slept", is_recorded=True), tmp_path)
-    assert RunFolder(tmp_path).read_trajectories() == []
+    assert list(RunFolder(tmp_path).rollouts.read()) == []
 
 
 def test_a_lost_rollout_that_cannot_be_recorded_says_why(tmp_path):

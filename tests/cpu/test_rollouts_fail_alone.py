@@ -37,7 +37,6 @@ def test_a_rollout_that_does_harm_fails_alone(tmp_path, harm, function, cause):
         f"workflow.timeout={timeout}",
         "algorithm.total_steps=2",
         "dataset.eval_split=null",
-        "run.trajectories_per_step=64",
     )
     assert result.returncode == 0, result.output
     failed = result.series("rollout/failed_share", "explorer")
@@ -45,6 +44,6 @@ def test_a_rollout_that_does_harm_fails_alone(tmp_path, harm, function, cause):
     # The others earned their reward, and each of their calls is trained on.
     assert result.series("rollout/reward/mean", "explorer") == {1: 1.0, 2: 1.0}
     assert result.status["steps_trained"] == 2
-    errors = [row["error"] for row in result.folder.read_trajectories() if row["error"]]
+    errors = [row["error"] for row in result.folder.rollouts.read() if row["error"]]
     assert [cause in error for error in errors] == [True] * (cause is not None)
     assert not ray_processes()

@@ -8,6 +8,7 @@ import pytest
 
 from rlagent.config.json_rows import content_hash
 from rlagent.config.schema import DatasetConfig
+from rlagent.records.rollouts import Query
 from rlagent.trinity.kept_tasks import HELD_OUT, TRAIN, prepare_data, rows_file
 from rlagent.trinity.task_row import task_row
 from tests.cpu.runs import run
@@ -98,7 +99,7 @@ def test_every_rollout_gets_the_row_as_written_in_objects_of_its_own(tmp_path):
     # Twice in the one step, and before and after it.
     expected = Counter([*_as_recorded(_rows("a")), *_as_recorded(_rows("b"))] * 2)
     assert Counter(log.read_text(encoding="utf-8").splitlines()) == expected
-    kept = result.folder.read_trajectories("eval")
+    kept = list(result.folder.rollouts.read(Query("eval")))
     by_row = {row["row"]["index"]: row for row in kept if row["step"] == 0}
     assert [by_row[index]["task"] for index in range(len(ANSWERS))] == _rows("b")
     assert by_row[2]["row"]["hash"] == content_hash(_rows("b")[2])

@@ -8,7 +8,8 @@ from rlagent import report, runs, stop, sync
 from rlagent.base.lock import locked
 from rlagent.launch.launch import _keep_what_is_whole
 from rlagent.launch.record import read_record, write_record
-from rlagent.records.folder import DamagedError, RunFolder
+from rlagent.records.files import DamagedError
+from rlagent.records.folder import RunFolder
 from rlagent.records.sweep_store import NewerError, SweepFolder
 from rlagent.sweep.main import _earlier, _holder
 from tests.fabricated_sweep import fabricate_sweep

@@ -5,12 +5,14 @@ import csv
 import hashlib
 import html.parser
 import io
+import shutil
 
 import pytest
 
 from rlagent.base.measures import evaluation_metrics, step_metrics
 from rlagent.base.stats import Series
 from rlagent.records.calls import Call, compact
+from rlagent.records.files import append_row
 from rlagent.records.folder import RunFolder
 from rlagent.report import main, write_report
 from rlagent.report.conversation import read_turns, split_opening
@@ -183,9 +185,9 @@ def test_whatever_a_model_writes_into_a_call_can_be_shown(tmp_path, arguments):
     said = f'<tool_call>\n{{"name": "f", "arguments": {arguments}}}\n</tool_call>'
     call = {"function": {"name": "f", "arguments": arguments}}
     folder = fabricate(tmp_path)
-    row = folder.read_trajectories()[0]
+    row = next(folder.rollouts.read())
     reply = {"role": "assistant", "content": said, "tool_calls": [call]}
-    folder.append_trajectory({**row, "calls": compact([Call([], reply)])})
+    folder.rollouts.append({**row, "calls": compact([Call([], reply)])})
     write_report(folder)
     assert "udfff" in folder.report_html.read_text() or "[[[[" in folder.report_html.read_text()
 
@@ -228,7 +230,7 @@ def test_every_conversation_of_a_rollout_is_shown_with_its_agent(tmp_path):
         calls = [Call(asked, {"role": "assistant", "content": f"{name} {step}"}, name)
                  for name in ("<u>first", "second")]  # fmt: skip
         row = {"phase": "eval", "step": step, "group": 0, "run": 0, "success": False}
-        folder.append_trajectory({**row, "calls": compact(calls)})
+        folder.rollouts.append({**row, "calls": compact(calls)})
     html = page(load(folder))
     for shown in ("&lt;u&gt;first 0", "second 0", "&lt;u&gt;first 1", "second 1",
                   "&lt;u&gt;first (1 of 2)", "second (2 of 2)"):  # fmt: skip
@@ -237,11 +239,11 @@ def test_every_conversation_of_a_rollout_is_shown_with_its_agent(tmp_path):
 
 def test_a_run_of_an_earlier_version_still_shows_its_conversations(tmp_path):
     folder = fabricate(tmp_path, steps=1, eval_every=0)
-    folder.trajectories_jsonl.unlink()
+    shutil.rmtree(folder.rollouts.path)
     for step in (0, 1):
         said = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": f"me {step}"}]
         row = {"phase": "eval", "step": step, "task_index": 0, "run": 0, "success": True}
-        folder.append_trajectory({**row, "messages": said, "calls": 1})
+        append_row(folder.path / "trajectories.jsonl", {**row, "messages": said, "calls": 1})
     html = page(load(folder))
     assert "me 0" in html
     assert "me 1" in html

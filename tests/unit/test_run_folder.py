@@ -54,16 +54,10 @@ def test_numbers_that_json_lacks_come_back_as_they_were(tmp_path):
 
 def test_texts_that_utf8_cannot_hold_are_written_out(tmp_path):
     folder = RunFolder(tmp_path)
-    folder.append_trajectory({"phase": "eval", "task": {"a\ud800": ["\udfff"]}})
     folder.append_metrics("explorer", 1, {"seen \ud800": 1})
     folder.write_status(cause="bad \ud800")
-    assert folder.read_trajectories() == [{"phase": "eval", "task": {"a\\ud800": ["\\udfff"]}}]
     assert folder.read_metrics()[0]["metrics"] == {"seen \\ud800": 1}
     assert folder.read_status()["cause"] == "bad \\ud800"
-    # As another writer of JSON may have left it.
-    with folder.trajectories_jsonl.open("a") as file:
-        file.write(json.dumps({"phase": "train", "task": "\ud800"}) + "\n")
-    assert folder.read_trajectories("train") == [{"phase": "train", "task": "\\ud800"}]
 
 
 def test_a_metric_that_is_no_number_is_refused(tmp_path):
@@ -105,36 +99,6 @@ def test_attempts_count_up_and_forget_old_stop_requests(tmp_path):
     assert not folder.stop_requested()
     folder.append_metrics("driver", 0, {"x": 1})
     assert folder.read_metrics()[0]["attempt"] == 2
-
-
-def test_the_last_of_repeated_trajectories_counts(tmp_path):
-    folder = RunFolder(tmp_path)
-    row = {"phase": "eval", "step": 0, "group": 4, "run": 0, "reward": None}
-    folder.append_trajectory(row)
-    folder.append_trajectory({**row, "group": 5})
-    folder.append_trajectory({**row, "reward": 1.0})
-    kept = folder.read_trajectories(phase="eval", step=0)
-    assert [(r["group"], r["reward"]) for r in kept] == [(5, None), (4, 1.0)]
-    assert folder.read_trajectories(phase="train") == []
-
-
-def test_rollouts_of_other_sets_and_other_rollouts_of_a_task_are_not_repeats(tmp_path):
-    folder = RunFolder(tmp_path)
-    rows = [
-        {"phase": "eval", "step": 0, "set": name, "group": 0, "run": run}
-        for name in ("easy", "hard")
-        for run in (0, 1)
-    ]
-    for row in rows:
-        folder.append_trajectory(row)
-    assert folder.read_trajectories() == rows
-
-
-def test_rollouts_of_an_earlier_version_are_distinguished_by_their_task(tmp_path):
-    folder = RunFolder(tmp_path)
-    for index in (0, 1):
-        folder.append_trajectory({"phase": "eval", "step": 0, "task_index": index, "run": 0})
-    assert [row["group"] for row in folder.read_trajectories()] == [0, 1]
 
 
 def test_a_run_is_found_by_folder_name_trial_id_and_latest(tmp_path):

@@ -1,0 +1,273 @@
+"""A folder of rollouts: appended while a step runs, packed when it ended, read with filters.
+
+    open/train-000017.jsonl    the rollouts of a step under way, one line each, as they end
+    train-000017.jsonl.gz      those of a step that ended, see segment.py
+
+Any number of processes append; one, the driver, packs. A reader sees each rollout once, whenever
+it looks.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from rlagent.records.files import append_bytes, read_rows, row_bytes, set_aside, write_atomically
+from rlagent.records.rollouts.query import Query
+from rlagent.records.rollouts.row import Batch, Head, Rollout, head_of
+from rlagent.records.rollouts.segment import (
+    Opening,
+    SegmentError,
+    merged,
+    pack,
+    read_lines,
+    read_opening,
+)
+
+ENDING = ".jsonl.gz"
+
+
+class RolloutStore:
+    """The rollouts of one run or evaluation; cheap to make, and nothing is created before a write.
+
+    Args:
+        path: The folder.
+        older: A file of rollouts that an earlier version of rlagent wrote, which is read too.
+    """
+
+    def __init__(self, path: Path, older: Path | None = None) -> None:
+        self.path = path
+        self.older = older
+        # What could not be read of the segments that were looked at, and why.
+        self.damaged: dict[Path, str] = {}
+        self._older_rows: dict[Batch, list[dict[str, Any]]] | None = None
+
+    # ---- writing ----
+
+    def append(self, row: Rollout | dict[str, Any]) -> None:
+        """Add a rollout in one write; safe from several processes.
+
+        Raises:
+            OSError: It cannot be written, as on a full disk.
+        """
+        batch = _batch_of(row)
+        line = row_bytes({"time": round(time.time(), 3), **row})
+        path = self._open_folder() / f"{batch.stem}.jsonl"
+        # Whoever packs the batch renames the file first: what came too late is written again.
+        while not append_bytes(path, line, mode=0o600):
+            pass
+
+    def seal(self, until: int | None = None) -> list[Batch]:
+        """Pack the batches of these steps; returns which. Only one process at a time may.
+
+        Args:
+            until: The last step that has ended; None: all.
+
+        Raises:
+            OSError: One cannot be written; its rollouts stay as they are.
+        """
+        due = [batch for batch in self._open_batches() if until is None or batch.step <= until]
+        for batch in due:
+            self._seal(batch)
+        return due
+
+    def _seal(self, batch: Batch) -> None:
+        open_file = self.path / "open" / f"{batch.stem}.jsonl"
+        if open_file.exists():
+            os.replace(open_file, open_file.with_name(f"{batch.stem}.{time.time_ns()}.jsonl"))
+        files = self._journals(batch)
+        rows = [row for path in files for row in read_rows(path)]
+        segment = self.segment_file(batch)
+        of = 0
+        if segment.exists():
+            try:
+                opening = read_opening(segment)
+                lines = read_lines(segment, opening)
+                of = opening.of - len(lines)
+                rows = [*(json.loads(line) for line in lines), *rows]
+            except SegmentError as error:
+                self.damaged[set_aside(segment)] = str(error)
+        packed = merged(rows)
+        if packed:
+            write_atomically(segment, pack(packed, of + len(packed)), mode=0o600)
+        for path in files:
+            path.unlink()
+
+    def _open_folder(self) -> Path:
+        found = self.path / "open"
+        if not found.is_dir():
+            # They hold conversations and tasks.
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found.mkdir(mode=0o700, exist_ok=True)
+        return found
+
+    # ---- what there is ----
+
+    def segment_file(self, batch: Batch) -> Path:
+        """Where the rollouts of a batch that ended are."""
+        return self.path / f"{batch.stem}{ENDING}"
+
+    def batches(self, phase: str | None = None) -> list[Batch]:
+        """The steps and phases of which there are rollouts, in the order of steps."""
+        found = {*self.sealed(), *self._open_batches(), *self._older()}
+        return sorted(batch for batch in found if phase in (None, batch.phase))
+
+    def sealed(self) -> dict[Batch, int]:
+        """The batches that are packed, with the bytes that each takes."""
+        return dict(_named(self.path, ENDING))
+
+    def activity(self) -> int:
+        """Bytes of the batches that are not packed: they grow as rollouts end."""
+        return sum(size for _, size in _named(self.path / "open", ".jsonl"))
+
+    def _open_batches(self) -> list[Batch]:
+        return sorted({batch for batch, _ in _named(self.path / "open", ".jsonl")})
+
+    def _journals(self, batch: Batch) -> list[Path]:
+        """The files of a batch that are not packed, the oldest first."""
+        folder, name = self.path / "open", f"{batch.stem}.jsonl"
+        renamed = sorted(folder.glob(f"{batch.stem}.*.jsonl"))
+        return [*renamed, folder / name] if (folder / name).exists() else renamed
+
+    # ---- reading ----
+
+    def heads(self, query: Query = Query()) -> Iterator[Head]:  # noqa: B008 - frozen
+        """The heads of the rollouts that are asked for, by step, phase and task.
+
+        `query.text` is not looked at: heads do not hold what was said. Damaged segments are
+        passed over and noted in `damaged`.
+        """
+        for batch in self.batches():
+            if query.wants(batch):
+                yield from (head for head in self._heads(batch) if query.matches(head))
+
+    def read(self, query: Query = Query()) -> Iterator[Rollout]:  # noqa: B008 - frozen
+        """The rollouts that are asked for, by step, phase and task; of each the last, where a
+        resume repeated a step. Damaged segments are passed over and noted in `damaged`."""
+        for batch in self.batches():
+            if query.wants(batch):
+                yield from self._rows(batch, query)
+
+    def thinned(self) -> dict[Batch, tuple[int, int]]:
+        """The batches of which rollouts were left out: how many are kept, and of how many."""
+        found = {}
+        for batch in self.sealed():
+            opening = self._opening(batch)
+            if opening is not None and opening.of > len(opening.heads):
+                found[batch] = len(opening.heads), opening.of
+        return found
+
+    def _heads(self, batch: Batch) -> list[Head]:
+        # In this order: what is packed meanwhile is found in one or the other.
+        unsealed = self._unsealed(batch)
+        opening = self._opening(batch)
+        if not unsealed:
+            return opening.heads if opening else []
+        return [head_of(row) for row in merged([*self._sealed_rows(batch, opening), *unsealed])]
+
+    def _rows(self, batch: Batch, query: Query) -> Iterator[Rollout]:
+        unsealed = self._unsealed(batch)
+        opening = self._opening(batch)
+        rows: Iterable[dict[str, Any]]
+        if unsealed:
+            rows = merged([*self._sealed_rows(batch, opening), *unsealed])
+            rows = (row for row in rows if query.matches(head_of(row)))
+        else:
+            rows = self._sealed_rows(batch, opening, query)
+        yield from (_as_read(row) for row in rows if query.says(row))
+
+    def _sealed_rows(
+        self, batch: Batch, opening: Opening | None, query: Query | None = None
+    ) -> list[dict[str, Any]]:
+        """The rows of a segment, or those of them whose heads match."""
+        if opening is None:
+            return []
+        wanted = [query is None or query.matches(head) for head in opening.heads]
+        if not any(wanted):
+            return []
+        path = self.segment_file(batch)
+        try:
+            lines = read_lines(path, opening)
+        except FileNotFoundError:
+            return []
+        except (SegmentError, OSError) as error:
+            self.damaged[path] = str(error)
+            return []
+        chosen = (line for line, want in zip(lines, wanted, strict=True) if want)
+        return [json.loads(line) for line in chosen if query is None or query.may_say(line)]
+
+    def _opening(self, batch: Batch) -> Opening | None:
+        path = self.segment_file(batch)
+        try:
+            return read_opening(path)
+        except FileNotFoundError:
+            return None
+        except (SegmentError, OSError) as error:
+            self.damaged[path] = str(error)
+            return None
+
+    def _unsealed(self, batch: Batch) -> list[dict[str, Any]]:
+        rows = list(self._older().get(batch, ()))
+        while True:
+            # By name, as it was opened; a name that is gone now leads to another one.
+            files = self._journals(batch)
+            found: list[dict[str, Any]] = []
+            try:
+                for path in files:
+                    with path.open("rb") as lines:
+                        found += _parsed(lines)
+            except FileNotFoundError:
+                continue
+            return rows + found
+
+    def _older(self) -> dict[Batch, list[dict[str, Any]]]:
+        if self._older_rows is None:
+            self._older_rows = {}
+            for row in read_rows(self.older) if self.older else ():
+                if "task_index" in row:
+                    # As it was called once.
+                    row.setdefault("group", row["task_index"])
+                if "phase" in row and "step" in row:
+                    self._older_rows.setdefault(_batch_of(row), []).append(row)
+        return self._older_rows
+
+
+def _batch_of(row: Mapping[str, Any]) -> Batch:
+    return Batch(int(row["step"]), str(row["phase"]))
+
+
+def _named(folder: Path, ending: str) -> Iterator[tuple[Batch, int]]:
+    """The batches of the files of a folder, with their bytes."""
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        batch = Batch.of_stem(entry.name.partition(".")[0])
+        if batch is None or not entry.name.endswith(ending):
+            continue
+        try:
+            yield batch, entry.stat().st_size
+        except FileNotFoundError:
+            # Packed or thinned in between.
+            continue
+
+
+def _parsed(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            # Under way, or what a killed writer left.
+            continue
+        if isinstance(row, dict):
+            yield row
+
+
+def _as_read(row: dict[str, Any]) -> Rollout:
+    """A row whose metrics are floats again, NaN included."""
+    if "metrics" in row:
+        row["metrics"] = {name: float(value) for name, value in row["metrics"].items()}
+    return cast(Rollout, row)
