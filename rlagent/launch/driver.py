@@ -96,7 +96,6 @@ class Driver:
         success = success_fields(folder.read_metrics("explorer"))
         status = folder.write_status(state=state, exit_code=exit_code, cause=cause, **success)
         try:
-            self.watch.close()
             self._write_report()
             # A dashboard also shows the run that failed before its first step.
             where = (self.stage.watch.mirror or self._start_mirror()).finish(status)

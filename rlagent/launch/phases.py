@@ -208,6 +208,7 @@ def actors(stage: Stage, config: Any, trains: bool = True) -> Iterator[tuple["Se
             session.close()
         # A step may have ended while a stop waited for it.
         stage.watch.look()
+        stage.watch.close()
 
 
 def _note_start(stage: Stage, session: "Session", step: int) -> None:

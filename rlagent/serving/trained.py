@@ -13,7 +13,8 @@ from rlagent.base.paths import resolve_path
 from rlagent.config.load import load_config
 from rlagent.config.schema import LearnConfig
 from rlagent.records.checkpoints import CheckpointError, Kept, find_checkpoint
-from rlagent.records.folder import DamagedError, RunFolder, RunNotFoundError, find_run, read_object
+from rlagent.records.files import DamagedError
+from rlagent.records.folder import RunFolder, RunNotFoundError, find_run, read_object
 
 
 @dataclass(frozen=True)
