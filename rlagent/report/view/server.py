@@ -18,7 +18,7 @@ from rlagent.base.cause import cause_of
 from rlagent.base.loopback import ADDRESS, is_key, is_loopback
 from rlagent.base.process import stop_signals
 from rlagent.base.texts import shown
-from rlagent.records.folder import DamagedError
+from rlagent.records.files import DamagedError
 from rlagent.report.render import source
 from rlagent.report.view.home import home
 from rlagent.report.view.run import configuration, run
