@@ -23,6 +23,7 @@ class Batch:
         steps: Training steps.
         rows: Rows of the training split; None when unknown.
         steps_per_epoch: rows // tasks; None when unknown.
+        most_rollouts: Rollouts of a step that is refilled, at most; as `rollouts` without.
     """
 
     tasks: int
@@ -32,6 +33,7 @@ class Batch:
     steps: int
     rows: int | None
     steps_per_epoch: int | None
+    most_rollouts: int
 
     def lines(self) -> list[str]:
         """Return the arithmetic as lines for a person."""
@@ -44,10 +46,13 @@ class Batch:
                 f"{self.steps} step{' is' if self.steps == 1 else 's are'} "
                 f"{epochs} epoch{'' if epochs == '1' else 's'}"
             )
+        more = ""
+        if self.most_rollouts > self.rollouts:
+            more = f"; up to {self.most_rollouts} where groups are dead (refilled)"
         return [
             f"tasks per step     {self.tasks}",
             f"rollouts per task  {self.repeat}",
-            f"rollouts per step  {self.rollouts} = {self.tasks} x {self.repeat}",
+            f"rollouts per step  {self.rollouts} = {self.tasks} x {self.repeat}{more}",
             f"samples per update {update} (one per model call of a rollout)",
             f"steps per epoch    {epoch}",
         ]
@@ -59,6 +64,7 @@ def arithmetic(config: LearnConfig) -> Batch:
     tasks, repeat = int(algorithm.batch_size), int(algorithm.repeat_times)
     fixed = algorithm.train_batch_size
     rows = count_rows(config.dataset)
+    limit = algorithm.refill_limit if algorithm.filter_groups == "refill" else 1
     return Batch(
         tasks=tasks,
         repeat=repeat,
@@ -67,6 +73,7 @@ def arithmetic(config: LearnConfig) -> Batch:
         steps=int(algorithm.total_steps),
         rows=rows,
         steps_per_epoch=None if rows is None else rows // tasks,
+        most_rollouts=tasks * repeat * limit,
     )
 
 

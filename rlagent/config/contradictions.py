@@ -7,6 +7,7 @@ from typing import Any
 
 from rlagent.backends.registry import ENGINES, engine_by_url, engine_named
 from rlagent.base.errors import Problem
+from rlagent.base.origins import is_written
 from rlagent.base.secrets import HIDDEN
 from rlagent.config.schema import AUTO, HardwareConfig, LearnConfig, ModelConfig, SweepConfig
 
@@ -86,7 +87,31 @@ def request_contradictions(config: LearnConfig) -> list[Problem]:
                 "set one of them",
             )
         )
+    problems += _of_groups(config)
     return problems + _of_engine(config.hardware, config.model)
+
+
+def _of_groups(config: LearnConfig) -> list[Problem]:
+    algorithm = config.algorithm
+    wanted, key = algorithm.filter_groups, "algorithm.filter_groups"
+    refills = wanted == "refill"
+    problems = []
+    if is_written(config, "algorithm.refill_limit") and not refills:
+        message = f"is for filter_groups=refill, not {wanted}"
+        remedy = f"set {key}=refill, or leave it out"
+        limit = algorithm.refill_limit
+        problems.append(Problem("algorithm.refill_limit", limit, message, remedy))
+    if wanted != "keep" and algorithm.repeat_times == 1:
+        message = "one rollout per task is a group without spread: every one would be left out"
+        problems.append(Problem(key, wanted, message, "take algorithm.repeat_times=2 or more"))
+    if refills and algorithm.shuffle_rewards:
+        message = "looks at the rewards that algorithm.shuffle_rewards=true permutes afterwards"
+        problems.append(Problem(key, wanted, message, "take drop, or keep"))
+    over = (config.trinity.get("explorer") or {}).get("over_rollout") or {}
+    if refills and over.get("ratio"):
+        message = "waits for every group, which trinity.explorer.over_rollout gives up"
+        problems.append(Problem(key, wanted, message, "set one of the two"))
+    return problems
 
 
 def _of_engine(hardware: HardwareConfig, model: ModelConfig) -> list[Problem]:

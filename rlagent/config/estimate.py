@@ -12,7 +12,7 @@ from rlagent.base.paths import local_path
 from rlagent.config.batch import KNOWN_ROWS
 from rlagent.config.held_out import known_notes
 from rlagent.config.schema import LearnConfig
-from rlagent.config.step_workload import workload_of
+from rlagent.config.step_workload import explored, workload_of
 from rlagent.machine.resources import Machine
 from rlagent.planner.fit import parameters
 from rlagent.planner.gpus import find_gpu
@@ -138,6 +138,7 @@ def small_updates(config: LearnConfig) -> list[str]:
 def rough_step_seconds(config: LearnConfig, layout: Layout, cores: int) -> float:
     """Return roughly how many seconds a step of the resolved run takes; arguments as above."""
     rollouts = int(config.algorithm.batch_size) * int(config.algorithm.repeat_times)
+    rollouts = round(rollouts * explored(config.algorithm))
     size = max(parameters(config.model.shape), 1_000_000)
     per_call = min(_TYPICAL_SHARE * int(config.model.max_response_tokens), _TYPICAL_TOKENS)
     per_rollout = _CALLS * per_call

@@ -38,6 +38,7 @@ KNOWN = (
     *(f"{EVALUATED}{name}" for name in _HELD_OUT),
     *(f"rollout/{name}/{part}" for name in _ROLLOUT for part in _SPREAD),
     *("rollout/rollouts", "rollout/failed_share", "rollout/experiences", "rollout/model_version"),
+    *("rollout/groups", "rollout/dead_share", "rollout/group_std", "rollout/refilled_groups"),
     *(f"time/{name}" for name in _TIMES),
     *("tokens/per_second", "tokens/generated", "tokens/trained", "tokens/computed"),
     *("idle/rollout", "idle/trainer", "perf/time_per_step", "perf/total_num_tokens"),

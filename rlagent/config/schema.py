@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Union
 
 from rlagent.backends.registry import ENGINES
+from rlagent.base.groups import FILTERS
 from rlagent.base.limits import DAY, finite, number, place, plain, text, word
 from rlagent.base.model_shape import ModelShape
 from rlagent.base.origins import AUTO as AUTO
@@ -284,6 +285,13 @@ class AlgorithmConfig(Recorded):
     weight_decay: float = number(0.01, 0, 10, trinity=f"{_OPTIMIZER}.weight_decay")
     # Largest norm of the gradient; larger ones are scaled down to it.
     grad_clip: float = number(1.0, 1e-6, 1e12, trinity=f"{_OPTIMIZER}.clip_grad trainer.grad_clip")
+    # What becomes of a group whose rewards are all equal, from which nothing is learnt. keep: it is
+    # trained on, at no gradient but for KL and entropy; drop: it is left out; refill: it is left
+    # out, and others are explored until the step has `batch_size` groups that differ.
+    filter_groups: str = word("keep", FILTERS)
+    # Groups explored for a step with filter_groups=refill, at most, in multiples of batch_size; the
+    # step is trained on what it has then.
+    refill_limit: int = number(4, 2, 1000)
     # Control experiment: give each rollout the reward of another one of its step, so that
     # nothing can be learnt. A rise that survives this is not learning.
     shuffle_rewards: bool = False

@@ -1,8 +1,11 @@
 """What a step of a configuration asks of a layout; rlagent.planner says what one makes of it."""
 
 from rlagent.config.algorithms import ADVANTAGES_IN_TRAINER, WITHOUT_REFERENCE
-from rlagent.config.schema import AUTO, LearnConfig
+from rlagent.config.schema import AUTO, AlgorithmConfig, LearnConfig
 from rlagent.planner.workload import Workload
+
+REFILLED = 2
+"""Groups explored for one that is not dead, where nothing is known of their rewards."""
 
 TOKENS_PER_GPU = "trainer.max_token_len_per_gpu"
 """Trinity's key for the tokens of one micro-batch of the trainer on one GPU."""
@@ -36,6 +39,7 @@ def workload_of(config: LearnConfig) -> Workload:
         response,
         tasks=tasks,
         rollouts=tasks * _number(algorithm.repeat_times, recipe.repeat_times),
+        explored=explored(algorithm),
         tokens_per_gpu=asked_tokens_per_gpu(config),
         reference=reference,
         # The algorithms' own weight is 0 (trinity/algorithm/entropy_loss_fn): shown, not learnt.
@@ -51,6 +55,16 @@ def workload_of(config: LearnConfig) -> Workload:
         graphs=not hardware.enforce_eager,
         prefix_caching=hardware.prefix_caching,
     )
+
+
+def explored(algorithm: AlgorithmConfig) -> float:
+    """Return how many rollouts are explored for one that is trained on, as it is planned with.
+
+    How many groups will be dead is not known before: of a refilled step half, as far as its limit
+    allows.
+    """
+    refills = algorithm.filter_groups == "refill"
+    return float(min(REFILLED, algorithm.refill_limit)) if refills else 1.0
 
 
 def _number(value: object, otherwise: int) -> int:

@@ -58,8 +58,8 @@ def step_time(
     gpus_per_node: int = 8,
 ) -> StepTime:
     """Return the estimated seconds of one step."""
-    rollout = rollout_seconds(shape, layout, work, gpu)
-    agent = const.AGENT_SECONDS * work.rollouts
+    rollout = work.explored * rollout_seconds(shape, layout, work, gpu)
+    agent = work.explored * const.AGENT_SECONDS * work.rollouts
     trainer = _Trainer(shape, layout, work, gpu, offload, gpus_per_node)
     train = trainer.train()
     old = trainer.forward(offload) if work.old_logprobs else 0.0

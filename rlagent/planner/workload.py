@@ -43,6 +43,7 @@ class Workload:
         max_response_tokens: Longest response, tokens.
         tasks: Tasks per step.
         rollouts: Rollouts per step.
+        explored: Rollouts explored for one that is trained on; above 1 where steps are refilled.
         calls: Model calls of one rollout; each becomes one experience.
         prompt_tokens: Tokens of a usual prompt, the conversation so far included.
         response_tokens: Tokens of a usual response.
@@ -61,6 +62,7 @@ class Workload:
     max_response_tokens: int = 1024
     tasks: int = 32
     rollouts: int = 256
+    explored: float = 1.0
     calls: float = 2.5
     prompt_tokens: float = 600.0
     response_tokens: float = 300.0

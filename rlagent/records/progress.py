@@ -14,6 +14,9 @@ from rlagent.base.words import duration, interval, percent
 WINDOW = 10
 """Steps over which speed is averaged."""
 
+DEAD_SHOWN = 0.5
+"""Share of dead groups from which a step's line says it."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -177,6 +180,8 @@ class Progress:
             parts.append(f"success {percent(explored['rollout/success/mean'], 0)}")
         if failed := explored.get("rollout/failed_share"):
             parts.append(f"failed {percent(failed, 0)}")
+        if (dead := explored.get("rollout/dead_share", 0.0)) >= DEAD_SHOWN:
+            parts.append(f"dead groups {percent(dead, 0)}")
         if step in self._speed:
             parts.append(f"{self._speed[step]:,.0f} tok/s")
         return parts

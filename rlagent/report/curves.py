@@ -15,6 +15,8 @@ SMALL = (
     ("Gradient norm", "actor/grad_norm", ZERO),
     ("Entropy", "actor/entropy", ZERO),
     ("Clipped share", "actor/pg_clipfrac", Axis(percent=True, low=0.0, high=0.01)),
+    ("Dead groups: all rewards equal", "rollout/dead_share", SHARE),
+    ("Groups explored for a step", "rollout/groups", ZERO),
 )
 """Charts of one curve: title, metric, axis."""
 

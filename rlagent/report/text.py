@@ -15,6 +15,8 @@ LAST_OF = (
     "rollout/success/mean",
     "rollout/valid/mean",
     "rollout/failed_share",
+    "rollout/dead_share",
+    "rollout/groups",
     "off_policy/kl/behaviour_proximal",
     "off_policy/ess",
     "actor/pg_clipfrac",

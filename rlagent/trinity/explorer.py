@@ -28,9 +28,10 @@ from trinity.explorer.explorer import Explorer  # noqa: E402
 from rlagent.backends.registry import engine_of_type, load  # noqa: E402
 from rlagent.base import alive  # noqa: E402
 from rlagent.base.cause import cause_in  # noqa: E402
+from rlagent.base.groups import live, more_groups  # noqa: E402
 from rlagent.base.measures import evaluation_metrics  # noqa: E402
 from rlagent.base.startup import Marks  # noqa: E402
-from rlagent.trinity import rewind  # noqa: E402
+from rlagent.trinity import refill, rewind  # noqa: E402
 from rlagent.trinity.buffer import find_queue  # noqa: E402
 from rlagent.trinity.lag import closes_with_a_sync, next_sync, syncs_left  # noqa: E402
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
@@ -89,6 +90,10 @@ class AgentExplorer(Explorer):
         # Seconds before a step in which weights were waited for and taken over.
         self._synced: dict[int, float] = {}
         self._work_done = (0.0, 0.0)
+        # Groups explored for a step at most, in steps; 1: its own.
+        self._refill_limit = refill.limit_of(config)
+        if self.taskset is not None and self._refill_limit > 1:
+            refill.allow_more(self.taskset, self._refill_limit)
 
     async def prepare(self) -> int:
         """Start engines and runners.
@@ -256,8 +261,29 @@ class AgentExplorer(Explorer):
         }
         rewind.remember(self.config.checkpoint_job_dir, state)
 
+    async def _refill(self, step: int) -> None:
+        """Explore further groups until the step has its own number of groups that are not dead."""
+        wanted, read = self.config.buffer.batch_size, False
+        while self.taskset is not None:
+            groups = await self.rollout_coordinator.rewards.remote(step)
+            if not any(groups):
+                # All failed, which ends the run.
+                break
+            more = more_groups(wanted, live(groups), len(groups), self._refill_limit)
+            seed = (self.config.explorer.rollout_model.seed, step, len(groups))
+            tasks = await refill.read_more(self.taskset, more, seed) if more else []
+            if not tasks:
+                break
+            alive.doing(f"refilling step {step}: {live(groups)} of {wanted} groups")
+            await self.rollout_coordinator.extend_batch.remote(step, tasks)
+            read = True
+        if read:
+            self._remember()
+
     async def _finish_explore_step(self, step: int) -> None:
         metrics: dict[str, float] = {"rollout/model_version": self.model_version}
+        if self._refill_limit > 1:
+            await self._refill(step)
         result = await self.rollout_coordinator.finalize_train_batch.remote(step)
         _raise_if_all_failed(result, f"step {step}")
         if self.taskset is not None:

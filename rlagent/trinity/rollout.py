@@ -25,11 +25,12 @@ trinity_imports.without_vllm.apply()
 
 from trinity.common.config import Config  # noqa: E402
 from trinity.explorer.rollout_coordinator import BatchState, RolloutCoordinator  # noqa: E402
-from trinity.explorer.scheduler import RunnerWrapper, Scheduler  # noqa: E402
+from trinity.explorer.scheduler import RunnerWrapper, Scheduler, TaskWrapper  # noqa: E402
 from trinity.explorer.workflow_runner import Status, WorkflowRunner  # noqa: E402
 
 from rlagent.base.cause import cause_of  # noqa: E402
-from rlagent.base.measures import step_metrics  # noqa: E402
+from rlagent.base.groups import group_metrics  # noqa: E402
+from rlagent.base.measures import Reports, step_metrics  # noqa: E402
 from rlagent.trinity import changes, shared_loop, workflow  # noqa: E402
 from rlagent.trinity.fates import Report  # noqa: E402
 from rlagent.trinity.guard import as_exception  # noqa: E402
@@ -268,9 +269,30 @@ class SlotScheduler(Scheduler):
         self._task_ended = asyncio.Event()
 
     def schedule(self, tasks: list[Any], batch_id: Any) -> None:
-        """Schedule tasks of a batch."""
+        """Schedule tasks of a batch, or further ones of a batch under way."""
         super().schedule(tasks, batch_id)
         self._changed.set()
+
+    def _split_and_submit_tasks(self, tasks: list[Any], batch_id: Any) -> None:
+        # Trinity numbers those of each call from 0; they are counted already.
+        first = self.task_num_map[batch_id] - len(tasks)
+        for number, task in enumerate(tasks, first):
+            wrapper = TaskWrapper(
+                task=replace(task, batch_id=batch_id, task_id=number),
+                batch_id=batch_id,
+                total_runs=task.repeat_times,
+            )
+            wrapper.sub_task_num = task.repeat_times
+            runs = [(wrapper, 1, run) for run in range(task.repeat_times)]
+            self.pending_tasks[batch_id].extendleft(runs)
+
+    async def rewards(self, batch_id: Any) -> list[list[float]]:
+        """Wait for the tasks of a batch; returns the rewards of each, of rollouts with one."""
+        expected = self.task_num_map[batch_id]
+        while len(self.completed_tasks.get(batch_id, {})) < expected:
+            await _set_or_late(self._task_ended, LATEST_LOOK)
+        results = self.completed_tasks.get(batch_id, {}).values()
+        return [rewards_of(result.status.metrics) for result in results]
 
     def task_done_callback(self, async_task: Any) -> None:
         """Take the result of a task, whose slot is free again."""
@@ -344,6 +366,11 @@ async def _set_or_late(event: asyncio.Event, seconds: float) -> None:
         await asyncio.wait_for(event.wait(), seconds)
 
 
+def rewards_of(reports: Reports) -> list[float]:
+    """The rewards among what the rollouts of a task reported."""
+    return [report["reward"] for report in reports if "reward" in report]
+
+
 def task_results(statuses: list[Any], missing: list[int]) -> dict[str, Any]:
     """Counts and numbers of the tasks of a batch; those without a status count as failed.
 
@@ -390,6 +417,15 @@ class AgentCoordinator(RolloutCoordinator):
         self.scheduler = SlotScheduler(self.config, self._processes)
         await self.scheduler.start()
 
+    async def rewards(self, batch_id: Any) -> list[list[float]]:
+        """As `SlotScheduler.rewards`."""
+        return await self.scheduler.rewards(batch_id)
+
+    async def extend_batch(self, batch_id: Any, tasks: list[Any]) -> None:
+        """Schedule further tasks of a batch that is not finalized yet."""
+        self.pending_batches[batch_id].expected_task_count += len(tasks)
+        self.scheduler.schedule(tasks, batch_id)
+
     async def process_experiences(self, payloads: list[bytes]) -> dict:
         """Send a step through the pipeline; a step without experiences is handed on as such.
 
@@ -412,6 +448,10 @@ class AgentCoordinator(RolloutCoordinator):
         if batch_state.batch_type == "train":
             reports = [report for status in statuses for report in status.metrics]
             result["metrics"].update(step_metrics(reports))
+            if self.config.algorithm.repeat_times > 1:
+                groups = [rewards_of(status.metrics) for status in statuses]
+                wanted = self.config.buffer.batch_size
+                result["metrics"].update(group_metrics(groups, wanted))
             return {**result, **task_results(statuses, [])}
         # Trinity leaves out what did not end in time, which would flatter the rest.
         missing = batch_state.expected_task_count - len(statuses)

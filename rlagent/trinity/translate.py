@@ -12,6 +12,7 @@ from typing import Any
 
 from rlagent.backends.base import RolloutEngine, Start, Trainer
 from rlagent.backends.registry import engine_named, trainer_named
+from rlagent.base.groups import EQUAL
 from rlagent.base.paths import local_path, resolve_path
 from rlagent.config.algorithms import WITHOUT_ADVANTAGE
 from rlagent.config.off_policy import rollout_correction
@@ -22,6 +23,7 @@ from rlagent.trinity.kept_tasks import HELD_OUT, TRAIN, rows_file, taskset
 WORKFLOW_TYPE = "rlagent.trinity.workflow.AgentWorkflow"
 MONITOR_TYPE = "rlagent.trinity.monitor.RunFolderMonitor"
 WHOLE_STEPS = "rlagent.trinity.buffer.WholeStepSampling"
+REFILL = "rlagent.trinity.refill.LiveGroups"
 CHECKPOINTS = "checkpoints"
 WATCHED_SECONDS = 86_400.0
 """Longer than the driver's own patience, which names what stands still."""
@@ -365,11 +367,20 @@ def synchronizer(resolved: Resolved) -> dict[str, Any]:
 
 def data_processor(config: LearnConfig) -> dict[str, Any]:
     """Trinity's `data_processor`: conversations are kept by us, readable, not in a database."""
+    ours = config.algorithm
     pipeline: dict[str, Any] = {"save_input": False}
-    if config.algorithm.shuffle_rewards:
-        pipeline["operators"] = [
+    operators: list[dict[str, Any]] = []
+    if ours.shuffle_rewards:
+        operators.append(
             {"name": "rlagent.trinity.shuffle.ShuffleRewards", "args": {"seed": config.seed}}
-        ]
+        )
+    if ours.filter_groups == "drop":
+        operators.append({"name": "reward_std_filter", "args": {"threshold": EQUAL}})
+    elif ours.filter_groups == "refill":
+        args = {"threshold": EQUAL, "limit": ours.refill_limit}
+        operators.append({"name": REFILL, "args": args})
+    if operators:
+        pipeline["operators"] = operators
     return {"experience_pipeline": pipeline}
 
 

@@ -85,6 +85,7 @@ def trainer_loop() -> None:
             "explorer.scheduler:Scheduler",
             _accumulate_task_result="self, task, status, experience_payload",
             _build_task_result="self, task",
+            _split_and_submit_tasks="self, tasks, batch_id",
             _restart_runner="self, runner_id",
             _scheduler_loop="self",
             _schedule_pending_tasks="self",
@@ -157,6 +158,24 @@ def queue_of_steps() -> None:
 
     Trinity's gives a fixed number of experiences, or waits for them until its time is over.
     """
+
+
+@patch(
+    LIBRARY,
+    VERSIONS,
+    f"{SOURCE}/buffer/task_scheduler.py#L84",
+    "Trinity reads further tasks for a step whose groups say nothing",
+    [
+        *_called("buffer.reader.file_reader:FileReader", _read_sync="self, batch_size, **kwargs"),
+        Relies("trinity.buffer.reader.file_reader:FileReader.reader"),
+        Relies("trinity.buffer.reader.file_reader:_HFBatchReader.total_samples"),
+        Relies("trinity.buffer.task_scheduler:SimpleTasksetScheduler.reader"),
+        Relies("trinity.buffer.task_scheduler:TasksetScheduler.tasksets"),
+        Relies("trinity.buffer.task_scheduler:TasksetScheduler.base_taskset_ids"),
+    ],
+)
+def refilled_steps() -> None:
+    """Tasks read beyond those of the steps; Trinity's filter of groups explores no others."""
 
 
 @patch(
