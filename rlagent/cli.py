@@ -19,6 +19,10 @@ COMMANDS = {
         "a checkpoint as a Hugging Face folder: rlagent export RUN --step best --to FOLDER",
     ),
     "view": ("rlagent.view", "show runs and sweeps in a browser, live: rlagent view [outputs]"),
+    "serve": (
+        "rlagent.serve",
+        "a checkpoint behind an OpenAI-compatible endpoint: rlagent serve RUN --port 8000",
+    ),
     "runs": ("rlagent.runs", "what has run here, its state, best metric, where"),
     "sync": ("rlagent.sync", "upload offline W&B runs: rlagent sync [RUN|SWEEP ...]"),
     "stop": ("rlagent.stop", "end a run or a sweep cleanly from another shell: rlagent stop RUN"),

@@ -1,8 +1,7 @@
 """The seam: what the rest of rlagent asks of a rollout engine and of a trainer.
 
-Each has a folder beside this file. Its answers.py holds plain values and pure functions, light
-enough to be asked while a configuration is composed; what samples and trains is heavy and named
-there by its dotted path; registry.py finds them. Nowhere else is one's name compared.
+Each has a folder beside this file: answers.py holds plain values and pure functions, light, and
+names what is heavy by dotted paths. registry.py finds them; nowhere else is one's name compared.
 """
 
 from abc import ABC, abstractmethod
@@ -58,7 +57,8 @@ class RolloutEngine(ABC):
     trinity_types: tuple[str, ...]
     """Trinity's `engine_type` for it: the one that is written first, then those also read."""
     actor: str
-    """`module:class` of its Ray actor."""
+    server: str = ""
+    """`module:class` of its Ray actor, and of what serves without Ray: see served.py."""
     packages: tuple[str, ...] = ()
     """Distributions that no other engine needs."""
     model: tuple[str, str, str] | None = None

@@ -152,6 +152,11 @@ def threads() -> int:
     return int(os.environ.get(THREADS) or 0) or detect().cores
 
 
+def cache_bytes() -> int:
+    """Return the memory for an engine's cache: an eighth of what may be used, 4 GiB at most."""
+    return int(min(detect().memory_gib / 8, 4) * _GIB)
+
+
 def _cores() -> int:
     """Return the cores of the affinity mask, cut by the cgroup's quota."""
     cores = len(os.sched_getaffinity(0))

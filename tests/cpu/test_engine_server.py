@@ -202,7 +202,7 @@ def test_the_same_seed_gives_the_same_text(service):
     "bad",
     [
         {"tool_choice": "sometimes"},
-        {"stream": True},
+        {"stream_options": {"include_usage": True}},
         {"temperature": -1},
         {"max_tokens": "many"},
         {"messages": [{"role": "user", "content": "word " * 2000}]},
@@ -371,3 +371,80 @@ def test_a_react_agent_gets_its_structured_answer(service):
     # A random model seldom picks it over a tool, but six agents have twelve turns each.
     replies = asyncio.run(several([calculator]))
     assert any(r.metadata for r in replies)
+
+
+def pieces(service: Service, **keys: object) -> list:
+    """The chunks of a streamed completion."""
+
+    async def read() -> list:
+        async with openai.AsyncOpenAI(
+            base_url=f"{service.url}/v1", api_key="none", max_retries=0
+        ) as client:
+            stream = await client.chat.completions.create(
+                **{"model": "random", "messages": HELLO, "stream": True, **keys}
+            )
+            return [piece async for piece in stream]
+
+    return asyncio.run(read())
+
+
+def joined(chunks: list, index: int = 0) -> tuple[str, str | None]:
+    """The text of a streamed choice, and why it ended."""
+    choices = [one for chunk in chunks for one in chunk.choices if one.index == index]
+    assert choices[0].delta.role == "assistant"
+    reasons = [one.finish_reason for one in choices if one.finish_reason]
+    assert len(reasons) == 1
+    return "".join(one.delta.content or "" for one in choices), reasons[0]
+
+
+@pytest.mark.parametrize("keys", [{}, {"stop": ["e", "ab"]}, {"tools": TOOLS}, {"max_tokens": 1}])
+def test_a_streamed_text_is_the_whole_one_in_pieces(service, keys):
+    keys = {"seed": 5, "max_tokens": 40, "logprobs": True, "top_logprobs": 2, **keys}
+    whole = ask(service, keys)[0]
+    chunks = pieces(service, stream_options={"include_usage": True}, **keys)
+    text, reason = joined(chunks)
+    assert text == whole.choices[0].message.content
+    assert reason == whole.choices[0].finish_reason
+    entries = [
+        entry
+        for chunk in chunks
+        for choice in chunk.choices
+        if choice.logprobs
+        for entry in choice.logprobs.content
+    ]
+    assert [entry.token for entry in entries] == [
+        entry.token for entry in whole.choices[0].logprobs.content
+    ]
+    assert chunks[-1].usage == whole.usage
+    assert chunks[-1].choices == []
+
+
+def test_several_streamed_responses_are_told_apart(service):
+    keys = {"seed": 7, "max_tokens": 12, "n": 2}
+    whole, chunks = ask(service, keys)[0], pieces(service, **keys)
+    for index in range(2):
+        assert joined(chunks, index)[0] == whole.choices[index].message.content
+
+
+def test_a_streamed_tool_call_comes_whole(service):
+    keys = {"seed": 3, "tools": TOOLS, "tool_choice": "required", "max_tokens": 120}
+    expected = ask(service, keys)[0].choices[0].message.tool_calls[0].function
+    chunks = pieces(service, **keys)
+    calls = [c for chunk in chunks for c in chunk.choices[0].delta.tool_calls or []]
+    assert joined(chunks) == ("", "tool_calls")
+    assert (calls[0].index, calls[0].function.name) == (0, expected.name)
+    assert calls[0].function.arguments == expected.arguments
+
+
+def test_who_leaves_a_stream_frees_its_row(service):
+    async def leave() -> None:
+        async with httpx.AsyncClient(base_url=service.url) as client:
+            body = {"messages": HELLO, "stream": True, "ignore_eos": True, "max_tokens": 900}
+            async with client.stream("POST", "/v1/chat/completions", json=body) as answer:
+                await anext(answer.aiter_lines())
+            while (await client.get("/load")).json()["server_load"]:
+                await asyncio.sleep(0.01)
+
+    generated = service.work_done()[1]
+    asyncio.run(asyncio.wait_for(leave(), 60))
+    assert service.work_done()[1] - generated < 900

@@ -57,7 +57,9 @@ def test_keys_that_mean_nothing_here_are_let_pass():
 @pytest.mark.parametrize(
     ("keys", "param"),
     [
-        ({"stream": True}, "stream"),
+        ({"stream": "yes"}, "stream"),
+        ({"stream_options": {"include_usage": True}}, "stream_options"),
+        ({"stream": True, "stream_options": {"include_usage": 1}}, "include_usage"),
         ({"logit_bias": {"1": 2}}, "logit_bias"),
         ({"frequency_penalty": 0.5}, "frequency_penalty"),
         ({"repetition_penalty": 1.2}, "repetition_penalty"),

@@ -30,6 +30,7 @@ class Embedded(RolloutEngine):
     on_gpus = False
     trinity_types = ("embedded",)
     actor = "rlagent.backends.embedded.engine.engine:EmbeddedModel"
+    server = "rlagent.backends.embedded.engine.served:EmbeddedServer"
     packages = ("xgrammar",)
     model = ("tiny", "which a CPU trains in minutes", "model=smollm2_135m")
     own_tool_form = True

@@ -32,6 +32,7 @@ class VLLM(RolloutEngine):
     on_gpus = True
     trinity_types = ("vllm", "vllm_async")
     actor = "rlagent.backends.vllm.engine_actor:EngineActor"
+    server = "rlagent.backends.vllm.served:VLLMServer"
     packages = ("vllm",)
     fetches_weights = True
     reports = ("startup_marks",)

@@ -10,7 +10,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-_BEGIN = "<tool_call>"
+BEGIN_CALL = "<tool_call>"
 _END = re.compile(r"\s*</tool_call>")
 _JSON = json.JSONDecoder(strict=False)
 _THINK = re.compile(r"^\s*(?:<think>)?(.*?)</think>\s*", re.DOTALL)
@@ -131,8 +131,8 @@ def parse_calls(text: str, names: Sequence[str]) -> Tuple[str, List[ToolCall]]:
         (content around the calls, the calls in order).
     """
     calls, rest, place = [], "", 0
-    while (begin := text.find(_BEGIN, place)) >= 0:
-        found = _read_call(text, begin + len(_BEGIN), names)
+    while (begin := text.find(BEGIN_CALL, place)) >= 0:
+        found = _read_call(text, begin + len(BEGIN_CALL), names)
         if found is None:
             return text, []
         call, end = found

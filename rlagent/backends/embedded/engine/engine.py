@@ -25,7 +25,7 @@ from rlagent.backends.embedded.checkpoint import WEIGHTS, step_folder  # noqa: E
 from rlagent.backends.embedded.engine.chat import plain_content  # noqa: E402
 from rlagent.backends.embedded.engine.generate import Request  # noqa: E402
 from rlagent.backends.embedded.engine.service import Service, ServiceOptions  # noqa: E402
-from rlagent.machine.resources import detect, threads  # noqa: E402
+from rlagent.machine.resources import cache_bytes, threads  # noqa: E402
 
 
 class EmbeddedModel(BaseInferenceModel):
@@ -170,7 +170,7 @@ def service_options(config: InferenceModelConfig) -> ServiceOptions:
         dtype=extra.pop("dtype", "float32"),
         seed=config.seed + config.engine_id,
         max_rows=int(extra.pop("max_num_seqs", 128)),
-        kv_cache_bytes=int(float(extra.pop("kv_cache_gib", 0)) * 2**30) or default_cache_bytes(),
+        kv_cache_bytes=int(float(extra.pop("kv_cache_gib", 0)) * 2**30) or cache_bytes(),
         chat_template=config.chat_template,
         template_arguments=template,
         reasoning=bool(config.reasoning_parser),
@@ -184,11 +184,6 @@ def service_options(config: InferenceModelConfig) -> ServiceOptions:
     if extra:
         raise ValueError(f"extra_engine_args not known to the embedded engine: {sorted(extra)}")
     return options
-
-
-def default_cache_bytes() -> int:
-    """An eighth of the memory that this process may use, 4 GiB at most."""
-    return int(min(detect().memory_gib / 8, 4) * 2**30)
 
 
 def _or(value: Any, default: Any) -> Any:

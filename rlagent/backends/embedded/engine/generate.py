@@ -35,6 +35,7 @@ class Request:
         params: How to draw.
         constraint: Grammar that the response must follow (grammar.Constraint); None: free.
         on_done: Called once, when finish_reason is set.
+        on_token: Called with the request after each token.
         tokens: Drawn token ids, the end token included.
         logprobs: Their log-probabilities, of equal length.
         alternatives: For each token, the likeliest (token, logprob) pairs that were asked for.
@@ -48,6 +49,7 @@ class Request:
     params: SamplingParams
     constraint: Optional[Any] = None
     on_done: Optional[Callable[["Request"], None]] = None
+    on_token: Optional[Callable[["Request"], None]] = None
     tokens: List[int] = field(default_factory=list)
     logprobs: List[float] = field(default_factory=list)
     alternatives: List[List[Tuple[int, float]]] = field(default_factory=list)
@@ -352,6 +354,8 @@ class Generator:
             if request.constraint is not None:
                 request.constraint.accept(token)
             request.finish_reason = self._reason(request, token)
+            if request.on_token is not None:
+                request.on_token(request)
 
     def _mask(self, owners: List[Request], logits: Tensor) -> None:
         constrained = [i for i, r in enumerate(owners) if r.constraint is not None]

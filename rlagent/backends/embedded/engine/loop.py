@@ -8,7 +8,7 @@ pass of waiting.
 import asyncio
 import time
 from collections import deque
-from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple
+from typing import Any, AsyncGenerator, Callable, Deque, List, Optional, Sequence, Tuple
 
 from rlagent.backends.embedded.engine.generate import Generator, Request
 
@@ -73,6 +73,25 @@ class GenerationLoop:
                 self._futures.pop(request, None)
             raise
         return list(requests)
+
+    async def stream(self, requests: Sequence[Request]) -> AsyncGenerator[Request, None]:
+        """Draw responses; yields a request after each of its tokens.
+
+        Raises:
+            EngineDiedError: If the generator failed.
+        """
+        drawn: asyncio.Queue[Optional[Request]] = asyncio.Queue()
+        for request in requests:
+            request.on_token = drawn.put_nowait
+        generating = asyncio.ensure_future(self.generate(requests))
+        generating.add_done_callback(lambda _: drawn.put_nowait(None))
+        try:
+            while (one := await drawn.get()) is not None:
+                yield one
+            await generating
+        finally:
+            # A caller that went away must not keep its rows.
+            generating.cancel()
 
     async def call(self, function: Callable[[], Any], idle: bool = False) -> Any:
         """Run a function between two passes and return what it returns.

@@ -82,6 +82,8 @@ class ChatRequest:
         return_token_logprobs: Whether to report the drawn tokens' log-probabilities as a plain
             list, `token_logprobs`: a tenth of the size of OpenAI's form, which describes each
             token.
+        stream: Whether to answer in pieces, as server-sent events.
+        stream_usage: Whether the last of them says how many tokens there were.
         params: How to draw; its max_tokens is not final, see `max_tokens`.
     """
 
@@ -99,6 +101,8 @@ class ChatRequest:
     return_token_ids: bool = False
     return_token_logprobs: bool = False
     template_arguments: Dict[str, Any] = field(default_factory=dict)
+    stream: bool = False
+    stream_usage: bool = False
 
     @property
     def names(self) -> List[str]:
@@ -107,7 +111,6 @@ class ChatRequest:
 
 
 _UNSERVED = {
-    "stream": "streaming is not served; leave it out or set it to false",
     "logit_bias": "logit_bias is not served",
     "presence_penalty": "presence_penalty is not served; leave it at 0",
     "frequency_penalty": "frequency_penalty is not served; leave it at 0",
@@ -148,6 +151,7 @@ def parse_chat_request(body: Any, defaults: Defaults) -> ChatRequest:
     key = "max_completion_tokens" if body.get("max_completion_tokens") is not None else "max_tokens"
     max_tokens = _integer(body, key, defaults.max_tokens, 1)
     logprobs = _boolean(body, "logprobs", False)
+    stream = _boolean(body, "stream", False)
     top_logprobs = _integer(body, "top_logprobs", 0, 0, 20)
     arguments = body.get("chat_template_kwargs") or {}
     if not isinstance(arguments, dict):
@@ -166,6 +170,8 @@ def parse_chat_request(body: Any, defaults: Defaults) -> ChatRequest:
         return_token_ids=_boolean(body, "return_token_ids", False),
         return_token_logprobs=_boolean(body, "return_token_logprobs", False),
         template_arguments=arguments,
+        stream=stream,
+        stream_usage=_stream_usage(body, stream),
         params=SamplingParams(
             max_tokens=max_tokens or 1,
             temperature=_number(body, "temperature", defaults.temperature, 0.0),
@@ -245,6 +251,15 @@ def _response_format(body: Dict[str, Any]) -> Tuple[bool, Optional[Dict[str, Any
     raise BadRequestError(
         "response_format.type must be text, json_object or json_schema", "response_format"
     )
+
+
+def _stream_usage(body: Dict[str, Any], stream: bool) -> bool:
+    options = body.get("stream_options")
+    if options is None:
+        return False
+    if not stream or not isinstance(options, dict):
+        raise BadRequestError("stream_options is an object, for stream=true only", "stream_options")
+    return _boolean(options, "include_usage", False)
 
 
 def _stop(body: Dict[str, Any]) -> Tuple[str, ...]:

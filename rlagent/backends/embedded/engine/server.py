@@ -1,20 +1,21 @@
-"""The OpenAI-compatible HTTP face of the embedded engine, on the loopback interface only.
+"""The OpenAI-compatible HTTP face of the embedded engine, on loopback unless it has a key.
 
 Reads and answers requests; what they may ask for is in protocol.py, drawing in generate.py.
 """
 
 import dataclasses
+import ipaddress
 import json
-import time
-import uuid
-from typing import Any, Dict, List, Optional, Sequence
+import socket
+from contextlib import aclosing
+from typing import Any, Dict, List, Optional, Tuple
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from rlagent.backends.base import TOO_LONG
-from rlagent.backends.embedded import allowed
-from rlagent.backends.embedded.engine.chat import ChatError, assistant_message
+from rlagent.backends.embedded.engine.chat import ChatError
+from rlagent.backends.embedded.engine.completion import Completions
 from rlagent.backends.embedded.engine.generate import Request
 from rlagent.backends.embedded.engine.grammar import GrammarError, Grammars
 from rlagent.backends.embedded.engine.loop import EngineDiedError, GenerationLoop
@@ -25,26 +26,13 @@ from rlagent.backends.embedded.engine.protocol import (
     parse_chat_request,
 )
 from rlagent.backends.embedded.engine.render import ChatRenderer
+from rlagent.backends.embedded.engine.stream import DONE, event
 from rlagent.base.loopback import is_key, is_loopback
 
 _MAX_BODY = 64 << 20
-
-
-class TokenTexts:
-    """Text and bytes of single tokens, as logprobs report them; each worked out once."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self._known: Dict[int, Dict[str, Any]] = {}
-
-    def entry(self, token: int, logprob: float) -> Dict[str, Any]:
-        """OpenAI's description of a token: token, logprob, bytes."""
-        known = self._known.get(token)
-        if known is None:
-            text = self._tokenizer.decode([token])
-            known = {"token": text, "bytes": list(text.encode("utf-8", errors="replace"))}
-            self._known[token] = known
-        return {**known, "logprob": logprob}
+BACKLOG = 4096
+GRACE = 5.0
+"""Seconds that answers under way get when the server is stopped."""
 
 
 class ChatServer:
@@ -75,33 +63,41 @@ class ChatServer:
         api_key: str = "",
     ) -> None:
         self.loop = loop
-        self.tokenizer = tokenizer
+        self.completions = Completions(tokenizer, model_name, reasoning)
         self.renderer = renderer
         self.grammars = grammars
         self.model_name = model_name
         self.max_model_len = max_model_len
         self.defaults = defaults
-        self.reasoning = reasoning
         self.api_key = api_key
-        self._texts = TokenTexts(tokenizer)
         self._runner: Optional[web.AppRunner] = None
 
-    async def start(self) -> str:
-        """Listen on a free port of 127.0.0.1; returns the address, as http://127.0.0.1:port."""
+    async def start(self, listening: Optional[socket.socket] = None) -> str:
+        """Listen; returns the address, as http://127.0.0.1:port.
+
+        Args:
+            listening: Bound to where; None: to a free port of 127.0.0.1. Beyond loopback any name
+                of this machine may be called, and there must be a key.
+        """
+        if listening is None:
+            listening = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+        host, port = listening.getsockname()[:2]
+        if not ipaddress.ip_address(host).is_loopback and not self.api_key:
+            raise ValueError(f"a server at {host} needs a key")
         errors: Any = _errors_as_json
-        guard: Any = guarding(self.api_key)
+        guard: Any = guarding(self.api_key, ipaddress.ip_address(host).is_loopback)
         app = web.Application(client_max_size=_MAX_BODY, middlewares=[errors, guard])
         app.router.add_get("/health", self._health)
         app.router.add_get("/load", self._load)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
         # A caller that gave up must not keep its row.
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
+        self._runner = web.AppRunner(
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=GRACE
+        )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, backlog=4096)
-        await site.start()
-        port = self._runner.addresses[0][1]
-        return f"http://127.0.0.1:{port}"
+        await web.SockSite(self._runner, listening, backlog=BACKLOG).start()
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     async def stop(self) -> None:
         """Close the port and its connections."""
@@ -129,46 +125,44 @@ class ChatServer:
         }
         return web.json_response({"object": "list", "data": [model]})
 
-    async def _chat(self, http: web.Request) -> web.Response:
+    async def _chat(self, http: web.Request) -> web.StreamResponse:
         try:
             body = await http.json(loads=json.loads)
         except (ValueError, RecursionError) as error:
             raise BadRequestError(f"the body is not JSON: {error}") from error
-        return web.json_response(await self.answer(parse_chat_request(body, self.defaults)))
+        chat = parse_chat_request(body, self.defaults)
+        prompt, requests = self._requests(chat)
+        if not chat.stream:
+            await self.loop.generate(requests)
+            return web.json_response(self.completions.whole(chat, prompt, requests))
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
+        )
+        await response.prepare(http)
+        try:
+            async with aclosing(self.loop.stream(requests)) as drawn:
+                async for piece in self.completions.pieces(chat, prompt, requests, drawn):
+                    await response.write(event(piece))
+        except EngineDiedError as error:
+            await response.write(event({"error": error_of(500, str(error), "server_error")}))
+        await response.write(DONE)
+        return response
 
-    async def answer(self, chat: ChatRequest) -> Dict[str, Any]:
-        """The chat completion of a request.
+    def _requests(self, chat: ChatRequest) -> Tuple[List[int], List[Request]]:
+        """The prompt, and what the generator is asked for.
 
         Raises:
             BadRequestError: If it does not fit the model, its template or a grammar.
-            EngineDiedError: If the engine failed.
         """
         try:
             prompt = self.renderer.prompt(chat.messages, chat.tools, chat.template_arguments)
-            requests = [self.request(prompt, chat, i) for i in range(chat.n)]
+            return prompt, [self.request(prompt, chat, i) for i in range(chat.n)]
         except ChatError as error:
             raise BadRequestError(str(error), "messages") from error
         except GrammarError as error:
             raise BadRequestError(
                 str(error), "tools" if chat.tools else "response_format"
             ) from error
-        await self.loop.generate(requests)
-        drawn = sum(len(r.tokens) for r in requests)
-        completion = {
-            "id": f"chatcmpl-{uuid.uuid4().hex}",
-            "object": "chat.completion",
-            "created": int(time.time()),
-            "model": self.model_name,
-            "choices": [self._choice(i, r, chat) for i, r in enumerate(requests)],
-            "usage": {
-                "prompt_tokens": len(prompt),
-                "completion_tokens": drawn,
-                "total_tokens": len(prompt) + drawn,
-            },
-        }
-        if chat.return_token_ids:
-            completion["prompt_token_ids"] = prompt
-        return completion
 
     def request(self, prompt: List[int], chat: ChatRequest, index: int) -> Request:
         """The generator's request for one of the `n` responses.
@@ -196,51 +190,20 @@ class ChatServer:
             constraint = self.grammars.for_schema(chat.schema)
         return Request(prompt, params, constraint)
 
-    def _choice(self, index: int, request: Request, chat: ChatRequest) -> Dict[str, Any]:
-        text = self.tokenizer.decode(request.tokens, skip_special_tokens=True)
-        if request.text_end is not None:
-            text = text[: request.text_end]
-        message, reason = assistant_message(
-            text,
-            chat.names,
-            request.finish_reason or "stop",
-            read_calls=chat.tool_choice != "none",
-            reasoning=self.reasoning,
-        )
-        choice: Dict[str, Any] = {
-            "index": index,
-            "message": message,
-            "finish_reason": reason,
-            "logprobs": {"content": self._logprobs(request)} if chat.logprobs else None,
-        }
-        if chat.return_token_ids:
-            choice["token_ids"] = request.tokens
-            if request.allowed:
-                choice["allowed_tokens"] = allowed.encode(request.allowed)
-        if chat.return_token_logprobs:
-            choice["token_logprobs"] = request.logprobs
-        return choice
 
-    def _logprobs(self, request: Request) -> List[Dict[str, Any]]:
-        entry = self._texts.entry
-        alternatives: Sequence[Any] = request.alternatives or [()] * len(request.tokens)
-        return [
-            {**entry(token, logprob), "top_logprobs": [entry(t, p) for t, p in others]}
-            for token, logprob, others in zip(
-                request.tokens, request.logprobs, alternatives, strict=True
-            )
-        ]
+def error_of(status: int, message: str, kind: str, param: Optional[str] = None) -> Dict[str, Any]:
+    """An error in the shape that OpenAI clients read."""
+    return {"message": message, "type": kind, "param": param, "code": status}
 
 
 def error_response(
     status: int, message: str, kind: str, param: Optional[str] = None
 ) -> web.Response:
-    """An error in the shape that OpenAI clients read."""
-    error = {"message": message, "type": kind, "param": param, "code": status}
-    return web.json_response({"error": error}, status=status)
+    """A response that carries an error."""
+    return web.json_response({"error": error_of(status, message, kind, param)}, status=status)
 
 
-def guarding(api_key: str) -> Any:
+def guarding(api_key: str, loopback: bool = True) -> Any:
     """A middleware that answers only who knows the key, and no page of a browser.
 
     What a browser says is explained in rlagent.base.loopback.
@@ -249,7 +212,7 @@ def guarding(api_key: str) -> Any:
     @web.middleware
     async def guard(http: web.Request, handler: Handler) -> web.StreamResponse:
         host = http.headers.get("Host", "")
-        if not is_loopback(host):
+        if loopback and not is_loopback(host):
             return error_response(403, f"the host {host!r} is not loopback", "permission_error")
         if "Origin" in http.headers:
             return error_response(403, "browsers are not answered", "permission_error")
@@ -257,7 +220,7 @@ def guarding(api_key: str) -> Any:
         if api_key and http.path.startswith("/v1/"):
             given = http.headers.get("Authorization", "").removeprefix("Bearer ")
             if not is_key(given, api_key):
-                text = "the key of this run is missing or wrong"
+                text = "the key is missing or wrong"
                 return error_response(401, text, "authentication_error")
         return await handler(http)
 

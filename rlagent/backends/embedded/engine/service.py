@@ -5,6 +5,7 @@ checkpoint.
 """
 
 import asyncio
+import socket
 import threading
 from dataclasses import dataclass, field
 from typing import Any, Coroutine, Dict, List, Optional, Tuple
@@ -37,6 +38,7 @@ class ServiceOptions:
         chat_template: Instead of the tokenizer's.
         template_arguments: Keyword arguments of the template in every request.
         reasoning: Whether text before </think> is reported apart.
+        listening: Where to listen; None: on a free port of loopback.
     """
 
     model_path: str
@@ -57,6 +59,7 @@ class ServiceOptions:
     top_k: int = -1
     max_response_tokens: Optional[int] = None
     ignore_eos: bool = False
+    listening: Optional[socket.socket] = None
 
 
 class Service:
@@ -95,6 +98,11 @@ class Service:
         if self._thread.is_alive() and self._stopping is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
+
+    def fault(self) -> str:
+        """Why no request can be answered any more; empty while they are."""
+        error = self._generation.error or self._error
+        return f"the engine stopped: {error!r}" if error else ""
 
     async def generate(self, prompt: List[int], body: Dict[str, Any]) -> List[Request]:
         """Draw `n` responses to token ids; `body` as in the HTTP interface, less the messages."""
@@ -187,7 +195,7 @@ class Service:
         )
         self._stopping = asyncio.Event()
         running = self._loop.create_task(self._generation.run())
-        self.url = await self._server.start()
+        self.url = await self._server.start(options.listening)
         self._ready.set()
         # The first constrained request would otherwise wait for the import.
         self._loop.call_soon(grammars.warm_up)
