@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+import psutil
+
 from rlagent.base.endings import EXIT_FAILED, RunError
 from rlagent.machine.ray_head import answers
 
@@ -18,8 +20,8 @@ PROBE_EVERY = 5.0
 """Seconds between two looks at a head that this process did not start."""
 
 GONE_AFTER = 30.0
-"""Seconds without an answer after which such a head is lost; one that restarts takes less."""
-
+"""Seconds without an answer after which such a head is lost; one that restarts takes less. So is
+one of our own that has been stopped (SIGSTOP) for as long: calls of Ray then never return."""
 
 LAST_RESORT = 60.0
 """Seconds that a run whose Ray is lost has to end by itself."""
@@ -52,7 +54,9 @@ class Head:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.address, self.processes, self._now = address, processes, now
-        self._answered = self._asked = now()
+        self._answered = self._asked = self._looked = now()
+        # Seconds for which each process has been seen stopped.
+        self._stopped = dict.fromkeys(processes, 0.0)
 
     def lost(self) -> str:
         """Why it is lost, in one line; empty while it is alive."""
@@ -60,12 +64,28 @@ class Head:
             code = process.poll()
             if code is not None:
                 return f"Ray's {name} (process {process.pid}) {_how(code)}"
-        return "" if self.processes else self._silent()
+        return self._frozen() if self.processes else self._silent()
 
     def check(self) -> None:
         """Raise LostRayError when it is lost."""
         if why := self.lost():
             raise LostRayError(_cause(why))
+
+    def _frozen(self) -> str:
+        now = self._now()
+        # After a stop of this process, Ctrl+Z perhaps, the others may go on a moment later.
+        since, self._looked = min(now - self._looked, PROBE_EVERY), now
+        for name, process in self.processes.items():
+            if not _is_stopped(process.pid):
+                self._stopped[name] = 0.0
+                continue
+            self._stopped[name] += since
+            if self._stopped[name] >= GONE_AFTER:
+                return (
+                    f"Ray's {name} (process {process.pid}) has been stopped (as by SIGSTOP) for "
+                    f"{self._stopped[name]:.0f} s"
+                )
+        return ""
 
     def _silent(self) -> str:
         now = self._now()
@@ -125,6 +145,14 @@ class LastResort:
             self._leave()
 
 
+def _is_stopped(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    except psutil.NoSuchProcess:
+        # Ended since: the next look says how.
+        return False
+
+
 def _cause(why: str) -> str:
     return (
         f"{why}, and nothing can go on without it; the same command resumes from the newest "
@@ -144,8 +172,6 @@ def end_marked(name: str, value: str) -> list[int]:
     For what Ray leaves behind: processes that are stopped (SIGSTOP) or whose raylet was killed
     never learn that it has ended. Those in a session of their own, such as the mirror's, go on.
     """
-    import psutil
-
     ended = []
     for process in psutil.process_iter():
         try:

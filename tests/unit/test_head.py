@@ -52,6 +52,31 @@ def test_a_joined_head_is_lost_when_it_has_not_answered_for_a_while():
     assert head.lost() == f"Ray's head at {address} has not answered for 30 s"
 
 
+def test_a_head_that_stays_stopped_is_lost_after_a_while_but_not_for_a_moment(process):
+    clock = [0.0]
+    head = Head("127.0.0.1:1", {"gcs_server": process}, now=lambda: clock[0])
+
+    def looked(seconds: float) -> str:
+        clock[0] += seconds
+        return head.lost()
+
+    os.kill(process.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+    # This process was stopped too, and its clock has jumped.
+    assert looked(1000.0) == ""
+    os.kill(process.pid, signal.SIGCONT)
+    os.waitid(os.P_PID, process.pid, os.WCONTINUED | os.WNOWAIT)
+    assert looked(PROBE_EVERY) == ""
+    os.kill(process.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+    said = [looked(PROBE_EVERY) for _ in range(int(GONE_AFTER / PROBE_EVERY))]
+    assert said[:-1] == [""] * (len(said) - 1)
+    assert said[-1] == (
+        f"Ray's gcs_server (process {process.pid}) has been stopped (as by SIGSTOP) for 30 s"
+    )
+    process.kill()
+
+
 def test_what_a_lost_ray_left_behind_is_ended_and_nothing_else():
     mark = "RLAGENT_TEST_OF_A_MARK"
     marked = {**os.environ, mark: "this"}
