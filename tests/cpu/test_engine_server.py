@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import shutil
+from pathlib import Path
 
 import httpx
 import jsonschema
@@ -11,9 +13,16 @@ import random_model
 import torch
 
 from rlagent.backends.embedded.engine.service import Service, ServiceOptions, load_weights
+from rlagent.backends.embedded.loading import ModelNotLoadedError
 
 TOOLS = random_model.TOOLS
 SCHEMAS = {t["function"]["name"]: t["function"]["parameters"] for t in TOOLS}
+ENDLESS = [
+    {"$ref": "#"},
+    {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
+]
+"""Schemas that lead nowhere but back to themselves."""
+
 HELLO = [{"role": "user", "content": "What is 2 + 3?"}]
 
 
@@ -217,6 +226,22 @@ def test_the_same_seed_gives_the_same_text(service):
                 }
             ],
         },
+        *(
+            {
+                "tool_choice": "required",
+                "tools": [{"type": "function", "function": {"name": "f", "parameters": endless}}],
+            }
+            for endless in ENDLESS
+        ),
+        *(
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "answer", "schema": endless},
+                }
+            }
+            for endless in ENDLESS
+        ),
     ],
 )
 def test_a_bad_request_gets_400_and_a_reason(service, bad):
@@ -318,8 +343,28 @@ def test_a_generator_that_dies_fails_its_requests_and_the_health_check(folder):
 
 
 def test_a_model_that_cannot_be_loaded_says_so_at_the_start(tmp_path):
-    with pytest.raises(Exception, match=str(tmp_path)):
+    with pytest.raises(ModelNotLoadedError, match=rf"model.path={tmp_path}/nothing: its tokenizer"):
         Service(ServiceOptions(str(tmp_path / "nothing"), "none", 64)).start()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "what"),
+    [
+        ("tokenizer.json", '{"model": {"type": "Odd", "vocab": {}}}', "its tokenizer"),
+        ("config.json", '{"model_type": "qwen3", "hidden_act": "odd"}', "its weights"),
+    ],
+)
+def test_a_file_that_a_library_cannot_load_is_named_in_one_line(folder, tmp_path, name, text, what):
+    damaged = Path(shutil.copytree(folder, tmp_path / "model"))
+    (damaged / name).write_text(text)
+    with pytest.raises(ModelNotLoadedError) as caught:
+        Service(ServiceOptions(str(damaged), "damaged", 64)).start()
+    said = str(caught.value)
+    assert said.startswith(f"model.path={damaged}: {what} (")
+    assert name in said
+    assert said.endswith("or name another model")
+    assert "\n" not in said
+    assert caught.value.__cause__ is not None
 
 
 def test_a_react_agent_gets_its_structured_answer(service):

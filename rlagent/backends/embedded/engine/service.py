@@ -20,6 +20,7 @@ from rlagent.backends.embedded.engine.loop import GenerationLoop
 from rlagent.backends.embedded.engine.protocol import Defaults, parse_chat_request
 from rlagent.backends.embedded.engine.render import ChatRenderer
 from rlagent.backends.embedded.engine.server import ChatServer
+from rlagent.backends.embedded.loading import TOKENIZER, WEIGHTS, loading
 
 
 @dataclass
@@ -156,12 +157,13 @@ class Service:
 
         options = self.options
         remote = options.trust_remote_code
-        self.tokenizer = AutoTokenizer.from_pretrained(options.model_path, trust_remote_code=remote)
-        self._model = AutoModelForCausalLM.from_pretrained(
-            options.model_path,
-            dtype=getattr(torch, options.dtype),
-            trust_remote_code=remote,
-        ).eval()
+        path = options.model_path
+        with loading(path, TOKENIZER):
+            self.tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=remote)
+        with loading(path, WEIGHTS):
+            self._model = AutoModelForCausalLM.from_pretrained(
+                path, dtype=getattr(torch, options.dtype), trust_remote_code=remote
+            ).eval()
         self._eos_ids = end_tokens(self._model, self.tokenizer)
 
     async def _serve(self) -> None:

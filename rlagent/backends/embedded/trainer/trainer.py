@@ -28,6 +28,7 @@ from rlagent.backends.embedded.checkpoint import (
     write_checkpoint,
     write_weights,
 )
+from rlagent.backends.embedded.loading import TOKENIZER, WEIGHTS, loading
 from rlagent.backends.embedded.trainer.learner import Learner
 from rlagent.machine.resources import threads
 from rlagent.records import warnings
@@ -189,7 +190,9 @@ class EmbeddedTrainer(TrainEngineWrapper):
         model.save_pretrained(folder)
         path = self.config.model.model_path
         trust = self.config.model.trust_remote_code
-        AutoTokenizer.from_pretrained(path, trust_remote_code=trust).save_pretrained(folder)
+        with loading(path, TOKENIZER):
+            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust)
+        tokenizer.save_pretrained(folder)
 
     def export_folder(self) -> Path:
         """Where the Hugging Face model of the current step is, once saved as such."""
@@ -198,9 +201,10 @@ class EmbeddedTrainer(TrainEngineWrapper):
 
 def load_model(path: str, trust_remote_code: bool = False) -> PreTrainedModel:
     """A causal language model in float32, dropout off."""
-    model = AutoModelForCausalLM.from_pretrained(
-        path, dtype=torch.float32, trust_remote_code=trust_remote_code
-    )
+    with loading(path, WEIGHTS):
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=torch.float32, trust_remote_code=trust_remote_code
+        )
     return model.eval()
 
 
