@@ -49,6 +49,15 @@ def cause_in(text: str, limit: int = MOST) -> str:
     return shown(_MODULE.sub("", named[0]) if named else _telling(text), limit)
 
 
+def text_of(error: BaseException) -> str:
+    """What an exception says, in one line and without its type, unless it says nothing.
+
+    >>> text_of(ValueError("bad")), text_of(TimeoutError())
+    ('bad', 'TimeoutError')
+    """
+    return shown(_says(error, 0) or type(error).__name__)
+
+
 def chain(error: BaseException) -> Iterator[BaseException]:
     """An exception and all that it was raised from, or holds: causes, contexts, members."""
     todo, seen = [error], set[int]()

@@ -65,15 +65,6 @@ def raise_if_any(problems: Iterable[Problem]) -> None:
         raise ConfigError(found)
 
 
-def is_text(value: str) -> bool:
-    """Whether a text can be written to a file: bytes that were no UTF-8 cannot."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def written(value: object, limit: int = 80) -> str:
     """Return a value as one writes it on the command line, cut to a length.
 

@@ -28,6 +28,11 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def is_encodable(text: str) -> bool:
+    """Whether a text can be written to a file as it is: bytes that were no UTF-8 cannot."""
+    return encodable(text) == text
+
+
 def encodable_tree(value: Any) -> Any:
     r"""A JSON value in which every text can be encoded; what is no JSON value is kept as it is.
 

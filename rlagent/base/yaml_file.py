@@ -9,6 +9,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from rlagent.base.cause import text_of
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.secrets import keeping_references
 
@@ -60,7 +61,7 @@ def read_settings(
     # A wrong date is a ValueError of YAML's, a list as a key a TypeError.
     except (OmegaConfBaseException, OSError, ValueError, TypeError, AttributeError) as error:
         key = getattr(error, "full_key", None)
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        said = text_of(error)
         raise _unreadable(shown, f"{key}: {said}" if key else said) from error
     if not isinstance(found, dict) or not (found or may_be_empty):
         raise _unreadable(shown, "holds no settings", "write `key: value` lines")

@@ -11,9 +11,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 
-from rlagent.base.errors import Problem, is_text, raise_if_any
+from rlagent.base.errors import Problem, raise_if_any
 from rlagent.base.names import did_you_mean, listed, nearest
 from rlagent.base.origins import leaves
+from rlagent.base.texts import is_encodable
 from rlagent.config.spec import Spec, find, keys_of
 
 
@@ -69,7 +70,7 @@ def _parsed(argument: str, groups_of: object = None) -> Override | str:
     """Return one parsed override, or why it is refused: empty for a mistake of grammar."""
     if len(argument) > LONGEST:
         return f"an override has at most {LONGEST} characters; a longer one belongs into a file"
-    if not is_text(argument):
+    if not is_encodable(argument):
         return "is no UTF-8 text"
     if _is_keyless(argument):
         # Hydra takes it for a key that is empty.

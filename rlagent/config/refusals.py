@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from rlagent.base.cause import text_of
 from rlagent.base.errors import Problem
 
 
@@ -31,7 +32,7 @@ def from_hydra(
     if isinstance(error, RecursionError):
         parts = ["is nested too deeply, or refers to itself"]
     if error.__cause__ is not None:
-        parts.append((str(error.__cause__).strip().splitlines() or [""])[0])
+        parts.append(text_of(error.__cause__))
     lines = [
         line.strip().rstrip(".:")
         for part in parts

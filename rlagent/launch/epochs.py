@@ -8,12 +8,12 @@ import copy
 from dataclasses import replace
 from typing import Any
 
-from rlagent.base.errors import ConfigError, Problem, UnreachableError
-from rlagent.base.paths import local_path
+from rlagent.base.errors import ConfigError, Problem
 from rlagent.config.batch import arithmetic, count_rows
 from rlagent.config.load import training_tasksets
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import DatasetConfig
+from rlagent.trinity.tables import reading
 
 
 def with_steps(resolved: Resolved) -> Resolved:
@@ -51,13 +51,6 @@ def _rows(taskset: dict[str, Any]) -> int:
         return known
     from datasets import load_dataset
 
-    try:
+    remedy = "mend that, or set buffer.total_steps"
+    with reading(path, split, "buffer.explorer_input.path", remedy):
         return len(load_dataset(path, name=taskset.get("subset_name"), split=split))
-    # The libraries below raise whatever their transport raises; all of it means the same here.
-    except Exception as error:
-        text = str(error).strip() or type(error).__name__
-        message = f"its rows cannot be counted: {text.splitlines()[0]}"
-        remedy = "mend that, or set buffer.total_steps"
-        reached = local_path(path) is not None or isinstance(error, ValueError)
-        kind = ConfigError if reached else UnreachableError
-        raise kind([Problem("buffer.explorer_input.path", path, message, remedy)]) from error

@@ -65,9 +65,35 @@ def main(argv: list[str]) -> int:
 
 
 def mirror(spec: dict[str, Any], wake: threading.Event, over: threading.Event) -> None:
-    """Hand rows over as they come, then the final status."""
+    """Hand rows over as they come, then the final status.
+
+    A W&B run that fails while it is written is opened again offline, once, with all that was not
+    sent.
+    """
     folder = RunFolder(spec["folder"])
     sink, held_bytes = open_sink(spec, folder)
+    try:
+        follow(sink, held_bytes, spec, folder, wake, over)
+    except Exception as error:
+        if spec["kind"] != "wandb":
+            raise
+        traceback.print_exc()
+        from rlagent.records.wandb_sink import reopen_offline
+
+        tell(problem=f"{cause_of(error)}; the run goes on offline")
+        again, held_bytes = reopen_offline(spec, folder, lambda line: tell(problem=line))
+        follow(again, held_bytes, spec, folder, wake, over)
+
+
+def follow(
+    sink: Sink,
+    held_bytes: int,
+    spec: dict[str, Any],
+    folder: RunFolder,
+    wake: threading.Event,
+    over: threading.Event,
+) -> None:
+    """Give a dashboard everything from the first row that it lacks to the final status."""
     tell(place=sink.place)
     desk = Desk(sink)
     tail = Tail(folder.metrics_jsonl)

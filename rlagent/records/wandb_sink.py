@@ -7,12 +7,14 @@ appending, so what was sent stays: an attempt that repeats steps does not send t
 import json
 import shlex
 import shutil
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import wandb
 
+from rlagent.base.cause import text_of
 from rlagent.base.texts import encodable_tree
 from rlagent.base.words import python_command, short_path
 from rlagent.config.wandb_names import fitting
@@ -60,6 +62,17 @@ def open_wandb(
     return WandbSink(run, folder, mode, sent, spec.get("metric") or ""), sent
 
 
+def reopen_offline(
+    spec: dict[str, Any], folder: RunFolder, problem: Callable[[str], None]
+) -> tuple["WandbSink", int]:
+    """Open the run again after W&B has failed in its midst; returns as `open_wandb`.
+
+    What was sent online stays there: `rlagent sync` adds the rest under the same id.
+    """
+    _tear_down()
+    return open_wandb({**spec, "mode": "offline"}, folder, problem)
+
+
 def _open_run(
     spec: dict[str, Any], folder: RunFolder, mode: str, problem: Callable[[str], None]
 ) -> tuple[Any, str]:
@@ -76,8 +89,7 @@ def _open_run(
     first: Exception | None = None
     for options, how in ways if mode == "online" else ways[1:]:
         if first is not None:
-            # wandb's service still holds the id of the run that failed.
-            wandb.teardown()
+            _tear_down()
         try:
             run = _init(options, folder, how)
         # wandb raises its own errors, pydantic's, the network's, the operating system's.
@@ -85,12 +97,20 @@ def _open_run(
             first = first or error
             continue
         if first is not None:
-            reason = (str(first).strip().splitlines() or ["no reason given"])[0]
             name = f" as {spec['id']} in the project rlagent" if options is bare else ""
-            problem(f"this run could not be opened ({reason}); it is kept offline{name}")
+            problem(f"this run could not be opened ({text_of(first)}); it is kept offline{name}")
         return run, how
     assert first is not None
     raise first
+
+
+def _tear_down() -> None:
+    """End wandb's service, which still holds the id of the run that failed."""
+    try:
+        wandb.teardown()
+    # Of a service that died it raises whatever the broken connection does, or exits.
+    except (Exception, SystemExit):
+        traceback.print_exc()
 
 
 def _init(spec: dict[str, Any], folder: RunFolder, mode: str) -> Any:

@@ -3,10 +3,12 @@
 Training and evaluation get what it gives, so a column has one type in both.
 """
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlagent.base.cause import text_of
 from rlagent.base.errors import ConfigError, Problem, UnreachableError, written
 from rlagent.base.paths import local_path
 from rlagent.config.json_rows import content_hash
@@ -101,11 +103,34 @@ def _kind(feature: Any) -> str:
     return name.removeprefix("large_")
 
 
+@contextlib.contextmanager
+def reading(path: str, split: str, key: str, remedy: str) -> Iterator[None]:
+    """Within its block `datasets` reads a split.
+
+    Raises:
+        UnreachableError: The hub does not give it.
+        ConfigError: It cannot be read, or has no such split.
+    """
+    try:
+        yield
+    except ConfigError:
+        raise
+    # The libraries below raise whatever their transport raises; all of it means the same here.
+    except Exception as error:
+        # A wrong split or subset is a ValueError: then the dataset itself was reached.
+        reached = local_path(path) is not None or isinstance(error, ValueError)
+        text = f"split {split!r} cannot be loaded: {text_of(_inner(error))}"
+        kind = ConfigError if reached else UnreachableError
+        raise kind([Problem(key, path, text, remedy)]) from error
+
+
 def _load(path: str, split: str, subset: str | None, key: str) -> Any:
     import datasets
 
     local = local_path(path)
-    try:
+    first = "mend it" if local else "check the name and the connection"
+    remedy = f"{first}, or give a local folder with {split}.jsonl"
+    with reading(path, split, key, remedy):
         if local is not None and is_single_file(path):
             return datasets.load_dataset(
                 local.suffix.removeprefix("."), data_files={split: str(local)}, split=split
@@ -115,23 +140,10 @@ def _load(path: str, split: str, subset: str | None, key: str) -> Any:
             text = f"holds JSON, but no {split}.jsonl; `datasets` would guess types"
             raise ConfigError([Problem(key, path, text, f"name the file {split}.jsonl")])
         return datasets.load_dataset(path, name=subset, split=split)
-    except ConfigError:
-        raise
-    # The libraries below raise whatever their transport raises; all of it means the same here.
-    except Exception as error:
-        text = f"split {split!r} cannot be loaded: {_reason(error)}"
-        remedy = f"check the name and the connection, or give a local folder with {split}.jsonl"
-        if local is not None:
-            remedy = f"mend it, or give a folder with {split}.jsonl"
-        # A wrong split or subset is a ValueError: then the dataset itself was reached.
-        reached = local is not None or isinstance(error, ValueError)
-        kind = ConfigError if reached else UnreachableError
-        raise kind([Problem(key, path, text, remedy)]) from error
 
 
-def _reason(error: BaseException) -> str:
-    """The first line of what `datasets` wraps, which names the line of a file."""
+def _inner(error: BaseException) -> BaseException:
+    """What `datasets` wraps, which names the line of a file."""
     while error.__cause__ is not None and type(error).__module__.startswith("datasets"):
         error = error.__cause__
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return error

@@ -1,13 +1,16 @@
 """W&B and TensorBoard hold what metrics.jsonl holds, and their failures stay their own."""
 
 import contextlib
+import json
 import os
 import select
 import subprocess
 import sys
 import textwrap
+import time
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from rlagent import sync
@@ -251,6 +254,40 @@ def test_what_wandb_refuses_for_a_reason_of_its_own_is_kept_offline(folder, monk
     assert (run["project"], run["name"]) == ("rlagent", "0123abcd-x")
     (line,) = lines
     assert "(no tags today); it is kept offline as 0123abcd-x" in line
+
+
+def test_a_wandb_that_dies_in_the_midst_is_opened_again_offline_and_lacks_no_row(folder):
+    lines: list[str] = []
+    folder.new_attempt()
+    mirror = make_mirror(MonitorConfig(type="wandb"), folder, lines.append)
+    mirror.start(RunInfo(**INFO))
+
+    def train(step):
+        folder.append_metrics("trainer", step, {"loss": step / 8})
+        mirror.log([{}])
+
+    train(1)
+    sent = folder.path / "wandb_sent"
+    wait_until(lambda: sent.is_file() and json.loads(sent.read_text())["offline_bytes"])
+    children = psutil.Process(mirror._process.pid).children(recursive=True)
+    (service,) = [child for child in children if "wandb-core" in child.name()]
+    service.kill()
+    for step in range(2, 6):
+        train(step)
+    folder.write_status(state="finished", exit_code=0)
+    assert mirror.finish(folder.read_status())
+    assert len(lines) == 1
+    assert "the run goes on offline" in lines[0]
+    (run,) = offline_runs(folder)
+    assert [row["trainer/step"] for row in run.history] == [1, 2, 3, 4, 5]
+    assert run.summary["state"] == "finished"
+
+
+def wait_until(what, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_local_means_the_run_folder_alone(folder):
