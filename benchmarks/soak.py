@@ -35,11 +35,13 @@ COMMAND = (
 
 @dataclass(frozen=True)
 class Sample:
-    """What a role had at a time; several processes of a role are added up.
+    """What a process of a role had at a time, the mean of several.
 
     Args:
         time: Seconds since the start.
-        role: driver, or the name of an actor or of a process of Ray.
+        role: launcher (the command itself, where it is a sweep), driver, or the name of an actor
+            or of a process of Ray.
+        processes: How many there are.
         memory: MiB that no other process shares (USS), since Ray's processes share pages.
         handles: Open files and sockets.
         threads: Threads.
@@ -47,9 +49,10 @@ class Sample:
 
     time: float
     role: str
+    processes: int
     memory: float
-    handles: int
-    threads: int
+    handles: float
+    threads: float
 
 
 def role_of(name: str, command: Sequence[str]) -> str:
@@ -69,13 +72,15 @@ def role_of(name: str, command: Sequence[str]) -> str:
     return name
 
 
-def look(root: psutil.Process, since: float) -> list[Sample]:
-    """Sample a process and all below it."""
-    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0, 0])
+def look(root: psutil.Process, since: float, launches: bool) -> list[Sample]:
+    """Sample a process and all below it; `launches`: it is a sweep's launcher."""
+    found: dict[str, list[tuple[float, int, int]]] = defaultdict(list)
     for process in (root, *root.children(recursive=True)):
         try:
             with process.oneshot():
                 role = role_of(process.name(), process.cmdline())
+                if launches and process == root:
+                    role = "launcher"
                 figures = (
                     process.memory_full_info().uss / 2**20,
                     process.num_fds(),
@@ -84,9 +89,12 @@ def look(root: psutil.Process, since: float) -> list[Sample]:
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             # It ended between the two looks.
             continue
-        sums[role] = [a + b for a, b in zip(sums[role], figures, strict=True)]
+        found[role].append(figures)
     now = time.monotonic() - since
-    return [Sample(now, role, m, int(h), int(t)) for role, (m, h, t) in sums.items()]
+    return [
+        Sample(now, role, len(own), *map(statistics.fmean, zip(*own, strict=True)))
+        for role, own in found.items()
+    ]
 
 
 def quarters(pairs: Iterable[tuple[float, float]], end: float) -> tuple[float, float] | None:
@@ -109,7 +117,7 @@ def table(samples: Sequence[Sample]) -> list[tuple[str, str, float, float]]:
     rows = []
     for role in dict.fromkeys(sample.role for sample in samples):
         own = [sample for sample in samples if sample.role == role]
-        for figure in ("memory", "handles", "threads"):
+        for figure in ("processes", "memory", "handles", "threads"):
             found = quarters(((s.time, float(getattr(s, figure))) for s in own), end)
             if found is not None:
                 rows.append((role, figure, *found))
@@ -174,7 +182,7 @@ def main() -> int:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         root = psutil.Process(process.pid)
         while process.poll() is None:
-            found = look(root, began)
+            found = look(root, began, bool(asked.trials))
             samples += found
             sizes.append((time.monotonic() - began, folder_size(out / "outputs")))
             with (out / "samples.jsonl").open("a") as file:
