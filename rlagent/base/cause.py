@@ -18,6 +18,9 @@ _TRACEBACK = "Traceback (most recent call last):"
 _DRAWN = re.compile(r"^[ ]*(?:\||\+)[-+| ]*")
 _NAMED = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?::|$)")
 _GROUP = re.compile(r"\(\d+ sub-exceptions?\)$")
+# Lines of Ray's ActorDiedError.
+_ACTOR = re.compile(r"^\tclass_name: (\w+)$", re.MULTILINE)
+_PID = re.compile(r"^\tpid: (\d+)$", re.MULTILINE)
 _MODULE = re.compile(r"^(?:[A-Za-z_]\w*\.)+")
 
 
@@ -119,7 +122,19 @@ def _says(error: BaseException, depth: int) -> str:
     # An exception of someone's own may fail to say what it is.
     except Exception as broken:
         return f"(its text cannot be made: {type(broken).__name__})"
+    if actor := _dead_actor(error, text):
+        return actor
     return cause_in(text) if _is_rays(error) else _telling(text)
+
+
+def _dead_actor(error: BaseException, text: str) -> str:
+    """Which actor has died, where Ray says so below its first line; empty for any other error."""
+    found = _ACTOR.search(text) if type(error).__name__ == "ActorDiedError" else None
+    if found is None:
+        return ""
+    pid = _PID.search(text)
+    which = f"{found[1]} (process {pid[1]})" if pid else found[1]
+    return f"the {which} died unexpectedly before it answered"
 
 
 def _refused_fields(error: BaseException) -> str:

@@ -201,6 +201,22 @@ def test_an_error_that_crossed_ray_is_the_one_that_was_raised():
     ]
 
 
+def test_a_dead_actor_is_named_with_its_process():
+    code = (
+        "from ray.core.generated.common_pb2 import ActorDiedErrorContext\n"
+        "from ray.exceptions import ActorDiedError\n"
+        "from rlagent.base.cause import cause_of\n"
+        "died = ActorDiedErrorContext(class_name='Synchronizer', actor_id=bytes(16), pid=7)\n"
+        "print(cause_of(ActorDiedError(died)))\n"
+        "print(cause_of(ActorDiedError()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "ActorDiedError: the Synchronizer (process 7) died unexpectedly before it answered",
+        "ActorDiedError: The actor died unexpectedly before finishing this task.",
+    ]
+
+
 def test_what_is_shown_does_nothing_to_a_terminal():
     assert shown("\x1b]0;title\x07a\x1b[2Jb\rc\u202ed\x9b") == "ab c d"
 
