@@ -70,15 +70,14 @@ def append_bytes(path: Path, line: bytes, mode: int = 0o644) -> bool:
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode)
     try:
         written = os.write(descriptor, line)
-        inode = os.fstat(descriptor).st_ino
-    finally:
-        os.close(descriptor)
-    if written != len(line):
-        raise OSError(f"only {written} of {len(line)} bytes could be written to {path}")
-    try:
-        return path.stat().st_ino == inode
+        if written != len(line):
+            raise OSError(f"only {written} of {len(line)} bytes could be written to {path}")
+        # While it is open: the inode of a file that is gone may be given to the next.
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
     except FileNotFoundError:
         return False
+    finally:
+        os.close(descriptor)
 
 
 def read_object(path: Path, remedy: str) -> dict[str, Any] | None:

@@ -105,10 +105,14 @@ def test_nothing_is_lost_while_several_processes_append_and_one_packs(store):
     writers = [context.Process(target=_append_many, args=(store.path, n)) for n in range(3)]
     for writer in writers:
         writer.start()
+    seen: set = set()
     while any(writer.is_alive() for writer in writers):
         store.seal()
-        # A reader meanwhile finds no rollout twice.
-        assert len(set(found := places(RolloutStore(store.path)))) == len(found)
+        # A reader meanwhile finds each once, and those that it found before.
+        found = places(RolloutStore(store.path))
+        assert len(set(found)) == len(found)
+        assert seen <= set(found)
+        seen = set(found)
     store.seal()
     assert len(places(store)) == 450
 

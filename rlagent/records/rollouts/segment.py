@@ -9,8 +9,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from rlagent.records.files import row_bytes
 from rlagent.records.rollouts.row import Head, head_of, place_of
@@ -56,7 +55,7 @@ def pack(rows: Sequence[dict[str, Any]], of: int | None = None) -> bytes:
     return first + gzip.compress(b"".join(row_bytes(row) for row in rows), LEVEL, mtime=0)
 
 
-def read_opening(path: Path) -> Opening:
+def read_opening(file: BinaryIO) -> Opening:
     """The heads of a segment, without the rest of it.
 
     Raises:
@@ -65,16 +64,15 @@ def read_opening(path: Path) -> Opening:
     """
     unpacked, text = zlib.decompressobj(wbits=31), b""
     taken = 0
-    with path.open("rb") as file:
-        while not unpacked.eof:
-            chunk = file.read(CHUNK)
-            if not chunk:
-                raise SegmentError("it ends in its heads")
-            taken += len(chunk)
-            try:
-                text += unpacked.decompress(chunk)
-            except zlib.error as error:
-                raise SegmentError(f"its heads cannot be unpacked: {error}") from None
+    while not unpacked.eof:
+        chunk = file.read(CHUNK)
+        if not chunk:
+            raise SegmentError("it ends in its heads")
+        taken += len(chunk)
+        try:
+            text += unpacked.decompress(chunk)
+        except zlib.error as error:
+            raise SegmentError(f"its heads cannot be unpacked: {error}") from None
     try:
         found = json.loads(text)
         if found["format"] != FORMAT:
@@ -87,16 +85,15 @@ def read_opening(path: Path) -> Opening:
         raise SegmentError(f"its heads cannot be read: {error!r}") from None
 
 
-def read_lines(path: Path, opening: Opening) -> list[bytes]:
+def read_lines(file: BinaryIO, opening: Opening) -> list[bytes]:
     """The lines of the rollouts of a segment, in the order of its heads.
 
     Raises:
         SegmentError: It is torn or damaged.
         OSError: It cannot be read.
     """
-    with path.open("rb") as file:
-        file.seek(opening.rows_at)
-        packed = file.read()
+    file.seek(opening.rows_at)
+    packed = file.read()
     try:
         lines = gzip.decompress(packed).splitlines()
     except (zlib.error, OSError, EOFError) as error:

@@ -10,15 +10,14 @@ it looks.
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 from rlagent.records.files import append_bytes, read_rows, row_bytes, set_aside, write_atomically
 from rlagent.records.rollouts.query import Query
 from rlagent.records.rollouts.row import Batch, Head, Rollout, head_of
 from rlagent.records.rollouts.segment import (
-    Opening,
     SegmentError,
     merged,
     pack,
@@ -27,6 +26,8 @@ from rlagent.records.rollouts.segment import (
 )
 
 ENDING = ".jsonl.gz"
+
+Found = TypeVar("Found")
 
 
 class RolloutStore:
@@ -54,7 +55,8 @@ class RolloutStore:
         """
         batch = _batch_of(row)
         line = row_bytes({"time": round(time.time(), 3), **row})
-        path = self._open_folder() / f"{batch.stem}.jsonl"
+        self._make_folders()
+        path = self._open_file(batch)
         # Whoever packs the batch renames the file first: what came too late is written again.
         while not append_bytes(path, line, mode=0o600):
             pass
@@ -74,34 +76,34 @@ class RolloutStore:
         return due
 
     def _seal(self, batch: Batch) -> None:
-        open_file = self.path / "open" / f"{batch.stem}.jsonl"
+        open_file = self._open_file(batch)
         if open_file.exists():
             os.replace(open_file, open_file.with_name(f"{batch.stem}.{time.time_ns()}.jsonl"))
-        files = self._journals(batch)
+        # Not one that was opened since.
+        files = self._renamed(batch)
         rows = [row for path in files for row in read_rows(path)]
         segment = self.segment_file(batch)
-        of = 0
+        left_out = 0
         if segment.exists():
             try:
-                opening = read_opening(segment)
-                lines = read_lines(segment, opening)
-                of = opening.of - len(lines)
+                with segment.open("rb") as file:
+                    opening = read_opening(file)
+                    lines = read_lines(file, opening)
+                left_out = opening.of - len(lines)
                 rows = [*(json.loads(line) for line in lines), *rows]
             except SegmentError as error:
                 self.damaged[set_aside(segment)] = str(error)
         packed = merged(rows)
         if packed:
-            write_atomically(segment, pack(packed, of + len(packed)), mode=0o600)
+            write_atomically(segment, pack(packed, left_out + len(packed)), mode=0o600)
         for path in files:
             path.unlink()
 
-    def _open_folder(self) -> Path:
-        found = self.path / "open"
-        if not found.is_dir():
+    def _make_folders(self) -> None:
+        if not (self.path / "open").is_dir():
             # They hold conversations and tasks.
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            found.mkdir(mode=0o700, exist_ok=True)
-        return found
+            (self.path / "open").mkdir(mode=0o700, exist_ok=True)
 
     # ---- what there is ----
 
@@ -127,9 +129,18 @@ class RolloutStore:
 
     def _journals(self, batch: Batch) -> list[Path]:
         """The files of a batch that are not packed, the oldest first."""
-        folder, name = self.path / "open", f"{batch.stem}.jsonl"
-        renamed = sorted(folder.glob(f"{batch.stem}.*.jsonl"))
-        return [*renamed, folder / name] if (folder / name).exists() else renamed
+        newest = self._open_file(batch)
+        # In this order: one that is renamed in between is noticed when it cannot be opened.
+        opened = [newest] if newest.exists() else []
+        return [*self._renamed(batch), *opened]
+
+    def _open_file(self, batch: Batch) -> Path:
+        """What rollouts of a batch are appended to."""
+        return self.path / "open" / f"{batch.stem}.jsonl"
+
+    def _renamed(self, batch: Batch) -> list[Path]:
+        """What was appended to until the batch began to be packed."""
+        return sorted((self.path / "open").glob(f"{batch.stem}.*.jsonl"))
 
     # ---- reading ----
 
@@ -154,7 +165,7 @@ class RolloutStore:
         """The batches of which rollouts were left out: how many are kept, and of how many."""
         found = {}
         for batch in self.sealed():
-            opening = self._opening(batch)
+            opening = self._of_segment(batch, read_opening)
             if opening is not None and opening.of > len(opening.heads):
                 found[batch] = len(opening.heads), opening.of
         return found
@@ -162,46 +173,40 @@ class RolloutStore:
     def _heads(self, batch: Batch) -> list[Head]:
         # In this order: what is packed meanwhile is found in one or the other.
         unsealed = self._unsealed(batch)
-        opening = self._opening(batch)
         if not unsealed:
+            opening = self._of_segment(batch, read_opening)
             return opening.heads if opening else []
-        return [head_of(row) for row in merged([*self._sealed_rows(batch, opening), *unsealed])]
+        return [head_of(row) for row in merged([*self._sealed_rows(batch), *unsealed])]
 
     def _rows(self, batch: Batch, query: Query) -> Iterator[Rollout]:
         unsealed = self._unsealed(batch)
-        opening = self._opening(batch)
-        rows: Iterable[dict[str, Any]]
         if unsealed:
-            rows = merged([*self._sealed_rows(batch, opening), *unsealed])
-            rows = (row for row in rows if query.matches(head_of(row)))
+            rows = merged([*self._sealed_rows(batch), *unsealed])
+            rows = [row for row in rows if query.matches(head_of(row))]
         else:
-            rows = self._sealed_rows(batch, opening, query)
+            rows = self._sealed_rows(batch, query)
         yield from (_as_read(row) for row in rows if query.says(row))
 
-    def _sealed_rows(
-        self, batch: Batch, opening: Opening | None, query: Query | None = None
-    ) -> list[dict[str, Any]]:
-        """The rows of a segment, or those of them whose heads match."""
-        if opening is None:
-            return []
-        wanted = [query is None or query.matches(head) for head in opening.heads]
-        if not any(wanted):
-            return []
-        path = self.segment_file(batch)
-        try:
-            lines = read_lines(path, opening)
-        except FileNotFoundError:
-            return []
-        except (SegmentError, OSError) as error:
-            self.damaged[path] = str(error)
-            return []
-        chosen = (line for line, want in zip(lines, wanted, strict=True) if want)
-        return [json.loads(line) for line in chosen if query is None or query.may_say(line)]
+    def _sealed_rows(self, batch: Batch, query: Query = Query()) -> list[dict[str, Any]]:  # noqa: B008
+        """The rows of a segment whose heads match and whose lines may hold the text."""
 
-    def _opening(self, batch: Batch) -> Opening | None:
+        def matching(file: BinaryIO) -> list[dict[str, Any]]:
+            opening = read_opening(file)
+            wanted = [query.matches(head) for head in opening.heads]
+            if not any(wanted):
+                return []
+            lines = zip(read_lines(file, opening), wanted, strict=True)
+            return [json.loads(line) for line, want in lines if want and query.may_say(line)]
+
+        return self._of_segment(batch, matching) or []
+
+    def _of_segment(self, batch: Batch, read: Callable[[BinaryIO], Found]) -> Found | None:
+        """What is read of a segment; None where there is none, or it is damaged."""
         path = self.segment_file(batch)
         try:
-            return read_opening(path)
+            # Opened once: another may take its place.
+            with path.open("rb") as file:
+                return read(file)
         except FileNotFoundError:
             return None
         except (SegmentError, OSError) as error:
