@@ -71,8 +71,10 @@ def merge_rows(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     earlier attempts wrote under that name, steps that it did not reach again included.
     """
     rows = list(rows)
+    # Of one attempt nothing is replaced; to look at every name takes most of the time.
+    once = len({row.get("attempt", 1) for row in rows}) < 2
     starts: dict[tuple[str, str], dict[int, int]] = {}
-    for row in rows:
+    for row in () if once else rows:
         attempt = row.get("attempt", 1)
         for name in row["metrics"]:
             firsts = starts.setdefault((row["role"], name), {})
@@ -80,14 +82,18 @@ def merge_rows(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     merged: dict[tuple[int, str], dict[str, Any]] = {}
     for row in rows:
         attempt = row.get("attempt", 1)
-        kept = {
-            name: value
-            for name, value in row["metrics"].items()
-            if not any(
-                later > attempt and first <= row["step"]
-                for later, first in starts[row["role"], name].items()
-            )
-        }
+        kept = (
+            row["metrics"]
+            if once
+            else {
+                name: value
+                for name, value in row["metrics"].items()
+                if not any(
+                    later > attempt and first <= row["step"]
+                    for later, first in starts[row["role"], name].items()
+                )
+            }
+        )
         if not kept:
             continue
         key = (row["step"], row["role"])

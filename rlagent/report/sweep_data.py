@@ -6,8 +6,9 @@ Pure after the reading; how it looks is left to sweep_page.py, sweep_text.py and
 import os
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +18,7 @@ from rlagent.base.stats import Series, series
 from rlagent.base.words import number, percent
 from rlagent.config.overrides import key_of
 from rlagent.records.files import DamagedError
-from rlagent.records.folder import DIED
+from rlagent.records.folder import DIED, RunFolder
 from rlagent.records.objective import ranked, value_of
 from rlagent.records.sweep_store import (
     FAILED,
@@ -181,12 +182,24 @@ class SweepData:
         return percent(value) if self.percent else number(value)
 
 
-def load_sweep(folder: SweepFolder, beside: Path | None = None) -> SweepData:
+Measured = dict[str, Any]
+"""What a trial's run folder says: fields of TrialData."""
+
+
+def load_sweep(
+    folder: SweepFolder,
+    beside: Path | None = None,
+    measured: Callable[[RunFolder, str], Measured] | None = None,
+    page_of: Callable[[RunFolder], str | None] | None = None,
+) -> SweepData:
     """Read a sweep's folder and its trials' run folders.
 
     Args:
         folder: The sweep's.
         beside: The folder that its page is for; the sweep's own when left out.
+        measured: What a run folder says, given the sweep's metric; `measured_in` when left out.
+        page_of: The address of a trial's page, relative to the sweep's; that of its report when
+            left out.
 
     Raises:
         FileNotFoundError: There is no sweep.
@@ -199,7 +212,11 @@ def load_sweep(folder: SweepFolder, beside: Path | None = None) -> SweepData:
     gpus: dict[str, int] = {}
     # Resolved, as the run folders are: a link that leads out of a linked folder goes astray.
     start = (beside or folder.path).resolve()
-    trials = [_trial(folder, sweep, row, gpus, start) for row in sweep.trials]
+    read, page = measured or measured_in, page_of or partial(_report_of, start)
+    trials = []
+    for row in sweep.trials:
+        run = folder.run_folder(row)
+        trials.append(_trial(row, run, read(run, sweep.metric), gpus, page(run)))
     stamps = dict.fromkeys(str(t.status["stamp"]) for t in trials if t.status.get("stamp"))
     best = sweep.best()
     died = sweep.state == RUNNING and is_dead(sweep)
@@ -217,31 +234,35 @@ def load_sweep(folder: SweepFolder, beside: Path | None = None) -> SweepData:
     )
 
 
-def _trial(
-    folder: SweepFolder, sweep: Sweep, row: TrialRow, gpus: dict[str, int], start: Path
-) -> TrialData:
-    """Read one trial; `gpus` remembers those of each layout, since reading YAML is slow."""
-    run = folder.run_folder(row)
+def measured_in(run: RunFolder, metric: str) -> Measured:
+    """What the run folder of a trial says; of one that wrote nothing, nothing."""
     rows = run.read_metrics()
     try:
         status = redact(run.read_status())
     except DamagedError:
         # Said where the trial's own page is made; it must not cost the report of all.
         status = {}
-    layout = row.layout or str(status.get("layout") or "")
+    return {
+        "status": status,
+        "metric": series(rows, metric),
+        "reward": series(rows, REWARD),
+        "step_s": value_of(rows, STEP_S),
+        "tokens_s": value_of(rows, TOKENS_S),
+    }
+
+
+def _report_of(start: Path, run: RunFolder) -> str | None:
+    return os.path.relpath(run.report_html, start) if run.report_html.is_file() else None
+
+
+def _trial(
+    row: TrialRow, run: RunFolder, measured: Measured, gpus: dict[str, int], page: str | None
+) -> TrialData:
+    """One trial; `gpus` remembers those of each layout, since reading YAML is slow."""
+    layout = row.layout or str(measured["status"].get("layout") or "")
     if layout not in gpus and run.config_yaml.is_file():
         gpus[layout] = gpus_of(layout, run.config_yaml.read_text(encoding="utf-8"))
-    page = os.path.relpath(run.report_html, start) if run.report_html.is_file() else None
-    return TrialData(
-        row=row,
-        status=status,
-        metric=series(rows, sweep.metric),
-        reward=series(rows, REWARD),
-        step_s=value_of(rows, STEP_S),
-        tokens_s=value_of(rows, TOKENS_S),
-        gpus=gpus.get(layout),
-        page=page,
-    )
+    return TrialData(row=row, gpus=gpus.get(layout), page=page, **measured)
 
 
 def groups_of(trials: Sequence[TrialData], sweep: Sweep) -> list[Group]:

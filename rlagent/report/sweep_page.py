@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from rlagent.base.stats import Series
 from rlagent.base.words import duration
@@ -24,32 +25,36 @@ BEHIND, BEHIND_POINTS = 120, 60
 
 def sweep_page(data: SweepData) -> str:
     """The whole page."""
+    return render("sweep.html.j2", **sweep_values(data))
+
+
+def sweep_values(data: SweepData) -> dict[str, Any]:
+    """What sweep.html.j2 shows of a sweep."""
     sweep = data.sweep
     groups = [group for group in data.groups if group.mean]
     named, others = groups[:COLOURS], groups[COLOURS:]
     # Every so-many-th of them, so that good and bad ones show alike.
     drawn = others[:: math.ceil(len(others) / BEHIND)] if others else []
     finished = [row for row in ranked(sweep) if row.state == FINISHED]
-    return render(
-        "sweep.html.j2",
-        data=data,
-        sweep=sweep,
-        about=[
+    return {
+        "data": data,
+        "sweep": sweep,
+        "about": [
             text
             for text in (f"{sweep.sweeper}, {sweep.metric}, {sweep.direction}", sweep.machine)
             if text
         ],
-        tiles=_tiles(data),
-        best_note=BEST_NOTE,
-        curves_note=_curves_note(groups, len(drawn)),
-        wide=_curves(data, named, drawn, 1080),
-        narrow=_curves(data, named, drawn[::4] or drawn, 520),
-        parallel=parallel(finished, _axes(data), sweep.metric, log_keys(sweep.argv)),
-        parallel_note=f"{len(finished)} finished trials; orange: the best"
+        "tiles": _tiles(data),
+        "best_note": BEST_NOTE,
+        "curves_note": _curves_note(groups, len(drawn)),
+        "wide": _curves(data, named, drawn, 1080),
+        "narrow": _curves(data, named, drawn[::4] or drawn, 520),
+        "parallel": parallel(finished, _axes(data), sweep.metric, log_keys(sweep.argv)),
+        "parallel_note": f"{len(finished)} finished trials; orange: the best"
         + (", blue: the best tenth." if top_lines(len(finished)) > 1 else "."),
-        trials=in_order(data),
-        sweep_command=sweep_command(sweep),
-    )
+        "trials": in_order(data),
+        "sweep_command": sweep_command(sweep),
+    }
 
 
 def _tiles(data: SweepData) -> list[Tile]:

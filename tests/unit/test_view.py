@@ -98,6 +98,15 @@ def test_a_run_whose_driver_was_killed_is_shown_as_died_by_a_server_that_saw_it_
     assert "died</span>" in run(site, Asked(RUN))
 
 
+def test_a_sweep_leads_from_each_trial_to_its_run(outputs):
+    page = asked(outputs, "/sweep/sweep-gsm8k_react-0a1b2c3d")
+    assert page.text.count("<svg") > 2
+    trials = re.findall(r'<a href="../run/([^"]+)"', page.text)
+    # The first of the two that failed wrote nothing at all.
+    assert sorted(trials) == [f"gsm8k_react-{n:08x}" for n in (0, 1, 2, 3, 5)]
+    assert asked(outputs, f"/run/{trials[0]}").status == 200
+
+
 def test_who_has_no_token_or_another_one_sees_nothing(outputs):
     for token in (None, "", "wrong", "\N{SNOWMAN}"):
         paths = ("/", f"/run/{RUN}", "/style.css", "/script.js", "/nothing")

@@ -23,6 +23,7 @@ from rlagent.report.render import source
 from rlagent.report.view.home import home
 from rlagent.report.view.run import configuration, run
 from rlagent.report.view.site import Asked, NotFoundError, Site
+from rlagent.report.view.sweep import sweep
 
 Page = Callable[[Site, Asked], str]
 
@@ -30,6 +31,7 @@ PAGES: dict[str, Page] = {
     "/": home,
     "/run/{name}": run,
     "/run/{name}/configuration": configuration,
+    "/sweep/{name}": sweep,
 }
 
 POLICY = (
