@@ -24,6 +24,10 @@ COMMANDS = {
         "a checkpoint behind an OpenAI-compatible endpoint: rlagent serve RUN --port 8000",
     ),
     "runs": ("rlagent.runs", "what has run here, its state, best metric, where"),
+    "rollouts": (
+        "rlagent.rollouts",
+        "show a run's rollouts: rlagent rollouts latest --step 17 --success no",
+    ),
     "sync": ("rlagent.sync", "upload offline W&B runs: rlagent sync [RUN|SWEEP ...]"),
     "stop": ("rlagent.stop", "end a run or a sweep cleanly from another shell: rlagent stop RUN"),
 }

@@ -16,6 +16,8 @@ class _Lasting:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        # Whether nobody reads it any more.
+        self.given_up = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -55,6 +57,7 @@ class _Lasting:
         if isinstance(error, BlockingIOError):
             # A slow reader of a pipe that does not wait; it may take the next text.
             return
+        self.given_up = True
         # Streams without a descriptor and closed ones (ValueError) buffer nothing.
         with contextlib.suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)

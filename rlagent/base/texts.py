@@ -67,3 +67,14 @@ def shown(text: str, limit: int = MOST) -> str:
     text = _UNSHOWN.sub(" ", _ESCAPES.sub("", text[: 100 * limit]))
     line = " ".join(encodable(text).split())
     return line if len(line) <= limit else line[: limit - 3].rstrip() + "..."
+
+
+def visible(text: str) -> str:
+    r"""Text of any number of lines that does nothing to a terminal: what would is written out.
+
+    >>> visible("\x1b[31mred\n\tnext\u202e"), visible("a\r\n")
+    ('\\x1b[31mred\n\tnext\\u202e', 'a\\r\n')
+    """
+    return _UNSHOWN.sub(
+        lambda found: found[0] if found[0] in "\n\t" else ascii(found[0])[1:-1], encodable(text)
+    )

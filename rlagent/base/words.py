@@ -61,6 +61,15 @@ def number(value: float | None) -> str:
     return f"{value:.4g}"
 
 
+def counted(many: int, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "turn"), counted(1200, "token")
+    ('1 turn', '1,200 tokens')
+    """
+    return f"{many:,} {what}" + ("" if many == 1 else "s")
+
+
 def short_path(path: str | os.PathLike[str]) -> str:
     """A path as one would type it: relative to the current folder when it is below it."""
     absolute, here = Path(path).absolute(), Path.cwd()
