@@ -124,6 +124,10 @@ class RolloutStore:
         """Bytes of the batches that are not packed: they grow as rollouts end."""
         return sum(size for _, size in _named(self.path / "open", ".jsonl"))
 
+    def unpacked(self) -> list[Batch]:
+        """The batches of which rollouts are not packed, such as that of a step under way."""
+        return self._open_batches()
+
     def _open_batches(self) -> list[Batch]:
         return sorted({batch for batch, _ in _named(self.path / "open", ".jsonl")})
 
@@ -160,6 +164,14 @@ class RolloutStore:
         for batch in self.batches():
             if query.wants(batch):
                 yield from self._rows(batch, query)
+
+    def heads_of(self, batch: Batch) -> list[Head]:
+        """The heads of one batch, by task; a damaged segment has none and is noted in `damaged`."""
+        return self._heads(batch)
+
+    def rows_of(self, batch: Batch, query: Query = Query()) -> Iterator[Rollout]:  # noqa: B008
+        """The rollouts of one batch that are asked for, by task."""
+        return self._rows(batch, query)
 
     def thinned(self) -> dict[Batch, tuple[int, int]]:
         """The batches of which rollouts were left out: how many are kept, and of how many."""

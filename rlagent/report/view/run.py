@@ -22,7 +22,10 @@ def run(site: Site, asked: Asked) -> str:
             [],
             **run_values(data),
             live=LIVE if data.status.get("state") in GOING else 0,
-            links=[("Configuration", address("run", folder.name, "configuration"))],
+            links=[
+                ("Rollouts", address("run", folder.name, "rollouts")),
+                ("Configuration", address("run", folder.name, "configuration")),
+            ],
         )
 
     # A driver that died leaves its files as they were.

@@ -21,8 +21,9 @@ from rlagent.base.texts import shown
 from rlagent.records.files import DamagedError
 from rlagent.report.render import source
 from rlagent.report.view.home import home
+from rlagent.report.view.rollouts import rollout, rollouts, sides
 from rlagent.report.view.run import configuration, run
-from rlagent.report.view.site import Asked, NotFoundError, Site
+from rlagent.report.view.site import Asked, BadRequestError, NotFoundError, Site
 from rlagent.report.view.sweep import sweep
 
 Page = Callable[[Site, Asked], str]
@@ -31,6 +32,9 @@ PAGES: dict[str, Page] = {
     "/": home,
     "/run/{name}": run,
     "/run/{name}/configuration": configuration,
+    "/run/{name}/rollouts": rollouts,
+    "/run/{name}/rollout": rollout,
+    "/sides": sides,
     "/sweep/{name}": sweep,
 }
 
@@ -138,9 +142,9 @@ def guarding(token: str) -> Any:
     async def guard(http: web.Request, handler: Handler) -> web.StreamResponse:
         host = http.headers.get("Host", "")
         if not is_loopback(host):
-            raise web.HTTPForbidden(reason=f"the host {shown(host, 80)!r} is not loopback")
+            raise web.HTTPForbidden(reason=f"The host {shown(host, 80)!r} is not loopback.")
         if http.headers.get("Origin", f"http://{host}") != f"http://{host}":
-            raise web.HTTPForbidden(reason="pages of other sites are not answered")
+            raise web.HTTPForbidden(reason="Pages of other sites are not answered.")
         if http.method != "GET":
             raise web.HTTPMethodNotAllowed(http.method, ["GET"])
         # By port, since cookies are not: another view would take its place.
@@ -153,8 +157,8 @@ def guarding(token: str) -> Any:
             raise answer
         if not is_key(http.cookies.get(cookie, ""), token):
             raise web.HTTPUnauthorized(
-                reason="open the address that rlagent view printed: it holds a token, another one "
-                "at each start"
+                reason="Open the address that rlagent view printed: it holds a token, another one "
+                "at each start."
             )
         return await handler(http)
 
@@ -181,6 +185,8 @@ async def _errors_as_pages(http: web.Request, handler: Handler) -> web.StreamRes
         raise
     except web.HTTPException as error:
         return _sentence(error.status, error.reason or "")
+    except BadRequestError as error:
+        return _sentence(400, str(error))
     except NotFoundError as error:
         return _sentence(404, str(error))
     except DamagedError as error:
@@ -195,7 +201,6 @@ async def _errors_as_pages(http: web.Request, handler: Handler) -> web.StreamRes
 def _sentence(status: int, text: str) -> web.Response:
     from rlagent.report.render import render
 
-    said = text[:1].upper() + text[1:]
-    page = render("view_sentence.html.j2", layout="view.html.j2", title=f"{status}", said=said,
+    page = render("view_sentence.html.j2", layout="view.html.j2", title=f"{status}", said=text,
                   crumbs=[("all runs", "/")], root="")  # fmt: skip
     return web.Response(status=status, text=page, content_type="text/html")

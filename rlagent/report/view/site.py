@@ -1,5 +1,6 @@
 """What every page of the view needs: the folder shown, what a request asks, and the frame."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +12,19 @@ from rlagent.records.sweep_store import SweepFolder
 from rlagent.report.render import render
 from rlagent.report.view.memory import Memory
 
+HEADS = 2048
+"""Steps whose rollouts' heads are remembered; about 60 KiB each with 128 rollouts."""
+
 Crumb = tuple[str, str]
 """Text and address of a page above the present one."""
 
 
 class NotFoundError(Exception):
     """What a request asks for is not there; the message says what is missing."""
+
+
+class BadRequestError(Exception):
+    """A request asks for what cannot be; the message says what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,32 @@ class Asked:
         # More digits than any number of ours has, and than Python turns into one.
         return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else default
 
+    def integer(self, name: str) -> int | None:
+        """A whole number; None where none was given.
+
+        Raises:
+            BadRequestError: It is none.
+        """
+        found = self.number(name)
+        if found is not None and found != int(found):
+            raise BadRequestError(f"{name}={self.text(name)}: must be a whole number.")
+        return None if found is None else int(found)
+
+    def number(self, name: str) -> float | None:
+        """A number; None where none was given.
+
+        Raises:
+            BadRequestError: It is none.
+        """
+        text = self.text(name)
+        try:
+            found = float(text) if text else None
+        except ValueError:
+            found = math.nan
+        if found is not None and not math.isfinite(found):
+            raise BadRequestError(f"{name}={text[:80]}: must be a number.")
+        return found
+
     def changed(self, **values: Any) -> str:
         """The query with other values; empty ones are left out."""
         merged = {**self.query, **{name: str(value) for name, value in values.items()}}
@@ -50,6 +84,8 @@ class Site:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.memory = Memory()
+        # Apart, since a long run has thousands of batches.
+        self.heads = Memory(HEADS)
 
     def run(self, name: str) -> RunFolder:
         """The run of a name.
@@ -72,6 +108,18 @@ class Site:
         if not folder.exists():
             raise NotFoundError(f"There is no sweep {name!r} in {self.root}.")
         return folder
+
+    def evaluation(self, run: str, name: str) -> RunFolder:
+        """An evaluation of a run, by its name.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        within = self.run(run).path / "evaluations"
+        names = [path.name for path in within.iterdir()] if within.is_dir() else []
+        if name not in names:
+            raise NotFoundError(f"There is no evaluation {name!r} of {run}.")
+        return RunFolder(within / name)
 
     def _place(self, name: str, kind: str) -> Path:
         # A name is one of the folder's, never a path that leads out of it.
