@@ -174,7 +174,7 @@ def _counts(store: RolloutStore, query: Query, heads: Sequence[Head], name: str)
         failed = sum(head.error is not None for head in heads)
         return (
             f"{name}: {counted(len(heads), 'rollout')}, {solved:,} with success, {failed:,} failed"
-            + _thinned(store, query)
+            + _thinned(store)
         )
     batches = store.batches()
     if not batches:
@@ -198,8 +198,8 @@ def _ranges(batches: Sequence[Batch]) -> str:
     return ", ".join(words) or shown(", ".join(sorted({batch.phase for batch in batches})))
 
 
-def _thinned(store: RolloutStore, query: Query) -> str:
-    found = {batch: of for batch, of in store.thinned().items() if query.wants(batch)}
+def _thinned(store: RolloutStore) -> str:
+    found = store.thinned
     if not found:
         return ""
     kept, of = (sum(each[at] for each in found.values()) for at in (0, 1))

@@ -480,6 +480,9 @@ class RunConfig(Recorded):
         auto="20 times the longest step or evaluation so far, at least 300, and at least two "
         "workflow.timeout while every role lives; 1800 until the second step is trained",
     )
+    # Room that the run's rollouts may take on disk, compressed. When it is full, the oldest
+    # training steps are thinned first; the first and the last evaluation stay.
+    rollouts_gib: float = number(4.0, 0, 100_000, unit="GiB")
 
 
 @dataclass

@@ -60,7 +60,7 @@ class Watch:
         self._warned: set[str] = set()
         self._last_step_at: float | None = None
         self._evaluation = 0.0
-        self._keeper = Keeper(folder.rollouts)
+        self._keeper = Keeper(folder.rollouts, resolved.config.run.rollouts_gib)
         self._activity = 0
         self._other_names: set[str] = set()
 

@@ -12,8 +12,9 @@ import pytest
 from rlagent.records.calls import Call, compact
 from rlagent.records.files import append_row
 from rlagent.records.folder import RunFolder
-from rlagent.records.rollouts import Query, RolloutStore, head_of
+from rlagent.records.rollouts import Batch, Query, RolloutStore, head_of
 from rlagent.records.rollouts.keeper import Keeper
+from rlagent.records.rollouts.thin import next_step
 
 
 @pytest.fixture
@@ -243,3 +244,58 @@ def test_the_driver_has_steps_packed_and_hears_of_a_disk_that_is_full(store, mon
     assert keeper.close() == []
     assert sorted(store.sealed()) == [(1, "train"), (2, "train")]
     assert len(places(store)) == 2
+
+
+def test_the_oldest_training_steps_are_given_up_first_and_the_outer_evaluations_never():
+    sizes = dict.fromkeys(
+        [Batch(0, "eval"), Batch(1, "train"), Batch(2, "eval"), Batch(2, "train"),
+         Batch(3, "train"), Batch(4, "eval")], 1
+    )  # fmt: skip
+    thinned: set = set()
+    given_up = []
+    while (step := next_step(sizes, thinned)) is not None:
+        given_up.append((*step.batch, step.keep))
+        thinned.add(step.batch)
+        if not step.keep:
+            del sizes[step.batch]
+    assert given_up == [
+        (1, "train", 8), (2, "train", 8), (1, "train", 0), (2, "train", 0), (2, "eval", 0),
+        (3, "train", 8), (3, "train", 0),
+    ]  # fmt: skip
+    assert sorted(sizes) == [(0, "eval"), (4, "eval")]
+
+
+def test_rollouts_stay_within_their_bound_which_is_said_once_when_it_is_reached(store):
+    def keep(keeper, step):
+        for group in range(64):
+            store.append(row(step, group, task={"question": os.urandom(500).hex()}))
+        keeper.step_ended(step)
+        keeper._works[-1].result()
+        return keeper.news()
+
+    bound = 110_000 / 2**30
+    keeper = Keeper(store, bound)
+    said = [keep(keeper, step) for step in range(1, 6)]
+    assert [len(lines) for lines in said] == [0, 0, 1, 0, 0]
+    assert "run.rollouts_gib" in said[2][0]
+    assert "8 each" in said[2][0]
+    keeper.close()
+    # Another attempt goes on with it.
+    keep(Keeper(store, bound), 6)
+    assert sum(store.sealed().values()) <= 110_000
+    kept = [len(list(store.heads(Query("train", (step, step))))) for step in range(1, 7)]
+    assert kept == [8, 8, 8, 8, 64, 64]
+    assert store.thinned[Batch(1, "train")] == (8, 64)
+    assert [place[2] for place in places(store, Query("train", (1, 1)))] == list(range(0, 64, 8))
+
+
+def test_a_damaged_segment_does_not_keep_the_others_from_being_thinned(store):
+    for step in (1, 2, 3):
+        for group in range(20):
+            store.append(row(step, group))
+    store.seal()
+    _flip(store.segment_file(Batch(1, "train")))
+    keeper = Keeper(store, 0.0)
+    lines = keeper.close()
+    assert any("train-000001" in line for line in lines)
+    assert store.sealed() == {}

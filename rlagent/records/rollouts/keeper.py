@@ -1,9 +1,15 @@
-"""Packs the rollouts of steps that ended, beside the driver, which hears what is worth saying."""
+"""Packs the rollouts of steps that ended and keeps all of them within their bound on disk.
 
+It works beside the driver, which hears what is worth saying.
+"""
+
+import math
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from rlagent.base.cause import cause_of
+from rlagent.records.rollouts.row import Batch
 from rlagent.records.rollouts.store import RolloutStore
+from rlagent.records.rollouts.thin import next_step
 
 
 class Keeper:
@@ -11,10 +17,14 @@ class Keeper:
 
     Args:
         store: The rollouts.
+        gib: Room that they may take, packed, in GiB.
     """
 
-    def __init__(self, store: RolloutStore) -> None:
+    def __init__(self, store: RolloutStore, gib: float = math.inf) -> None:
         self._store = store
+        self._gib = gib
+        # Batches that cannot be made smaller, once they had to be looked at.
+        self._thinned: set[Batch] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="rollouts")
         self._works: list[Future[list[str]]] = []
         self._said: set[str] = set()
@@ -44,8 +54,25 @@ class Keeper:
     def _keep(self, until: int | None) -> list[str]:
         try:
             self._store.seal(until)
+            lines = self._thin()
         except OSError as error:
             # They can be read as they are, and the next step tries again.
             return [f"rollouts are kept uncompressed for now: {cause_of(error)}"]
         damaged, self._store.damaged = self._store.damaged, {}
-        return [f"{path.name} is damaged and was set aside: {why}" for path, why in damaged.items()]
+        return lines + [f"rollouts: {path.name} is damaged: {why}" for path, why in damaged.items()]
+
+    def _thin(self) -> list[str]:
+        lines = []
+        while sum((sizes := self._store.sealed()).values()) > self._gib * 2**30:
+            if self._thinned is None:
+                # Some were thinned by earlier attempts.
+                for _ in self._store.heads():
+                    pass
+                self._thinned = set(self._store.thinned)
+            step = next_step(sizes, self._thinned)
+            if step is None:
+                break
+            self._store.thin(step.batch, step.keep)
+            self._thinned.add(step.batch)
+            lines.append(f"rollouts fill run.rollouts_gib={self._gib:g}: {step.words}")
+        return lines

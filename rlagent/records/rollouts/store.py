@@ -18,12 +18,14 @@ from rlagent.records.files import append_bytes, read_rows, row_bytes, set_aside,
 from rlagent.records.rollouts.query import Query
 from rlagent.records.rollouts.row import Batch, Head, Rollout, head_of
 from rlagent.records.rollouts.segment import (
+    Opening,
     SegmentError,
     merged,
     pack,
     read_lines,
     read_opening,
 )
+from rlagent.records.rollouts.thin import spread
 
 ENDING = ".jsonl.gz"
 
@@ -43,6 +45,8 @@ class RolloutStore:
         self.older = older
         # What could not be read of the segments that were looked at, and why.
         self.damaged: dict[Path, str] = {}
+        # Of which of them rollouts were left out: how many are kept, of how many.
+        self.thinned: dict[Batch, tuple[int, int]] = {}
         self._older_rows: dict[Batch, list[dict[str, Any]]] | None = None
 
     # ---- writing ----
@@ -98,6 +102,32 @@ class RolloutStore:
             write_atomically(segment, pack(packed, left_out + len(packed)), mode=0o600)
         for path in files:
             path.unlink()
+
+    def thin(self, batch: Batch, keep: int) -> None:
+        """Give up most rollouts of a batch that is packed; one that is damaged stays as it is.
+
+        Args:
+            batch: The batch.
+            keep: How many stay; 0: the file goes.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        segment = self.segment_file(batch)
+        if not keep:
+            segment.unlink(missing_ok=True)
+            self.thinned.pop(batch, None)
+            return
+        with segment.open("rb") as file:
+            try:
+                opening = read_opening(file)
+                lines = spread(read_lines(file, opening), keep)
+            except SegmentError as error:
+                self.damaged[segment] = str(error)
+                return
+        rows = [json.loads(line) for line in lines]
+        write_atomically(segment, pack(rows, opening.of), mode=0o600)
+        self.thinned[batch] = len(rows), opening.of
 
     def _make_folders(self) -> None:
         if not (self.path / "open").is_dir():
@@ -173,21 +203,11 @@ class RolloutStore:
         """The rollouts of one batch that are asked for, by task."""
         return self._rows(batch, query)
 
-    def thinned(self) -> dict[Batch, tuple[int, int]]:
-        """The batches of which rollouts were left out: how many are kept, and of how many."""
-        found = {}
-        for batch in self.sealed():
-            opening = self._of_segment(batch, read_opening)
-            if opening is not None and opening.of > len(opening.heads):
-                found[batch] = len(opening.heads), opening.of
-        return found
-
     def _heads(self, batch: Batch) -> list[Head]:
         # In this order: what is packed meanwhile is found in one or the other.
         unsealed = self._unsealed(batch)
         if not unsealed:
-            opening = self._of_segment(batch, read_opening)
-            return opening.heads if opening else []
+            return self._of_segment(batch, lambda file: self._opening(batch, file).heads) or []
         return [head_of(row) for row in merged([*self._sealed_rows(batch), *unsealed])]
 
     def _rows(self, batch: Batch, query: Query) -> Iterator[Rollout]:
@@ -203,7 +223,7 @@ class RolloutStore:
         """The rows of a segment whose heads match and whose lines may hold the text."""
 
         def matching(file: BinaryIO) -> list[dict[str, Any]]:
-            opening = read_opening(file)
+            opening = self._opening(batch, file)
             wanted = [query.matches(head) for head in opening.heads]
             if not any(wanted):
                 return []
@@ -211,6 +231,12 @@ class RolloutStore:
             return [json.loads(line) for line, want in lines if want and query.may_say(line)]
 
         return self._of_segment(batch, matching) or []
+
+    def _opening(self, batch: Batch, file: BinaryIO) -> Opening:
+        opening = read_opening(file)
+        if opening.of > len(opening.heads):
+            self.thinned[batch] = len(opening.heads), opening.of
+        return opening
 
     def _of_segment(self, batch: Batch, read: Callable[[BinaryIO], Found]) -> Found | None:
         """What is read of a segment; None where there is none, or it is damaged."""
