@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from rlagent.base.errors import Problem
 
@@ -58,6 +58,10 @@ _KNOWN = re.compile(
 
 _URL_PASSWORD = re.compile(r"\w[\w+.-]*://[^/\s:@]*:[^/\s@]+@")
 _RANDOM = re.compile(r"[A-Za-z0-9+_-]{24,}={0,2}")
+_TASKS = "buffer.explorer_input"
+"""Where a native YAML has its tasksets, each with `workflow_args`."""
+
+NATIVE_PLACE = f"{_TASKS}.taskset.workflow_args"
 _REFERENCE = re.compile(r"\$\{oc\.env:\s*([A-Za-z_]\w*)\s*\}")
 
 
@@ -138,14 +142,25 @@ def is_reference(value: Any) -> bool:
 
 
 def keeping_references(node: DictConfig) -> DictConfig:
-    """Return a copy of a composed configuration that resolves to one in which the references of
-    workflow.args stand as written: only the process that calls the workflow reads them."""
+    """Return a copy of a configuration that resolves to one in which the references of the
+    workflow's arguments stand as written: only the process that calls the workflow reads them.
+
+    Args:
+        node: A composed configuration, or a native Trinity YAML.
+    """
     copied = copy.deepcopy(node)
-    arguments = OmegaConf.select(copied, "workflow.args")
-    # Another type is refused once all of it is plain data.
-    if OmegaConf.is_config(arguments):
-        raw = OmegaConf.to_container(arguments)
-        OmegaConf.update(copied, "workflow.args", _escaped(raw), merge=False, force_add=True)
+    tasks = OmegaConf.select(copied, _TASKS)
+    sets = [f"{_TASKS}.taskset"]
+    for name in ("tasksets", "eval_tasksets"):
+        several = tasks.get(name) if isinstance(tasks, DictConfig) else None
+        number = len(several) if isinstance(several, ListConfig) else 0
+        sets += [f"{_TASKS}.{name}[{index}]" for index in range(number)]
+    for key in ("workflow.args", *(f"{each}.workflow_args" for each in sets)):
+        arguments = OmegaConf.select(copied, key)
+        # Another type is refused once all of it is plain data.
+        if OmegaConf.is_config(arguments):
+            raw = OmegaConf.to_container(arguments)
+            OmegaConf.update(copied, key, _escaped(raw), merge=False, force_add=True)
     return copied
 
 
@@ -191,23 +206,29 @@ def without_interpolations(data: Any, but_references: bool = False) -> Any:
     return text
 
 
-def secret_problems(data: Any, prefix: str = "") -> list[Problem]:
-    """Return one problem per value of a configuration that looks like a secret."""
+def secret_problems(data: Any, place: str = "workflow.args") -> list[Problem]:
+    """Return one problem per value of a configuration that looks like a secret.
+
+    Args:
+        data: The configuration.
+        place: Where a reference may stand: elsewhere it is replaced before anything is written.
+    """
     return [
         Problem(
             key,
             HIDDEN,
             "looks like a secret, which would be written into the run folder",
-            f"put it into an environment variable and write {_place_of(key)}='${{oc.env:NAME}}'",
+            "put it into an environment variable and write "
+            f"{key if _is_argument(key) else f'{place}.NAME'}='${{oc.env:NAME}}'",
         )
-        for key, name, value in _leaves(data, prefix)
+        for key, name, value in _leaves(data, "")
         if hides_secret(name, value)
     ]
 
 
-def _place_of(key: str) -> str:
-    """Where a reference may stand: elsewhere it is replaced before anything is written."""
-    return key if key.startswith("workflow.args.") else "workflow.args.NAME"
+def _is_argument(key: str) -> bool:
+    taken = key.startswith(_TASKS) and ".workflow_args." in key
+    return taken or key.startswith("workflow.args.")
 
 
 def missing_references(data: Any, prefix: str = "") -> list[Problem]:
@@ -239,8 +260,8 @@ def resolve_references(data: Any) -> Any:
 def _read(variable: str) -> str:
     if variable not in os.environ:
         raise KeyError(
-            f"the environment variable {variable}, which workflow.args refers to, is not set in "
-            "the process that runs the workflow; on a cluster set it on every node"
+            f"the environment variable {variable}, which an argument of the workflow refers to, is "
+            "not set in the process that runs the workflow; on a cluster set it on every node"
         )
     return os.environ[variable]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from rlagent.base.errors import Problem, raise_if_any
 from rlagent.base.names import did_you_mean
-from rlagent.base.secrets import HIDDEN, secret_problems
+from rlagent.base.secrets import HIDDEN, NATIVE_PLACE, secret_problems
 from rlagent.config.algorithms import GROUPED, UNSUPPORTED, lone_rollout
 from rlagent.config.contradictions import number_contradictions, request_contradictions
 from rlagent.config.functions import (
@@ -48,7 +48,7 @@ def check(
     if native:
         # Its types and unknown keys were checked on reading.
         found = native_problems(native) + _functions(config, workflow_given, judge_given)
-        return found + secret_problems(native)
+        return found + secret_problems(native, NATIVE_PLACE)
     wrong_types = validate(dataclasses.asdict(config), _spec())[1]
     if wrong_types:
         # Made in Python rather than composed; ranges of wrong types mean nothing.

@@ -40,6 +40,8 @@ def prepare(
     problems = [*draft.problems, *_new(found, draft.problems)]
     if not plan_only:
         problems += missing_references(draft.config.workflow.args, "workflow.args")
+        # Other references of a native YAML were replaced when it was read.
+        problems += missing_references(getattr(draft.config, "native", None) or {})
     if draft.incomplete:
         # A refused preset would have set it; that one line says what to do.
         problems = [item for item in problems if item.message != "no workflow is chosen"]

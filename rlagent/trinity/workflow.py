@@ -7,7 +7,6 @@ AgentScope is imported by the rollouts themselves: explorer and coordinator also
 to know the class, and would pay its seconds for nothing.
 """
 
-import copy
 import functools
 import inspect
 import math
@@ -157,7 +156,7 @@ class AgentWorkflow(Workflow):
         task = self.row.fresh()
         if written := self.options.get("workflow_args"):
             # As AgentScope's examples read those of their taskset; each rollout has its own.
-            task.setdefault("workflow_args", copy.deepcopy(written))
+            task.setdefault("workflow_args", resolve_references(written))
         extra = {"logger": self.logger}
         if self._auxiliary:
             extra["auxiliary_models"] = {m.config.name: auxiliary_model(m) for m in self._auxiliary}

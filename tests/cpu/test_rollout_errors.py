@@ -101,6 +101,11 @@ async def answers(task, model):
     return WorkflowOutput(reward=1.0, metrics={"seen \ud800": 2})
 
 
+async def reads_its_key(task, model):
+    await ask(model)
+    return float(task["workflow_args"]["header"] == "Bearer sesame")
+
+
 def judges_by_a_text(task, response):
     return JudgeOutput(reward=1.0, metrics={"b": "y"})
 
@@ -148,6 +153,18 @@ def test_the_cause_of_a_failed_rollout_is_one_line(rollout, tmp_path, function, 
         rollout(function, **options)
     assert str(raised.value) == line
     assert errors(tmp_path) == [line]
+
+
+def test_a_reference_of_a_native_taskset_is_read_by_the_rollout_alone(
+    rollout, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PLANTED", "sesame")
+    given = {"header": "Bearer ${oc.env:PLANTED}"}
+    (experience,) = rollout(reads_its_key, workflow_args=given)
+    assert experience.reward == 1.0
+    assert given == {"header": "Bearer ${oc.env:PLANTED}"}
+    for file in tmp_path.rglob("*"):
+        assert file.is_dir() or b"sesame" not in file.read_bytes(), file
 
 
 def test_a_wait_of_the_agents_own_is_not_the_timeout_of_the_rollout(rollout):

@@ -6,9 +6,15 @@ import pytest
 from configured import configured
 
 from rlagent.base.redact import redact, redact_yaml
-from rlagent.base.secrets import missing_references, resolve_references, secret_problems
+from rlagent.base.secrets import (
+    NATIVE_PLACE,
+    missing_references,
+    resolve_references,
+    secret_problems,
+)
 from rlagent.config.check import check
 from rlagent.config.compose import compose, to_yaml
+from rlagent.config.load import load_config
 from rlagent.records.folder import RunFolder
 from rlagent.records.wandb_access import wandb_access
 
@@ -141,6 +147,42 @@ def test_a_reference_stays_one_in_what_is_written_and_is_read_where_the_workflow
     monkeypatch.setenv("PLANTED", "sesame")
     assert missing_references(config.workflow.args) == []
     assert resolve_references(config.workflow.args) == {"header": "Bearer sesame"}
+
+
+NATIVE = """
+mode: both
+model: {model_path: /models/x}
+buffer:
+  explorer_input:
+    SETS
+"""
+
+
+@pytest.mark.parametrize(
+    "sets", ["taskset: {ONE}", "tasksets: [{path: y}, {ONE}]", "eval_tasksets: [{ONE}]"]
+)
+def test_a_reference_of_a_native_taskset_stays_one_too(tmp_path, monkeypatch, sets):
+    one = "path: x, workflow_args: {header: 'Bearer ${oc.env:PLANTED}'}"
+    file = tmp_path / "native.yaml"
+    file.write_text(NATIVE.replace("SETS", sets.replace("ONE", one)))
+    config = load_config(str(file))
+    (problem,) = missing_references(config.native)
+    assert problem.key.endswith(".workflow_args.header")
+    monkeypatch.setenv("PLANTED", "sesame")
+    config = load_config(str(file))
+    assert "sesame" not in str(config)
+    assert secret_problems(config.native) == []
+    assert "Bearer sesame" in str(resolve_references(config.native))
+
+
+def test_a_secret_of_a_native_yaml_is_sent_to_where_references_stay_there(tmp_path):
+    file = tmp_path / "native.yaml"
+    file.write_text(NATIVE.replace("SETS", "taskset: {workflow_args: {auth: sesame}, path: x}"))
+    native = load_config(str(file)).native
+    native["model"]["password"] = "sesame"
+    elsewhere, inside = secret_problems(native, NATIVE_PLACE)
+    assert "taskset.workflow_args.NAME='${oc.env:NAME}'" in elsewhere.remedy
+    assert "taskset.workflow_args.auth='${oc.env:NAME}'" in inside.remedy
 
 
 def test_other_references_to_the_environment_are_read_when_composing(monkeypatch):
