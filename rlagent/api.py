@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rlagent.base.errors import Problem
+from rlagent.config import schema
 from rlagent.config.fingerprint import (
     NotStableError,
     fingerprint,
@@ -16,6 +17,15 @@ from rlagent.config.schema import LearnConfig
 
 if TYPE_CHECKING:
     from rlagent.launch.launch import Outcome
+
+
+def _read_config(path: str) -> LearnConfig:
+    from rlagent.config.load import load_config
+
+    return load_config(path)
+
+
+schema.reader = _read_config
 
 
 class LearnError(RuntimeError):

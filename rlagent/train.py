@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if flags.cfg or _is_hydras(command):
             return _hydras(command)
         if flags.multirun:
-            from rlagent.sweep.main import run
+            from rlagent.sweep.begin import run
 
             return run(command)
         return _train(command)

@@ -54,7 +54,7 @@ def sweep(config: DictConfig) -> int:
     Returns:
         The exit status; 2 when anything is wrongly configured.
     """
-    from rlagent.sweep.main import run
+    from rlagent.sweep.begin import run
 
     theirs = get_gh_backup()
     GlobalHydra.instance().clear()

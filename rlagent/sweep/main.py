@@ -1,4 +1,4 @@
-"""`-m`: from a command to a sweep that has run; planning is grid.py's, running trials pool.py's."""
+"""Runs the trials of a source to their end; what they are is grid.py's, how they run pool.py's."""
 
 import contextlib
 import os
@@ -13,15 +13,14 @@ from rlagent.base.errors import raise_if_any
 from rlagent.base.lock import locked
 from rlagent.base.paths import expand_user
 from rlagent.base.words import short_path
-from rlagent.config.cluster import with_cluster
-from rlagent.config.command import Command, run_hydra
+from rlagent.config.command import Command
 from rlagent.config.schema import LearnConfig
-from rlagent.machine.resources import Machine, detect
+from rlagent.machine.resources import Machine
 from rlagent.records import leftovers
 from rlagent.records.files import DamagedError, set_aside
 from rlagent.records.sweep_store import INTERRUPTED, RUNNING, NewerError, Sweep, SweepFolder
 from rlagent.report.sweep_names import shared_words
-from rlagent.sweep import grid, mistakes
+from rlagent.sweep import grid
 from rlagent.sweep.closing import closing_words
 from rlagent.sweep.common import (
     command_line,
@@ -35,15 +34,9 @@ from rlagent.sweep.common import (
 from rlagent.sweep.live_table import SweepDisplay, make_display
 from rlagent.sweep.options import Options
 from rlagent.sweep.pool import EXIT_FAILED, run_sweep
-from rlagent.sweep.search.start import is_search, run_search
 from rlagent.sweep.shares import Resources, least_of
 from rlagent.sweep.source import Source, Trial, row_of
 from rlagent.sweep.unmirrored import Unmirrored
-
-BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
-"""Hydra's own sweeper: a grid."""
-OURS = "hydra_plugins.rlagent_sweeper.RlagentSweeper"
-"""The default: a grid, or a search when sweep.sampler names one."""
 
 
 @dataclass(frozen=True)
@@ -63,26 +56,6 @@ class Setup:
     machine: Machine
     sweeper: str
     parameters: Sequence[str]
-
-
-def run(command: Command) -> int:
-    """Run the sweep that a command asks for; returns the exit status.
-
-    Raises:
-        ConfigError: With every mistake of every trial; then none has started.
-    """
-    base = command.draft(multirun=True)
-    machine = with_cluster(detect(), base.config.hardware)
-    mistakes.raise_if_any(command, machine, base)
-    if base.sweeper.get("_target_") not in (BASIC, OURS):
-        # A sweeper that is not ours hands its jobs to our launcher, see hydra_jobs.py.
-        return run_hydra(command)
-    if is_search(base):
-        return run_search(command, machine, base)
-    planned = grid.plan(command, machine, base)
-    setup = Setup(command, base.config, machine, "grid", planned.parameters)
-    source = grid.GridSource(planned.trials)
-    return run_source(setup, source, planned.trials, planned.notes)
 
 
 def run_source(

@@ -10,7 +10,7 @@ from typing import Any
 from rlagent.base.paths import resolve_path
 from rlagent.config.algorithms import WITHOUT_ADVANTAGE
 from rlagent.config.resolve import Resolved
-from rlagent.trinity.translate import (
+from rlagent.trinity.parts import (
     MONITOR_TYPE,
     cluster,
     engine_of,

@@ -2,7 +2,7 @@
 
 Each rollout is a call of its own, whose result leaves the process when it ends. A process that a
 rollout ends or holds up is replaced, and what else ran in it runs again (see fates.py). What runs
-in them is rollout.py's; nothing of it is imported here, so that they can start before anything
+in them is runner.py's; nothing of it is imported here, so that they can start before anything
 else does.
 """
 
@@ -72,11 +72,11 @@ class RolloutLost(Exception):  # noqa: N818 - how a rollout ended
 
 @forwarding("prepare", "run_rollout", "get_runner_state")
 class RunnerActor:
-    """The process of `rlagent.trinity.rollout.AgentRunner`; arguments as there."""
+    """The process of `rlagent.trinity.runner.AgentRunner`; arguments as there."""
 
     def __init__(self, config: Any, index: int, name: str) -> None:
         alive.start("runner", "running rollouts")
-        from rlagent.trinity.rollout import AgentRunner
+        from rlagent.trinity.runner import AgentRunner
 
         self.behind = AgentRunner(config, index, name)
 

@@ -31,8 +31,9 @@ from rlagent.config.functions import import_function  # noqa: E402
 from rlagent.records.calls import compact  # noqa: E402
 from rlagent.records.folder import RunFolder  # noqa: E402
 from rlagent.trinity import changes  # noqa: E402
-from rlagent.trinity.guard import Rollout, in_thread, within  # noqa: E402
+from rlagent.trinity.guard import Rollout, within  # noqa: E402
 from rlagent.trinity.task_row import TaskRow, task_row  # noqa: E402
+from rlagent.trinity.threads import in_thread  # noqa: E402
 
 if TYPE_CHECKING:
     from rlagent.trinity.recording import Recorder

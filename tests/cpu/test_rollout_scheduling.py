@@ -12,7 +12,8 @@ from rlagent.config.json_rows import content_hash
 from rlagent.launch import session
 from rlagent.records.folder import RunFolder
 from rlagent.trinity.processes import RolloutLost
-from rlagent.trinity.rollout import AskedOnce, Slot, SlotScheduler, Status
+from rlagent.trinity.rollout import Slot, SlotScheduler, Status
+from rlagent.trinity.runner import AskedOnce
 
 
 def test_a_large_model_gets_the_time_that_saving_it_takes():

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from rlagent.trinity.guard import AgentAbortError, Rollout, as_exception, in_thread, within
+from rlagent.trinity.guard import AgentAbortError, Rollout, as_exception, within
+from rlagent.trinity.threads import in_thread
 
 
 def _alone(scenario):

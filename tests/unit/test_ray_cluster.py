@@ -120,7 +120,7 @@ def test_a_cluster_that_does_not_answer_ends_a_command_with_one_line(
 ):
     monkeypatch.setattr("rlagent.machine.resources.detect", lambda: EIGHT)
     monkeypatch.setattr(plan, "detect", lambda: EIGHT)
-    monkeypatch.setattr("rlagent.sweep.main.detect", lambda: EIGHT)
+    monkeypatch.setattr("rlagent.sweep.begin.detect", lambda: EIGHT)
     given = ["+experiment=gsm8k_react", "hardware.ray=127.0.0.1:1", *arguments]
     assert command.main(given) == 1
     (line,) = capsys.readouterr().err.splitlines()

@@ -100,7 +100,7 @@ def test_a_trial_needs_what_its_layout_says() -> None:
 
 
 def test_trinity_gets_the_gpus_of_the_layout_alone() -> None:
-    from rlagent.trinity.translate import cluster
+    from rlagent.trinity.parts import cluster
 
     h100s = Machine((GPU("H100", 80.0),) * 8, 64, 512.0)
     resolved = resolve(configured("model=qwen3_0_6b", "hardware.layout=1x1+1"), h100s)

@@ -8,7 +8,7 @@ from rlagent.config.prepare import prepare
 from rlagent.config.spec import find, keys_of
 from rlagent.config.trinity_schema import algorithm_types, check_trinity, trinity_spec
 from rlagent.machine.resources import GPU, Machine
-from rlagent.trinity.translate import namespace
+from rlagent.trinity.parts import namespace
 from tests.configured import drafted
 
 

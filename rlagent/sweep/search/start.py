@@ -14,6 +14,7 @@ from rlagent.config.schema import AUTO, SweepConfig
 from rlagent.machine.resources import Machine
 from rlagent.sweep.common import impossible_here
 from rlagent.sweep.grid import of_no_use
+from rlagent.sweep.main import Setup, folder_of, run_source
 from rlagent.sweep.search.corners import check_corners, make_trial
 from rlagent.sweep.search.pruning import idle_pruner
 from rlagent.sweep.search.space import TRIALS, Space, space_of
@@ -34,8 +35,6 @@ def run_search(command: Command, machine: Machine, base: Draft) -> int:
     Raises:
         ConfigError: With every mistake of the space, its corners and the search; nothing ran.
     """
-    from rlagent.sweep.main import Setup, folder_of, run_source
-
     space = space_of(command, base)
     corners = check_corners(command, machine, space, base.config.sweep)
     settings, config = base.config.sweep, corners[0].resolved.config

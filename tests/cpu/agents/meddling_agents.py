@@ -59,7 +59,7 @@ async def turns(harm, folder, members):
 
 async def turns_in_a_thread(harm, folder, members):
     """The same of a plain function."""
-    from rlagent.trinity.guard import in_thread
+    from rlagent.trinity.threads import in_thread
 
     return await in_thread(lambda: asyncio.run(turns(harm, folder, members)))
 
