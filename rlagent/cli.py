@@ -23,6 +23,10 @@ COMMANDS = {
         "rlagent.serve",
         "a checkpoint behind an OpenAI-compatible endpoint: rlagent serve RUN --port 8000",
     ),
+    "data": (
+        "rlagent.data",
+        "conversations to learn from: rlagent data gsm8k_tools --to FILE.jsonl",
+    ),
     "runs": ("rlagent.runs", "what has run here, its state, best metric, where"),
     "rollouts": (
         "rlagent.rollouts",

@@ -7,7 +7,7 @@ Training tasks that `datasets` reads from a folder or the hub stay there.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from rlagent.base.endings import RunError
 from rlagent.base.errors import raise_if_any
 from rlagent.base.paths import resolve_path
 from rlagent.config.held_out import splits_itself
-from rlagent.config.json_rows import texts
+from rlagent.config.json_rows import parse, texts
 from rlagent.config.schema import DatasetConfig
 from rlagent.config.splits import draw, hold_out, notes, repeated
 from rlagent.config.task_files import (
@@ -45,6 +45,9 @@ class WrittenRows:
 
     def __len__(self) -> int:
         return len(self._scan.rows)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (parse(text) for _, text in texts(self._file))
 
     def require(self, columns: Iterable[str]) -> None:
         """Raise ConfigError with what is wrong in any row."""
@@ -136,7 +139,7 @@ def keep(run_dir: Path, source: str, write: Callable[[Path], list[str]]) -> list
 
 
 def _write(dataset: DatasetConfig, folder: Path) -> list[str]:
-    training = _rows(dataset.path, dataset.split, dataset, "dataset.path")
+    training = rows_of(dataset.path, dataset.split, dataset, "dataset.path")
     column = question_column(dataset.columns)
     chosen: Sequence[int] = range(len(training))
     said: list[str] = []
@@ -147,7 +150,7 @@ def _write(dataset: DatasetConfig, folder: Path) -> list[str]:
         said = notes(len(asked), repeated(training.questions(column, asked), known), column)
     elif dataset.eval_split:
         path = dataset.eval_path or dataset.path
-        held_out = _rows(path, dataset.eval_split, dataset, "dataset.eval_path")
+        held_out = rows_of(path, dataset.eval_split, dataset, "dataset.eval_path")
         if isinstance(training, Table) and isinstance(held_out, Table):
             raise_if_any(differing(training, held_out))
         asked = draw(len(held_out), dataset.eval_tasks)
@@ -159,7 +162,15 @@ def _write(dataset: DatasetConfig, folder: Path) -> list[str]:
     return said
 
 
-def _rows(path: str, split: str, dataset: DatasetConfig, key: str) -> WrittenRows | Table:
+def rows_of(path: str, split: str, dataset: DatasetConfig, key: str) -> WrittenRows | Table:
+    """The rows of a split, each with the dataset's columns.
+
+    Args:
+        key: What named the path, for what is wrong with it.
+
+    Raises:
+        ConfigError: They cannot be read, or some are wrong.
+    """
     file = split_file(path, split)
     rows: WrittenRows | Table
     if file is not None and not is_table(file):

@@ -37,6 +37,9 @@ class Table:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self._rows)
+
     def require(self, columns: Iterable[str]) -> None:
         """Raise ConfigError without rows or without a column; a table's rows have all of its."""
         if not len(self):

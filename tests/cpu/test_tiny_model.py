@@ -9,10 +9,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
+from rlagent.workflows.teacher import Transcript
 from tools.tiny_model import __main__ as build
 from tools.tiny_model import sft
 from tools.tiny_model.data import draw
-from tools.tiny_model.transcripts import Teaching, Transcript, collect
+from tools.tiny_model.transcripts import Teaching, collect
 
 FOLDER = Path(__file__).parents[2] / "rlagent" / "assets" / "tiny"
 

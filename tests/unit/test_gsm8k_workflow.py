@@ -8,7 +8,7 @@ from agentscope.model import OpenAIChatModel
 from agentscope.tuner import WorkflowOutput
 
 from rlagent.workflows.gsm8k_react import MAX_ITERATIONS, react_agent
-from tools.tiny_model.transcripts import Call, TeacherClient
+from rlagent.workflows.teacher import Call, TeacherClient
 
 TASK = {"question": "What is 3 + 4?", "answer": "3+4=<<3+4=7>>7\n#### 7"}
 

@@ -5,11 +5,11 @@ import random
 import re
 
 from rlagent.tools.calculator import evaluate
+from rlagent.workflows.teacher import Transcript
 from tools.tiny_model.data import draw
 from tools.tiny_model.problems import expression_of, value_of
 from tools.tiny_model.transcripts import (
     Teaching,
-    Transcript,
     calculation_calls,
     collect,
     mistaken,

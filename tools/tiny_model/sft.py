@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from tools.tiny_model.transcripts import Transcript
+from rlagent.workflows.teacher import Transcript
 
 # Label of tokens that carry no loss.
 IGNORED = -100

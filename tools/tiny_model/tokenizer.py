@@ -12,7 +12,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from tools.tiny_model.transcripts import Transcript
+from rlagent.workflows.teacher import Transcript
 
 END_OF_TURN = "<|im_end|>"
 PADDING = "<|endoftext|>"

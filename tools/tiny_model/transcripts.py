@@ -1,41 +1,32 @@
 """Conversations of the real ReActAgent with its real tools, led by a scripted teacher.
 
-The teacher stands where the model's client would: AgentScope builds every request, runs every
-tool and asks for every follow-up. Rendering and training are left to tokenizer.py and sft.py.
+The teacher is rlagent.workflows.teacher's; rendering and training are left to tokenizer.py and
+sft.py.
 """
 
 import asyncio
 import contextlib
 import io
-import json
 import random
 import runpy
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-
-from agentscope.model import OpenAIChatModel
-from openai.types.chat import ChatCompletion
 
 from rlagent.tools.calculator import evaluate
 from rlagent.workflows.gsm8k_react import react_agent
+from rlagent.workflows.teacher import (
+    Agent,
+    Call,
+    TeacherClient,
+    Transcript,
+    converse,
+    teacher_model,
+)
 from tools.tiny_model.problems import Problem, Tree, expression_of
 
 PLAIN_SCRIPT = Path(__file__).parents[2] / "experiments" / "gsm8k_react" / "train_react.py"
-
-# A tool call: function name and arguments.
-Call = tuple[str, dict[str, Any]]
-Agent = Callable[[dict, Any], Awaitable[Any]]
-
-
-@dataclass(frozen=True)
-class Transcript:
-    """One whole conversation in OpenAI's format, the last reply included."""
-
-    messages: list[dict[str, Any]]
-    tools: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -129,54 +120,18 @@ def _leaves(tree: Tree) -> list[int]:
     return [tree] if isinstance(tree, int) else _leaves(tree[1]) + _leaves(tree[2])
 
 
-class TeacherClient:
-    """An OpenAI client that plays the given calls, one a reply, and records the last exchange."""
-
-    def __init__(self, calls: list[Call]) -> None:
-        self._calls = list(calls)
-        self._result = calls[-1][1]["result"]
-        self.chat = SimpleNamespace(completions=SimpleNamespace(create=self._create))
-        self.transcript: Transcript | None = None
-
-    async def _create(self, messages: list, tools: list, tool_choice: str, **_: Any) -> Any:
-        reply: dict[str, Any] = {"role": "assistant", "content": None}
-        if tool_choice == "none":
-            reply["content"] = f"The answer is {self._result}."
-        else:
-            name, arguments = self._calls.pop(0)
-            function = {"name": name, "arguments": json.dumps(arguments)}
-            reply["tool_calls"] = [
-                {"id": f"call_{len(self._calls)}", "type": "function", "function": function}
-            ]
-        self.transcript = Transcript([*messages, reply], tools)
-        choice = {"index": 0, "finish_reason": "stop", "message": reply}
-        usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-        return ChatCompletion.model_validate(
-            {"id": "teacher", "object": "chat.completion", "created": 0, "model": "teacher",
-             "choices": [choice], "usage": usage}
-        )  # fmt: skip
-
-
-async def _converse(agent: Agent, model: Any, problem: Problem, calls: list[Call]) -> Transcript:
-    client = TeacherClient(calls)
-    model.client = client
-    await agent({"question": problem.question, "answer": problem.answer}, model)
-    assert client.transcript is not None
-    return client.transcript
-
-
 async def _collect(problems: Iterable[Problem], teaching: Teaching, seed: int) -> list[Transcript]:
     rng = random.Random(seed)
     plain_agent = plain_workflow()
     unaided = replace(teaching, unaided=1.0, mistaken=0.0)
-    # One for all: making the client that the teacher replaces takes longer than a conversation.
-    model = OpenAIChatModel("teacher", api_key="none", stream=False)
+    model = teacher_model()
     transcripts = []
     for problem in problems:
         plain = rng.random() < teaching.plain
         calls = calculation_calls(problem, unaided if plain else teaching, rng)
         agent = plain_agent if plain else react_agent
-        transcripts.append(await _converse(agent, model, problem, calls))
+        task = {"question": problem.question, "answer": problem.answer}
+        transcripts.append(await converse(agent, model, task, TeacherClient(calls)))
     return transcripts
 
 
