@@ -7,6 +7,7 @@ import json
 import math
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -104,20 +105,20 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def read_rows(path: Path, holding: str = "") -> Iterator[dict[str, Any]]:
+def read_rows(path: Path, holding: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
     """The JSON rows of a file; nothing when it does not exist.
 
     A line that is not JSON is what a killed writer left behind, and is passed over.
 
     Args:
         path: The file.
-        holding: Pass over lines without this text, which is much faster than reading them.
+        holding: Pass over lines with none of these texts, which is much faster than reading them.
     """
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
-            if holding not in line:
+            if holding and not any(text in line for text in holding):
                 continue
             try:
                 row = json.loads(line)

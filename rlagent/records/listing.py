@@ -100,7 +100,7 @@ def run_entry(
 
 def best_success(folder: RunFolder) -> float | None:
     """The best held-out success after a step of training; None when it was measured after none."""
-    rows = folder.read_metrics("explorer", METRIC)
+    rows = folder.read_metrics("explorer", [METRIC])
     return _largest([row["metrics"].get(METRIC) for row in rows if row["step"] > 0])
 
 

@@ -236,7 +236,7 @@ def load_sweep(
 
 def measured_in(run: RunFolder, metric: str) -> Measured:
     """What the run folder of a trial says; of one that wrote nothing, nothing."""
-    rows = run.read_metrics()
+    rows = run.read_metrics(names=(metric, REWARD, STEP_S, TOKENS_S))
     try:
         status = redact(run.read_status())
     except DamagedError:

@@ -12,6 +12,9 @@ from http.cookiejar import CookieJar
 import pytest
 
 from rlagent import view
+from rlagent.report.view.run import run
+from rlagent.report.view.site import Asked, Site
+from rlagent.report.view.sweep import sweep
 from tests.fabricated import HOSTILE, fabricate
 from tests.fabricated_sweep import fabricate_sweep
 from tests.viewing import TOKEN, asked
@@ -73,24 +76,21 @@ def test_a_run_has_its_curves_its_cause_and_its_configuration_without_secrets(ou
 
 
 def test_a_page_is_looked_at_again_while_a_run_trains_and_not_afterwards(tmp_path):
-    run = fabricate(tmp_path, steps=3, asked=9, state="running")
-    run.write_status(pid=os.getpid())
+    folder = fabricate(tmp_path, steps=3, asked=9, state="running")
+    folder.write_status(pid=os.getpid())
     live = asked(tmp_path, f"/run/{RUN}")
     assert 'id="live" data-live="2"' in live.text
     unchanged = asked(tmp_path, f"/run/{RUN}", If_None_Match=live.headers["ETag"])
     assert (unchanged.status, unchanged.text) == (304, "")
-    run.append_metrics("explorer", 4, {"rollout/reward/mean": 0.5})
+    folder.append_metrics("explorer", 4, {"rollout/reward/mean": 0.5})
     assert asked(tmp_path, f"/run/{RUN}", If_None_Match=live.headers["ETag"]).status == 200
-    run.write_status(state="finished")
+    folder.write_status(state="finished")
     assert 'id="live" data-live="0"' in asked(tmp_path, f"/run/{RUN}").text
 
 
 def test_a_run_whose_driver_was_killed_is_shown_as_died_by_a_server_that_saw_it_run(tmp_path):
     sleeper = subprocess.Popen(["sleep", "60"])
     fabricate(tmp_path, steps=3, asked=9, state="running").write_status(pid=sleeper.pid)
-    from rlagent.report.view.run import run
-    from rlagent.report.view.site import Asked, Site
-
     site = Site(tmp_path)
     assert "running</span>" in run(site, Asked(RUN))
     sleeper.kill()
@@ -105,6 +105,18 @@ def test_a_sweep_leads_from_each_trial_to_its_run(outputs):
     # The first of the two that failed wrote nothing at all.
     assert sorted(trials) == [f"gsm8k_react-{n:08x}" for n in (0, 1, 2, 3, 5)]
     assert asked(outputs, f"/run/{trials[0]}").status == 200
+
+
+def test_a_large_sweep_is_read_in_several_looks(outputs):
+    site, ticks = Site(outputs), iter(range(1000))
+    looks = []
+    while not looks or 'data-live="1"' in looks[-1]:
+        looks.append(sweep(site, Asked("sweep-gsm8k_react-0a1b2c3d"), lambda: 0.4 * next(ticks)))
+    # One trial a look, until all six are read.
+    assert "1 of 6 trials read so far" in looks[0]
+    assert len(looks) == 6
+    assert looks[-1] == sweep(site, Asked("sweep-gsm8k_react-0a1b2c3d"))
+    assert "read so far" not in looks[-1]
 
 
 def test_who_has_no_token_or_another_one_sees_nothing(outputs):
@@ -160,9 +172,9 @@ def test_what_is_not_there_is_named(outputs, path):
 
 @pytest.mark.parametrize("text", ["{", "[]", "", '{"state": 3, "steps_trained": "x"}', "\udcff"])
 def test_a_damaged_status_costs_a_sentence_and_not_the_list(outputs, tmp_path, text, capsys):
-    run = fabricate(tmp_path, steps=2, asked=2)
+    broken = fabricate(tmp_path, steps=2, asked=2)
     fabricate(tmp_path, name="whole-1", steps=2, asked=2)
-    run.status_json.write_bytes(text.encode(errors="surrogateescape"))
+    broken.status_json.write_bytes(text.encode(errors="surrogateescape"))
     home, page = asked(tmp_path, "/", f"/run/{RUN}")
     assert set(rows(home)) == {RUN, "whole-1"}
     assert "Traceback" not in page.text + capsys.readouterr().err

@@ -25,7 +25,13 @@ class Memory:
         self._known: OrderedDict[Hashable, tuple[Any, Any]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable, files: Sequence[Path], make: Callable[[], T]) -> T:
+    def get(
+        self,
+        key: Hashable,
+        files: Sequence[Path],
+        make: Callable[[], T],
+        is_whole: Callable[[], bool] = lambda: True,
+    ) -> T:
         """What `make` returned for the key when the files were as they are now.
 
         Args:
@@ -33,6 +39,7 @@ class Memory:
             files: What it is made from; they may be missing. A folder counts as changed when a
                 file of it comes or goes.
             make: Makes it; what it raises is raised and not remembered.
+            is_whole: Whether what was made is to be remembered.
         """
         # Before the files are read: a change meanwhile is then seen by the next look.
         stamps = tuple(map(stamp, files))
@@ -42,6 +49,8 @@ class Memory:
                 self._known.move_to_end(key)
                 return found[1]
         value = make()
+        if not is_whole():
+            return value
         with self._lock:
             self._known[key] = stamps, value
             self._known.move_to_end(key)

@@ -1,5 +1,9 @@
 """The page of a sweep: its trials, curves and best command; each trial leads to its run's page."""
 
+import time
+from collections.abc import Callable
+
+from rlagent.base.stats import Series
 from rlagent.records.folder import RunFolder
 from rlagent.records.sweep_store import RUNNING, is_dead
 from rlagent.report.sweep_data import Measured, load_sweep, measured_in
@@ -10,18 +14,44 @@ from rlagent.report.view.site import Asked, Site
 LIVE = 5
 """Seconds between two looks at a sweep that runs."""
 
+SECONDS = 0.5
+"""That a page may read trials; the next looks, which follow by themselves, read those left."""
 
-def sweep(site: Site, asked: Asked) -> str:
+UNREAD: Measured = {
+    "status": {},
+    "metric": Series("", (), ()),
+    "reward": Series("", (), ()),
+    "step_s": None,
+    "tokens_s": None,
+}
+
+
+class _LaterError(Exception):
+    """The time for reading is over."""
+
+
+def sweep(site: Site, asked: Asked, clock: Callable[[], float] = time.monotonic) -> str:
     """The page of a sweep."""
     folder = site.sweep(asked.name)
     found = read_sweep(site, folder)
     runs = [folder.run_folder(row) for row in found.trials]
     files = [folder.sweep_json, *(f for run in runs for f in (run.status_json, run.metrics_jsonl))]
+    began, unread = clock(), 0
 
     def measured(run: RunFolder, metric: str) -> Measured:
-        of_run = [run.status_json, run.metrics_jsonl]
-        key = ("trial", run.path, metric)
-        return site.memory.get(key, of_run, lambda: measured_in(run, metric))
+        nonlocal unread
+
+        def make() -> Measured:
+            if clock() - began > SECONDS:
+                raise _LaterError
+            return measured_in(run, metric)
+
+        try:
+            of_run = [run.status_json, run.metrics_jsonl]
+            return site.memory.get(("trial", run.path, metric), of_run, make)
+        except _LaterError:
+            unread += 1
+            return UNREAD
 
     def page_of(run: RunFolder) -> str | None:
         is_here = run.path.parent == site.root and run.exists()
@@ -29,14 +59,14 @@ def sweep(site: Site, asked: Asked) -> str:
 
     def make() -> str:
         data = load_sweep(folder, measured=measured, page_of=page_of)
-        return site.page(
-            "sweep.html.j2",
-            folder.name,
-            [],
-            **sweep_values(data),
-            live=LIVE if data.state == RUNNING else 0,
-        )
+        values = sweep_values(data)
+        live = LIVE if data.state == RUNNING else 0
+        if unread:
+            read = f"{len(runs) - unread} of {len(runs)} trials read so far, the others follow"
+            values["about"], live = [*values["about"], read], 1
+        return site.page("sweep.html.j2", folder.name, [], **values, live=live)
 
     # A launcher that died leaves its files as they were.
     died = found.state == RUNNING and is_dead(found)
-    return site.memory.get(("sweep page", folder.path, died), files, make)
+    key = ("sweep page", folder.path, died)
+    return site.memory.get(key, files, make, lambda: not unread)
