@@ -135,12 +135,14 @@ def _train(command: Command) -> int:
     from rlagent.config.contradictions import sweep_without_m
     from rlagent.config.prepare import prepare
     from rlagent.machine.resources import detect
-    from rlagent.sweep import leash
+    from rlagent.sweep import handover, leash
 
     led = leash.hold()
-    draft = command.draft()
-    machine = with_cluster(detect(), draft.config.hardware)
-    resolved = prepare(draft, machine, command.config_dirs)
+    resolved = handover.taken()
+    if resolved is None:
+        draft = command.draft()
+        machine = with_cluster(detect(), draft.config.hardware)
+        resolved = prepare(draft, machine, command.config_dirs)
     for line in () if led else sweep_without_m(resolved.config.sweep):
         print(line, file=sys.stderr)
     from rlagent.base.words import same_command

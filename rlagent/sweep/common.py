@@ -26,8 +26,6 @@ from rlagent.sweep.source import Trial
 def command_line(trial: Trial, command: Command, group: str, shared: bool) -> list[str]:
     """Return the command line of a trial's process.
 
-    What is added to the trial's own overrides is outside of its identity.
-
     Args:
         trial: The trial.
         command: The sweep's, for its flags.
@@ -35,20 +33,29 @@ def command_line(trial: Trial, command: Command, group: str, shared: bool) -> li
         shared: Whether it joins the user's cluster.
     """
     line = [sys.executable, "-m", "rlagent.train", *trial.overrides]
-    composed = trial.resolved.composed
+    line += [f"{key}={_quoted(value)}" for key, value in added(trial, group, shared).items()]
+    return [*line, *flags_of(command)]
+
+
+def added(trial: Trial, group: str, shared: bool) -> dict[str, str]:
+    """Return, by key, what is added to a trial's own overrides; nothing of its identity.
+
+    Args:
+        trial: The trial.
+        group: Name of the sweep.
+        shared: Whether it joins the user's cluster.
+    """
+    composed, found = trial.resolved.composed, {}
     if not shared:
-        line.append("hardware.ray=start")
+        found["hardware.ray"] = "start"
     if composed.run.display == "live":
         # The table is the sweep's; a trial writes lines to its log.
-        line.append("run.display=plain")
+        found["run.display"] = "plain"
     if composed.monitor.type != "local":
         names = dashboard_names(trial, group)
-        line += [
-            f"monitor.{key}={_quoted(names[key])}"
-            for key, given in (("group", composed.monitor.group), ("name", composed.monitor.name))
-            if given is None
-        ]
-    return [*line, *flags_of(command)]
+        given = {"group": composed.monitor.group, "name": composed.monitor.name}
+        found |= {f"monitor.{key}": names[key] for key in given if given[key] is None}
+    return found
 
 
 def dashboard_names(trial: Trial, group: str) -> dict[str, str]:
@@ -215,5 +222,7 @@ def _decided(trial: Trial, folder: RunFolder) -> str | None:
 
 def _quoted(text: str) -> str:
     """A text as Hydra's grammar reads it back, whatever it holds."""
+    if text.isalpha():
+        return text
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

@@ -20,9 +20,10 @@ from rlagent.records import leftovers
 from rlagent.records.files import DamagedError, set_aside
 from rlagent.records.sweep_store import INTERRUPTED, RUNNING, NewerError, Sweep, SweepFolder
 from rlagent.report.sweep_names import shared_words
-from rlagent.sweep import grid
+from rlagent.sweep import grid, handover
 from rlagent.sweep.closing import closing_words
 from rlagent.sweep.common import (
+    added,
     command_line,
     impossible,
     is_done,
@@ -99,6 +100,12 @@ def run_source(
         sweep = _sweep(setup, folder, known, is_grid, earlier)
         options = Options(
             argv=lambda trial: command_line(trial, setup.command, folder.name, shared),
+            derive=lambda trial, cores, more: handover.derived(
+                trial,
+                {**added(trial, folder.name, shared), **more},
+                cores,
+                setup.command.config_dirs,
+            ),
             retries=config.sweep.retries,
             stop_on_failure=config.sweep.on_failure == "stop",
             lookahead=len(known) if is_grid else 1,

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from rlagent.config.resolve import Resolved
 from rlagent.records.folder import RunFolder
 from rlagent.records.sweep_store import TrialRow
 from rlagent.sweep.source import Need, Trial
@@ -20,6 +22,8 @@ class Options:
         lookahead: Trials taken from the source that may wait for room at once.
         least: What any trial takes at least. The source is asked only when that much is free, so
             that a search knows by then how as many trials as possible ended; None: asked at once.
+        derive: Makes the configuration of a trial for so many cores, with further values by key;
+            None: its process derives it itself.
         own_gpus: Whether each trial has a Ray of its own that sees its share of the GPUs.
         env: The environment that trials inherit.
         is_done: Whether a trial needs no process, since its run folder holds all that is asked.
@@ -33,6 +37,7 @@ class Options:
     stop_on_failure: bool = False
     lookahead: int = 1
     least: Need | None = None
+    derive: Callable[[Trial, int, Mapping[str, Any]], Resolved] | None = None
     own_gpus: bool = True
     env: Mapping[str, str] | None = None
     is_done: Callable[[Trial, RunFolder], bool] = lambda trial, folder: False

@@ -4,6 +4,7 @@ One thread that waits on processes and signals; once per tick it also reads what
 have written. How a sweep is planned and what is said at its end is main.py's.
 """
 
+import contextlib
 import os
 import selectors
 import signal
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rlagent.base.errors import ConfigError
 from rlagent.records.failures import is_retried
 from rlagent.records.folder import RunFolder
 from rlagent.records.objective import intermediate, objective, state_when_pruned
@@ -27,7 +29,7 @@ from rlagent.records.sweep_store import (
     SweepFolder,
     TrialRow,
 )
-from rlagent.sweep import leash
+from rlagent.sweep import handover, leash
 from rlagent.sweep.child import TICK, Child, end_all, environment
 from rlagent.sweep.interrupts import SignalQueue
 from rlagent.sweep.live_table import SweepDisplay
@@ -226,8 +228,13 @@ class _Pool:
         )
         earlier = [] if from_scratch else run.read_metrics()
         argv = [*self.options.argv(trial)]
-        if trial.resolved.config.run.fresh and not fresh:
-            argv.append("run.fresh=false")
+        more = {"run.fresh": False} if trial.resolved.config.run.fresh and not fresh else {}
+        argv += [f"{key}={str(value).lower()}" for key, value in more.items()]
+        if self.options.derive is not None:
+            # Where it does not run on its share, its process says why.
+            with contextlib.suppress(ConfigError):
+                resolved = self.options.derive(trial, share.cores, more)
+                env |= handover.write(resolved, log.with_suffix(".config"))
         descriptor = child.start(argv, env, self.reading_end)
         self.running[descriptor] = child
         self.selector.register(descriptor, selectors.EVENT_READ, self._process_ended)
