@@ -14,6 +14,7 @@ from rlagent.backends.registry import trainer_named
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.secrets import without_interpolations
 from rlagent.trinity.translate import WORKFLOW_TYPE
+from rlagent.upstream import trinity as trinity_patches
 from rlagent.upstream import trinity_imports
 
 _NOT_WRITTEN = ("checkpoint_job_dir", "rows")
@@ -147,17 +148,12 @@ def _complete_arguments(config: Any) -> None:
 
 
 def _validate(config: Any) -> None:
-    from trinity.common import config_validator
-
     unchecked = trainer_named(config.trainer.trainer_type).unchecked
-    skipped = tuple(getattr(config_validator, name) for name in unchecked)
-    for validator in config_validator.validators:
-        if isinstance(validator, skipped):
-            continue
-        try:
-            with trinity_imports.version_of_verl_from_its_metadata.apply():
-                validator.validate(config)
-        except (ValueError, AssertionError) as error:
-            raise ConfigError(
-                [Problem("trinity", None, f"Trinity refuses: {error}", "")]
-            ) from error
+    try:
+        with (
+            trinity_imports.version_of_verl_from_its_metadata.apply(),
+            trinity_patches.validators_without.apply(*unchecked),
+        ):
+            config.check_and_update()
+    except (ValueError, AssertionError) as error:
+        raise ConfigError([Problem("trinity", None, f"Trinity refuses: {error}", "")]) from error

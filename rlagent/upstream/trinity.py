@@ -160,6 +160,35 @@ def queue_reader(reader: type) -> None:
 @patch(
     LIBRARY,
     VERSIONS,
+    f"{SOURCE}/common/config_validator.py#L1835",
+    "a trainer type of one's own brings its validator, or `check_and_update` takes those to run",
+    [
+        Relies("trinity.common.config_validator:validators"),
+        Relies("trinity.common.config:Config.check_and_update", "self", "import validators"),
+        Relies("trinity.common.config_validator:TrainerConfigValidator"),
+        Relies("trinity.common.config_validator:GPUMemoryValidator"),
+    ],
+)
+@contextlib.contextmanager
+def validators_without(*names: str) -> Iterator[None]:
+    """Within the block, Trinity's configuration is checked without the validators of these names.
+
+    Those that know Trinity's own trainers alone would refuse another one.
+    """
+    from trinity.common import config_validator
+
+    theirs = config_validator.validators
+    left_out = tuple(getattr(config_validator, name) for name in names)
+    config_validator.validators = [each for each in theirs if not isinstance(each, left_out)]
+    try:
+        yield
+    finally:
+        config_validator.validators = theirs
+
+
+@patch(
+    LIBRARY,
+    VERSIONS,
     f"{SOURCE}/trainer/trainer.py#L43",
     "a native configuration that names W&B may only be refused",
     [

@@ -49,6 +49,17 @@ assert trainer.is_verl_legacy is theirs
     assert printed(code)[-1] == "False False"
 
 
+def test_a_configuration_is_checked_without_the_validators_that_are_named():
+    from trinity.common import config_validator
+
+    theirs = config_validator.validators
+    with trinity.validators_without.apply("TrainerConfigValidator"):
+        kinds = [type(each).__name__ for each in config_validator.validators]
+    assert len(kinds) == len(theirs) - 1
+    assert "TrainerConfigValidator" not in kinds
+    assert config_validator.validators is theirs
+
+
 def test_a_trainer_gets_the_engine_that_it_is_given_and_trinitys_own_else():
     from trinity.trainer import trainer
 
