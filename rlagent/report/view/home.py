@@ -9,7 +9,7 @@ from rlagent.base.words import duration, number, percent
 from rlagent.records.folder import RunFolder
 from rlagent.records.listing import Entry, best_success, entries, run_entry, sweep_entry
 from rlagent.records.sweep_store import Sweep, SweepFolder
-from rlagent.report.view.site import Asked, Site, address
+from rlagent.report.view.site import BARE, Asked, Site, address
 
 PAGE = 100
 """Entries of one page."""
@@ -59,6 +59,7 @@ def home(site: Site, asked: Asked) -> str:
         asked=asked,
         rows=rows,
         counts=f"{_several(shown, 'run')}, {_several(shown, 'sweep')}",
+        bare=address("run", BARE, "evaluations") if site.evaluations(BARE) else "",
         hidden=sum(entry.kind == "run" and entry.name in trials for entry in everything),
         nothing=not everything,
         states=sorted(states),

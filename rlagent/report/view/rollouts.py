@@ -10,6 +10,7 @@ from typing import Any
 from rlagent.base.words import number
 from rlagent.records.rollouts import Batch, Head, Query, Rollout
 from rlagent.report.conversation import Turn, content_text, conversations_of, split_opening
+from rlagent.report.view.evaluations import crumbs as evaluation_crumbs
 from rlagent.report.view.heads import (
     OUTCOMES,
     PHASES,
@@ -19,7 +20,7 @@ from rlagent.report.view.heads import (
     place,
     query_of,
 )
-from rlagent.report.view.site import Asked, BadRequestError, NotFoundError, Site, address
+from rlagent.report.view.site import Asked, BadRequestError, Crumb, NotFoundError, Site, address
 from rlagent.report.view.tokens import Sampled, sampled
 
 MOST_SIDES = 4
@@ -98,7 +99,7 @@ def sides(site: Site, asked: Asked) -> str:
     return site.page(
         "view_sides.html.j2",
         "Side by side",
-        [(run, address("run", run)) for run in runs][:1] if len(runs) == 1 else [],
+        crumbs(shown[0].place) if len(runs) == 1 else [],
         sides=shown,
         given=given if same else [],
         several_runs=len(runs) > 1,
@@ -230,11 +231,10 @@ def damaged(where: Place) -> list[str]:
     return [f"{path.name} is damaged: {why}" for path, why in list(where.store.damaged.items())]
 
 
-def crumbs(where: Place) -> list[tuple[str, str]]:
+def crumbs(where: Place) -> list[Crumb]:
     """The pages above a rollout's."""
     found = [(where.run, address("run", where.run))]
     if where.evaluation:
-        found.append(
-            (where.evaluation, address("run", where.run, "evaluation", of=where.evaluation))
-        )
+        own = address("run", where.run, "evaluation", of=where.evaluation)
+        found = [*evaluation_crumbs(where.run), (where.evaluation, own)]
     return [*found, ("Rollouts", address("run", where.run, "rollouts", of=where.evaluation))]

@@ -24,12 +24,19 @@ def run(site: Site, asked: Asked) -> str:
             live=LIVE if data.status.get("state") in GOING else 0,
             links=[
                 ("Rollouts", address("run", folder.name, "rollouts")),
+                *(
+                    [("Evaluations", address("run", folder.name, "evaluations"))]
+                    if evaluated
+                    else []
+                ),
                 ("Configuration", address("run", folder.name, "configuration")),
             ],
         )
 
     # A driver that died leaves its files as they were.
-    key = ("run page", folder.path, status.get("state"))
+    evaluated = ["evaluations"] if site.evaluations(folder.name) else []
+    links = ["rollouts", *evaluated, "configuration"]
+    key = ("run page", folder.path, status.get("state"), *links)
     return site.memory.get(key, [folder.status_json, folder.metrics_jsonl], make)
 
 

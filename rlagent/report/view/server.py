@@ -20,6 +20,7 @@ from rlagent.base.process import stop_signals
 from rlagent.base.texts import shown
 from rlagent.records.files import DamagedError
 from rlagent.report.render import source
+from rlagent.report.view.evaluations import evaluation, evaluations
 from rlagent.report.view.home import home
 from rlagent.report.view.rollouts import rollout, rollouts, sides
 from rlagent.report.view.run import configuration, run
@@ -32,6 +33,8 @@ PAGES: dict[str, Page] = {
     "/": home,
     "/run/{name}": run,
     "/run/{name}/configuration": configuration,
+    "/run/{name}/evaluations": evaluations,
+    "/run/{name}/evaluation": evaluation,
     "/run/{name}/rollouts": rollouts,
     "/run/{name}/rollout": rollout,
     "/sides": sides,
@@ -151,7 +154,7 @@ def guarding(token: str) -> Any:
         cookie = f"rlagent_view_{http.url.port}"
         if "token" in http.query and is_key(http.query["token"], token):
             # Away from the address, which histories keep.
-            rest = {name: value for name, value in http.query.items() if name != "token"}
+            rest = [(name, value) for name, value in http.query.items() if name != "token"]
             answer = web.HTTPSeeOther(http.rel_url.with_query(rest))
             answer.set_cookie(cookie, token, httponly=True, samesite="Strict", path="/")
             raise answer

@@ -15,6 +15,9 @@ from rlagent.report.view.memory import Memory
 HEADS = 2048
 """Steps whose rollouts' heads are remembered; about 60 KiB each with 128 rollouts."""
 
+BARE = "@"
+"""Stands for a run in the addresses of evaluations of bare models."""
+
 Crumb = tuple[str, str]
 """Text and address of a page above the present one."""
 
@@ -109,17 +112,28 @@ class Site:
             raise NotFoundError(f"There is no sweep {name!r} in {self.root}.")
         return folder
 
+    def evaluations(self, run: str) -> list[RunFolder]:
+        """The evaluations of a run, or of bare models, by name.
+
+        Raises:
+            NotFoundError: There is no such run.
+        """
+        within = (self.root if run == BARE else self.run(run).path) / "evaluations"
+        if not within.is_dir():
+            return []
+        folders = [RunFolder(path) for path in sorted(within.iterdir())]
+        return [each for each in folders if (each.path / "results.json").is_file()]
+
     def evaluation(self, run: str, name: str) -> RunFolder:
-        """An evaluation of a run, by its name.
+        """An evaluation of a run, or of a bare model, by its name.
 
         Raises:
             NotFoundError: There is none.
         """
-        within = self.run(run).path / "evaluations"
-        names = [path.name for path in within.iterdir()] if within.is_dir() else []
-        if name not in names:
-            raise NotFoundError(f"There is no evaluation {name!r} of {run}.")
-        return RunFolder(within / name)
+        for folder in self.evaluations(run):
+            if folder.name == name:
+                return folder
+        raise NotFoundError(f"There is no evaluation {name!r} of {run}.")
 
     def _place(self, name: str, kind: str) -> Path:
         # A name is one of the folder's, never a path that leads out of it.
