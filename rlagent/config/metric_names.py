@@ -27,7 +27,7 @@ _TIMES = (
 )
 _ACTOR = (
     *("entropy", "entropy_loss", "final_loss", "grad_norm", "lr", "pg_clipfrac", "pg_loss"),
-    *("ppo_kl", "updates"),
+    *("ppo_kl", "skipped_updates", "updates"),
 )
 _OFF_POLICY = (
     *("weight/mean", "weight/max", "ess", "truncated", "masked"),

@@ -293,6 +293,9 @@ class AlgorithmConfig(Recorded):
     # Groups explored for a step with filter_groups=refill, at most, in multiples of batch_size; the
     # step is trained on what it has then.
     refill_limit: int = number(4, 2, 1000)
+    # Steps in a row with a gradient that is not finite after which the run fails; each such step
+    # leaves the weights as they are, is said and counted (actor/skipped_updates).
+    skip_limit: int = number(5, 1, MOST_STEPS, unit="steps")
     # Control experiment: give each rollout the reward of another one of its step, so that
     # nothing can be learnt. A rise that survives this is not learning.
     shuffle_rewards: bool = False

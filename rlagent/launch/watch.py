@@ -9,8 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rlagent.base.endings import Stopped
+from rlagent.base.endings import RunError, Stopped
 from rlagent.base.measures import WORKFLOW, workflow_metrics
+from rlagent.base.signs import Signs
 from rlagent.base.tail import Tail
 from rlagent.base.texts import shown
 from rlagent.config.compose import to_mapping
@@ -63,14 +64,18 @@ class Watch:
         self._keeper = Keeper(folder.rollouts, resolved.config.run.rollouts_gib)
         self._activity = 0
         self._other_names: set[str] = set()
+        self._signs = Signs(resolved.config.algorithm.skip_limit)
 
     def tick(self) -> bool:
         """Read what the actors wrote; returns whether there was anything new.
 
         Raises:
             Stopped: Someone asked the run to stop.
+            RunError: The gradient was not finite for too long.
         """
         rows = self.look()
+        if ending := self._signs.ending:
+            raise RunError(f"trainer: {ending}")
         asked = self.signals.received or self.folder.stop_requested()
         if asked and not self.signals.stopping:
             self.signals.stopping = True
@@ -94,6 +99,8 @@ class Watch:
             self.display.message(line)
         rows = self._tail.new_rows()
         for row in rows:
+            for line in self._signs.take(row):
+                self.display.message(f"warning: {line}")
             if row["role"] == "trainer":
                 self.step_trained(row)
             elif row["role"] == "explorer":

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlagent.base.signs import signs_in
 from rlagent.base.stats import mean
 from rlagent.base.words import duration, interval, number, percent
 from rlagent.records.rollouts import Rollout
@@ -65,6 +66,7 @@ def run_values(data: ReportData) -> dict[str, Any]:
         ],
         "cause": "" if status.get("state") == "finished" else status.get("cause"),
         "tiles": tiles(data),
+        "signs": signs_in(data.rows),
         "wide": wide,
         "narrow": narrow,
         "small": small,

@@ -29,8 +29,10 @@ from trinity.explorer.workflow_runner import Status  # noqa: E402
 from rlagent.base.cause import cause_of  # noqa: E402
 from rlagent.base.groups import group_metrics  # noqa: E402
 from rlagent.base.measures import Reports, step_metrics  # noqa: E402
+from rlagent.config.algorithms import GROUPED  # noqa: E402
 from rlagent.trinity import workflow  # noqa: E402
 from rlagent.trinity.processes import RolloutLost, SharedProcesses  # noqa: E402
+from rlagent.trinity.translate import GROUP_FILTERS  # noqa: E402
 
 trinity_patches.fast_payloads.apply()
 
@@ -249,6 +251,13 @@ async def _set_or_late(event: asyncio.Event, seconds: float) -> None:
         await asyncio.wait_for(event.wait(), seconds)
 
 
+def compares_groups(config: Config) -> bool:
+    """Whether the rollouts of a task are compared, so that equal rewards teach nothing."""
+    algorithm, pipeline = config.algorithm, config.data_processor.experience_pipeline
+    filters = any(operator.name in GROUP_FILTERS for operator in pipeline.operators)
+    return algorithm.repeat_times > 1 and (algorithm.algorithm_type in GROUPED or filters)
+
+
 def rewards_of(reports: Reports) -> list[float]:
     """The rewards among what the rollouts of a task reported."""
     return [report["reward"] for report in reports if "reward" in report]
@@ -331,7 +340,7 @@ class AgentCoordinator(RolloutCoordinator):
         if batch_state.batch_type == "train":
             reports = [report for status in statuses for report in status.metrics]
             result["metrics"].update(step_metrics(reports))
-            if self.config.algorithm.repeat_times > 1:
+            if compares_groups(self.config):
                 groups = [rewards_of(status.metrics) for status in statuses]
                 wanted = self.config.buffer.batch_size
                 result["metrics"].update(group_metrics(groups, wanted))

@@ -30,7 +30,7 @@ from rlagent.trinity.parts import (
 
 WORKFLOW_TYPE = "rlagent.trinity.workflow.AgentWorkflow"
 WHOLE_STEPS = "rlagent.trinity.buffer.WholeStepSampling"
-REFILL = "rlagent.trinity.refill.LiveGroups"
+DROP, REFILL = GROUP_FILTERS = "reward_std_filter", "rlagent.trinity.refill.LiveGroups"
 CHECKPOINTS = "checkpoints"
 WATCHED_SECONDS = 86_400.0
 """Longer than the driver's own patience, which names what stands still."""
@@ -308,7 +308,7 @@ def data_processor(config: LearnConfig) -> dict[str, Any]:
             {"name": "rlagent.trinity.shuffle.ShuffleRewards", "args": {"seed": config.seed}}
         )
     if ours.filter_groups == "drop":
-        operators.append({"name": "reward_std_filter", "args": {"threshold": EQUAL}})
+        operators.append({"name": DROP, "args": {"threshold": EQUAL}})
     elif ours.filter_groups == "refill":
         args = {"threshold": EQUAL, "limit": ours.refill_limit}
         operators.append({"name": REFILL, "args": args})

@@ -21,9 +21,13 @@ def _train(tmp_path, *overrides, counts):
 
 
 def test_steps_of_any_size_are_trained_on_and_none_at_all_changes_nothing(tmp_path):
-    rows = _train(tmp_path, counts=[37, 0, 5])
-    assert [row["moved"] for row in rows] == [True, False, True]
-    assert [row["step"] for row in rows] == [1, 2, 3]
+    # One of a step's gradients is not finite: it is skipped, and counted.
+    rows = _train(tmp_path, counts=[37, 0, 5, -5, 5])
+    assert [row["moved"] for row in rows] == [True, False, True, False, True]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5]
+    skipped = [row["metrics"].get("actor/skipped_updates") for row in rows]
+    assert skipped == [0.0, None, 0.0, 1.0, 0.0]
+    assert "actor/grad_norm" not in rows[3]["metrics"]
     metrics = rows[0]["metrics"]
     assert "actor/ppo_kl" not in metrics
     assert 0 < metrics["off_policy/ess"] < 1

@@ -1,6 +1,7 @@
 """The verl trainer of GPUs with its workers' engine on a CPU, in one process."""
 
 import asyncio
+import math
 import os
 from types import SimpleNamespace
 from typing import Any
@@ -70,7 +71,8 @@ def step_trainer(*overrides: str) -> Any:
 
 
 def train_steps(rank: int, overrides: tuple[str, ...], counts: list[int], out: str) -> None:
-    """Train steps of so many experiences and save their metrics."""
+    """Train steps of so many experiences and save their metrics; in one with a count below 0 an
+    experience has an advantage that is no number."""
     import verl.workers.engine_workers as workers
 
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": os.environ["TEST_PORT"]}
@@ -82,7 +84,10 @@ def train_steps(rank: int, overrides: tuple[str, ...], counts: list[int], out: s
     rows = []
     for count in counts:
         before = [p.detach().clone() for p in engine.module.parameters()]
-        metrics = asyncio.run(trainer.train_step(experiences(count)))
+        made = experiences(abs(count))
+        for each in made[: 1 if count < 0 else 0]:
+            each.advantages = each.advantages * math.nan
+        metrics = asyncio.run(trainer.train_step(made))
         moved = any(
             not torch.equal(a, b) for a, b in zip(before, engine.module.parameters(), strict=True)
         )

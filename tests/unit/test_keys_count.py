@@ -42,6 +42,7 @@ ELSEWHERE = {
     "algorithm.off_policy_max": "where samples are weighted (test_off_policy_chosen.py)",
     "algorithm.off_policy_min": "likewise, with mis",
     "algorithm.allow_uncorrected_lag": "what is refused without it",
+    "algorithm.skip_limit": "the driver, as it watches the trainer (test_warnings.py)",
     "algorithm.refill_limit": "filter_groups=refill alone (test_groups.py)",
     "hardware.name": "shown",
     "hardware.gpu": "the estimates (test_resolve.py)",

@@ -21,6 +21,7 @@ from rlagent.backends import off_policy
 from rlagent.backends.verl.step_batch import StepBatch
 from rlagent.backends.verl.step_loss import StepLoss
 from rlagent.backends.verl.worker import StepWorker
+from rlagent.base.signs import settled
 from rlagent.machine import flash_attention
 from rlagent.upstream import trinity as trinity_patches
 from rlagent.upstream import trinity_hooks, verl
@@ -139,5 +140,6 @@ class StepTrainer(verl_trainer.VERLTrainer):
         for name in [name for name in reduced if off_policy.FAMILY in name]:
             reduced[name.removeprefix("actor/")] = reduced.pop(name)
         old_is_behaviour = self.global_config.algorithm.bypass_old_logprobs
-        metrics.update(off_policy.told(off_policy.finished(reduced), 1, old_is_behaviour))
+        finished = settled(off_policy.finished(reduced))
+        metrics.update(off_policy.told(finished, 1, old_is_behaviour))
         return batch

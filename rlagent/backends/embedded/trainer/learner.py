@@ -31,6 +31,7 @@ from rlagent.backends.embedded.trainer.step_data import StepData
 from rlagent.backends.embedded.trainer.step_metrics import agreement_metrics, data_metrics
 from rlagent.backends.loss import Extent, Objective
 from rlagent.backends.off_policy import finished, is_largest, lag_of, told
+from rlagent.base.signs import SKIPPED, settled
 from rlagent.config.schedule import lr_factor, warmup_steps
 
 ACTIVATION_BYTES = 3 * 2**29
@@ -130,7 +131,6 @@ class Learner:
 
         Raises:
             ValueError: If experiences lack what the algorithm reads.
-            GradientError: If a gradient is not finite.
         """
         started = time.perf_counter()
         metrics: Dict[str, float] = {}
@@ -153,9 +153,10 @@ class Learner:
         rate = self.learning_rate(step)
         with _timed(metrics, "time/update_actor"):
             parts = [self._update(data, indices, rate, step) for indices in updates]
-        for name in parts[0]:
-            values = [part.get(name, 0.0) for part in parts]
+        for name in {name: None for part in parts for name in part}:
+            values = [part[name] for part in parts if name in part]
             metrics[name] = max(values) if is_largest(name) else float(np.mean(values))
+        metrics[SKIPPED] = sum(part[SKIPPED] for part in parts)
         metrics["actor/lr"] = rate
         metrics["actor/updates"] = float(len(updates))
         metrics["tokens/trained"] = float(sum(len(s.actions) for s in data.samples))
@@ -290,11 +291,11 @@ class Learner:
                     parameter.grad = parameter.grad + gradient
             _add_up(metrics, summands)
             gaps += lane_gaps
-        metrics["actor/grad_norm"] = apply_update(self.optimizer, rate, self.grad_clip, step)
+        metrics["actor/grad_norm"] = apply_update(self.optimizer, rate, self.grad_clip)
         computed = [batch.computed_tokens for batches in lanes for batch in batches]
         metrics["tokens/computed"] = float(sum(computed))
         metrics.update(agreement_metrics(gaps))
-        return finished(metrics)
+        return settled(finished(metrics))
 
     def _accumulate(
         self, data: StepData, batches: List[MicroBatch], whole: Extent

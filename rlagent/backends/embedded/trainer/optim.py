@@ -7,10 +7,6 @@ from typing import Any, Iterable, List, Tuple
 import torch
 
 
-class GradientError(RuntimeError):
-    """A gradient was not finite; the update was not applied."""
-
-
 def make_optimizer(
     named_parameters: Iterable[Tuple[str, torch.nn.Parameter]], optimizer: Any
 ) -> Tuple[torch.optim.AdamW, List[str]]:
@@ -39,33 +35,25 @@ def make_optimizer(
     return adamw, [name for name, _ in trained]
 
 
-def apply_update(optimizer: torch.optim.AdamW, lr: float, grad_clip: float, step: int) -> float:
+def apply_update(optimizer: torch.optim.AdamW, lr: float, grad_clip: float) -> float:
     """Clip the gradients, step the optimizer and drop the gradients.
+
+    A gradient that is not finite is dropped: weights and optimizer state stay as they were.
 
     Args:
         optimizer: With gradients accumulated.
         lr: Learning rate of this update.
         grad_clip: Largest norm of all gradients together; 0: no clipping.
-        step: Training step, for the message.
 
     Returns:
-        The norm before clipping.
-
-    Raises:
-        GradientError: If it is not finite. Weights and optimizer state are left as they were.
+        The norm before clipping; not finite where the update was skipped.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     limit = grad_clip if grad_clip > 0 else math.inf
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
-    if not math.isfinite(norm):
-        optimizer.zero_grad(set_to_none=True)
-        raise GradientError(
-            f"step {step}: the gradient norm is {norm}; the update was not applied. Usual causes: "
-            "a learning rate that is too high (algorithm.lr), rewards that are not finite, or "
-            "log-probabilities far from those of the rollout"
-        )
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    optimizer.step()
+    if math.isfinite(norm):
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return norm

@@ -94,7 +94,6 @@ class EmbeddedTrainer(TrainEngineWrapper):
 
         Raises:
             ValueError: If experiences lack what the algorithm reads.
-            GradientError: If a gradient is not finite.
         """
         if not batch_exps:
             self._step += 1
