@@ -12,7 +12,7 @@ from typing import Any
 from rlagent.base.stats import wilson
 
 OURS = (
-    *("reward", "success", "overlong"),
+    *("reward", "success", "overlong", "truncated"),
     *("model_calls", "model_seconds", "agent_seconds", "response_tokens", "time/run_execution"),
 )
 """What rlagent itself measures of each rollout."""

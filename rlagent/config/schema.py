@@ -19,6 +19,7 @@ from rlagent.base.limits import DAY, finite, number, place, plain, text, word
 from rlagent.base.model_shape import ModelShape
 from rlagent.base.origins import AUTO as AUTO
 from rlagent.base.origins import Recorded
+from rlagent.base.treatment import CUT
 from rlagent.config.algorithms import AGGREGATIONS, CORRECTIONS
 
 _RECIPE = "the model's recipe"
@@ -428,6 +429,10 @@ class WorkflowConfig(Recorded):
     # Reward of a rollout whose conversation outgrows model.max_model_len: its calls are trained
     # on, so that going on for ever does not pay. null: it counts as failed, and is left out.
     overlong_reward: Optional[float] = finite(0.0)
+    # What becomes of a rollout with a response that was cut at model.max_response_tokens. train: it
+    # is trained on with its reward; mask: that response is not trained on, while its reward counts
+    # in its group; drop: the rollout counts as failed, and is left out. Evaluations keep it.
+    truncated: str = word("train", CUT)
     # Further models for workflow or judge.
     auxiliary_models: List[AuxiliaryModel] = field(default_factory=list)
 

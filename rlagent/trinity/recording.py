@@ -32,6 +32,7 @@ from rlagent.backends.registry import engine_of_type  # noqa: E402
 from rlagent.base.cause import chain  # noqa: E402
 from rlagent.base.texts import encodable_tree  # noqa: E402
 from rlagent.records.calls import Call  # noqa: E402
+from rlagent.trinity.translate import CUT_RESPONSE  # noqa: E402
 
 agentscope.remember_tool_schemas.apply()
 agentscope.remember_merged_schemas.apply()
@@ -76,6 +77,9 @@ class Recorder:
             allowed = getattr(choice, "allowed_tokens", None)
             if allowed is not None:
                 experience.info = {**(experience.info or {}), "allowed_tokens": allowed}
+            if choice.finish_reason == "length":
+                # Trinity says so of its own engines' answers, not of those by this interface.
+                experience.truncate_status = CUT_RESPONSE
             logprobs = getattr(choice, "token_logprobs", None)
             if logprobs is not None:
                 experience.logprobs = torch.tensor(logprobs, dtype=torch.float32)

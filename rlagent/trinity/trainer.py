@@ -15,12 +15,14 @@ trinity_imports.without_services.apply()
 from trinity.algorithm.sample_strategy.sample_strategy import SampleStrategy  # noqa: E402
 from trinity.common.config import Config  # noqa: E402
 from trinity.common.constants import SyncStyle  # noqa: E402
+from trinity.common.experience import Experience  # noqa: E402
 from trinity.trainer import trainer as trinity_trainer  # noqa: E402
 
 from rlagent.base.startup import Marks  # noqa: E402
 from rlagent.trinity.buffer import BatchReader, NothingToTrainOn, find_queue  # noqa: E402
 from rlagent.trinity.lag import closes_with_a_sync  # noqa: E402
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
+from rlagent.trinity.translate import CUT_RESPONSE  # noqa: E402
 
 
 class AgentTrainer(trinity_trainer.Trainer):
@@ -85,6 +87,7 @@ class AgentTrainer(trinity_trainer.Trainer):
             if sampled is None:
                 break
             experiences, metrics, _ = sampled
+            experiences = unmasked(experiences)
             metrics["sample/experiences"] = float(len(experiences))
             alive.doing(f"training step {step}")
             metrics.update(await self.train_step(experiences))
@@ -135,3 +138,17 @@ class AgentTrainer(trinity_trainer.Trainer):
         finally:
             sample.cancel()
             stop.cancel()
+
+
+def unmasked(experiences: list[Experience]) -> list[Experience]:
+    """Those that are trained on: an answer that was cut may be masked whole (treatment.py).
+
+    Its reward has counted in its group by then, unless the trainer itself computes advantages.
+    """
+    return [
+        each
+        for each in experiences
+        if each.truncate_status != CUT_RESPONSE
+        or each.action_mask is None
+        or each.action_mask.any()
+    ]

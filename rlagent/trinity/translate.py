@@ -31,6 +31,8 @@ from rlagent.trinity.parts import (
 WORKFLOW_TYPE = "rlagent.trinity.workflow.AgentWorkflow"
 WHOLE_STEPS = "rlagent.trinity.buffer.WholeStepSampling"
 DROP, REFILL = GROUP_FILTERS = "reward_std_filter", "rlagent.trinity.refill.LiveGroups"
+CUT_RESPONSE = "response_truncated"
+"""Trinity's word for an answer that was cut at its longest."""
 CHECKPOINTS = "checkpoints"
 WATCHED_SECONDS = 86_400.0
 """Longer than the driver's own patience, which names what stands still."""
@@ -163,6 +165,7 @@ def workflow_args(config: LearnConfig, run_dir: Path, attempt: int) -> dict[str,
         "success_reward": config.workflow.success_reward,
         "timeout": config.workflow.timeout,
         "overlong_reward": config.workflow.overlong_reward,
+        "truncated": config.workflow.truncated,
         "run_folder": str(run_dir),
         "attempt": attempt,
         "free_tool_choice": config.model.tool_choice == "free",
@@ -303,6 +306,8 @@ def data_processor(config: LearnConfig) -> dict[str, Any]:
     ours = config.algorithm
     pipeline: dict[str, Any] = {"save_input": False}
     operators: list[dict[str, Any]] = []
+    if config.workflow.truncated == "mask":
+        operators.append({"name": "mask_response_truncated"})
     if ours.shuffle_rewards:
         operators.append(
             {"name": "rlagent.trinity.shuffle.ShuffleRewards", "args": {"seed": config.seed}}

@@ -27,6 +27,7 @@ from rlagent.base.cause import cause_of, whole  # noqa: E402
 from rlagent.base.measures import own_name  # noqa: E402
 from rlagent.base.secrets import resolve_references  # noqa: E402
 from rlagent.base.texts import encodable, shown  # noqa: E402
+from rlagent.base.treatment import treatment  # noqa: E402
 from rlagent.config.functions import import_function  # noqa: E402
 from rlagent.records.calls import compact  # noqa: E402
 from rlagent.records.folder import RunFolder  # noqa: E402
@@ -34,6 +35,7 @@ from rlagent.trinity import changes  # noqa: E402
 from rlagent.trinity.guard import Rollout, within  # noqa: E402
 from rlagent.trinity.task_row import TaskRow, task_row  # noqa: E402
 from rlagent.trinity.threads import in_thread  # noqa: E402
+from rlagent.trinity.translate import CUT_RESPONSE  # noqa: E402
 
 if TYPE_CHECKING:
     from rlagent.trinity.recording import Recorder
@@ -59,7 +61,7 @@ class AgentWorkflow(Workflow):
     """One rollout of the user's function.
 
     `workflow_args` holds: `function` (spec or callable), `judge` (likewise or None), `args`,
-    `success_reward`, `timeout` in s, `run_folder`, `attempt`, `free_tool_choice`,
+    `success_reward`, `timeout` in s, `truncated`, `run_folder`, `attempt`, `free_tool_choice`,
     `overlong_reward`, `rows` (see `task_row`).
     """
 
@@ -116,20 +118,31 @@ class AgentWorkflow(Workflow):
         self.recorder = recorder
         rollout = self.rollout = Rollout(self.key, self.options.get("timeout"))
         began = rollout.began
+        outcome: float | Exception
+        metrics: dict[str, float] = {}
+        outgrown = False
         try:
-            reward, metrics = await within(
+            outcome, metrics = await within(
                 rollout, self._reward(rollout, function, judge, chat_model, threaded, recorder)
             )
             self._check(recorder)
-            is_overlong = False
         except Exception as error:
-            overlong = self.options.get("overlong_reward")
-            if overlong is None or not (recorder.experiences and recorder.is_overlong(error)):
-                self._fail(recorder, error)
-            reward, metrics, is_overlong = float(overlong), {}, True
+            outcome, metrics = error, {}
+            outgrown = bool(recorder.experiences) and recorder.is_overlong(error)
+        cut = [exp for exp in recorder.experiences if exp.truncate_status == CUT_RESPONSE]
+        treated = treatment(self.options, outcome, outgrown, bool(cut), self.task.is_eval)
+        if treated.cause is not None:
+            self._fail(recorder, treated.cause)
+        reward = treated.reward
+        assert reward is not None
+        if not treated.masked:
+            # Trinity's operator masks those that say they were cut.
+            for experience in cut:
+                experience.truncate_status = None
         success = float(reward >= self.options.get("success_reward", 1.0))
         metrics = {own_name(name): value for name, value in metrics.items()}
-        metrics |= {"overlong": float(is_overlong), "reward": reward, "success": success}
+        metrics |= {"overlong": float(treated.overlong), "truncated": float(bool(cut))}
+        metrics |= {"reward": reward, "success": success}
         metrics["model_calls"] = float(recorder.calls)
         metrics["model_seconds"] = recorder.model_seconds
         # Tools, agent and judge; with calls side by side there may be no rest.

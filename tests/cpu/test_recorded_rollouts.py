@@ -7,13 +7,16 @@ from types import SimpleNamespace
 
 import pytest
 import random_model
+from trinity.buffer.operators.filters.reward_filter import MaskResponseTruncatedOperator
 from trinity.common.config import GenerationConfig
 
 from rlagent.backends.embedded.engine.service import Service, ServiceOptions
 from rlagent.records.calls import conversations
 from rlagent.records.folder import RunFolder
 from rlagent.trinity import recording
-from rlagent.trinity.workflow import AgentWorkflow, Task
+from rlagent.trinity.trainer import unmasked
+from rlagent.trinity.translate import CUT_RESPONSE
+from rlagent.trinity.workflow import AgentWorkflow, RolloutError, Task
 from tests.cpu.runs import AGENTS
 
 LOGS_ITSELF = f"{AGENTS}/logging_agents.py:logs_itself"
@@ -29,7 +32,9 @@ def service(tmp_path_factory):
     service.stop()
 
 
-def rolled_out(service: Service, folder: RunFolder, function: str, row: dict) -> list:
+def rolled_out(
+    service: Service, folder: RunFolder, function: str, row: dict, is_eval: bool = True, **more
+) -> list:
     """Run the fourth rollout of a held-out task, row 17 of its split, with the weights of step 5;
     returns its experiences."""
     wrapper = SimpleNamespace(
@@ -45,9 +50,10 @@ def rolled_out(service: Service, folder: RunFolder, function: str, row: dict) ->
         "run_folder": str(folder.path),
         "attempt": 2,
         "timeout": 60.0,
+        **more,
     }
     task = Task(
-        raw_task=row, is_eval=True, batch_id="5/easy", task_id=9, workflow_args=options,
+        raw_task=row, is_eval=is_eval, batch_id="5/easy", task_id=9, workflow_args=options,
         index={"index": 17}, rollout_args=GenerationConfig(temperature=1.0, top_p=1.0),
     )  # fmt: skip
 
@@ -101,3 +107,27 @@ def test_the_record_of_a_rollout_that_failed_holds_what_was_said_until_then(serv
     (row,) = folder.rollouts.read()
     assert "row 4 is made to fail" in row["error"]
     assert len(row["calls"]) == 8
+
+
+def cut(experiences: list) -> list:
+    return [each for each in experiences if each.truncate_status == CUT_RESPONSE]
+
+
+def test_a_response_that_was_cut_is_trained_on_masked_or_its_rollout_is_left_out(service, tmp_path):
+    def roll(name: str, **more) -> tuple[list, RunFolder]:
+        folder = RunFolder(tmp_path / name)
+        folder.make()
+        return rolled_out(service, folder, LOGS_ITSELF, ROW, **more), folder
+
+    trained, _ = roll("train", is_eval=False)
+    assert cut(trained) == []
+    assert trained[-1].metrics["truncated"] == 1.0
+    marked, _ = roll("mask", is_eval=False, truncated="mask")
+    masked, counted = MaskResponseTruncatedOperator().process(marked)
+    assert counted["masked_truncated_count"] == len(cut(marked)) > 0
+    assert unmasked(masked) == [each for each in marked if each not in cut(marked)]
+    with pytest.raises(RolloutError, match=r"cut at model\.max_response_tokens"):
+        roll("drop", is_eval=False, truncated="drop")
+    # An evaluation trains on nothing.
+    kept, _ = roll("eval", truncated="drop")
+    assert len(kept) == len(trained)
