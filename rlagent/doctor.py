@@ -20,12 +20,16 @@ HELP = """rlagent doctor: can an experiment start here, and if not, why
 
   rlagent doctor                                   the default, +experiment=gsm8k_react
   rlagent doctor +experiment=gsm8k_react model=qwen3_4b hardware=2gpu
+  rlagent doctor --signal +experiment=gsm8k_react  also roll out some training tasks with the base
+                                                   model: is there anything to learn from?
   rlagent doctor --patches                         what is changed in libraries, and why
 
 Overrides and --config-dir are as for rlagent train. Exit status: 0 it could start; 1 something
 is missing, each with its remedy; 2 the configuration is wrong."""
 
 DEFAULT = "+experiment=gsm8k_react"
+
+SIGNAL = "--signal"
 
 UNREADABLE = "configuration"
 """The row that says that rlagent itself lacks a part: no mistake in the command."""
@@ -44,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         text, fit = listing()
         print(text)
         return 0 if fit else 1
+    signal = SIGNAL in arguments
+    arguments = [word for word in arguments if word != SIGNAL]
     if not any(word.lstrip("+").startswith("experiment=") for word in arguments):
         arguments = [DEFAULT, *arguments]
     print(f"rlagent doctor {' '.join(arguments)}\n", flush=True)
@@ -61,9 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows += _show("Machine", machine_rows(resolved))
     if resolved is not None:
         rows += _show("Reachable", reach_rows(resolved))
-    print(verdict(rows, arguments))
     if all(row.state != FAIL for row in rows):
-        return 0
+        failed = signal and resolved is not None and sampled_rows(resolved)
+        print(verdict(rows, arguments))
+        return 1 if failed else 0
+    print(verdict(rows, arguments))
     wrong = any(row.state == FAIL and row.name != UNREADABLE for row in config_rows)
     return 2 if wrong else 1
 
@@ -136,6 +144,18 @@ def reach_rows(resolved: "Resolved") -> list[Row]:
     from rlagent.health import reachable as reach
 
     return [*reach.reach_rows(resolved.config), reach.wandb_row(resolved.config.monitor)]
+
+
+def sampled_rows(resolved: "Resolved") -> bool:
+    """Roll out a sample and say what it holds; returns whether that failed."""
+    from rlagent.launch.sampling import sample
+
+    print("Signal (the base model rolls out some training tasks; engines start first)", flush=True)
+    cause = sample(resolved)
+    if cause:
+        print(f"  no sample: {cause}")
+    print()
+    return bool(cause)
 
 
 def verdict(rows: Sequence[Row], arguments: Sequence[str]) -> str:

@@ -5,13 +5,14 @@ Right within a factor of about three; nothing is decided by them.
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rlagent.backends.registry import engine_named
 from rlagent.base.model_shape import ModelShape
 from rlagent.base.paths import local_path
 from rlagent.config.batch import KNOWN_ROWS
 from rlagent.config.held_out import known_notes
-from rlagent.config.schema import LearnConfig
+from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.step_workload import explored, workload_of
 from rlagent.machine.resources import Machine
 from rlagent.planner.fit import parameters
@@ -19,7 +20,14 @@ from rlagent.planner.gpus import find_gpu
 from rlagent.planner.layout import Layout
 from rlagent.planner.time import StepTime, step_time
 
+if TYPE_CHECKING:
+    from rlagent.config.resolve import Resolved
+
 LONG_RUN_MINUTES = 10.0
+PREFLIGHT_MINUTES = 30.0
+"""Estimated minutes of a run from which its signal is sampled first."""
+EXPLORING = 0.4
+"""Share of a step that exploring takes, where no planner says."""
 _TYPICAL_SHARE = 0.3
 """Tokens of a usual response as a share of the longest one allowed..."""
 _TYPICAL_TOKENS = 1000
@@ -78,7 +86,7 @@ def run_minutes(
     rollouts = int(algorithm.batch_size) * int(algorithm.repeat_times)
     if planned is None:
         step = rough_step_seconds(config, layout, cores)
-        explore = 0.4 * step
+        explore = EXPLORING * step
     else:
         step, explore = planned.step, planned.rollout + planned.agent
     evaluations = 2.0
@@ -88,6 +96,28 @@ def run_minutes(
     evaluation = explore * (config.dataset.eval_tasks or 1000) / rollouts
     start = engine_named(config.hardware.engine).start_seconds
     return (start + step * int(algorithm.total_steps) + evaluation * evaluations) / 60
+
+
+def planned_parts(config: LearnConfig, layout: Layout, machine: Machine) -> tuple[float, float]:
+    """Return the estimated seconds of exploring a step, and of all else in it."""
+    planned = planned_step(config, layout, machine)
+    if planned is not None:
+        return planned.explore, planned.learn + planned.sync
+    step = rough_step_seconds(config, layout, machine.cores)
+    return EXPLORING * step, (1 - EXPLORING) * step
+
+
+def preflight_asked(resolved: "Resolved") -> bool:
+    """Return whether the signal of a run is sampled before it: as asked, else of long runs."""
+    config = resolved.config
+    asked = config.run.preflight
+    if asked != AUTO:
+        return bool(asked)
+    if getattr(resolved.composed, "native", None):
+        return False
+    planned = planned_step(config, resolved.layout, resolved.machine)
+    minutes = run_minutes(config, resolved.layout, resolved.machine.cores, planned)
+    return minutes > PREFLIGHT_MINUTES
 
 
 def roughly(minutes: float) -> str:

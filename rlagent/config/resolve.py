@@ -37,14 +37,16 @@ KEPT = (
     "monitor.mode",
     "run.display",
     "run.stall_timeout",
+    "run.preflight",
     "algorithm.train_batch_size",
     "sweep.max_parallel",
     "sweep.memory_gib",
     "sweep.n_trials",
 )
 """Settings that stay `auto`: the first three follow cluster, key and terminal at launch, the fourth
-the steps that were trained; an `auto` train_batch_size means every experience of the step; of the
-sweep's, two are shared out among trials, and of trials a search knows the number."""
+the steps that were trained, the fifth the estimated time; an `auto` train_batch_size means every
+experience of the step; of the sweep's, two are shared out among trials, and of trials a search
+knows the number."""
 
 WITH_CRITIC = ("ppo",)
 """Trinity's algorithms that train a critic beside the model."""

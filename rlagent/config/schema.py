@@ -480,6 +480,11 @@ class RunConfig(Recorded):
     display: str = word(
         AUTO, (AUTO, "live", "plain", "none"), auto="live on a terminal, else plain"
     )
+    # Roll out a small sample of training tasks before the first step, and say what signal their
+    # rewards hold: `rlagent doctor --signal` does the same without a run.
+    preflight: Union[bool, str] = plain(
+        AUTO, auto="true for runs that will take over 30 minutes, by the estimate"
+    )
     # Seconds without any sign of progress after which the run fails, naming what stands still.
     stall_timeout: Union[float, str] = number(
         AUTO,

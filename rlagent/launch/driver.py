@@ -13,6 +13,7 @@ from rlagent.base.cause import cause_of
 from rlagent.base.endings import EXIT_FAILED
 from rlagent.base.stats import success_fields
 from rlagent.config.compose import to_yaml
+from rlagent.config.estimate import preflight_asked
 from rlagent.config.resolve import Resolved
 from rlagent.launch import phases
 from rlagent.launch.record import read_record
@@ -84,6 +85,8 @@ class Driver:
                 evaluates = bool(config.buffer.explorer_input.eval_tasksets)
                 if evaluates and step == 0 and config.explorer.eval_on_startup:
                     session.evaluate(0)
+                if step == 0 and preflight_asked(stage.resolved):
+                    phases.preflight(stage, session)
                 trained = phases.train(stage, session, step, self.total_steps)
                 if evaluates:
                     session.evaluate(trained)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from rlagent.backends.registry import engine_named
 from rlagent.base.endings import OutOfStepError, RunError
+from rlagent.base.sampled import SAMPLED_TASKS, Sampled, sampled, step_seconds
 from rlagent.base.startup import timeline
+from rlagent.config.estimate import planned_parts
 from rlagent.launch.head import LastResort
 from rlagent.launch.stage import Stage
 from rlagent.launch.standstill import patience
@@ -238,6 +240,26 @@ def _session(stage: Stage, config: Any, trains: bool) -> "Session":
         logs=stage.attempt.logs,
         trains=trains,
     )
+
+
+def preflight(stage: Stage, session: "Session") -> Sampled:
+    """Say what signal a small sample of training tasks holds, before anything is trained.
+
+    Raises:
+        RunError: Every rollout of it failed.
+    """
+    resolved = stage.resolved
+    found = session.sample(SAMPLED_TASKS)
+    rollouts = sum(group["rollouts"] for group in found["tasks"])
+    explore, learn = planned_parts(resolved.config, resolved.layout, resolved.machine)
+    algorithm = resolved.config.algorithm
+    of_step = int(algorithm.batch_size) * int(algorithm.repeat_times)
+    expected = step_seconds(found["seconds"], rollouts, of_step, explore, learn, algorithm.max_lag)
+    signal = sampled(found["tasks"], found["seconds"], expected)
+    for line in signal.lines():
+        stage.display.message(line)
+    stage.folder.append_metrics("driver", 0, signal.metrics(), attempt=stage.attempt.number)
+    return signal
 
 
 def train(stage: Stage, session: "Session", step: int, asked: int) -> int:

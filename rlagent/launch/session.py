@@ -127,6 +127,11 @@ class Session:
             self._wait({"explorer": self.explorer.sync_from_trainer.remote()})
         return self._wait({"explorer": self.explorer.evaluate.remote(step)})[0]
 
+    def sample(self, groups: int) -> dict[str, Any]:
+        """Roll out so many groups of training tasks, see `AgentExplorer.sample`."""
+        self.on_phase("sampling training tasks")
+        return self._wait({"explorer": self.explorer.sample.remote(groups)})[0]
+
     def train(self, asked: int) -> None:
         """Explore and train until the asked step, or until stopped.
 

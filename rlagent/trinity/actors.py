@@ -19,6 +19,7 @@ _FROM_SYNCHRONIZER = ("is_alive", "setup_weight_sync_group", "teardown_weight_sy
     "prepare",
     "explore",
     "evaluate",
+    "sample",
     "sync_weight",
     "sync_from_trainer",
     "startup_marks",

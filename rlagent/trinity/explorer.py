@@ -15,6 +15,7 @@ from rlagent.upstream import trinity_hooks, trinity_imports
 trinity_imports.without_vllm.apply()
 trinity_imports.without_services.apply()
 
+from trinity.buffer.task_scheduler import get_taskset_scheduler  # noqa: E402
 from trinity.common.config import Config, InferenceModelConfig  # noqa: E402
 from trinity.common.constants import RunningStatus, SyncStyle  # noqa: E402
 from trinity.common.models.allocator import (  # noqa: E402
@@ -37,6 +38,9 @@ from rlagent.trinity.lag import closes_with_a_sync, next_sync, syncs_left  # noq
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
 from rlagent.trinity.processes import SharedProcesses  # noqa: E402
 from rlagent.trinity.rollout import AgentCoordinator, InProcess  # noqa: E402
+
+SAMPLE = "0/signal"
+"""The batch of a sample before training, as records name it."""
 
 
 class RolloutFailedError(RuntimeError):
@@ -232,6 +236,33 @@ class AgentExplorer(Explorer):
         await self._engine_work()
         self.monitor.log(metrics, step)
         return metrics
+
+    async def sample(self, number: int) -> dict[str, Any]:
+        """Roll out groups of training tasks, as training would, for their numbers alone.
+
+        Args:
+            number: Of groups, at most.
+
+        Returns:
+            `tasks`, as of `rollout.task_results`, and the `seconds` that they took.
+
+        Raises:
+            RolloutFailedError: Every rollout failed.
+        """
+        alive.doing("sampling training tasks")
+        # Another reader of the tasks: the run's own place in them stays.
+        taskset = get_taskset_scheduler({}, self.config)
+        refill.allow_more(taskset, number)
+        tasks = await refill.read_more(taskset, min(number, refill.size_of(taskset)), (0,))
+        started = time.monotonic()
+        await self.rollout_coordinator.submit_batch.remote(
+            batch_id=SAMPLE, tasks=tasks, batch_type="eval"
+        )
+        result = await self.rollout_coordinator.finalize_eval_batch.remote(SAMPLE)
+        _raise_if_all_failed(result, "the sample")
+        # Not counted with the first step.
+        await self._engine_work()
+        return {"tasks": result["tasks"], "seconds": time.monotonic() - started}
 
     async def sync_from_trainer(self) -> None:
         """Take over the newest weights, also those of the last step, which Trinity leaves out."""

@@ -47,6 +47,11 @@ def allow_more(taskset: Any, limit: int) -> None:
         reader.reader.dataset.total_samples *= limit
 
 
+def size_of(taskset: Any) -> int:
+    """Tasks that a taskset, or the smallest of several, has."""
+    return min(len(reader) for reader in _readers(taskset))
+
+
 async def read_more(taskset: Any, number: int, seed: tuple[int, ...]) -> list[Any]:
     """Read so many further tasks; fewer where the taskset ends.
 
