@@ -19,6 +19,11 @@ COMMANDS = {
         "a checkpoint as a Hugging Face folder: rlagent export RUN --step best --to FOLDER",
     ),
     "view": ("rlagent.view", "show runs and sweeps in a browser, live: rlagent view [outputs]"),
+    "try": (
+        "rlagent.try",
+        "the run's workflow on one task of yours: rlagent try RUN --task '{...}'",
+    ),
+    "chat": ("rlagent.chat", "talk to a checkpoint in the terminal: rlagent chat RUN"),
     "serve": (
         "rlagent.serve",
         "a checkpoint behind an OpenAI-compatible endpoint: rlagent serve RUN --port 8000",

@@ -10,11 +10,11 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from rlagent.backends.served import KEY_VARIABLE
 from rlagent.base.endings import EXIT_INTERRUPTED, EXIT_OK
 from rlagent.base.screen import lasting_streams
 from rlagent.serving.trained import find_trained, say_outcome
 
-KEY_VARIABLE = "RLAGENT_API_KEY"
 MADE = "(made)"
 
 EPILOG = f"""\
@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--api-key", nargs="?", const=MADE, default="", help="ask for a key")
     parser.add_argument("--name", default="", help="what clients call the model (RUN-step-N)")
     parser.add_argument("--engine", default="auto", help="auto, vllm or embedded (auto)")
+    parser.add_argument("--seed", type=int, help="of the sampling (the run's)")
     parser.add_argument("--root", default="outputs", help="where run folders are (outputs)")
     asked = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
     return say_outcome("serve", lambda: _serve(asked))
@@ -51,7 +52,7 @@ def _serve(asked: argparse.Namespace) -> int:
 
     made = secrets.token_urlsafe(24) if asked.api_key == MADE else ""
     key = made or asked.api_key or os.environ.get(KEY_VARIABLE, "")
-    place = checked(Place(asked.host, asked.port, key, asked.engine, asked.name))
+    place = checked(Place(asked.host, asked.port, key, asked.engine, asked.name, asked.seed))
     trained = find_trained(asked.run, asked.step, asked.root)
     served = None
     try:

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+KEY_VARIABLE = "RLAGENT_API_KEY"
+"""Environment variable that may hold the key of `rlagent serve`."""
+
 
 @dataclass(frozen=True)
 class Serve:

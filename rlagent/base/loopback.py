@@ -19,7 +19,7 @@ def is_loopback(host: str) -> bool:
     (True, True, False)
     """
     try:
-        return urlsplit(f"//{host}").hostname in (ADDRESS, "localhost")
+        return urlsplit(f"//{host}").hostname in (ADDRESS, "localhost", "::1")
     except ValueError:
         return False
 

@@ -28,6 +28,11 @@ def conf_dir() -> Path:
     )
 
 
+def import_root() -> Path:
+    """Return the folder from which Python imports rlagent."""
+    return _PACKAGE.parent
+
+
 def asset_dir(name: str) -> Path:
     """Return the folder of a shipped asset, such as `tiny` or `gsm8k_tiny`."""
     return _PACKAGE / "assets" / name

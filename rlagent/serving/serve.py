@@ -2,7 +2,6 @@
 
 import contextlib
 import ipaddress
-import secrets
 import signal
 import socket
 import threading
@@ -16,6 +15,7 @@ from rlagent.backends.registry import automatic_engine, engines, load, packages_
 from rlagent.backends.served import Serve, Served
 from rlagent.base.endings import RunError
 from rlagent.base.errors import ConfigError, Problem, raise_if_any
+from rlagent.base.process import stop_signals
 from rlagent.machine.resources import detect
 from rlagent.serving.export import ready_folder
 from rlagent.serving.trained import Trained
@@ -35,6 +35,7 @@ class Place:
         api_key: Empty: everybody on this machine.
         engine: `auto` or the name of one.
         name: What clients call the model; empty: after run and step.
+        seed: Of the sampling; None: the run's.
     """
 
     host: str = LOOPBACK
@@ -42,6 +43,7 @@ class Place:
     api_key: str = ""
     engine: str = "auto"
     name: str = ""
+    seed: int | None = None
 
 
 class Asked(BaseException):
@@ -138,7 +140,7 @@ def serve(trained: Trained, place: Place, say: Callable[[str], None]) -> Served:
         tool_call_parser=config.tool_call_parser,
         reasoning_parser=config.reasoning_parser,
         trust_remote_code=config.trust_remote_code,
-        seed=trained.config.seed,
+        seed=trained.config.seed if place.seed is None else place.seed,
         log=trained.run.path / "serve.log",
     )
     served: Served = load(engine.server)(asked)
@@ -146,22 +148,8 @@ def serve(trained: Trained, place: Place, say: Callable[[str], None]) -> Served:
 
 
 @contextlib.contextmanager
-def served_here(
-    trained: Trained, say: Callable[[str], None], engine: str = "auto"
-) -> Iterator[tuple[Served, Place]]:
-    """Serve a checkpoint to this process alone: on loopback, with a key that nobody else has."""
-    place = checked(Place(api_key=secrets.token_urlsafe(32), engine=engine))
-    served = serve(trained, place, say)
-    try:
-        yield served, place
-    finally:
-        served.stop()
-
-
-@contextlib.contextmanager
 def ending_when_asked() -> Iterator[None]:
     """Turn Ctrl+C, SIGTERM and SIGHUP into `Asked`, once: what follows ends in peace."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     asked = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -169,10 +157,7 @@ def ending_when_asked() -> Iterator[None]:
             asked.set()
             raise Asked(number)
 
-    # One that is ignored stays so, as SIGHUP is under nohup.
-    before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, ask)
+    before = {number: signal.signal(number, ask) for number in stop_signals()}
     try:
         yield
     finally:

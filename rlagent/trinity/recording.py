@@ -280,6 +280,15 @@ def _new_client(model: ModelWrapper, shared: bool) -> Any:
     return client
 
 
+async def close_clients() -> None:
+    """Close the process's connections; a process that ends need not."""
+    for client in _clients.values():
+        await client.plain.close()
+        await client.close()
+    _clients.clear()
+    _prototypes.clear()
+
+
 def recorded_model(
     model: ModelWrapper,
     generate_kwargs: dict[str, Any],

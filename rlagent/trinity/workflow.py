@@ -234,7 +234,6 @@ class AgentWorkflow(Workflow):
         metrics: dict[str, float],
         error: str | None,
     ) -> None:
-        """Write the rollout to the run folder."""
         found = {
             "model_version": self.model_version,
             "reward": reward,
@@ -243,6 +242,10 @@ class AgentWorkflow(Workflow):
             "error": error,
             "calls": compact(recorder.said),
         }
+        self.keep(found)
+
+    def keep(self, found: dict[str, Any]) -> None:
+        """Write what became of the rollout to the run folder."""
         _append(self.task, self.row, self.number, found)
 
 

@@ -1,9 +1,7 @@
 """vLLM's own API server in a process of its own: see rlagent.backends.served."""
 
-import ctypes
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,15 +11,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from rlagent.backends.served import Serve
-from rlagent.backends.vllm.engine_arguments import LOOPBACK
+from rlagent.base.child import end_child, start_child
 from rlagent.base.endings import RunError
+from rlagent.base.loopback import is_loopback
 
 READY_WITHIN = 1200.0
 """Seconds that a server may take to load a model and to compile."""
 STOP_WITHIN = 20.0
 """Seconds that a server may take to end."""
 _LOOK_AGAIN = 0.5
-_PR_SET_PDEATHSIG = 1
 GUARD = "rlagent.backends.vllm.served.loopback_guard"
 
 
@@ -62,8 +60,8 @@ async def loopback_guard(request: Any, answer: Callable[[Any], Awaitable[Any]]) 
     """Middleware of vLLM's server that answers no page of a browser: see the embedded engine's."""
     from starlette.responses import JSONResponse
 
-    host = request.url.hostname
-    if os.environ.get("RLAGENT_LOOPBACK") and host not in (LOOPBACK, "localhost", "::1"):
+    host = request.headers.get("host", "")
+    if os.environ.get("RLAGENT_LOOPBACK") and not is_loopback(host):
         message = f"the host {host!r} is not loopback"
     elif "origin" in request.headers:
         message = "browsers are not answered"
@@ -97,15 +95,8 @@ class VLLMServer:
             environment["RLAGENT_LOOPBACK"] = "1"
         asked.log.parent.mkdir(parents=True, exist_ok=True)
         with asked.log.open("ab") as log:
-            self._child = subprocess.Popen(
-                [sys.executable, *command, *arguments(asked)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                # Ctrl+C is for this process, which then ends the child.
-                start_new_session=True,
-                preexec_fn=_die_with_parent,
+            self._child = start_child(
+                [sys.executable, *command, *arguments(asked)], environment, log, subprocess.STDOUT
             )
         try:
             self._await_ready()
@@ -124,14 +115,7 @@ class VLLMServer:
 
     def stop(self) -> None:
         """See Served."""
-        if self._child.poll() is None:
-            self._child.terminate()
-        try:
-            self._child.wait(STOP_WITHIN)
-        except subprocess.TimeoutExpired:
-            # With the processes that it has started.
-            os.killpg(self._child.pid, signal.SIGKILL)
-            self._child.wait()
+        end_child(self._child, STOP_WITHIN)
 
     def _await_ready(self) -> None:
         deadline = time.monotonic() + READY_WITHIN
@@ -157,7 +141,3 @@ class VLLMServer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,49 @@
+"""A child process that ends with this one, however this one ends."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import IO
+
+_PR_SET_PDEATHSIG = 1
+
+
+def start_child(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    output: IO[bytes] | int,
+    errors: IO[bytes] | int,
+) -> "subprocess.Popen[bytes]":
+    """Start a process that gets SIGTERM when this one is gone.
+
+    Ctrl+C in a terminal is for this process alone, which then ends the child.
+    """
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=errors,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,
+    )
+
+
+def end_child(child: "subprocess.Popen[bytes]", seconds: float) -> int:
+    """Ask a child to end, and after `seconds` end it by force; returns its exit status."""
+    if child.poll() is None:
+        child.terminate()
+    try:
+        return child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        # With the processes that it has started.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        return child.wait()
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
