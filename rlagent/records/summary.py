@@ -3,11 +3,13 @@
 Pure text from the run folder; display.py prints it, the report shows the same sentences.
 """
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 from rlagent.base.stats import difference
 from rlagent.base.words import duration, percent, python_command, short_path
+from rlagent.records.checkpoints import best_step, kept_checkpoints
 from rlagent.records.folder import DIED, RunFolder
 from rlagent.records.progress import Evaluation, evaluation
 
@@ -117,7 +119,30 @@ def next_lines(status: dict[str, Any], folder: RunFolder, command: str | None) -
         label = "to train on" if finished else "to resume"
         lines += [f"Next, {label}:", f"  {command}"]
     lines += ["To see the numbers here:", f"  {report}"]
-    return lines
+    return [*lines, *after_lines(folder)]
+
+
+def after_lines(folder: RunFolder) -> list[str]:
+    """The commands for what a run's checkpoints are for, and for looking at it; none without a
+    checkpoint."""
+    steps = [kept.step for kept in kept_checkpoints(folder) if kept.folder]
+    if not steps:
+        return []
+    run = shlex.quote(short_path(folder.path))
+    # Where no kept step was measured, the best one is not known.
+    step = "" if best_step(folder, steps) else " --step last"
+    return [
+        "To look at it in a browser, talk to it, serve it, ship it:",
+        *(
+            f"  {python_command()} -m rlagent.{words}"
+            for words in (
+                f"view {run}",
+                f"chat {run}{step}",
+                f"serve {run}{step}",
+                f"export {run}{step} --to {shlex.quote(f'{folder.name}-model')}",
+            )
+        ),
+    ]
 
 
 def summary_lines(

@@ -10,6 +10,9 @@ import psutil
 import pytest
 from trained_run import make_run
 
+from rlagent.records.folder import RunFolder
+from rlagent.records.summary import after_lines
+
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 TASK = {"question": "A shop has 12 boxes with 3 apples each. How many apples are there?"}
@@ -73,3 +76,18 @@ def test_a_chat_answers_what_is_typed_and_saves_it(root: Path, tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     roles = [m["role"] for m in json.loads((tmp_path / "chat.json").read_text())["messages"]]
     assert roles == ["user", "assistant"]
+
+
+def test_what_a_run_names_as_next_works_as_printed(root: Path) -> None:
+    printed = {
+        line.split(" -m rlagent.")[1].split()[0]: line.strip()
+        for line in after_lines(RunFolder(root / "mine-1a2b3c4d"))[1:]
+    }
+    # The other two serve until they are ended.
+    for name in ("export", "chat"):
+        done = subprocess.run(
+            printed[name], shell=True, cwd=root, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert (root / "mine-1a2b3c4d-model" / "model.safetensors").is_file()

@@ -10,10 +10,11 @@ import pytest
 from rlagent.base.measures import evaluation_metrics
 from rlagent.base.stats import difference
 from rlagent.base.words import same_command
+from rlagent.records.checkpoints import MANIFEST, step_folder
 from rlagent.records.display import LiveDisplay, PlainDisplay, make_display
 from rlagent.records.folder import RunFolder
 from rlagent.records.progress import Progress
-from rlagent.records.summary import how_it_ended, summary_lines
+from rlagent.records.summary import after_lines, how_it_ended, summary_lines
 from tests.fabricated import fabricate
 
 
@@ -206,3 +207,16 @@ def test_a_terminal_that_cannot_show_a_curve_gets_lines(monkeypatch, encoding, k
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
     assert type(make_display("auto", stream)) is kind
+
+
+def test_what_can_be_done_with_checkpoints_is_said_once_there_are_some(run):
+    assert after_lines(run) == []
+    step_folder(run.checkpoints, 10).mkdir(parents=True)
+    (step_folder(run.checkpoints, 10) / MANIFEST).touch()
+    commands = [line.split(" -m rlagent.")[1] for line in after_lines(run)[1:]]
+    assert [command.split()[0] for command in commands] == ["view", "chat", "serve", "export"]
+    assert all("outputs/gsm8k_react-1a2b3c4d" in command for command in commands)
+    # The step was measured, so the commands find the best one by themselves.
+    assert "--step" not in "".join(commands)
+    run.metrics_jsonl.unlink()
+    assert "".join(after_lines(run)).count("--step last") == 3
