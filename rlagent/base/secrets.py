@@ -10,7 +10,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -255,6 +255,37 @@ def resolve_references(data: Any) -> Any:
     if not isinstance(data, str):
         return data
     return _REFERENCE.sub(lambda found: _read(found[1]), data)
+
+
+def referenced(data: Any) -> list[str]:
+    """What the environment of this process holds under the references in plain data."""
+    texts = (value for _, _, value in _leaves(data, "") if isinstance(value, str))
+    names = dict.fromkeys(name for text in texts for name in _REFERENCE.findall(text))
+    return [os.environ[name] for name in names if name in os.environ]
+
+
+def without(value: Any, secrets: Collection[str]) -> Any:
+    """A JSON value with `(hidden)` in place of every secret in its texts.
+
+    Those of fewer than 4 characters are left: they stand in any text.
+
+    >>> without({"a sesame": ["say sesame", 1]}, ["sesame", "1", "a"])
+    {'a (hidden)': ['say (hidden)', 1]}
+    """
+    found = [secret for secret in secrets if len(secret) >= 4]
+    return _without(value, found) if found else value
+
+
+def _without(value: Any, secrets: Collection[str]) -> Any:
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, HIDDEN)
+        return value
+    if isinstance(value, dict):
+        return {_without(key, secrets): _without(item, secrets) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without(item, secrets) for item in value]
+    return value
 
 
 def _read(variable: str) -> str:

@@ -24,6 +24,8 @@ class Call:
         prompt_tokens: Tokens of what was sent.
         response_tokens: Tokens of the answer.
         finish: Why the answer ended: stop, length, tool_calls.
+        tokens: The answer token by token, as texts; empty where the engine does not say.
+        logprobs: The natural logarithm of the probability with which each was drawn.
     """
 
     messages: Sequence[Message]
@@ -33,6 +35,8 @@ class Call:
     prompt_tokens: int = 0
     response_tokens: int = 0
     finish: str = ""
+    tokens: Sequence[str] = ()
+    logprobs: Sequence[float] = ()
 
 
 @dataclass
@@ -52,7 +56,8 @@ def compact(calls: Sequence[Call]) -> list[dict[str, Any]]:
         conversation belongs to the same, the first to do so), `after` and `keeps` (the call
         whose first `keeps` messages, its answer counted, this one begins with; none: it begins
         by itself), `messages` (those behind), `response`, `prompt_tokens`, `response_tokens`,
-        `finish`, and `tools` where they are others than in that call.
+        `finish`, `tools` where they are others than in that call, and `tokens` and `logprobs`
+        where they are known.
     """
     # By call: what identifies its messages, the answer included.
     known: list[list[str]] = []
@@ -79,6 +84,8 @@ def compact(calls: Sequence[Call]) -> list[dict[str, Any]]:
         }
         if call.tools != (calls[after].tools if keeps else ()):
             row["tools"] = list(call.tools)
+        if call.tokens:
+            row |= {"tokens": list(call.tokens), "logprobs": list(call.logprobs)}
         found.append(row)
         known.append([*keys, _key(call.reply)])
         numbers.append(number)

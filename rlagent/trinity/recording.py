@@ -94,9 +94,21 @@ class Recorder:
                 prompt_tokens=experience.prompt_length,
                 response_tokens=len(experience.tokens) - experience.prompt_length,
                 finish=choice.finish_reason or "",
+                **_tokens(choice),
             )
             for experience, choice in zip(experiences, response.choices, strict=True)
         ]
+
+
+def _tokens(choice: Any) -> dict[str, Any]:
+    """The tokens of an answer and their log-probabilities, where the engine sent them."""
+    texts, logprobs = (getattr(choice, f"token_{name}", None) for name in ("texts", "logprobs"))
+    listed = getattr(choice.logprobs, "content", None)
+    if texts is None and listed:
+        texts, logprobs = [one.token for one in listed], [one.logprob for one in listed]
+    if texts is None or logprobs is None:
+        return {}
+    return {"tokens": texts, "logprobs": [round(logprob, 3) for logprob in logprobs]}
 
 
 def _reply(message: Any) -> dict[str, Any]:

@@ -30,7 +30,9 @@ from rlagent.base.cause import cause_of  # noqa: E402
 from rlagent.base.groups import group_metrics  # noqa: E402
 from rlagent.base.measures import Reports, step_metrics  # noqa: E402
 from rlagent.config.algorithms import GROUPED  # noqa: E402
+from rlagent.records.folder import RunFolder  # noqa: E402
 from rlagent.trinity import workflow  # noqa: E402
+from rlagent.trinity.advantages import NoteAdvantages  # noqa: E402
 from rlagent.trinity.processes import RolloutLost, SharedProcesses  # noqa: E402
 from rlagent.trinity.translate import GROUP_FILTERS  # noqa: E402
 
@@ -126,9 +128,14 @@ def _pickled(task: Any) -> bytes:
     return task.pickled
 
 
+def workflow_args_of(config: Config) -> dict[str, Any]:
+    """What the workflow adapter is configured with; see `translate.workflow_args`."""
+    return config.buffer.explorer_input.tasksets[0].workflow_args
+
+
 def slots_of(config: Config) -> int:
     """Rollouts that run at once: as many as were asked for, else the rollouts of a step."""
-    asked = config.buffer.explorer_input.tasksets[0].workflow_args.get("slots")
+    asked = workflow_args_of(config).get("slots")
     return asked or config.buffer.batch_size * config.algorithm.repeat_times
 
 
@@ -302,6 +309,13 @@ class AgentCoordinator(RolloutCoordinator):
         if options["batch_type"] == "eval":
             self._repeats[batch_id] = tasks[0].repeat_times if tasks else 1
         await super().submit_batch(batch_id=batch_id, tasks=tasks, **options)
+
+    async def _init_experience_pipeline(self) -> None:
+        await super()._init_experience_pipeline()
+        if self.experience_pipeline is not None:
+            store = RunFolder(workflow_args_of(self.config)["run_folder"]).rollouts
+            # Behind the algorithm's own, which Trinity puts last.
+            self.experience_pipeline.operators.append(NoteAdvantages(store))
 
     async def _init_scheduler(self) -> None:
         if self.config.mode == "serve":

@@ -25,11 +25,12 @@ from trinity.common.workflows.workflow import Task, Workflow  # noqa: E402
 
 from rlagent.base.cause import cause_of, whole  # noqa: E402
 from rlagent.base.measures import own_name  # noqa: E402
-from rlagent.base.secrets import resolve_references  # noqa: E402
+from rlagent.base.secrets import referenced, resolve_references, without  # noqa: E402
 from rlagent.base.texts import encodable, shown  # noqa: E402
 from rlagent.base.treatment import treatment  # noqa: E402
 from rlagent.config.functions import import_function  # noqa: E402
 from rlagent.records.calls import compact  # noqa: E402
+from rlagent.records.files import plain  # noqa: E402
 from rlagent.records.folder import RunFolder  # noqa: E402
 from rlagent.trinity import changes  # noqa: E402
 from rlagent.trinity.guard import Rollout, within  # noqa: E402
@@ -275,19 +276,21 @@ def _append(task: Task, row: TaskRow, number: int, found: dict[str, Any]) -> Non
     """Write a rollout; `row` is its task's, `found` what became of it."""
     step, _, set_name = str(task.batch_id).partition("/")
     options = task.workflow_args
-    RunFolder(options["run_folder"]).rollouts.append(
-        {
-            "phase": "eval" if task.is_eval else "train",
-            "step": int(step),
-            "attempt": options.get("attempt"),
-            **({"set": set_name} if set_name else {}),
-            "row": {"index": row.index, "hash": row.hash},
-            "group": task.task_id,
-            "run": number,
-            "task": row.fresh(),
-            **found,
-        }
-    )
+    kept: dict[str, Any] = {
+        "phase": "eval" if task.is_eval else "train",
+        "step": int(step),
+        "attempt": options.get("attempt"),
+        **({"set": set_name} if set_name else {}),
+        "row": {"index": row.index, "hash": row.hash},
+        "group": task.task_id,
+        "run": number,
+        "task": row.fresh(),
+        **found,
+    }
+    if secrets := referenced(options.get("args")):
+        # A tool may have been called with one, and an error may quote it.
+        kept = without(plain(kept), secrets)
+    RunFolder(options["run_folder"]).rollouts.append(kept)
 
 
 def _resolve(function: Any) -> Callable[..., Any] | None:

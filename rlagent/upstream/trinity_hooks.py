@@ -114,6 +114,7 @@ def scheduler_slots() -> None:
     _replaced(
         "explorer.rollout_coordinator:RolloutCoordinator",
         _init_scheduler="self",
+        _init_experience_pipeline="self",
         _build_batch_result="self, batch_state, pipeline_metrics",
     ),
 )

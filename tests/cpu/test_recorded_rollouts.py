@@ -7,13 +7,16 @@ from types import SimpleNamespace
 
 import pytest
 import random_model
+import torch
 from trinity.buffer.operators.filters.reward_filter import MaskResponseTruncatedOperator
 from trinity.common.config import GenerationConfig
+from trinity.common.experience import EID, Experience
 
 from rlagent.backends.embedded.engine.service import Service, ServiceOptions
 from rlagent.records.calls import conversations
 from rlagent.records.folder import RunFolder
 from rlagent.trinity import recording
+from rlagent.trinity.advantages import NoteAdvantages
 from rlagent.trinity.trainer import unmasked
 from rlagent.trinity.translate import CUT_RESPONSE
 from rlagent.trinity.workflow import AgentWorkflow, RolloutError, Task
@@ -33,7 +36,13 @@ def service(tmp_path_factory):
 
 
 def rolled_out(
-    service: Service, folder: RunFolder, function: str, row: dict, is_eval: bool = True, **more
+    service: Service,
+    folder: RunFolder,
+    function: str,
+    row: dict,
+    is_eval: bool = True,
+    args: dict | None = None,
+    **more,
 ) -> list:
     """Run the fourth rollout of a held-out task, row 17 of its split, with the weights of step 5;
     returns its experiences."""
@@ -46,7 +55,7 @@ def rolled_out(
     )
     options = {
         "function": function,
-        "args": {"log": str(folder.path / "log.jsonl")},
+        "args": {"log": str(folder.path / "log.jsonl"), **(args or {})},
         "run_folder": str(folder.path),
         "attempt": 2,
         "timeout": 60.0,
@@ -91,6 +100,10 @@ def test_a_record_holds_every_call_by_agent_and_leads_to_the_row(service, tmp_pa
     counted = [call["prompt_tokens"] + call["response_tokens"] for call in row["calls"]]
     assert counted == [len(experience.tokens) for experience in experiences]
     assert {call["finish"] for call in row["calls"]} <= {"stop", "length"}
+    for call, experience in zip(row["calls"], experiences, strict=True):
+        assert call["logprobs"] == [round(x, 3) for x in experience.logprobs.tolist()]
+        assert len(call["tokens"]) == call["response_tokens"]
+        assert call["response"]["content"] in "".join(call["tokens"])
 
 
 def test_a_workflows_metric_that_is_named_like_one_of_ours_is_reported_beside_it(service, tmp_path):
@@ -131,3 +144,44 @@ def test_a_response_that_was_cut_is_trained_on_masked_or_its_rollout_is_left_out
     # An evaluation trains on nothing.
     kept, _ = roll("eval", truncated="drop")
     assert len(kept) == len(trained)
+
+
+def test_a_secret_that_a_workflow_is_given_by_reference_is_not_written(
+    service, tmp_path, monkeypatch
+):
+    folder = RunFolder(tmp_path)
+    secret = str(folder.path / "sesame.jsonl")
+    monkeypatch.setenv("SESAME", secret)
+    said = {**ROW, "question": f"the key is {secret}"}
+    rolled_out(service, folder, LOGS_ITSELF, said, args={"log": "${oc.env:SESAME}"})
+    kept = "".join(path.read_text() for path in folder.rollouts.path.rglob("*.jsonl"))
+    assert "sesame" not in kept
+    assert "the key is (hidden)" in kept
+
+
+def test_advantages_of_a_group_are_noted_with_its_rollouts(tmp_path):
+    store = RunFolder(tmp_path).rollouts
+    for run in (0, 1, 2):
+        store.append({"phase": "train", "step": 4, "group": 7, "run": run})
+
+    def experience(run: int, call: int, advantages: list[float], mask: list[int]) -> Experience:
+        return Experience(
+            eid=EID(batch=4, task=7, run=run, step=call),
+            tokens=torch.arange(3),
+            prompt_length=1,
+            action_mask=torch.tensor(mask),
+            advantages=torch.tensor(advantages),
+        )
+
+    experiences = [
+        experience(0, 0, [0.25, 0.25], [1, 1]),
+        experience(0, 2, [0.0, 0.12345], [0, 1]),
+        experience(1, 0, [-1.0, -0.5], [1, 1]),
+        experience(1, 1, [-1.0, -1.0], [0, 0]),
+        Experience(eid=EID(batch=4, task=7, run=2), tokens=torch.arange(3), prompt_length=1),
+    ]
+    kept, metrics = asyncio.run(NoteAdvantages(store).process(experiences))
+    assert (kept, metrics) == (experiences, {})
+    assert [row.get("advantages") for row in store.read()] == [
+        [0.25, None, 0.1235], [[-1.0, -0.5], None], None
+    ]  # fmt: skip

@@ -299,3 +299,18 @@ def test_a_damaged_segment_does_not_keep_the_others_from_being_thinned(store):
     lines = keeper.close()
     assert any("train-000001" in line for line in lines)
     assert store.sealed() == {}
+
+
+def test_what_becomes_known_later_joins_the_rollout_that_it_is_of(store):
+    batch = Batch(1, "train")
+    store.append(row(1, 0, reward=1.0))
+    store.join(batch, [{"group": group, "run": 0, "advantages": [0.5]} for group in (0, 9)])
+    for _ in range(2):
+        assert [(r["reward"], r["advantages"]) for r in store.read()] == [(1.0, [0.5])]
+        store.seal()
+    store.join(batch, [{"group": 0, "run": 0, "advantages": [0.7]}])
+    assert [r["advantages"] for r in store.read()] == [[0.7]]
+    # A resume explores the step again: nothing of the attempt before stays with it.
+    store.append(row(1, 0, reward=0.0))
+    store.seal()
+    assert [(r["reward"], r.get("advantages")) for r in store.read()] == [(0.0, None)]

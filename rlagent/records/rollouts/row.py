@@ -62,8 +62,14 @@ class Rollout(TypedDict, total=False):
     metrics: dict[str, float]
     # Why it failed, in one line; None of one that ended with a reward.
     error: str | None
-    # Every call of the model; records/calls.py puts the conversations together.
+    # Every call of the model; records/calls.py puts the conversations together. Where the engine
+    # said so, each with its answer token by token: `tokens`, their texts, and `logprobs`, the
+    # logarithms of the probabilities with which they were drawn.
     calls: list[dict[str, Any]]
+    # What was trained on of each call of the model: its advantage, or one for each of its tokens
+    # where they differ; None of a call that was left out. Absent where the trainer works them
+    # out, and in evaluations.
+    advantages: list[float | list[float] | None]
 
 
 class Head(NamedTuple):

@@ -16,6 +16,10 @@ from rlagent.records.rollouts.row import Head, head_of, place_of
 
 FORMAT = 1
 CHUNK = 1 << 16
+
+JOINS = "joins"
+"""Names, in a row, that it adds to another one."""
+
 LEVEL = 6
 """Of gzip: a fifth smaller than its fastest, and far from its slowest."""
 
@@ -35,8 +39,17 @@ class Opening(NamedTuple):
 
 
 def merged(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows in the order of their tasks, of each rollout the last, which a resume wrote."""
-    found = {place_of(row): row for row in rows}
+    """The rows in the order of their tasks, of each rollout the last, which a resume wrote.
+
+    A row with JOINS adds its fields to the rollout before it; without one it means nothing.
+    """
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        place = place_of(row)
+        if JOINS not in row:
+            found[place] = row
+        elif place in found:
+            found[place] |= {name: value for name, value in row.items() if name != JOINS}
     return [found[place] for place in sorted(found)]
 
 

@@ -18,6 +18,7 @@ from rlagent.records.files import append_bytes, read_rows, row_bytes, set_aside,
 from rlagent.records.rollouts.query import Query
 from rlagent.records.rollouts.row import Batch, Head, Rollout, head_of
 from rlagent.records.rollouts.segment import (
+    JOINS,
     Opening,
     SegmentError,
     merged,
@@ -57,13 +58,26 @@ class RolloutStore:
         Raises:
             OSError: It cannot be written, as on a full disk.
         """
-        batch = _batch_of(row)
-        line = row_bytes({"time": round(time.time(), 3), **row})
+        self._append(_batch_of(row), row_bytes({"time": round(time.time(), 3), **row}))
+
+    def _append(self, batch: Batch, lines: bytes) -> None:
         self._make_folders()
         path = self._open_file(batch)
         # Whoever packs the batch renames the file first: what came too late is written again.
-        while not append_bytes(path, line, mode=0o600):
+        while not append_bytes(path, lines, mode=0o600):
             pass
+
+    def join(self, batch: Batch, rows: Iterable[dict[str, Any]]) -> None:
+        """Add to rollouts that were appended before what became known later.
+
+        Args:
+            batch: Theirs.
+            rows: Of each its `group` and `run`, and the fields to add.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        self._append(batch, b"".join(row_bytes({**row, JOINS: True}) for row in rows))
 
     def seal(self, until: int | None = None) -> list[Batch]:
         """Pack the batches of these steps; returns which. Only one process at a time may.

@@ -20,12 +20,19 @@ class TokenTexts:
 
     def entry(self, token: int, logprob: float) -> Dict[str, Any]:
         """OpenAI's description of a token: token, logprob, bytes."""
+        return {**self._of(token), "logprob": logprob}
+
+    def text(self, token: int) -> str:
+        """The token's text alone."""
+        return self._of(token)["token"]
+
+    def _of(self, token: int) -> Dict[str, Any]:
         known = self._known.get(token)
         if known is None:
             text = self._tokenizer.decode([token])
             known = {"token": text, "bytes": list(text.encode("utf-8", errors="replace"))}
             self._known[token] = known
-        return {**known, "logprob": logprob}
+        return known
 
 
 class Completions:
@@ -133,6 +140,7 @@ class Completions:
             details["token_ids"] = request.tokens[start:]
         if chat.return_token_logprobs:
             details["token_logprobs"] = request.logprobs[start:]
+            details["token_texts"] = [self._texts.text(token) for token in request.tokens[start:]]
         return details
 
     def _logprobs(self, request: Request, start: int) -> List[Dict[str, Any]]:

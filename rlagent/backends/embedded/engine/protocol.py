@@ -79,9 +79,9 @@ class ChatRequest:
         json_output: Whether the response must be JSON of `schema`.
         schema: JSON schema of the response; None: any JSON.
         max_tokens: None: what the model's length leaves.
-        return_token_logprobs: Whether to report the drawn tokens' log-probabilities as a plain
-            list, `token_logprobs`: a tenth of the size of OpenAI's form, which describes each
-            token.
+        return_token_logprobs: Whether to report the drawn tokens' log-probabilities and texts as
+            plain lists, `token_logprobs` and `token_texts`: a fraction of the size of OpenAI's
+            form, which describes each token.
         stream: Whether to answer in pieces, as server-sent events.
         stream_usage: Whether the last of them says how many tokens there were.
         params: How to draw; its max_tokens is not final, see `max_tokens`.
