@@ -48,8 +48,16 @@ def write_atomically(path: Path, text: str | bytes, mode: int = 0o666) -> None:
 
 
 def row_bytes(row: dict[str, Any]) -> bytes:
-    """A row as one line of JSON, in UTF-8."""
-    return (json.dumps(plain(row), ensure_ascii=False, allow_nan=False) + "\n").encode()
+    """A row as one line of JSON, in UTF-8; see `plain`."""
+    try:
+        return _line(row)
+    except (TypeError, ValueError):
+        # Seldom, and the walk over all of it takes longer than the rest.
+        return _line(plain(row))
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    return (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
