@@ -103,7 +103,7 @@ class Recorder:
 def _tokens(choice: Any) -> dict[str, Any]:
     """The tokens of an answer and their log-probabilities, where the engine sent them."""
     texts, logprobs = (getattr(choice, f"token_{name}", None) for name in ("texts", "logprobs"))
-    listed = getattr(choice.logprobs, "content", None)
+    listed = getattr(getattr(choice, "logprobs", None), "content", None)
     if texts is None and listed:
         texts, logprobs = [one.token for one in listed], [one.logprob for one in listed]
     if texts is None or logprobs is None:

@@ -6,10 +6,15 @@ import math
 import multiprocessing
 import os
 import stat
+from types import SimpleNamespace
 
 import pytest
 
+from rlagent.config.schema import RunConfig
+from rlagent.launch.signals import Signals
+from rlagent.launch.watch import Watch
 from rlagent.records.calls import Call, compact
+from rlagent.records.display import Display
 from rlagent.records.files import append_row
 from rlagent.records.folder import RunFolder
 from rlagent.records.rollouts import Batch, Query, RolloutStore, head_of
@@ -314,3 +319,26 @@ def test_what_becomes_known_later_joins_the_rollout_that_it_is_of(store):
     store.append(row(1, 0, reward=0.0))
     store.seal()
     assert [(r["reward"], r.get("advantages")) for r in store.read()] == [(0.0, None)]
+
+
+def test_a_run_packs_the_rollouts_of_steps_that_ended_and_says_when_their_room_is_full(tmp_path):
+    class Said(Display):
+        lines: list = []
+
+        def message(self, line):
+            self.lines.append(line)
+
+    folder, said = RunFolder(tmp_path), Said()
+    attempt = folder.new_attempt()
+    resolved = SimpleNamespace(config=SimpleNamespace(run=RunConfig(rollouts_gib=0.0)))
+    watch = Watch(resolved, folder, attempt, said, Signals())
+    for step in (0, 1, 2):
+        folder.rollouts.append(row(step, phase="train" if step else "eval"))
+    assert watch.tick(), "a rollout that ends is a sign of progress"
+    folder.append_metrics("explorer", 1, {"rollout/rollouts": 1.0})
+    watch.look()
+    watch.close()
+    assert folder.rollouts.activity() == 0
+    assert folder.rollouts.batches() == [(0, "eval")]
+    assert said.lines
+    assert all("run.rollouts_gib=0: of the oldest training" in line for line in said.lines)
