@@ -154,8 +154,8 @@ def _show(store: RolloutStore, query: Query, asked: argparse.Namespace, name: st
             for part in rollout_text.conversation(row, asked.whole):
                 console.print(part)
     if len(chosen) < len(heads):
-        more = "--limit N shows more, --show table a line each"
-        print(f"{len(chosen):,} of {len(heads):,} shown: {more}")
+        in_lines = ", --show table a line each" if what == "conversations" else ""
+        print(f"{len(chosen):,} of {len(heads):,} shown: --limit N shows more{in_lines}")
 
 
 def _heads(store: RolloutStore, query: Query) -> Iterator[Head]:

@@ -132,8 +132,7 @@ def over_steps(heads: Iterable[Head]) -> Iterator["RenderableType"]:
 
 
 def _said(block: Block, whole: bool) -> str:
-    named = f"{shown(block.name)}: " if block.name and block.kind == "result" else ""
-    text = f"{shown(block.name)}({block.text})" if block.kind == "call" else named + block.text
+    text = f"{shown(block.name)}({block.text})" if block.kind == "call" else block.text
     if not whole and len(text) > LONGEST:
         text = f"{text[:LONGEST]} ... ({len(text) - LONGEST:,} more characters: --whole)"
     return visible(text)
