@@ -6,13 +6,13 @@ import math
 import multiprocessing
 import os
 import stat
-from types import SimpleNamespace
 
 import pytest
 
-from rlagent.config.schema import RunConfig
+from rlagent.config.resolve import resolve
 from rlagent.launch.signals import Signals
 from rlagent.launch.watch import Watch
+from rlagent.machine.resources import Machine
 from rlagent.records.calls import Call, compact
 from rlagent.records.display import Display
 from rlagent.records.files import append_row
@@ -20,6 +20,7 @@ from rlagent.records.folder import RunFolder
 from rlagent.records.rollouts import Batch, Query, RolloutStore, head_of
 from rlagent.records.rollouts.keeper import Keeper
 from rlagent.records.rollouts.thin import next_step
+from tests.configured import configured
 
 
 @pytest.fixture
@@ -330,7 +331,7 @@ def test_a_run_packs_the_rollouts_of_steps_that_ended_and_says_when_their_room_i
 
     folder, said = RunFolder(tmp_path), Said()
     attempt = folder.new_attempt()
-    resolved = SimpleNamespace(config=SimpleNamespace(run=RunConfig(rollouts_gib=0.0)))
+    resolved = resolve(configured("run.rollouts_gib=0"), Machine((), 2, 24))
     watch = Watch(resolved, folder, attempt, said, Signals())
     for step in (0, 1, 2):
         folder.rollouts.append(row(step, phase="train" if step else "eval"))
