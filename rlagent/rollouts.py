@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     asked = _parser().parse_args(sys.argv[1:] if argv is None else list(argv))
     try:
-        store, name = _find(asked.run, asked.root)
+        store, name = _find(asked.run, asked.root, asked.evaluation)
     except RunNotFoundError as error:
         print(f"rlagent rollouts: {error}", file=sys.stderr)
         return 2
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--step", type=_steps, metavar="N|N-M", default=(None, None), help="17, 10-20, 10- or -20")
     add("--phase", choices=("train", "eval"), help="of training steps, or of evaluations")
+    add("--evaluation", metavar="NAME", help="of `rlagent evaluate`, by the name of its folder")
     add("--set", metavar="NAME", help="of this set of held-out tasks")
     add("--reward", type=_rewards, metavar="X..Y", default=(None, None), help="1, 0..0.5, 0.5..")
     add("--success", choices=("yes", "no"), help="whether the reward reached success_reward")
@@ -90,18 +91,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _find(text: str, root: str) -> tuple[RolloutStore, str]:
+def _find(text: str, root: str, evaluation: str | None) -> tuple[RolloutStore, str]:
     """The rollouts that are meant, and what to call them.
 
     Raises:
-        RunNotFoundError: No run, or more than one, answers to the name.
+        RunNotFoundError: No run, or more than one, answers to the name, or no evaluation of it.
     """
     # An evaluation keeps its rollouts as a run does.
     folder = Path(text) / "rollouts"
     if folder.is_dir() and not RunFolder(text).exists():
         return RolloutStore(folder), Path(text).resolve().name
     run = find_run(text, root)
-    return run.rollouts, run.name
+    if evaluation is None:
+        return run.rollouts, run.name
+    folders = {path.name: path for path in sorted((run.path / "evaluations").glob("*/"))}
+    if evaluation not in folders:
+        there = f"there are {', '.join(folders)}" if folders else "it has none"
+        raise RunNotFoundError(f"no evaluation {evaluation!r} of {run.name}: {there}")
+    return RunFolder(folders[evaluation]).rollouts, f"{run.name}, evaluation {evaluation}"
 
 
 def _query(asked: argparse.Namespace) -> Query:

@@ -101,6 +101,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = RunFolder("outputs/here-1a2b3c4d")
     folder.write_status(state="finished")
+    folder.point_latest()
     for step in (16, 17):
         for group in (0, 1):
             solved = step == 17 and group == 0
@@ -177,14 +178,17 @@ def test_a_reader_that_leaves_ends_the_reading(run, capsys, monkeypatch):
     assert Closed.written == 1
 
 
-def test_an_evaluations_folder_is_read_like_a_run(run, tmp_path, capsys):
-    folder = tmp_path / "evaluations" / "mine"
-    folder.parent.mkdir()
-    run.rollouts.path.rename(tmp_path / "kept")
-    folder.mkdir()
-    (tmp_path / "kept").rename(folder / "rollouts")
+def test_the_rollouts_of_an_evaluation_are_found_by_its_name_or_folder(run, capsys):
+    folder = run.path / "evaluations" / "mine"
+    folder.mkdir(parents=True)
+    run.rollouts.path.rename(folder / "rollouts")
+    for words in (["latest", "--evaluation", "mine"], ["1a2b3c4d", "--evaluation", "mine"]):
+        assert main([*words, "--step", "17", "--show", "table"]) == 0
+        assert "here-1a2b3c4d, evaluation mine: 3 rollouts" in capsys.readouterr().out
     assert main([str(folder), "--step", "17", "--show", "table"]) == 0
     assert capsys.readouterr().out.startswith("mine: 3 rollouts")
+    assert main(["latest", "--evaluation", "other"]) == 2
+    assert "there are mine" in capsys.readouterr().err
 
 
 def test_a_damaged_file_is_named_after_what_the_others_hold(run, capsys):
