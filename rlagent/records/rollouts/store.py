@@ -8,13 +8,13 @@ it looks.
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
-from rlagent.records.files import append_bytes, read_rows, row_bytes, set_aside, write_atomically
+from rlagent.records.files import read_rows, row_bytes, set_aside, write_atomically
+from rlagent.records.rollouts.journal import Journal, named_files
 from rlagent.records.rollouts.query import Query
 from rlagent.records.rollouts.row import Batch, Head, Rollout, head_of
 from rlagent.records.rollouts.segment import (
@@ -48,6 +48,7 @@ class RolloutStore:
         self.damaged: dict[Path, str] = {}
         # Of which of them rollouts were left out: how many are kept, of how many.
         self.thinned: dict[Batch, tuple[int, int]] = {}
+        self._journal = Journal(path / "open")
         self._older_rows: dict[Batch, list[dict[str, Any]]] | None = None
 
     # ---- writing ----
@@ -58,14 +59,7 @@ class RolloutStore:
         Raises:
             OSError: It cannot be written, as on a full disk.
         """
-        self._append(_batch_of(row), row_bytes({"time": round(time.time(), 3), **row}))
-
-    def _append(self, batch: Batch, lines: bytes) -> None:
-        self._make_folders()
-        path = self._open_file(batch)
-        # Whoever packs the batch renames the file first: what came too late is written again.
-        while not append_bytes(path, lines, mode=0o600):
-            pass
+        self._journal.append(_batch_of(row), row_bytes({"time": round(time.time(), 3), **row}))
 
     def join(self, batch: Batch, rows: Iterable[dict[str, Any]]) -> None:
         """Add to rollouts that were appended before what became known later.
@@ -77,7 +71,7 @@ class RolloutStore:
         Raises:
             OSError: It cannot be written.
         """
-        self._append(batch, b"".join(row_bytes({**row, JOINS: True}) for row in rows))
+        self._journal.append(batch, b"".join(row_bytes({**row, JOINS: True}) for row in rows))
 
     def seal(self, until: int | None = None) -> list[Batch]:
         """Pack the batches of these steps; returns which. Only one process at a time may.
@@ -88,17 +82,13 @@ class RolloutStore:
         Raises:
             OSError: One cannot be written; its rollouts stay as they are.
         """
-        due = [batch for batch in self._open_batches() if until is None or batch.step <= until]
+        due = [batch for batch in self._journal.batches() if until is None or batch.step <= until]
         for batch in due:
             self._seal(batch)
         return due
 
     def _seal(self, batch: Batch) -> None:
-        open_file = self._open_file(batch)
-        if open_file.exists():
-            os.replace(open_file, open_file.with_name(f"{batch.stem}.{time.time_ns()}.jsonl"))
-        # Not one that was opened since.
-        files = self._renamed(batch)
+        files = self._journal.take(batch)
         rows = [row for path in files for row in read_rows(path)]
         segment = self.segment_file(batch)
         left_out = 0
@@ -143,12 +133,6 @@ class RolloutStore:
         write_atomically(segment, pack(rows, opening.of), mode=0o600)
         self.thinned[batch] = len(rows), opening.of
 
-    def _make_folders(self) -> None:
-        if not (self.path / "open").is_dir():
-            # They hold conversations and tasks.
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (self.path / "open").mkdir(mode=0o700, exist_ok=True)
-
     # ---- what there is ----
 
     def segment_file(self, batch: Batch) -> Path:
@@ -157,38 +141,20 @@ class RolloutStore:
 
     def batches(self, phase: str | None = None) -> list[Batch]:
         """The steps and phases of which there are rollouts, in the order of steps."""
-        found = {*self.sealed(), *self._open_batches(), *self._older()}
+        found = {*self.sealed(), *self._journal.batches(), *self._older()}
         return sorted(batch for batch in found if phase in (None, batch.phase))
 
     def sealed(self) -> dict[Batch, int]:
         """The batches that are packed, with the bytes that each takes."""
-        return dict(_named(self.path, ENDING))
+        return dict(named_files(self.path, ENDING))
 
     def activity(self) -> int:
         """Bytes of the batches that are not packed: they grow as rollouts end."""
-        return sum(size for _, size in _named(self.path / "open", ".jsonl"))
+        return self._journal.size()
 
     def unpacked(self) -> list[Batch]:
         """The batches of which rollouts are not packed, such as that of a step under way."""
-        return self._open_batches()
-
-    def _open_batches(self) -> list[Batch]:
-        return sorted({batch for batch, _ in _named(self.path / "open", ".jsonl")})
-
-    def _journals(self, batch: Batch) -> list[Path]:
-        """The files of a batch that are not packed, the oldest first."""
-        newest = self._open_file(batch)
-        # In this order: one that is renamed in between is noticed when it cannot be opened.
-        opened = [newest] if newest.exists() else []
-        return [*self._renamed(batch), *opened]
-
-    def _open_file(self, batch: Batch) -> Path:
-        """What rollouts of a batch are appended to."""
-        return self.path / "open" / f"{batch.stem}.jsonl"
-
-    def _renamed(self, batch: Batch) -> list[Path]:
-        """What was appended to until the batch began to be packed."""
-        return sorted((self.path / "open").glob(f"{batch.stem}.*.jsonl"))
+        return self._journal.batches()
 
     # ---- reading ----
 
@@ -200,31 +166,25 @@ class RolloutStore:
         """
         for batch in self.batches():
             if query.wants(batch):
-                yield from (head for head in self._heads(batch) if query.matches(head))
+                yield from (head for head in self.heads_of(batch) if query.matches(head))
 
     def read(self, query: Query = Query()) -> Iterator[Rollout]:  # noqa: B008 - frozen
         """The rollouts that are asked for, by step, phase and task; of each the last, where a
         resume repeated a step. Damaged segments are passed over and noted in `damaged`."""
         for batch in self.batches():
             if query.wants(batch):
-                yield from self._rows(batch, query)
+                yield from self.rows_of(batch, query)
 
     def heads_of(self, batch: Batch) -> list[Head]:
         """The heads of one batch, by task; a damaged segment has none and is noted in `damaged`."""
-        return self._heads(batch)
-
-    def rows_of(self, batch: Batch, query: Query = Query()) -> Iterator[Rollout]:  # noqa: B008
-        """The rollouts of one batch that are asked for, by task."""
-        return self._rows(batch, query)
-
-    def _heads(self, batch: Batch) -> list[Head]:
         # In this order: what is packed meanwhile is found in one or the other.
         unsealed = self._unsealed(batch)
         if not unsealed:
             return self._of_segment(batch, lambda file: self._opening(batch, file).heads) or []
         return [head_of(row) for row in merged([*self._sealed_rows(batch), *unsealed])]
 
-    def _rows(self, batch: Batch, query: Query) -> Iterator[Rollout]:
+    def rows_of(self, batch: Batch, query: Query = Query()) -> Iterator[Rollout]:  # noqa: B008
+        """The rollouts of one batch that are asked for, by task."""
         unsealed = self._unsealed(batch)
         if unsealed:
             rows = merged([*self._sealed_rows(batch), *unsealed])
@@ -266,18 +226,7 @@ class RolloutStore:
             return None
 
     def _unsealed(self, batch: Batch) -> list[dict[str, Any]]:
-        rows = list(self._older().get(batch, ()))
-        while True:
-            # By name, as it was opened; a name that is gone now leads to another one.
-            files = self._journals(batch)
-            found: list[dict[str, Any]] = []
-            try:
-                for path in files:
-                    with path.open("rb") as lines:
-                        found += _parsed(lines)
-            except FileNotFoundError:
-                continue
-            return rows + found
+        return [*self._older().get(batch, ()), *self._journal.rows(batch)]
 
     def _older(self) -> dict[Batch, list[dict[str, Any]]]:
         if self._older_rows is None:
@@ -293,34 +242,6 @@ class RolloutStore:
 
 def _batch_of(row: Mapping[str, Any]) -> Batch:
     return Batch(int(row["step"]), str(row["phase"]))
-
-
-def _named(folder: Path, ending: str) -> Iterator[tuple[Batch, int]]:
-    """The batches of the files of a folder, with their bytes."""
-    try:
-        entries = list(os.scandir(folder))
-    except FileNotFoundError:
-        return
-    for entry in entries:
-        batch = Batch.of_stem(entry.name.partition(".")[0])
-        if batch is None or not entry.name.endswith(ending):
-            continue
-        try:
-            yield batch, entry.stat().st_size
-        except FileNotFoundError:
-            # Packed or thinned in between.
-            continue
-
-
-def _parsed(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            # Under way, or what a killed writer left.
-            continue
-        if isinstance(row, dict):
-            yield row
 
 
 def _as_read(row: dict[str, Any]) -> Rollout:
