@@ -66,8 +66,7 @@ class RolloutEngine(ABC):
     own_tool_form: bool = False
     """Whether a required tool call is decoded in the form that the model knows."""
     tells_allowed: bool = False
-    """Whether it says which tokens could be drawn, so that its trainer computes probabilities of
-    the distribution that was sampled; else what grammars, top_p and top_k leave out is unknown."""
+    """Whether its trainer learns what grammars, top_p and top_k left."""
     extra_args: tuple[str, ...] = ()
     """What it reads of Trinity's `extra_engine_args`; empty: all."""
     asks_for: tuple[str, ...] = ("return_token_ids",)

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from rlagent.base.signs import SKIPPED
 from rlagent.config.algorithms import MASKED, NONE, OF_SEQUENCES, TRUNCATED
 
 FURTHEST = 20.0
@@ -160,6 +161,16 @@ def finished(measured: Mapping[str, float]) -> dict[str, float]:
     if square > 0:
         found[f"{FAMILY}ess"] = found[_MEAN] ** 2 / square
     return found
+
+
+def of_updates(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The metrics of a step from those of its updates: means, of maxima the largest, and how many
+    updates were skipped."""
+    found = {}
+    for name in {name: None for part in parts for name in part}:
+        values = [part[name] for part in parts if name in part]
+        found[name] = max(values) if is_largest(name) else sum(values) / len(values)
+    return {**found, SKIPPED: sum(part.get(SKIPPED, 0.0) for part in parts)}
 
 
 def told(metrics: Mapping[str, float], updates: int, old_is_behaviour: bool) -> dict[str, float]:

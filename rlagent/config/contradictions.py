@@ -62,6 +62,16 @@ def number_contradictions(config: LearnConfig) -> list[Problem]:
                 "take a divisor, or auto",
             )
         )
+    updates = algorithm.updates_per_step
+    if per_step and updates > per_step:
+        problems.append(
+            Problem(
+                "algorithm.updates_per_step",
+                updates,
+                f"is more than the {per_step} rollouts of a step",
+                "lower it; algorithm.epochs_per_step goes over them again",
+            )
+        )
     steps, warmup = algorithm.total_steps, algorithm.lr_warmup_steps
     if isinstance(steps, int) and 0 < steps <= warmup:
         problems.append(

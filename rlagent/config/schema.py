@@ -259,6 +259,12 @@ class AlgorithmConfig(Recorded):
     # Train on samples of older weights with off_policy=none, as if the weights at hand had drawn
     # them. For showing what that does.
     allow_uncorrected_lag: bool = False
+    # Mini-batches, of about equal numbers of experiences, that a pass over a step's experiences is
+    # split into; each is one update. With several the old log-probabilities, those of the weights
+    # at the start of the step, take a pass of their own, and the loss clips the ratio to them.
+    updates_per_step: int = number(1, 1, 10_000, trinity="trainer.trainer_config.updates_per_step")
+    # Passes over a step's experiences (PPO epochs).
+    epochs_per_step: int = number(1, 1, 1000, trinity="trainer.trainer_config.epochs_per_step")
     # PPO clip range (low and high alike); null: the algorithm's own.
     clip_range: Optional[float] = number(
         None, 1e-6, below=1, trinity="algorithm.policy_loss_fn_args.clip_range"

@@ -22,6 +22,11 @@ def asked_tokens_per_gpu(config: LearnConfig) -> int | None:
     return asked if isinstance(asked, int) and trainer.get("use_dynamic_bsz", True) else None
 
 
+def several_updates(algorithm: AlgorithmConfig) -> bool:
+    """Return whether a step updates the weights more than once."""
+    return algorithm.updates_per_step > 1 or algorithm.epochs_per_step > 1
+
+
 def workload_of(config: LearnConfig) -> Workload:
     """Return the workload of a configuration; `auto` counts as the model's recipe has it."""
     model, algorithm, hardware = config.model, config.algorithm, config.hardware
@@ -47,7 +52,7 @@ def workload_of(config: LearnConfig) -> Workload:
         # Else the loss takes them from its own forward pass.
         old_logprobs=(
             algorithm.recompute_old_logprobs is not False
-            and algorithm.name in ADVANTAGES_IN_TRAINER
+            and (algorithm.name in ADVANTAGES_IN_TRAINER or several_updates(algorithm))
         ),
         max_lag=algorithm.max_lag,
         sync_interval=_number(algorithm.sync_interval, recipe.sync_interval),

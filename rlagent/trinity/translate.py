@@ -269,7 +269,10 @@ def trainer(resolved: Resolved) -> dict[str, Any]:
     """Trinity's `trainer`."""
     config, ours = resolved.config, resolved.config.algorithm
     chosen = trainer_of(config)
-    return {
+    # Read by both trainers (backends/updates.py); what verl does not know it leaves alone.
+    asked = {name: getattr(ours, name) for name in ("updates_per_step", "epochs_per_step")}
+    several = {name: number for name, number in asked.items() if number > 1}
+    tree = {
         "trainer_type": chosen.name,
         "total_steps": ours.total_steps,
         "save_interval": ours.save_interval,
@@ -278,6 +281,7 @@ def trainer(resolved: Resolved) -> dict[str, Any]:
         "grad_clip": ours.grad_clip,
         **chosen.settings(start_of(resolved)),
     }
+    return merge(tree, {"trainer_config": several}) if several else tree
 
 
 def stall_seconds(config: LearnConfig) -> float:

@@ -53,3 +53,14 @@ def test_samples_of_older_weights_are_weighted(tmp_path):
     assert 0 < row["metrics"]["off_policy/truncated"] < 1
     assert row["metrics"]["off_policy/ess"] == plain["metrics"]["off_policy/ess"]
     assert row["metrics"]["actor/pg_loss"] != plain["metrics"]["actor/pg_loss"]
+
+
+def test_several_updates_keep_the_old_policy_and_the_learning_rate_of_their_step(tmp_path):
+    overrides = ("algorithm.updates_per_step=2", "algorithm.epochs_per_step=2")
+    rows = _train(tmp_path, *overrides, "hardware.attention=sdpa", counts=[9, 1])
+    metrics = rows[0]["metrics"]
+    # A step of one experience has no two mini-batches.
+    assert [row["metrics"]["actor/updates"] for row in rows] == [4, 2]
+    assert [row["rate"] for row in rows] == [1, 2]
+    assert metrics["off_policy/kl/proximal_current"] > 0
+    assert metrics["actor/ppo_kl"] != 0

@@ -153,6 +153,16 @@ def test_several_updates_per_step_keep_the_old_policy_of_the_step(model, tmp_pat
     assert abs(metrics["actor/ppo_kl"]) > 1e-5
 
 
+def test_passes_over_a_step_clip_the_ratio_to_the_policy_at_its_start(model, tmp_path):
+    options = {"updates_per_step": 2, "epochs_per_step": 3}
+    config = make_config(model, tmp_path, "grpo", options=options)
+    config.algorithm.optimizer.lr = 1e-2
+    metrics = step(prepared(config))
+    assert metrics["actor/updates"] == 6
+    assert metrics["off_policy/kl/proximal_current"] > 1e-4
+    assert metrics["actor/pg_clipfrac"] > 0
+
+
 def test_missing_advantages_are_reported_with_the_remedy(model, tmp_path):
     trainer = prepared(make_config(model, tmp_path, "grpo"))
     with pytest.raises(ValueError, match=r"advantages.*algorithm\.advantage_fn"):

@@ -19,6 +19,7 @@ def step_trainer(*overrides: str) -> Any:
     from verl.workers.engine_workers import TrainingWorker
 
     from rlagent.backends.verl.trainer import StepTrainer
+    from rlagent.backends.verl.worker import held_rate
     from rlagent.config.resolve import resolve
     from rlagent.machine.resources import GPU, Machine
     from rlagent.trinity import build, translate
@@ -44,7 +45,11 @@ def step_trainer(*overrides: str) -> Any:
     worker.flops_counter, worker.device_name = None, "cpu"
 
     def called(method: Any) -> Any:
-        return lambda data: method.__wrapped__(worker, data)
+        def call(data: Any) -> Any:
+            with held_rate(engine, data):
+                return method.__wrapped__(worker, data)
+
+        return call
 
     trainer = StepTrainer.__new__(StepTrainer)
     trainer.global_config = trinity
@@ -54,7 +59,7 @@ def step_trainer(*overrides: str) -> Any:
     trainer.use_critic = False
     trainer.ref_in_actor = False
     trainer.use_reference_policy = trainer.algorithm.use_reference
-    trainer._fresh = not trinity.algorithm.bypass_old_logprobs
+    trainer.set_updates()
     trainer.global_steps = 0
     trainer.logger = SimpleNamespace(warning=print, info=print)
     trainer.tokenizer = SimpleNamespace(pad_token_id=0)
@@ -91,6 +96,8 @@ def train_steps(rank: int, overrides: tuple[str, ...], counts: list[int], out: s
         moved = any(
             not torch.equal(a, b) for a, b in zip(before, engine.module.parameters(), strict=True)
         )
-        rows.append({"metrics": metrics, "moved": moved, "step": trainer.train_step_num})
+        rate = engine.lr_scheduler.last_epoch
+        step = trainer.train_step_num
+        rows.append({"metrics": metrics, "moved": moved, "step": step, "rate": rate})
     torch.save(rows, out)
     dist.destroy_process_group()

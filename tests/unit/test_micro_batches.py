@@ -8,7 +8,6 @@ from rlagent.backends.embedded.micro_batches import (
     merge_rows,
     plan_micro_batches,
     share_out,
-    split_updates,
 )
 
 
@@ -125,12 +124,3 @@ def test_a_mask_of_another_length_is_refused():
 def test_a_response_needs_a_token_before_it():
     with pytest.raises(ValueError, match="prompt_length=0"):
         make_sample(np.array([1, 2, 3]), 0, np.ones(3))
-
-
-@pytest.mark.parametrize(("count", "limit"), [(10, 4), (575, 256), (3, 3), (1, 5), (7, 0)])
-def test_updates_cover_all_samples_in_parts_of_nearly_equal_size(count, limit):
-    parts = split_updates(count, limit, seed=1)
-    assert sorted(index for part in parts for index in part) == list(range(count))
-    sizes = [len(part) for part in parts]
-    assert max(sizes) - min(sizes) <= 1
-    assert limit == 0 or max(sizes) <= limit

@@ -99,7 +99,10 @@ class EmbeddedTrainer(Trainer):
     process = "rlagent.backends.embedded.trainer.trainer:EmbeddedTrainer"
     weights = "rlagent.backends.embedded.weights:read_weights"
     attention = "sdpa"
-    config_keys = ("threads", "mini_batch_size", "micro_batch_tokens", "seed")
+    config_keys = (
+        *("threads", "mini_batch_size", "micro_batch_tokens", "seed"),
+        *("updates_per_step", "epochs_per_step"),
+    )
     # The one knows no further trainer type, the other measures GPUs.
     unchecked = ("TrainerConfigValidator", "GPUMemoryValidator")
 

@@ -236,21 +236,3 @@ def share_out(batches: Sequence[MicroBatch], lanes: int) -> List[List[MicroBatch
         shares[lane].append(batch)
         loads[lane] += batch.computed_tokens + PREFIX_OVERHEAD
     return shares
-
-
-def split_updates(count: int, limit: int, seed: int) -> List[List[int]]:
-    """Split `count` samples into the optimizer updates of one step.
-
-    Args:
-        count: Samples of the step.
-        limit: Most samples of one update; 0: all in one.
-        seed: Of the shuffle before the split; with one update nothing is shuffled.
-
-    Returns:
-        Index lists that differ by at most one in size, so that no update is a tiny remainder.
-    """
-    parts = 1 if limit <= 0 else max(1, -(-count // limit))
-    if parts == 1:
-        return [list(range(count))]
-    shuffled = np.random.default_rng(seed).permutation(count)
-    return [sorted(part.tolist()) for part in np.array_split(shuffled, parts)]

@@ -18,6 +18,7 @@ from verl.utils.metric import reduce_metrics
 from verl.utils.py_functional import rename_dict
 
 from rlagent.backends import off_policy
+from rlagent.backends.updates import Updates
 from rlagent.backends.verl.step_batch import StepBatch
 from rlagent.backends.verl.step_loss import StepLoss
 from rlagent.backends.verl.worker import StepWorker
@@ -40,7 +41,7 @@ def reads_reference(algorithm: AlgorithmConfig) -> bool:
 
 
 class StepTrainer(verl_trainer.VERLTrainer):
-    """One update per step, over all of its experiences."""
+    """Updates over all experiences of a step; one, unless more are asked for."""
 
     def __init__(self, config: Config) -> None:
         trinity_hooks.verl_steps.apply()
@@ -48,8 +49,17 @@ class StepTrainer(verl_trainer.VERLTrainer):
             verl.torch_padding.apply()
         with trinity_patches.verl_worker.apply(StepWorker):
             super().__init__(config)
-        # A reward with a KL term needs the old log-probabilities before the update.
-        self._fresh = not (
+        self.set_updates()
+
+    def set_updates(self) -> None:
+        """Note how often a step updates the weights, and where its old log-probabilities are from.
+
+        One update computes them itself, unless a reward with a KL term needs them before.
+        """
+        config = self.global_config
+        seed = self.config.actor.data_loader_seed
+        self._updates = Updates.of(config.trainer.trainer_config, seed)
+        self._fresh = self._updates.only_one and not (
             config.algorithm.bypass_old_logprobs or self.algorithm.compute_advantage_in_trainer
         )
 
@@ -114,7 +124,27 @@ class StepTrainer(verl_trainer.VERLTrainer):
         return self._spread(batch, update)
 
     def _update_actor(self, batch: DataProto, metrics: dict) -> DataProto:
-        """One optimizer step; as Trinity's own, but over all rows at once."""
+        """The step's updates, each an optimizer step over its whole mini-batch."""
+        chosen = self._updates.split(len(batch), self.global_steps)
+        rows = [batch if len(chosen) == 1 else batch.select_idxs(part) for part in chosen]
+        done = [self._update(part, last=part is rows[-1]) for part in rows]
+        merged = off_policy.of_updates(done)
+        for name in [name for name in merged if _AGREEMENT in name]:
+            merged[name.replace("actor/", "training/")] = merged.pop(name)
+        for name in [name for name in merged if off_policy.FAMILY in name]:
+            merged[name.removeprefix("actor/")] = merged.pop(name)
+        old_is_behaviour = self.global_config.algorithm.bypass_old_logprobs
+        metrics.update(off_policy.told(off_policy.finished(merged), len(done), old_is_behaviour))
+        metrics["actor/updates"] = float(len(done))
+        return batch
+
+    def _update(self, batch: DataProto, last: bool) -> dict[str, Any]:
+        """One optimizer step; as Trinity's own, but over all rows at once.
+
+        Args:
+            batch: The rows.
+            last: Whether it is the step's last one, with which the learning rate moves on.
+        """
         rows = StepBatch(batch, self._get_dp_size()).spread
         data = left_right_2_no_padding(rows.to_tensordict())
         tu.assign_non_tensor(
@@ -129,17 +159,10 @@ class StepTrainer(verl_trainer.VERLTrainer):
             dataloader_kwargs={"shuffle": False},
             temperature=batch.meta_info.get("temperature", self.global_config.model.temperature),
             compute_loss=True,
+            moves_rate=last,
         )
         output = tu.get(self.actor_rollout_wg.update_actor(data), "metrics")
         output = rename_dict(output, "actor/")
         if "actor/mfu" in output:
             output["perf/mfu/actor"] = output.pop("actor/mfu")
-        reduced = reduce_metrics(output)
-        for name in [name for name in reduced if _AGREEMENT in name]:
-            reduced[name.replace("actor/", "training/")] = reduced.pop(name)
-        for name in [name for name in reduced if off_policy.FAMILY in name]:
-            reduced[name.removeprefix("actor/")] = reduced.pop(name)
-        old_is_behaviour = self.global_config.algorithm.bypass_old_logprobs
-        finished = settled(off_policy.finished(reduced))
-        metrics.update(off_policy.told(finished, 1, old_is_behaviour))
-        return batch
+        return settled(reduce_metrics(output))

@@ -5,11 +5,19 @@ One such process per trainer GPU; model, optimizer, sharding and checkpoints are
 
 import importlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from tensordict import TensorDict
 from trinity.trainer.verl.workers import TrinityActorRolloutRefWorker
-from verl.single_controller.base.decorator import Dispatch, register
+from verl.single_controller.base.decorator import (
+    Dispatch,
+    make_nd_compute_dataproto_dispatch_fn,
+    register,
+)
+from verl.utils import tensordict_utils as tu
 from verl.utils.device import set_expandable_segments
 
 from rlagent.backends.verl import logits, packed
@@ -29,6 +37,23 @@ def host_threads() -> int:
     """
     ranks = int(os.environ.get("RAY_LOCAL_WORLD_SIZE", 1))
     return max(1, detect().cores // ranks)
+
+
+@contextmanager
+def held_rate(engine: Any, data: TensorDict) -> Iterator[None]:
+    """Hold the learning rate in an update after which the step goes on: `moves_rate` is false.
+
+    verl moves it with every update; a schedule counts steps.
+    """
+    moves = tu.pop(data, key="moves_rate", default=True)
+    if not moves:
+        # In the place of the method.
+        engine.lr_scheduler_step = lambda: engine.lr_scheduler.get_last_lr()[0]
+    try:
+        yield
+    finally:
+        if not moves:
+            del engine.lr_scheduler_step
 
 
 class StepWorker(TrinityActorRolloutRefWorker):
@@ -52,6 +77,12 @@ class StepWorker(TrinityActorRolloutRefWorker):
             if model is not None:
                 # verl's override of it would be exported with the model, and mean nothing there.
                 vars(model.engine.module.config).pop("attn_implementation", None)
+
+    @register(dispatch_mode=make_nd_compute_dataproto_dispatch_fn(mesh_name="actor"))
+    def update_actor(self, data: TensorDict) -> TensorDict:
+        """One update of the weights."""
+        with held_rate(self.actor.engine, data):
+            return super().update_actor(data)
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def sync_weight_nccl(self) -> None:

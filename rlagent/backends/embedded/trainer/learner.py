@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, TypeVar
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -22,7 +21,6 @@ from rlagent.backends.embedded.micro_batches import (
     merge_rows,
     plan_micro_batches,
     share_out,
-    split_updates,
 )
 from rlagent.backends.embedded.trainer.advantages import TrainerAdvantage
 from rlagent.backends.embedded.trainer.optim import apply_update, make_optimizer
@@ -30,8 +28,9 @@ from rlagent.backends.embedded.trainer.scoring import Scorer
 from rlagent.backends.embedded.trainer.step_data import StepData
 from rlagent.backends.embedded.trainer.step_metrics import agreement_metrics, data_metrics
 from rlagent.backends.loss import Extent, Objective
-from rlagent.backends.off_policy import finished, is_largest, lag_of, told
-from rlagent.base.signs import SKIPPED, settled
+from rlagent.backends.off_policy import finished, is_largest, lag_of, of_updates, told
+from rlagent.backends.updates import ONE_UPDATE, Updates
+from rlagent.base.signs import settled
 from rlagent.config.schedule import lr_factor, warmup_steps
 
 ACTIVATION_BYTES = 3 * 2**29
@@ -65,8 +64,7 @@ class Learner:
         model: Float32, in evaluation mode; its parameters are trained in place.
         reference: Loads the reference model; called once, and only if a KL term needs it.
         token_budget: Tokens per micro-batch, padding included; 0: chosen for the model.
-        mini_batch_size: Most experiences per optimizer update; 0: a whole step is one update.
-        seed: Of the split into several updates.
+        updates: How often a step updates the weights.
         lanes: Micro-batches that run side by side, one core each.
 
     Raises:
@@ -79,15 +77,13 @@ class Learner:
         model: PreTrainedModel,
         reference: Callable[[], PreTrainedModel],
         token_budget: int = 0,
-        mini_batch_size: int = 0,
-        seed: int = 0,
+        updates: Updates = ONE_UPDATE,
         lanes: int = 1,
     ):
         self.algorithm = config.algorithm
         self.total_steps = config.trainer.total_steps or 0
         self.grad_clip = config.trainer.grad_clip or 0.0
-        self.mini_batch_size = mini_batch_size
-        self.seed = seed
+        self.updates = updates
         self.model = model
         self.scorer = Scorer(model, config.model.temperature)
         self.token_budget = token_budget or default_token_budget(model.config, lanes)
@@ -119,7 +115,7 @@ class Learner:
         )
 
     def train(self, experiences: Sequence[Any], step: int) -> Dict[str, float]:
-        """Train once on every experience.
+        """Train on every experience, as often as there are passes.
 
         Args:
             experiences: Trinity's, any number of them, with advantages unless the algorithm
@@ -142,7 +138,7 @@ class Learner:
                 f"step {step}: none of {len(experiences)} experiences has a token that the model "
                 "chose; every prompt was truncated, or no model call was recorded"
             )
-        updates = split_updates(len(data.samples), self.mini_batch_size, self.seed + step)
+        updates = self.updates.split(len(data.samples), step)
         self._old_logprobs(data, updates, metrics)
         if self.trainer_advantage is not None:
             with _timed(metrics, "time/adv"):
@@ -153,10 +149,7 @@ class Learner:
         rate = self.learning_rate(step)
         with _timed(metrics, "time/update_actor"):
             parts = [self._update(data, indices, rate, step) for indices in updates]
-        for name in {name: None for part in parts for name in part}:
-            values = [part[name] for part in parts if name in part]
-            metrics[name] = max(values) if is_largest(name) else float(np.mean(values))
-        metrics[SKIPPED] = sum(part[SKIPPED] for part in parts)
+        metrics.update(finished(of_updates(parts)))
         metrics["actor/lr"] = rate
         metrics["actor/updates"] = float(len(updates))
         metrics["tokens/trained"] = float(sum(len(s.actions) for s in data.samples))
@@ -174,7 +167,7 @@ class Learner:
                 "logprobs", "set algorithm.bypass_old_logprobs=false, so the trainer computes them"
             )
         elif len(updates) > 1:
-            later = [index for indices in updates[1:] for index in indices]
+            later = sorted({index for indices in updates[1:] for index in indices})
             with _timed(metrics, "time/old_log_prob"):
                 data.fields["old_logprob"] = self._score_all(self.scorer, data, later)
 
@@ -295,7 +288,7 @@ class Learner:
         computed = [batch.computed_tokens for batches in lanes for batch in batches]
         metrics["tokens/computed"] = float(sum(computed))
         metrics.update(agreement_metrics(gaps))
-        return settled(finished(metrics))
+        return settled(metrics)
 
     def _accumulate(
         self, data: StepData, batches: List[MicroBatch], whole: Extent

@@ -19,6 +19,7 @@ from trinity.manager.synchronizer import Synchronizer
 from trinity.trainer.trainer import TrainEngineWrapper
 from trinity.utils.log import get_logger
 
+from rlagent.backends.embedded.answers import TRAINER
 from rlagent.backends.embedded.checkpoint import (
     EXPORT,
     Checkpoint,
@@ -30,6 +31,7 @@ from rlagent.backends.embedded.checkpoint import (
 )
 from rlagent.backends.embedded.loading import TOKENIZER, WEIGHTS, loading
 from rlagent.backends.embedded.trainer.learner import Learner
+from rlagent.backends.updates import Updates
 from rlagent.machine.resources import threads
 from rlagent.records import warnings
 
@@ -44,8 +46,8 @@ NO_NCCL = (
 class EmbeddedTrainer(TrainEngineWrapper):
     """Trains any Hugging Face causal language model that fits memory, in float32.
 
-    Beside Trinity's own fields it reads four keys of `trainer.trainer_config`, all optional:
-    `threads`, `mini_batch_size` (most experiences per optimizer update; 0: the whole step),
+    Beside Trinity's own fields it reads keys of `trainer.trainer_config`, all optional: `threads`,
+    `updates_per_step`, `epochs_per_step` and `mini_batch_size` (see backends/updates.py),
     `micro_batch_tokens` (tokens per forward pass; 0: chosen for the model) and `seed`.
 
     Args:
@@ -90,7 +92,7 @@ class EmbeddedTrainer(TrainEngineWrapper):
         await self._compute(self._prepare)
 
     async def train_step(self, batch_exps: List[Experience]) -> Dict:
-        """Train once on every experience of a step; on nothing, the weights stay.
+        """Train on every experience of a step; on nothing, the weights stay.
 
         Raises:
             ValueError: If experiences lack what the algorithm reads.
@@ -160,8 +162,7 @@ class EmbeddedTrainer(TrainEngineWrapper):
             load_model(model_config.model_path, model_config.trust_remote_code),
             reference=lambda: load_model(model_config.model_path, model_config.trust_remote_code),
             token_budget=int(self.options.get("micro_batch_tokens") or 0),
-            mini_batch_size=int(self.options.get("mini_batch_size") or 0),
-            seed=int(self.options.get("seed") or 0),
+            updates=Updates.of(self.options, int(self.options.get("seed") or 0)),
             lanes=lanes,
         )
         for note in self.learner.scorer.abilities.notes:
@@ -269,7 +270,7 @@ def _stored(model: PreTrainedModel) -> Dict[str, torch.Tensor]:
 
 def _options(trainer_config: Any) -> Dict[str, Any]:
     options = dict(trainer_config or {})
-    known = {"threads", "mini_batch_size", "micro_batch_tokens", "seed"}
+    known = set(TRAINER.config_keys)
     unknown = sorted(set(options) - known)
     if unknown:
         raise ValueError(
