@@ -21,8 +21,7 @@ TOO_LONG = "maximum context length"
 
 @dataclass(frozen=True)
 class Start:
-    """What an engine or a trainer is started with: values of the configuration by their names;
-    `vocab` 0: not known; `concurrency`: rollouts that an engine serves at once at most."""
+    """What starts an engine or a trainer; `vocab` 0: unknown; `concurrency`: rollouts at once."""
 
     seed: int
     threads: int
@@ -64,9 +63,8 @@ class RolloutEngine(ABC):
     model: tuple[str, str, str] | None = None
     """The preset that `model=auto` takes, why, and an alternative; None: the largest that fits."""
     own_tool_form: bool = False
-    """Whether a required tool call is decoded in the form that the model knows."""
     tells_allowed: bool = False
-    """Whether its trainer learns what grammars, top_p and top_k left."""
+    """Whether it decodes required tool calls in the model's form, and tells what could be drawn."""
     extra_args: tuple[str, ...] = ()
     """What it reads of Trinity's `extra_engine_args`; empty: all."""
     asks_for: tuple[str, ...] = ("return_token_ids",)
