@@ -8,9 +8,17 @@ from typing import Any
 
 from rlagent.backends.registry import engine_named
 from rlagent.base.errors import Problem
-from rlagent.config.algorithms import MASKED, NONE, OF_SEQUENCES, TRUNCATED, UNWEIGHTED
+from rlagent.config.algorithms import (
+    ADVANTAGES_IN_TRAINER,
+    MASKED,
+    NONE,
+    OF_SEQUENCES,
+    TRUNCATED,
+    UNWEIGHTED,
+)
 from rlagent.config.resolution import Resolution
 from rlagent.config.schema import AUTO, LearnConfig
+from rlagent.config.step_workload import several_updates
 
 KEY = "algorithm.off_policy"
 LEAST = 1e-9
@@ -33,12 +41,48 @@ def resolve_off_policy(resolution: Resolution) -> None:
     config = resolution.config
     if config.algorithm.off_policy == AUTO:
         resolution.fill(KEY, *_automatic(config, resolution.native))
-        if config.algorithm.off_policy != NONE:
-            bound = f"algorithm.off_policy_max={config.algorithm.off_policy_max:g}"
-            chosen = f"{config.algorithm.off_policy} with {bound}: samples are of older weights"
-            resolution.chose("off-policy correction", chosen, f"{KEY}=seq_tis, or {ON_POLICY}")
     if not resolution.native:
         resolution.problems += off_policy_problems(config)
+        resolution.chose("policies", policies(config), _otherwise(config))
+
+
+def policies(config: LearnConfig) -> str:
+    """Return which policy is old, which proximal, who computes what, and what corrects for lag."""
+    algorithm = config.algorithm
+    behaviour = "the behaviour policy's log-probabilities are those that the engine recorded"
+    if lags(config):
+        most = algorithm.max_lag + int(algorithm.sync_interval) - 1
+        behaviour += f", of weights up to {most} step{'s' * (most > 1)} older"
+    if not algorithm.recompute_old_logprobs:
+        return f"old is the behaviour policy: {behaviour}; the loss's ratio is to it"
+    where = "in the update itself, so that the ratio is 1 and nothing is clipped"
+    if several_updates(algorithm) or algorithm.name in ADVANTAGES_IN_TRAINER:
+        where = "in a pass before the updates"
+    old = (
+        "old is the proximal policy, that of the weights at the start of a step; the trainer "
+        f"computes its log-probabilities {where}; {behaviour}"
+    )
+    if algorithm.off_policy != NONE:
+        return f"{old}; {_weighting(config)}"
+    return f"{old}; nothing corrects for that" if lags(config) else old
+
+
+def _weighting(config: LearnConfig) -> str:
+    algorithm = config.algorithm
+    what = "experience" if algorithm.off_policy.startswith(OF_SEQUENCES) else "token"
+    most = f"{algorithm.off_policy_max:g}"
+    bound = f"at most {most}"
+    if algorithm.off_policy.endswith(MASKED):
+        bound = f"masked outside {algorithm.off_policy_min or 0:g} to {most}"
+    return f"each {what} counts by proximal / behaviour, {bound} ({algorithm.off_policy})"
+
+
+def _otherwise(config: LearnConfig) -> str:
+    if config.algorithm.off_policy != NONE:
+        return f"{KEY}=mis, or {ON_POLICY}"
+    return "algorithm.recompute_old_logprobs=" + (
+        "false" if config.algorithm.recompute_old_logprobs else "true"
+    )
 
 
 def _automatic(config: LearnConfig, native: bool) -> tuple[str, str]:

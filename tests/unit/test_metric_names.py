@@ -123,3 +123,10 @@ def test_every_name_that_is_written_or_read_in_the_source_is_known() -> None:
     assert len(found) > 50
     unknown = {name for name in found if name not in KNOWN and f"{name}/mean" not in KNOWN}
     assert unknown <= set(NO_METRIC)
+
+
+def test_every_metric_of_the_update_is_defined_in_the_guide() -> None:
+    guide = (Path(rlagent.__file__).parents[1] / "docs" / "metrics.md").read_text()
+    families = ("off_policy/", "actor/", "training/")
+    missing = [n for n in KNOWN if n.startswith(families) and f"`{n}`" not in guide]
+    assert missing == []

@@ -37,8 +37,6 @@ def refusal(*overrides: str, machine: Any = CPU) -> str:
 def test_samples_of_older_weights_are_weighted_unless_set_otherwise(rhythm, machine) -> None:
     expected = {"rollout_is": "token", "rollout_is_threshold": 2.0}
     assert correction(rhythm, machine=machine) == expected
-    (said,) = [one for one in resolved(rhythm, machine=machine).choices if "off-policy" in one]
-    assert "tis" in said
 
 
 def test_samples_of_the_weights_at_hand_are_not_weighted() -> None:
@@ -59,6 +57,27 @@ def test_samples_of_the_weights_at_hand_are_not_weighted() -> None:
 def test_what_is_asked_for_is_said_in_the_words_of_verl(overrides, level, threshold) -> None:
     found = correction(*(f"algorithm.{each}" for each in overrides))
     assert found == {"rollout_is": level, "rollout_is_threshold": threshold}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        ([], ["old is the proximal policy", "in the update itself", "the engine recorded;"]),
+        ([LAG], ["up to 1 step older", "each token counts by", "at most 2 (tis)"]),
+        (["algorithm.sync_interval=3", LAG], ["up to 3 steps older"]),
+        (["algorithm.off_policy=seq_mis"], ["each experience", "masked outside 0 to 2"]),
+        ([BYPASS], ["old is the behaviour policy", "the loss's ratio is to it"]),
+        (["algorithm.updates_per_step=4"], ["in a pass before the updates"]),
+        (["algorithm.name=rloo"], ["in a pass before the updates"]),
+        (
+            [LAG, "algorithm.off_policy=none", "algorithm.allow_uncorrected_lag=true"],
+            ["nothing corrects for that"],
+        ),
+    ],
+)
+def test_the_choices_say_which_policy_is_which_and_who_computes_what(overrides, parts) -> None:
+    (line,) = [one for one in resolved(*overrides).choices if one.startswith("policies: ")]
+    assert [part for part in parts if part not in line] == []
 
 
 def test_uncorrected_lag_is_refused_unless_a_key_says_so() -> None:
