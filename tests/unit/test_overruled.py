@@ -23,8 +23,9 @@ MARK = 7919
 COMPUTED = (
     "explorer.runner_per_model",
     "trainer.trainer_config.model.override_config.attn_implementation",
+    "algorithm.rollout_correction.rollout_is_threshold",
 )
-"""Fields that hold MARK for a key, but another value for others: a share, and a word of verl's."""
+"""Fields that hold MARK for a key, but another value for others: a share, and words of verl's."""
 GROUPS = ("model", "algorithm", "hardware")
 VALUES = {
     "trainer.offload_policy": True,
@@ -82,8 +83,8 @@ def test_the_table_holds_what_is_translated_from_one_key_and_no_more(runs: list[
     found = {}
     for key in keys:
         for run in runs:
-            # A path must be text, and an engine one that there is.
-            named = key in ("model.path", "hardware.engine")
+            # A path and a word must be text, and an engine one that there is.
+            named = key in ("model.path", "hardware.engine", "algorithm.off_policy")
             tree = {} if named else to_trinity(marked(run, key), "outputs/x")
             found |= {field: key for field, value in fields_of(tree) if value == MARK}
     for field in COMPUTED:
