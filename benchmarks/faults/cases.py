@@ -210,7 +210,8 @@ def cases() -> list[Case]:
             f"{word} {role}",
             "training",
             _send(role, number),
-            overrides=FROZEN if word == "SIGSTOP" else LONG,
+            # Ray lets an actor end its calls after SIGTERM; one of the queue's waits for ever.
+            overrides=FROZEN if (word, role) == ("SIGTERM", "queue") or word == "SIGSTOP" else LONG,
         )
         for word, number in SIGNALS.items()
         for role in ("driver", *ROLES)
