@@ -15,6 +15,7 @@ from rlagent.planner.workload import Workload
 
 Hardware = tuple[int | str, int, str]
 """As written: `hardware.gpus`, `hardware.logical_gpus` and the preset `hardware.name`."""
+NO_KEY = "EMPTY"  # What is sent where no key is asked for, as vLLM's own clients do.
 TOO_LONG = "maximum context length"
 """What every engine says of a prompt that outgrows the model."""
 
@@ -73,6 +74,7 @@ class RolloutEngine(ABC):
     """Whether processes of its own, which are no workers of Ray, fetch the weights."""
     reports: tuple[str, ...] = ()
     """Which of `startup_marks` and `work_done` its actor answers."""
+    takes_seeds: bool = False  # Whether a seeded request has the same answer again, at no cost.
     start_seconds: float
     """From the command to the first step."""
 

@@ -11,7 +11,7 @@ Z95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution: two-sided 95 %."""
 
 
-def wilson(successes: float, trials: int, z: float = Z95) -> tuple[float, float]:
+def wilson(successes: float, trials: float, z: float = Z95) -> tuple[float, float]:
     """Wilson's score interval of a share (Wilson 1927, JASA 22:209), 95 % by default.
 
     Args:

@@ -34,7 +34,10 @@ LAYOUT_PARTS = ("engines", "tensor_parallel", "trainer_gpus", "sequence_parallel
 
 
 def check(
-    config: LearnConfig, workflow_given: bool = False, judge_given: bool = False
+    config: LearnConfig,
+    workflow_given: bool = False,
+    judge_given: bool = False,
+    measures: bool = False,
 ) -> list[Problem]:
     """Return every mistake that can be known without the machine and without resolved values.
 
@@ -43,6 +46,7 @@ def check(
         workflow_given: Whether the workflow is passed as a function, so that
             workflow.function may be empty.
         judge_given: Whether the judge is passed as a function.
+        measures: Whether nothing is trained.
     """
     native = getattr(config, "native", None)
     if native:
@@ -55,7 +59,7 @@ def check(
         return wrong_types
     problems = value_problems(config)
     wrong = {problem.key for problem in problems}
-    found = number_contradictions(config) + request_contradictions(config)
+    found = number_contradictions(config) + request_contradictions(config, measures)
     problems += [problem for problem in found if problem.key not in wrong]
     problems += algorithm_problems(config)
     problems += _layout(config, wrong)
@@ -168,6 +172,8 @@ def _layout(config: LearnConfig, wrong: set[str]) -> list[Problem]:
     gpus, nodes = hardware.gpus, hardware.nodes
     if hardware.logical_gpus:
         gpus, nodes = hardware.logical_gpus, 1
+    if not layout.trainer_gpus:
+        return problems
     if isinstance(gpus, int) and gpus > 0 and not {"hardware.gpus", "hardware.nodes"} & wrong:
         shape = config.model.shape
         for reason in refusals(layout, gpus, nodes if isinstance(nodes, int) else 1, shape):

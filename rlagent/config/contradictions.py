@@ -84,8 +84,13 @@ def number_contradictions(config: LearnConfig) -> list[Problem]:
     return problems
 
 
-def request_contradictions(config: LearnConfig) -> list[Problem]:
-    """Return what was asked for in two ways at once; only before `auto` is filled."""
+def request_contradictions(config: LearnConfig, measures: bool = False) -> list[Problem]:
+    """Return what was asked for in two ways at once; only before `auto` is filled.
+
+    Args:
+        config: As composed.
+        measures: Whether nothing is trained.
+    """
     problems = []
     algorithm = config.algorithm
     if isinstance(algorithm.total_steps, int) and algorithm.total_epochs is not None:
@@ -98,7 +103,7 @@ def request_contradictions(config: LearnConfig) -> list[Problem]:
             )
         )
     problems += _of_groups(config)
-    return problems + _of_engine(config.hardware, config.model)
+    return problems + _of_engine(config.hardware, config.model, measures)
 
 
 def _of_groups(config: LearnConfig) -> list[Problem]:
@@ -124,7 +129,7 @@ def _of_groups(config: LearnConfig) -> list[Problem]:
     return problems
 
 
-def _of_engine(hardware: HardwareConfig, model: ModelConfig) -> list[Problem]:
+def _of_engine(hardware: HardwareConfig, model: ModelConfig, measures: bool) -> list[Problem]:
     name = hardware.engine
     if name == AUTO and model.url is not None:
         name = engine_by_url().name
@@ -142,7 +147,7 @@ def _of_engine(hardware: HardwareConfig, model: ModelConfig) -> list[Problem]:
     if engine.by_url and model.name == AUTO:
         remedy = "name it as the endpoint does, such as model.name=gpt-4o-mini"
         problems.append(Problem("model.name", AUTO, "an external model needs a name", remedy))
-    if not engine.trainer:
+    if not engine.trainer and not measures:
         remedy = "take a model that runs here, such as model=qwen3_4b"
         problems.append(Problem("hardware.engine", name, engine.no_trainer, remedy))
     return problems

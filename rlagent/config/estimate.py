@@ -136,7 +136,7 @@ def warnings_of(config: LearnConfig, layout: Layout, machine: Machine) -> list[s
     """Return what is downloaded, how long the run takes where that is long, and small updates."""
     found = small_updates(config)
     model, dataset = config.model.path, config.dataset.path
-    if local_path(model) is None and not is_cached(model):
+    if config.model.url is None and local_path(model) is None and not is_cached(model):
         size = download_gb(model, config.model.shape)
         amount = f"about {size:.1f} GB" if size else "size unknown"
         found.append(f"downloads {model} from the Hugging Face hub: {amount}")
@@ -144,6 +144,8 @@ def warnings_of(config: LearnConfig, layout: Layout, machine: Machine) -> list[s
         known = any(path == dataset for path, _ in KNOWN_ROWS)
         amount = "below 0.1 GB" if known else "size unknown"
         found.append(f"downloads the dataset {dataset} from the Hugging Face hub: {amount}")
+    if not layout.trainer_gpus:
+        return found
     found += known_notes(config.dataset)
     planned = planned_step(config, layout, machine)
     minutes = run_minutes(config, layout, machine.cores, planned)

@@ -11,15 +11,18 @@ from typing import Any
 
 from rlagent.base.paths import local_path
 from rlagent.config.fillable import without
-from rlagent.config.schema import LearnConfig
+from rlagent.config.schema import AUTO, LearnConfig
 
 LEFT_OUT = {
     # More steps continue a run.
-    "algorithm": ("total_steps", "total_epochs", "keep_checkpoints", "save_interval"),
+    "algorithm": ("total_steps", "total_epochs", "keep_checkpoints", "keep_best", "save_interval"),
     "monitor": None,
     "run": None,
     # How many trials there are and which is best is not the trial's own.
     "sweep": None,
+    # What `rlagent evaluate` measures afterwards.
+    "checkpoint": None,
+    "evaluate": ("tasks", "name", "fresh"),
     # Where Ray is found, and what a plan is made for.
     "hardware": ("ray", "gpu"),
 }
@@ -51,6 +54,8 @@ def identity(config: LearnConfig, kept: Mapping[str, Any] | None = None) -> dict
     data = to_mapping(config)
     data = _without(data, LEFT_OUT)
     data = without(data, _STEPS)
+    if all(value in (1, AUTO) for value in data["evaluate"].values()):
+        del data["evaluate"]
     # Where the key is read from; and a model that runs here has no address.
     del data["model"]["key_env"]
     if config.model.url is None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlagent.base.errors import ConfigError, Problem, raise_if_any
-from rlagent.base.origins import put
+from rlagent.base.origins import get, put
 from rlagent.base.secrets import missing_references
 from rlagent.config.check import check
 from rlagent.config.compose import Draft
@@ -22,6 +22,7 @@ def prepare(
     plan_only: bool = False,
     workflow_given: bool = False,
     judge_given: bool = False,
+    measures: bool = False,
 ) -> Resolved:
     """Check and resolve a composed configuration.
 
@@ -32,11 +33,14 @@ def prepare(
         plan_only: Do not ask whether this machine has the GPUs.
         workflow_given: Whether the workflow is passed as a function.
         judge_given: Likewise the judge.
+        measures: Whether nothing is trained: engines alone, and what says what is measured counts.
 
     Raises:
         ConfigError: With every mistake of composing, checking and resolving.
     """
-    found = check(draft.config, workflow_given, judge_given)
+    found = check(draft.config, workflow_given, judge_given, measures)
+    if not measures:
+        found += measuring_keys(draft.config)
     problems = [*draft.problems, *_new(found, draft.problems)]
     if not plan_only:
         problems += missing_references(draft.config.workflow.args, "workflow.args")
@@ -46,12 +50,28 @@ def prepare(
         # A refused preset would have set it; that one line says what to do.
         problems = [item for item in problems if item.message != "no workflow is chosen"]
     try:
-        resolved = resolve(_repaired(draft.config, problems), machine, config_dirs, plan_only)
+        resolved = resolve(
+            _repaired(draft.config, problems), machine, config_dirs, plan_only, measures
+        )
     except ConfigError as error:
         problems += _new(error.problems, problems)
         raise ConfigError(as_typed(problems, draft.overrides)) from error
     raise_if_any(as_typed(problems, draft.overrides))
     return resolved
+
+
+_MEASURING = ("checkpoint", "evaluate.tasks", "evaluate.name", "evaluate.fresh")
+"""Keys that only `rlagent evaluate` reads."""
+
+
+def measuring_keys(config: LearnConfig) -> list[Problem]:
+    """Return which keys were written that say what is measured, where something is trained."""
+    what, remedy = "is for rlagent evaluate", "leave it out; training has dataset.eval_tasks"
+    return [
+        Problem(key, get(config, key), what, remedy)
+        for key in _MEASURING
+        if get(config, key) != get(LearnConfig(), key)
+    ]
 
 
 def _new(found: list[Problem], reported: list[Problem]) -> list[Problem]:

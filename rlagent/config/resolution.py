@@ -28,6 +28,7 @@ class Resolution:
         config_dirs: Folders of further presets.
         plan_only: Whether the machine need not have the GPUs.
         native: Whether it comes from a native YAML, which is taken as written.
+        measures: Whether nothing is trained.
         choices: What was chosen and how to choose otherwise.
         problems: What is wrong.
         kept: What was written against a preset or a recipe and is the schema's default, by dotted
@@ -39,6 +40,7 @@ class Resolution:
     config_dirs: Sequence[str] = ()
     plan_only: bool = False
     native: bool = False
+    measures: bool = False
     choices: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     kept: dict[str, Any] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rlagent.backends.registry import automatic_engine
+from rlagent.backends.registry import automatic_engine, engine_by_url
 from rlagent.base.errors import raise_if_any
 from rlagent.base.origins import FILLED, get, is_written, origin_of, origins, put
 from rlagent.base.paths import BUILTIN, expand_user, local_path
@@ -29,6 +29,7 @@ from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.spec import Spec, spec_of
 from rlagent.config.trinity_checks import as_in_native, native_problems, set_aside
 from rlagent.machine.resources import Machine
+from rlagent.planner.constants import MOST_SHARE
 from rlagent.planner.gpus import ASSUMED, find_gpu, nearest
 from rlagent.planner.layout import Layout
 
@@ -42,11 +43,12 @@ KEPT = (
     "sweep.max_parallel",
     "sweep.memory_gib",
     "sweep.n_trials",
+    "evaluate.name",
 )
 """Settings that stay `auto`: the first three follow cluster, key and terminal at launch, the fourth
 the steps that were trained, the fifth the estimated time; an `auto` train_batch_size means every
 experience of the step; of the sweep's, two are shared out among trials, and of trials a search
-knows the number."""
+knows the number; the name of an evaluation follows from all that it depends on."""
 
 WITH_CRITIC = ("ppo",)
 """Trinity's algorithms that train a critic beside the model."""
@@ -93,6 +95,7 @@ def resolve(
     machine: Machine,
     config_dirs: Sequence[str] = (),
     plan_only: bool = False,
+    measures: bool = False,
 ) -> Resolved:
     """Fill every `auto`.
 
@@ -101,13 +104,16 @@ def resolve(
         machine: What there is.
         config_dirs: Folders of further presets, in which `model.candidates` may lie.
         plan_only: Do not ask whether this machine has the GPUs.
+        measures: Whether nothing is trained: all GPUs are the engines'.
 
     Raises:
         ConfigError: When something asked for does not fit; with every such mistake.
     """
     written = getattr(config, "native", None)
     native = bool(written)
-    resolution = Resolution(copy.deepcopy(config), machine, config_dirs, plan_only, native)
+    resolution = Resolution(
+        copy.deepcopy(config), machine, config_dirs, plan_only, native, measures
+    )
     _expand_home(resolution.config, spec_of(LearnConfig))
     _hardware(resolution)
     if written:
@@ -117,8 +123,9 @@ def resolve(
     _recipe(resolution)
     _engine_settings(resolution, layout)
     _rhythm(resolution)
+    _evaluations(resolution)
     if not native:
-        resolution.problems += resolved_problems(resolution.config, layout)
+        resolution.problems += resolved_problems(resolution.config, layout, measures)
         for choice in overruled_choices(resolution.config):
             resolution.chose(*choice)
     problems = resolution.problems
@@ -154,6 +161,8 @@ def _expand_home(section: Any, spec: Spec) -> None:
 def _hardware(resolution: Resolution) -> None:
     hardware, machine = resolution.config.hardware, resolution.machine
     found = len(machine.gpus)
+    if hardware.engine == AUTO and resolution.config.model.url is not None:
+        resolution.fill("hardware.engine", engine_by_url().name, "model.url runs the model")
     if hardware.engine == AUTO:
         wanted = hardware.gpus if isinstance(hardware.gpus, int) else found
         engine = automatic_engine(on_gpus=bool(wanted and not hardware.logical_gpus))
@@ -166,7 +175,7 @@ def _hardware(resolution: Resolution) -> None:
             resolution.chose("hardware", f"{engine.words} on {where}", "hardware=cpu")
         else:
             resolution.chose("hardware", f"{engine.words}: {why}", "hardware=1gpu")
-    if not resolution.engine.trainer:
+    if not resolution.engine.trainer and not resolution.measures:
         remedy = "take an engine with a trainer, or auto"
         resolution.refuse("hardware.engine", hardware.engine, resolution.engine.no_trainer, remedy)
         hardware.engine = automatic_engine(on_gpus=False).name
@@ -332,16 +341,20 @@ def _steps_of_epochs(resolution: Resolution) -> int | None:
 
 def _engine_settings(resolution: Resolution, layout: Layout) -> None:
     hardware, engine = resolution.config.hardware, resolution.engine
-    resolve_offload(resolution, layout)
+    if not resolution.measures:
+        resolve_offload(resolution, layout)
     if hardware.runners == AUTO:
         resolution.fill("hardware.runners", engine.runners(layout.engines), "the engine's own")
     if hardware.gpu_memory_utilization == AUTO:
         shape, work = resolution.config.model.shape, resolution.workload
-        part = engine.memory_share(shape, layout, work, resolution.gpu_gib)
+        part = MOST_SHARE
+        if not resolution.measures:
+            part = engine.memory_share(shape, layout, work, resolution.gpu_gib)
         why = "the engine's own, or what the weights of a sync leave"
         resolution.fill("hardware.gpu_memory_utilization", part, why)
     _tool_choice(resolution)
-    _attention(resolution, layout)
+    if not resolution.measures:
+        _attention(resolution, layout)
 
 
 def _tool_choice(resolution: Resolution) -> None:
@@ -416,10 +429,33 @@ def _attention(resolution: Resolution, layout: Layout) -> None:
         )
 
 
+def _evaluations(resolution: Resolution) -> None:
+    for name, ours in (
+        ("temperature", "model.temperature"),
+        ("top_p", "model.top_p"),
+        ("tasks", "dataset.eval_tasks"),
+    ):
+        if get(resolution.config, f"evaluate.{name}") == AUTO:
+            resolution.fill(f"evaluate.{name}", get(resolution.config, ours), f"as {ours}")
+
+
+def keeps_best(config: LearnConfig) -> bool:
+    """Whether training keeps the checkpoint with the best held-out success."""
+    ours = config.algorithm
+    return bool(
+        ours.keep_best
+        and ours.keep_checkpoints
+        and ours.eval_interval
+        and config.dataset.eval_split
+    )
+
+
 def _rhythm(resolution: Resolution) -> None:
     algorithm, recipe = resolution.config.algorithm, resolution.config.model.recipe
     if algorithm.save_interval == AUTO and recipe.save_interval:
         _take_from_recipe(resolution, "algorithm.save_interval")
+    elif algorithm.save_interval == AUTO and keeps_best(resolution.config):
+        resolution.fill("algorithm.save_interval", algorithm.eval_interval, "as eval_interval")
     elif algorithm.save_interval == AUTO:
         tenth = min(100, max(1, int(algorithm.total_steps) // 10))
         resolution.fill("algorithm.save_interval", tenth, "a tenth of the run, at most 100")

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import itertools
+from dataclasses import replace
 
 from rlagent.base.errors import Problem
 from rlagent.base.model_shape import ModelShape
@@ -21,6 +22,13 @@ from rlagent.planner.gpus import find_gpu
 from rlagent.planner.layout import Layout, refusals
 from rlagent.planner.memory import engine_memory, trainer_memory
 
+ENGINE_WEIGHT_BYTES = 2
+"""Of a parameter in an engine: bfloat16 or float16."""
+
+ENGINE_WEIGHTS_SHARE = 0.6
+"""Share of a GPU's memory that weights may take in an engine that trains nothing; the rest is the
+KV cache's."""
+
 PLAIN = Layout(1, 1, 1)
 """One engine and one trainer: what a CPU has, and a stand-in after a mistake."""
 
@@ -28,7 +36,10 @@ PLAIN = Layout(1, 1, 1)
 def resolve_model_and_layout(resolution: Resolution) -> Layout:
     """Fill the model, except for its recipe, and return the layout it runs on."""
     model = resolution.config.model
-    if model.path != AUTO:
+    if resolution.engine.by_url:
+        if model.path == AUTO:
+            resolution.fill("model.path", model.name, "its name at the endpoint")
+    elif model.path != AUTO:
         _complete_model(resolution)
     elif resolution.engine.model:
         name, why, other = resolution.engine.model
@@ -36,7 +47,7 @@ def resolve_model_and_layout(resolution: Resolution) -> Layout:
         resolution.chose("model", f"{name}, {why}", other)
     else:
         _take_largest_that_fits(resolution)
-    layout = _layout(resolution)
+    layout = _engines_alone(resolution) if resolution.measures else _layout(resolution)
     hardware = resolution.config.hardware
     if hardware.layout == AUTO:
         parts = requested_parts(resolution.config)
@@ -71,7 +82,7 @@ def _take_largest_that_fits(resolution: Resolution) -> None:
         layout = _some_layout(resolution, offload)
         if layout is None:
             continue
-        if not host_lacks(resolution, layout, offload):
+        if resolution.measures or not host_lacks(resolution, layout, offload):
             resolution.problems += contradictions
             # A layout that was asked for may have to offload.
             if resolution.config.hardware.layout == AUTO and resolution.offloads[-1] is not offload:
@@ -157,6 +168,10 @@ def _layout(resolution: Resolution) -> Layout:
     except ValueError as error:
         resolution.refuse("hardware.layout", resolution.config.hardware.layout, str(error))
         return PLAIN
+    if asked is not None and not asked.trainer_gpus:
+        what = "has no trainer: engines alone only measure, in rlagent evaluate"
+        resolution.refuse("hardware.layout", str(asked), what, LEGAL_LAYOUT)
+        return PLAIN
     if asked is not None:
         _check_asked(resolution, asked)
         return asked
@@ -183,6 +198,41 @@ def _layout(resolution: Resolution) -> Layout:
         "take a smaller model or model.max_model_len, or more GPUs",
     )
     return PLAIN
+
+
+def _engines_alone(resolution: Resolution) -> Layout:
+    """Return the layout in which nothing is trained: as many engines as the GPUs make."""
+    config = resolution.config
+    hardware, parts = config.hardware, requested_parts(config)
+    for name in ("trainer_gpus", "sequence_parallel"):
+        if name in parts:
+            resolution.refuse(f"hardware.{name}", parts[name], "nothing is trained", "leave it out")
+    try:
+        asked = Layout.parse(hardware.layout) if hardware.layout != AUTO else None
+    except ValueError as error:
+        resolution.refuse("hardware.layout", hardware.layout, str(error))
+        return Layout(1, 1, 0)
+    if asked is not None and asked.trainer_gpus:
+        alone = replace(asked, trainer_gpus=0, sequence_parallel=1, colocated=False)
+        what = "nothing is trained, so that all GPUs are the engines'"
+        resolution.refuse("hardware.layout", str(asked), what, f"write {alone}, or auto")
+        return alone
+    gpus = resolution.total_gpus if resolution.on_gpus else max(1, hardware.logical_gpus)
+    tensor = asked.tensor_parallel if asked else parts.get("tensor_parallel") or 1
+    if not asked and "tensor_parallel" not in parts and resolution.on_gpus:
+        while not _weights_fit(resolution, tensor) and tensor * 2 <= int(hardware.gpus):
+            tensor *= 2
+    engines = asked.engines if asked else parts.get("engines") or max(1, gpus // tensor)
+    layout = Layout(engines, tensor, 0)
+    for reason in refusals(layout, gpus, 1, config.model.shape):
+        resolution.refuse("hardware.layout", str(layout), reason, "hardware.layout=auto")
+    return layout
+
+
+def _weights_fit(resolution: Resolution, gpus: int) -> bool:
+    """Whether an engine that trains nothing has room for the model on so many GPUs."""
+    weights = ENGINE_WEIGHT_BYTES * parameters(resolution.config.model.shape) / 2**30
+    return weights / gpus <= ENGINE_WEIGHTS_SHARE * resolution.gpu_gib
 
 
 def _given_share(resolution: Resolution) -> str:
@@ -244,6 +294,12 @@ def _some_layout(resolution: Resolution, offload: bool) -> Layout | None:
 
     The layouts of a sweep then have one model, whichever of them must offload.
     """
+    if resolution.measures:
+        return (
+            Layout(1, 1, 0)
+            if _weights_fit(resolution, int(resolution.config.hardware.gpus))
+            else None
+        )
     try:
         asked = requested_layout(resolution.config)
     except ValueError:

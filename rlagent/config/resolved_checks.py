@@ -7,6 +7,7 @@ from rlagent.base.errors import Problem
 from rlagent.config.batch import count_rows
 from rlagent.config.check import algorithm_problems, value_problems
 from rlagent.config.contradictions import number_contradictions
+from rlagent.config.held_out import splits_itself
 from rlagent.config.overruled import overruled_problems
 from rlagent.config.schema import DatasetConfig, LearnConfig
 from rlagent.config.shapes import read_positions
@@ -23,14 +24,17 @@ from rlagent.config.trinity_checks import override_problems
 from rlagent.planner.layout import Layout
 
 
-def resolved_problems(config: LearnConfig, layout: Layout) -> list[Problem]:
-    """Return what is wrong in a resolved configuration."""
+def resolved_problems(config: LearnConfig, layout: Layout, measures: bool = False) -> list[Problem]:
+    """Return what is wrong in a resolved configuration; `measures`: nothing is trained."""
     # Recipes and presets of one's own fill `auto` with whatever they hold.
     problems = value_problems(config)
     if problems:
         return problems
     problems = number_contradictions(config) + algorithm_problems(config)
-    problems += _positions(config) + _batch(config, layout) + _micro_batch(config, layout)
+    problems += _positions(config)
+    if measures:
+        return problems + _dataset(config, trained=splits_itself(config.dataset))
+    problems += _batch(config, layout) + _micro_batch(config, layout)
     contradicted = overruled_problems(config)
     said = {problem.key for problem in contradicted}
     on_gpus = engine_named(config.hardware.engine).on_gpus
@@ -109,9 +113,9 @@ def _batch(config: LearnConfig, layout: Layout) -> list[Problem]:
     return problems
 
 
-def _dataset(config: LearnConfig) -> list[Problem]:
+def _dataset(config: LearnConfig, trained: bool = True) -> list[Problem]:
     dataset = config.dataset
-    problems = _split(dataset, "dataset.path", dataset.path, dataset.split)
+    problems = _split(dataset, "dataset.path", dataset.path, dataset.split) if trained else []
     if dataset.eval_split:
         key = "dataset.eval_path" if dataset.eval_path else "dataset.eval_split"
         path = dataset.eval_path or dataset.path

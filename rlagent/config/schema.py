@@ -228,13 +228,17 @@ class AlgorithmConfig(Recorded):
         AUTO,
         1,
         MOST_STEPS,
-        auto="the model's recipe, else a tenth of the run, at most 100",
+        auto="the model's recipe, else eval_interval where keep_best keeps one of those, else a "
+        "tenth of the run, at most 100",
         trinity="trainer.save_interval",
     )
     # Checkpoints kept; 0 keeps all.
     keep_checkpoints: int = number(
         2, 0, MOST_STEPS, note="0: all", trinity="trainer.max_checkpoints_to_keep"
     )
+    # Keep the checkpoint with the best held-out success beside the newest ones, where evaluations
+    # happen between (eval_interval). It must be saved to be kept: see save_interval.
+    keep_best: bool = True
     # Who computes the old log-probabilities: true = the trainer; false = taken from the rollout
     # engine.
     recompute_old_logprobs: Union[bool, str] = plain(
@@ -444,6 +448,27 @@ class WorkflowConfig(Recorded):
 
 
 @dataclass
+class EvaluateConfig(Recorded):
+    """How held-out tasks are measured: in training, and by `rlagent evaluate`."""
+
+    # ---- core ----
+    # Rollouts of each held-out task.
+    samples: int = number(1, 1, 10_000)
+    # Sampling temperature of evaluations; 0 takes the likeliest token.
+    temperature: Union[float, str] = number(AUTO, 0, 100, auto="model.temperature")
+    # Held-out tasks that `rlagent evaluate` asks; training has dataset.eval_tasks.
+    tasks: Union[int, str] = number(AUTO, 0, 10_000_000, note="0: all", auto="dataset.eval_tasks")
+    # `rlagent evaluate` measures from scratch also what it has measured already.
+    fresh: bool = False
+
+    # ---- advanced ----
+    # Nucleus sampling of evaluations, in (0, 1]; 1 keeps every token.
+    top_p: Union[float, str] = number(AUTO, 1e-6, 1, auto="model.top_p")
+    # Folder of the results of `rlagent evaluate`, below evaluations/.
+    name: str = plain(AUTO, auto="dataset.name, and a hash of all that the numbers depend on")
+
+
+@dataclass
 class MonitorConfig(Recorded):
     """Where metrics are mirrored to. The run folder always holds them all."""
 
@@ -562,11 +587,15 @@ class LearnConfig(Recorded):
 
     # Seed of sampling, task order and initialisation.
     seed: int = number(1, 0, below=2**32, trinity=f"{_ROLLOUT}.seed trainer.trainer_config.seed")
+    # What `rlagent evaluate` measures of a run: `base` (the model before training), `last`, a step,
+    # or `all` checkpoints that are kept; several with commas.
+    checkpoint: str = text("last", "name checkpoints, such as last or base,last")
     model: ModelConfig = field(default_factory=ModelConfig)
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
     workflow: WorkflowConfig = field(default_factory=WorkflowConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     run: RunConfig = field(default_factory=RunConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)

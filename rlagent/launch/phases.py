@@ -102,7 +102,8 @@ def connect(stage: Stage, tree: dict[str, Any], conclude: Callable[[str], None])
     from rlagent.upstream import ray as ray_patches
 
     resolved = stage.resolved
-    if address_to_join(resolved.config.hardware.ray) is None:
+    runs_here = resolved.config.model.url is None
+    if runs_here and address_to_join(resolved.config.hardware.ray) is None:
         # In a cluster other nodes download it; they may have network access.
         require_models(models_of(tree))
     stage.display.phase("starting Ray")
@@ -160,6 +161,8 @@ def _within(
             resort.disarm()
         if not cluster.found:
             ray_cluster.leave(cluster)
+        # The actors have ended.
+        stage.watch.close()
 
 
 def configure(stage: Stage, tree: dict[str, Any]) -> Any:
@@ -168,7 +171,7 @@ def configure(stage: Stage, tree: dict[str, Any]) -> Any:
     Raises:
         ConfigError: Trinity refuses a value.
     """
-    from rlagent.trinity import build, native, translate
+    from rlagent.trinity import build, native, parts, translate
 
     # What its validators print goes to the log.
     with build.saying_to(stage.attempt.driver_log):
@@ -176,9 +179,12 @@ def configure(stage: Stage, tree: dict[str, Any]) -> Any:
     build.require_key(config)
     ours = stage.resolved.config
     arguments = translate.workflow_args(ours, stage.folder.path, stage.attempt.number)
+    slots = native.slots(stage.resolved)
+    if not stage.resolved.layout.trainer_gpus:
+        slots = slots or parts.rollouts_at_once(stage.resolved)
     build.attach_workflow(
         config,
-        {**arguments, "slots": native.slots(stage.resolved)},
+        {**arguments, "slots": slots},
         stage.functions.workflow,
         stage.functions.judge,
     )
@@ -210,7 +216,6 @@ def actors(stage: Stage, config: Any, trains: bool = True) -> Iterator[tuple["Se
             session.close()
         # A step may have ended while a stop waited for it.
         stage.watch.look()
-        stage.watch.close()
 
 
 def _note_start(stage: Stage, session: "Session", step: int) -> None:

@@ -16,6 +16,7 @@ from rlagent.base.paths import BUILTIN, local_path
 from rlagent.config.fingerprint import fingerprint, inner
 from rlagent.config.functions import locate
 from rlagent.config.resolve import Resolved
+from rlagent.config.schema import WorkflowConfig
 from rlagent.config.sources import source_files
 from rlagent.config.task_files import split_file
 from rlagent.records.files import read_object, write_atomically
@@ -100,6 +101,11 @@ def _place(path: str) -> str:
     """A model's path as everybody means it: hub ids and shipped models as they are."""
     local = None if path.startswith(BUILTIN) else local_path(path)
     return str(local.resolve()) if local else path
+
+
+def source_record(named: WorkflowConfig) -> str | None:
+    """The fingerprint of the sources of workflow and judge, both named."""
+    return _source_fingerprint((named.function, None), (named.judge, None))
 
 
 def _source_fingerprint(*functions: tuple[str | None, Callable[..., Any] | None]) -> str | None:

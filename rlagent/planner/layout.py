@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rlagent.base.model_shape import ModelShape
 
 _SPLIT = re.compile(r"(\d+)x(\d+)\+(\d+)(?:s(\d+))?")
+_ALONE = re.compile(r"(\d+)x(\d+)")
 _COLOCATED = re.compile(r"(\d+)x(\d+)\*(\d+)(?:s(\d+))?")
 
 FORMAT = (
@@ -24,7 +25,7 @@ class Layout:
     Args:
         engines: Rollout engines.
         tensor_parallel: GPUs of one engine.
-        trainer_gpus: GPUs of the trainer.
+        trainer_gpus: GPUs of the trainer; 0: engines alone, which measure.
         sequence_parallel: Trainer GPUs that share one sequence (Ulysses).
         colocated: Whether engine and trainer share their GPUs.
     """
@@ -65,6 +66,10 @@ class Layout:
             ValueError: When it is not of that form or a number in it is zero.
         """
         stripped = text.replace(" ", "")
+        if alone := _ALONE.fullmatch(stripped):
+            engines, tensor = (int(part) for part in alone.groups())
+            if 0 not in (engines, tensor):
+                return cls(engines, tensor, 0)
         for pattern, colocated in ((_SPLIT, False), (_COLOCATED, True)):
             match = pattern.fullmatch(stripped)
             if match:
@@ -77,6 +82,8 @@ class Layout:
 
     def __str__(self) -> str:
         """Return the layout as it is written on the command line."""
+        if not self.trainer_gpus:
+            return f"{self.engines}x{self.tensor_parallel}"
         joint = "*" if self.colocated else "+"
         tail = f"s{self.sequence_parallel}" if self.sequence_parallel > 1 else ""
         return f"{self.engines}x{self.tensor_parallel}{joint}{self.trainer_gpus}{tail}"
@@ -94,6 +101,8 @@ class Layout:
         per = f" on {each}" if self.engines == 1 else f" on {each} each"
         if self.tensor_parallel > 1:
             per += " (tensor parallel)"
+        if not self.trainer_gpus:
+            return f"{engines}{per}"
         text = f"{engines}{per}, trainer on {_count(self.trainer_gpus, unit)}"
         if self.sequence_parallel > 1:
             text += f" (each sequence shared by {self.sequence_parallel})"

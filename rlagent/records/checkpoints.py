@@ -6,6 +6,7 @@ files hold is the trainers'.
 
 import json
 import re
+import shutil
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -104,6 +105,15 @@ def best_step(run: RunFolder, steps: Sequence[int]) -> int | None:
     them was measured."""
     found = [(one.success, one.weights) for one in measured(run) if one.weights in steps]
     return max(found)[1] if found else None
+
+
+def prune(run: RunFolder, keep: int) -> None:
+    """Remove checkpoints, but for the `keep` newest and the one with the best held-out success."""
+    steps = _written(run)
+    best = best_step(run, steps)
+    for step in steps[:-keep]:
+        if step != best:
+            shutil.rmtree(step_folder(run.checkpoints, step))
 
 
 def measured(run: RunFolder) -> list[Evaluation]:

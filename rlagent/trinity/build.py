@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any, TextIO
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rlagent.backends.registry import trainer_named
+from rlagent.backends.base import NO_KEY
+from rlagent.backends.registry import engine_of_type, trainer_named
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.secrets import without_interpolations
 from rlagent.trinity.translate import WORKFLOW_TYPE
@@ -124,6 +126,10 @@ def require_key(config: Any) -> None:
     explorer = config.explorer
     for model in (explorer.rollout_model, *explorer.auxiliary_models):
         model.api_key = secrets.token_urlsafe(32)
+        if engine_of_type(model.engine_type).by_url:
+            # Somebody else's server, with a key of its own.
+            named = model.extra_engine_args.get("key_env")
+            model.api_key = os.environ[named] if named else NO_KEY
 
 
 def save_yaml(tree: dict[str, Any], path: Path) -> None:

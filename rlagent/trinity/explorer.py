@@ -109,10 +109,12 @@ class AgentExplorer(Explorer):
         alive.doing("starting engines and runners")
         self.models, self.auxiliary_models = await self.model_allocator.create_all_models()
         self._marks.mark("engines_ready")
-        if not self.use_nccl_sync and self._engine.fetches_weights:
+        trains = self.config.mode != "bench"
+        if trains and not self.use_nccl_sync and self._engine.fetches_weights:
             address, port = await self.models[0].get_available_address_async(random_port=True)
             await self.setup_weight_sync_group(address, port)
-        self._queue = find_queue(self.config)
+        if trains:
+            self._queue = find_queue(self.config)
         coordinator = AgentCoordinator(self.config, self._processes)
         await coordinator.prepare()
         self.rollout_coordinator = InProcess(coordinator)

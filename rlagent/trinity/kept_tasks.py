@@ -102,6 +102,20 @@ def prepare_data(dataset: DatasetConfig, run_dir: Path) -> list[str]:
     return keep(run_dir, dataset.path, lambda folder: _write(dataset, folder))
 
 
+def prepare_held_out(dataset: DatasetConfig, run_dir: Path) -> list[str]:
+    """The same of the held-out tasks alone, for an evaluation, which needs no training tasks."""
+    return keep(run_dir, dataset.eval_path or dataset.path, lambda at: _write_held_out(dataset, at))
+
+
+def held_out_places(run_dir: Path) -> list[dict[str, int]] | None:
+    """The places of a run's held-out tasks, as Trinity reads them, in their order; None where
+    Trinity reads a table, or there are none."""
+    file = run_dir / "data" / "tasks" / HELD_OUT[0] / f"{HELD_OUT[1]}.jsonl"
+    if not file.is_file():
+        return None
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
 def keep(run_dir: Path, source: str, write: Callable[[Path], list[str]]) -> list[str]:
     """Have `write` fill the run's `data/`, unless that is there and whole; otherwise as above.
 
@@ -160,6 +174,18 @@ def _write(dataset: DatasetConfig, folder: Path) -> list[str]:
     if taskset(dataset, folder.parent)[0] is not None:
         training.write(chosen, folder, *TRAIN)
     return said
+
+
+def _write_held_out(dataset: DatasetConfig, folder: Path) -> list[str]:
+    if splits_itself(dataset):
+        rows = rows_of(dataset.path, dataset.split, dataset, "dataset.path")
+        asked = hold_out(rows.hashes(), dataset.eval_tasks)[1]
+    else:
+        path = dataset.eval_path or dataset.path
+        rows = rows_of(path, dataset.eval_split or "", dataset, "dataset.eval_path")
+        asked = draw(len(rows), dataset.eval_tasks)
+    rows.write(asked, folder, *HELD_OUT)
+    return notes(len(asked), 0, None)
 
 
 def rows_of(path: str, split: str, dataset: DatasetConfig, key: str) -> WrittenRows | Table:

@@ -36,8 +36,7 @@ def trainer_of(config: LearnConfig) -> Trainer:
 def start_of(resolved: Resolved) -> Start:
     """What engine and trainer are started with."""
     config, layout = resolved.config, resolved.layout
-    hardware, ours = config.hardware, config.algorithm
-    rollouts = int(ours.batch_size) * int(ours.repeat_times)
+    hardware = config.hardware
     return Start(
         seed=config.seed,
         threads=int(hardware.threads),
@@ -50,10 +49,29 @@ def start_of(resolved: Resolved) -> Start:
         max_model_len=int(config.model.max_model_len),
         vocab=config.model.shape.vocab,
         sequence_parallel=layout.sequence_parallel,
-        concurrency=math.ceil(rollouts / layout.engines),
+        concurrency=math.ceil(rollouts_at_once(resolved) / layout.engines),
         url=config.model.url,
         key_env=config.model.key_env,
     )
+
+
+KEEP_BUSY = 256
+"""Rollouts side by side that keep one engine on a GPU busy while nothing is trained."""
+
+MOST_BY_URL = 32
+"""Rollouts side by side that ask a model of somebody else's."""
+
+
+def rollouts_at_once(resolved: Resolved) -> int:
+    """Rollouts that run side by side: those of a step; where nothing is trained, as many as keep
+    the engines busy."""
+    config, layout = resolved.config, resolved.layout
+    step = int(config.algorithm.batch_size) * int(config.algorithm.repeat_times)
+    if layout.trainer_gpus:
+        return step
+    if engine_of(config).by_url:
+        return min(step, MOST_BY_URL)
+    return max(step, KEEP_BUSY * layout.engines) if engine_of(config).on_gpus else step
 
 
 def cluster(resolved: Resolved) -> dict[str, Any]:

@@ -71,7 +71,11 @@ class Recorder:
         """Keep one call, by the name of the agent that made it."""
         self.calls += 1
         self.refused = False
-        experiences = convert_api_output_to_experience(response)
+        experiences = (
+            convert_api_output_to_experience(response)
+            if hasattr(response, "prompt_token_ids")
+            else counted_experiences(response)
+        )
         for experience, choice in zip(experiences, response.choices, strict=True):
             # Sent by the embedded engine for constrained responses; its trainer reads it.
             allowed = getattr(choice, "allowed_tokens", None)
@@ -109,6 +113,24 @@ def _tokens(choice: Any) -> dict[str, Any]:
     if texts is None or logprobs is None:
         return {}
     return {"tokens": texts, "logprobs": [round(logprob, 3) for logprob in logprobs]}
+
+
+def counted_experiences(response: Any) -> list[Experience]:
+    """What an endpoint's answer comes to that names no tokens: as many as it counts, none of them
+    known. Nobody trains on them."""
+    usage = response.usage
+    usage = usage if isinstance(usage, dict) else (usage.model_dump() if usage else {})
+    # Trinity knows no empty ones.
+    prompt, every = max(1, int(usage.get("prompt_tokens") or 0)), len(response.choices)
+    answered = max(1, int(usage.get("completion_tokens") or 0) // every)
+    return [
+        Experience(
+            tokens=torch.zeros(prompt + answered, dtype=torch.int32),
+            logprobs=torch.zeros(answered),
+            prompt_length=prompt,
+        )
+        for _ in response.choices
+    ]
 
 
 def _reply(message: Any) -> dict[str, Any]:
@@ -173,13 +195,19 @@ class PlainClient:
 
 class _Completions:
     def __init__(
-        self, client: Any, recorder: Recorder, extra_body: dict[str, Any], free_tool_choice: bool
+        self,
+        client: Any,
+        recorder: Recorder,
+        extra_body: dict[str, Any],
+        free_tool_choice: bool,
+        seed: int | None,
     ) -> None:
         self._client = client
         self._plain: PlainClient | None = client.plain
         self._recorder = recorder
         self._extra_body = extra_body
         self._free_tool_choice = free_tool_choice
+        self._seed = seed
 
     async def create(self, **request: Any) -> Any:
         """Call the engine and record the call."""
@@ -195,6 +223,8 @@ class _Completions:
         if self._free_tool_choice and request.get("tool_choice") == "required":
             # A tool that is named, and `none`, are left as they are.
             request["tool_choice"] = "auto"
+        if self._seed is not None:
+            request.setdefault("seed", self._seed + self._recorder.calls)
         if "return_token_logprobs" not in extra:
             request.setdefault("logprobs", True)
         body = {k: v for k, v in {**request, **extra}.items() if not isinstance(v, _ABSENT)}
@@ -258,10 +288,11 @@ class RecordingClient:
         recorder: Recorder,
         extra_body: dict[str, Any],
         free_tool_choice: bool = False,
+        seed: int | None = None,
     ) -> None:
         self._client = client
         self.model_path = client.model_path
-        self.chat = _Chat(_Completions(client, recorder, extra_body, free_tool_choice))
+        self.chat = _Chat(_Completions(client, recorder, extra_body, free_tool_choice, seed))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -306,6 +337,7 @@ def recorded_model(
     generate_kwargs: dict[str, Any],
     shared: bool = True,
     free_tool_choice: bool = False,
+    seed: int | None = None,
 ) -> tuple[TrinityChatModel, Recorder]:
     """A chat model of the engine behind `model`, and the record of its calls.
 
@@ -316,6 +348,8 @@ def recorded_model(
             workflow in a thread needs its own.
         free_tool_choice: Whether a tool call that is required is only asked for, so that the
             model samples freely; an agent that gets text instead has to ask again.
+        seed: From which an engine that takes seeds draws, so that the same rollout of the same
+            weights is the same again; None: from its own.
     """
     address = str(model.api_address)
     if shared and address not in _clients:
@@ -333,7 +367,9 @@ def recorded_model(
     recorder = Recorder()
     chat_model = copy.copy(_prototypes[address])
     chat_model.generate_kwargs = dict(generate_kwargs)
-    chat_model.client = RecordingClient(client, recorder, extra_body, free_tool_choice)
+    chat_model.client = RecordingClient(
+        client, recorder, extra_body, free_tool_choice, seed if engine.takes_seeds else None
+    )
     return chat_model, recorder
 
 

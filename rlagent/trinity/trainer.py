@@ -19,6 +19,8 @@ from trinity.common.experience import Experience  # noqa: E402
 from trinity.trainer import trainer as trinity_trainer  # noqa: E402
 
 from rlagent.base.startup import Marks  # noqa: E402
+from rlagent.records.checkpoints import prune  # noqa: E402
+from rlagent.records.folder import RunFolder  # noqa: E402
 from rlagent.trinity.buffer import BatchReader, NothingToTrainOn, find_queue  # noqa: E402
 from rlagent.trinity.lag import closes_with_a_sync  # noqa: E402
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
@@ -108,6 +110,14 @@ class AgentTrainer(trinity_trainer.Trainer):
             )
         await self.synchronizer.set_trainer_status.remote(trinity_trainer.RunningStatus.STOPPED)
         return self.train_step_num
+
+    async def save_checkpoint(self, *args: Any, **options: Any) -> dict:
+        """Save one, and remove those that are neither of the newest nor the best."""
+        metrics: dict = await super().save_checkpoint(*args, **options)
+        arguments = self.config.buffer.explorer_input.tasksets[0].workflow_args
+        if keep := arguments.get("keep_checkpoints"):
+            prune(RunFolder(arguments["run_folder"]), keep)
+        return metrics
 
     def _is_to_close(self) -> bool:
         return self.last_sync_step != self.train_step_num and closes_with_a_sync(self.config)

@@ -13,7 +13,7 @@ from rlagent.base.groups import EQUAL
 from rlagent.base.paths import local_path, resolve_path
 from rlagent.config.algorithms import WITHOUT_ADVANTAGE
 from rlagent.config.off_policy import rollout_correction
-from rlagent.config.resolve import Resolved
+from rlagent.config.resolve import Resolved, keeps_best
 from rlagent.config.schema import LearnConfig
 from rlagent.trinity.kept_tasks import HELD_OUT, TRAIN, rows_file, taskset
 from rlagent.trinity.native import native_tree
@@ -169,6 +169,7 @@ def workflow_args(config: LearnConfig, run_dir: Path, attempt: int) -> dict[str,
         "run_folder": str(run_dir),
         "attempt": attempt,
         "free_tool_choice": config.model.tool_choice == "free",
+        "keep_checkpoints": config.algorithm.keep_checkpoints if keeps_best(config) else 0,
     }
 
 
@@ -199,11 +200,19 @@ def buffer(config: LearnConfig, run_dir: Path, workflow: dict[str, Any]) -> dict
         held_out.append(
             {
                 **common,
-                "workflow_args": {**workflow, "rows": str(rows_file(folder, *HELD_OUT))},
+                "workflow_args": {
+                    **workflow,
+                    "rows": str(rows_file(folder, *HELD_OUT)),
+                    "seed": config.seed,
+                },
                 "name": HELD_OUT[0],
                 "path": str(folder / "tasks" / HELD_OUT[0]),
                 "split": HELD_OUT[1],
-                "repeat_times": 1,
+                "repeat_times": config.evaluate.samples,
+                "rollout_args": {
+                    "temperature": float(config.evaluate.temperature),
+                    "top_p": float(config.evaluate.top_p),
+                },
             }
         )
     tree: dict[str, Any] = {
@@ -276,7 +285,8 @@ def trainer(resolved: Resolved) -> dict[str, Any]:
         "trainer_type": chosen.name,
         "total_steps": ours.total_steps,
         "save_interval": ours.save_interval,
-        "max_checkpoints_to_keep": ours.keep_checkpoints,
+        # The best one would be removed too: see trainer.py.
+        "max_checkpoints_to_keep": 0 if keeps_best(config) else ours.keep_checkpoints,
         "save_hf_checkpoint": "last",
         "grad_clip": ours.grad_clip,
         **chosen.settings(start_of(resolved)),

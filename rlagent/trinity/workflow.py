@@ -8,7 +8,9 @@ to know the class, and would pay its seconds for nothing.
 """
 
 import functools
+import hashlib
 import inspect
+import json
 import math
 import time
 import warnings
@@ -42,6 +44,23 @@ if TYPE_CHECKING:
     from rlagent.trinity.recording import Recorder
 
 warnings.filterwarnings("ignore", message=".*TrinityChatModel is deprecated.*")
+
+
+def sampling_seed(seed: int | None, row: str, number: int) -> int | None:
+    """From which a rollout samples: 62 bits of a hash; None where nothing is to be repeated.
+
+    Args:
+        seed: Of the evaluation.
+        row: The hash of the task's row.
+        number: Of the rollout among those of its task.
+
+    >>> sampling_seed(None, "97a3", 0), sampling_seed(1, "97a3", 0) == sampling_seed(1, "97a3", 1)
+    (None, False)
+    """
+    if seed is None:
+        return None
+    digest = hashlib.sha256(f"{seed} {row} {number}".encode()).digest()
+    return int.from_bytes(digest[:8]) >> 2
 
 
 class WorkflowResultError(ValueError):
@@ -87,6 +106,8 @@ class AgentWorkflow(Workflow):
         self.rollout: Rollout | None = None
         self.row = _row_of(task)
         self.recorder: Recorder | None = None
+        # What it hands over for people and majorities, see `answer_of`.
+        self.answer: str | None = None
 
     async def run_async(self) -> list[Experience]:
         """Run the function once.
@@ -115,6 +136,7 @@ class AgentWorkflow(Workflow):
             generate,
             shared=not threaded,
             free_tool_choice=self.options.get("free_tool_choice", False),
+            seed=sampling_seed(self.options.get("seed"), self.row.hash, self.number),
         )
         self.recorder = recorder
         rollout = self.rollout = Rollout(self.key, self.options.get("timeout"))
@@ -188,6 +210,7 @@ class AgentWorkflow(Workflow):
         name = getattr(function, "__name__", str(function))
         if not isinstance(output, WorkflowOutput):
             return _number(output, f"workflow {name}"), {}
+        self.answer = answer_of(output.response)
         metrics = _metrics(output.metrics, f"workflow {name}")
         if judge is None:
             if output.reward is None:
@@ -241,6 +264,7 @@ class AgentWorkflow(Workflow):
             "success": bool(metrics.get("success")),
             "metrics": metrics,
             "error": error,
+            **({} if self.answer is None else {"answer": self.answer}),
             "calls": compact(recorder.said),
         }
         self.keep(found)
@@ -248,6 +272,30 @@ class AgentWorkflow(Workflow):
     def keep(self, found: dict[str, Any]) -> None:
         """Write what became of the rollout to the run folder."""
         _append(self.task, self.row, self.number, found)
+
+
+LONGEST_ANSWER = 200
+"""Characters; what is longer is a text, of which no two are equal."""
+
+
+def answer_of(response: Any) -> str | None:
+    """The answer that a workflow hands over as its response, to be compared with others; None
+    where it hands over none.
+
+    It is a text or number, or what stands in a message's structured output.
+
+    >>> answer_of(25), answer_of("Paris"), answer_of(None)
+    ('25', 'Paris', None)
+    """
+    found = getattr(response, "metadata", None) or response
+    if isinstance(found, dict) and len(found) == 1:
+        found = next(iter(found.values()))
+    if isinstance(found, dict):
+        found = json.dumps(found, sort_keys=True, default=str)
+    if not isinstance(found, (str, int, float)):
+        return None
+    answer = encodable(str(found)).strip()
+    return answer if 0 < len(answer) <= LONGEST_ANSWER else None
 
 
 def record_lost(task: Task, number: int, cause: str) -> None:
@@ -282,7 +330,8 @@ def _append(task: Task, row: TaskRow, number: int, found: dict[str, Any]) -> Non
         "attempt": options.get("attempt"),
         **({"set": set_name} if set_name else {}),
         "row": {"index": row.index, "hash": row.hash},
-        "group": task.task_id,
+        # Of held-out tasks the same in every evaluation, also where some are asked alone.
+        "group": row.index if task.is_eval and row.index is not None else task.task_id,
         "run": number,
         "task": row.fresh(),
         **found,

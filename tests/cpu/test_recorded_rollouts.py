@@ -86,7 +86,7 @@ def test_a_record_holds_every_call_by_agent_and_leads_to_the_row(service, tmp_pa
     (row,) = folder.rollouts.read()
     where = {name: row[name] for name in ("phase", "step", "set", "attempt", "group", "run")}
     assert where == {
-        "phase": "eval", "step": 5, "set": "easy", "attempt": 2, "group": 9, "run": 3
+        "phase": "eval", "step": 5, "set": "easy", "attempt": 2, "group": 17, "run": 3
     }  # fmt: skip
     digest = hashlib.sha256(json.dumps(ROW, sort_keys=True).encode()).hexdigest()[:16]
     assert row["row"] == {"index": 17, "hash": digest}

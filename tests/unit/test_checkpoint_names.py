@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from rlagent.config.resolve import resolve
+from rlagent.machine.resources import Machine
 from rlagent.records.checkpoints import (
     LATEST_CHECKPOINT,
     MANIFEST,
@@ -16,9 +18,12 @@ from rlagent.records.checkpoints import (
     checksum_of,
     find_checkpoint,
     kept_checkpoints,
+    prune,
     step_folder,
 )
 from rlagent.records.folder import RunFolder
+from rlagent.trinity.translate import to_trinity
+from tests.configured import configured
 
 
 def keep(run: RunFolder, step: int) -> Path:
@@ -146,3 +151,32 @@ def test_a_checkpoint_that_verl_is_still_writing_is_none_yet(tmp_path: Path) -> 
     (run.checkpoints / LATEST_CHECKPOINT).write_text("10")
     assert [kept.step for kept in kept_checkpoints(run)] == [0, 10]
     assert find_checkpoint(run, "last").step == 10
+
+
+def test_the_newest_checkpoints_stay_and_the_best_beside_them(tmp_path) -> None:
+    run = RunFolder(tmp_path / "demo-1")
+    for step in (2, 4, 6, 8, 10):
+        keep(run, step)
+    measure(run, s2=0.3, s4=0.7, s6=0.4, s8=0.5)
+    prune(run, 2)
+    assert [kept.step for kept in kept_checkpoints(run)] == [0, 4, 8, 10]
+    # A better one takes its place.
+    measure(run, s10=0.9)
+    keep(run, 12)
+    prune(run, 1)
+    assert [kept.step for kept in kept_checkpoints(run)] == [0, 10, 12]
+
+
+def test_trinity_leaves_the_checkpoints_where_the_best_is_kept(tmp_path) -> None:
+    between = ("hardware=cpu", "algorithm.eval_interval=5")
+    for overrides, theirs in ((between, 0), ((*between, "algorithm.keep_best=false"), 2)):
+        resolved = resolve(configured(*overrides), Machine((), 2, 8.0))
+        tree = to_trinity(resolved, tmp_path)
+        assert tree["trainer"]["max_checkpoints_to_keep"] == theirs
+    assert tree["trainer"]["save_interval"] != 5
+    assert (
+        to_trinity(resolve(configured(*between), Machine((), 2, 8.0)), tmp_path)["trainer"][
+            "save_interval"
+        ]
+        == 5
+    )

@@ -25,6 +25,11 @@ MACHINES = (
 )
 
 ELSEWHERE = {
+    "algorithm.keep_best": "with evaluations between (test_checkpoint_names.py)",
+    "checkpoint": "what is measured of a run (test_evaluate_command.py)",
+    "evaluate.tasks": "likewise",
+    "evaluate.name": "likewise",
+    "evaluate.fresh": "likewise",
     "model.name": "shown, and in the records",
     "model.url": "what an external engine asks (test_external.py)",
     "model.key_env": "where an external engine reads its key (test_external.py)",

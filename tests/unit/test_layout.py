@@ -17,7 +17,7 @@ def test_a_layout_is_written_as_it_is_read(text: str) -> None:
     assert str(Layout.parse(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "4", "4x1", "4x1-4", "0x1+1", "4x1+4s0", "axb+c"])
+@pytest.mark.parametrize("text", ["", "4", "4x1-4", "0x1+1", "4x1+4s0", "axb+c"])
 def test_what_is_no_layout_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="layout"):
         Layout.parse(text)
@@ -122,3 +122,10 @@ def test_hidden_gpus_are_not_counted() -> None:
     assert visible(found, "GPU-b,0") == (found[1][1], found[0][1])
     assert visible(found, "0,0") == (found[0][1],)
     assert visible(found, "0,7,1") == (found[0][1],)
+
+
+def test_engines_alone_are_written_without_a_trainer():
+    layout = Layout.parse("4x2")
+    assert (layout.rollout_gpus, layout.trainer_gpus, layout.total_gpus) == (8, 0, 8)
+    assert str(layout) == "4x2"
+    assert layout.words() == "4 rollout engines on 2 GPUs each (tensor parallel)"

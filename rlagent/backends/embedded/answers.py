@@ -39,6 +39,7 @@ class Embedded(RolloutEngine):
     asks_for = ("return_token_ids", "return_token_logprobs")
     fetches_weights = False
     reports = ("work_done",)
+    takes_seeds = True
     start_seconds = 40.0
 
     def refusals(self, hardware: Hardware, url: str | None, key_env: str | None) -> list[Problem]:

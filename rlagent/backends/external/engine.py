@@ -11,6 +11,7 @@ from typing import Any
 import openai
 from openai.types.chat import ChatCompletion
 
+from rlagent.backends.base import NO_KEY
 from rlagent.base import alive
 from rlagent.base.errors import Problem, UnreachableError
 from rlagent.upstream import trinity_imports
@@ -22,8 +23,6 @@ from trinity.common.constants import SyncMethod  # noqa: E402
 from trinity.common.experience import Experience  # noqa: E402
 from trinity.common.models.model import InferenceModel  # noqa: E402
 
-NO_KEY = "EMPTY"
-"""What is sent where no key is asked for, as vLLM's own clients do."""
 FIRST_ANSWER = 30.0
 """Seconds that the endpoint has to say which models it serves."""
 

@@ -60,6 +60,8 @@ class Rollout(TypedDict, total=False):
     success: bool
     # What rlagent measures and the workflow reports, by name.
     metrics: dict[str, float]
+    # What the workflow handed over, where that can be compared with other answers.
+    answer: str
     # Why it failed, in one line; None of one that ended with a reward.
     error: str | None
     # Every call of the model; records/calls.py puts the conversations together. Where the engine

@@ -1,0 +1,309 @@
+"""An evaluation: checkpoints of a run, or a model, measured on held-out tasks without a trainer.
+
+Takes the phases that a training takes, but for training. What the rollouts come to is
+records/evaluations.py's; what is said of it records/evaluation_text.py's.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rlagent.base.endings import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
+from rlagent.base.errors import ConfigError, Problem
+from rlagent.base.lock import locked
+from rlagent.base.paths import local_path
+from rlagent.config.compose import to_yaml
+from rlagent.config.resolve import Resolved
+from rlagent.config.schema import AUTO
+from rlagent.launch import phases
+from rlagent.launch.record import source_record
+from rlagent.launch.stage import Stage, guarded
+from rlagent.records.checkpoints import CheckpointError, Kept, find_checkpoint, kept_checkpoints
+from rlagent.records.display import Display, make_display
+from rlagent.records.evaluation_text import closing_lines
+from rlagent.records.evaluations import EVALUATIONS, EvaluationFolder, measures
+from rlagent.records.files import write_atomically
+from rlagent.records.folder import RunFolder
+from rlagent.serving.trained import Trained
+
+ALL = "all"
+"""Every checkpoint that is kept."""
+
+
+def measure(resolved: Resolved, run: RunFolder | None, own: bool, command: str) -> int:
+    """Measure what was asked for, as far as it is not measured yet, and say what it came to.
+
+    Args:
+        resolved: Resolved for measuring; with a run, over its configuration.
+        run: Whose checkpoints are measured; None: the configured model.
+        own: Whether the run's own held-out tasks are asked.
+        command: Recorded with the results.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ConfigError: There is no such checkpoint, or other results have that name.
+    """
+    config = resolved.config
+    asked = checkpoints_asked(run, config.checkpoint)
+    depends = identity(resolved, run is None)
+    folder = EvaluationFolder(_place(resolved, run, depends))
+    display = make_display("none" if config.run.display == "none" else "plain")
+    folder.make()
+    with locked(folder.path) as lock:
+        if lock is None:
+            display.message(f"{folder.path} is in use by an evaluation")
+            return EXIT_FAILED
+        if config.evaluate.fresh and folder.read_results():
+            _set_aside(folder)
+        results = folder.read_results()
+        if results and results["depends"] != depends:
+            remedy = "give another name, or measure again with evaluate.fresh=true"
+            what = "holds what was measured otherwise"
+            raise ConfigError([Problem("evaluate.name", config.evaluate.name, what, remedy)])
+        if not results:
+            results = {
+                "run": run.name if run else None,
+                "model": config.model.name,
+                "dataset": config.dataset.name,
+                "depends": depends,
+                "measured": [],
+            }
+        results["command"] = command
+        there = {each["step"] for each in results["measured"]}
+        missing = [kept for kept in asked if kept.step not in there]
+        code = EXIT_OK
+        if missing:
+            attempt = Evaluating(resolved, folder, display, run, own, results)
+            code = attempt.run(missing)
+        shown = [each for each in folder.measured() if each["step"] in {k.step for k in asked}]
+        for line in closing_lines(folder, shown) if shown else ():
+            display.message(line)
+        return code
+
+
+def checkpoints_asked(run: RunFolder | None, names: str) -> list[Kept]:
+    """The checkpoints that a text names, each once, in the order of their steps.
+
+    Raises:
+        ConfigError: With all that are not there or damaged.
+    """
+    if run is None:
+        return [Kept(0, None)]
+    found: dict[int, Kept] = {}
+    problems = []
+    for name in names.split(","):
+        if name.strip() == ALL:
+            found |= {kept.step: kept for kept in kept_checkpoints(run) if kept.step}
+            if not found:
+                problems.append(Problem("checkpoint", ALL, f"{run.name} has kept none yet"))
+            continue
+        try:
+            kept = find_checkpoint(run, name.strip())
+            found[kept.step] = kept
+        except CheckpointError as error:
+            problems.append(Problem("checkpoint", name.strip(), str(error)))
+    if problems:
+        raise ConfigError(problems)
+    return [found[step] for step in sorted(found)]
+
+
+def identity(resolved: Resolved, bare: bool) -> dict[str, Any]:
+    """All that the numbers depend on, but for the weights; as plain data."""
+    config, model = resolved.config, resolved.config.model
+    dataset, workflow = config.dataset, config.workflow
+    found: dict[str, Any] = {
+        "dataset": {
+            "path": _absolute(dataset.path),
+            "subset": dataset.subset,
+            "eval_path": dataset.eval_path and _absolute(dataset.eval_path),
+            "eval_split": dataset.eval_split,
+            "tasks": dataset.eval_tasks,
+        },
+        "sampling": {
+            "seed": config.seed,
+            "samples": config.evaluate.samples,
+            "temperature": float(config.evaluate.temperature),
+            "top_p": float(config.evaluate.top_p),
+            "top_k": model.top_k,
+            "max_model_len": model.max_model_len,
+            "max_response_tokens": model.max_response_tokens,
+            "enable_thinking": model.enable_thinking,
+            "engine": config.hardware.engine,
+        },
+        "workflow": {
+            "function": workflow.function,
+            "judge": workflow.judge,
+            "args": workflow.args,
+            "success_reward": workflow.success_reward,
+            "timeout": workflow.timeout,
+            "overlong_reward": workflow.overlong_reward,
+            "source": source_record(workflow),
+        },
+        "trinity": config.trinity,
+    }
+    if bare:
+        found["model"] = model.url or _absolute(model.path)
+    # As it is read back.
+    plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
+    return plain
+
+
+def _absolute(path: str) -> str:
+    local = None if path.startswith("builtin:") else local_path(path)
+    return str(local.resolve()) if local else path
+
+
+def _place(resolved: Resolved, run: RunFolder | None, depends: dict[str, Any]) -> Path:
+    config = resolved.config
+    digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:6]
+    name = f"{config.dataset.name}-{digest}"
+    if config.evaluate.name != AUTO:
+        name = config.evaluate.name
+    elif run is None:
+        name = f"{config.model.name.replace('/', '-')}-{name}"
+    root = run.path if run else Path(config.run.dir)
+    return root / EVALUATIONS / name
+
+
+def _set_aside(folder: EvaluationFolder) -> None:
+    number = 1
+    while (aside := folder.path.with_name(f"{folder.name}.{number}")).exists():
+        number += 1
+    aside.mkdir(mode=0o700)
+    for item in folder.path.iterdir():
+        if item.name != ".lock":
+            item.rename(aside / item.name)
+
+
+class Evaluating:
+    """One attempt at an evaluation.
+
+    Args:
+        resolved: What is measured.
+        folder: Where its results go; held by this process.
+        display: What is said.
+        run: As for `measure`.
+        own: As for `measure`.
+        results: What is measured already, and what the numbers depend on.
+    """
+
+    def __init__(
+        self,
+        resolved: Resolved,
+        folder: EvaluationFolder,
+        display: Display,
+        run: RunFolder | None,
+        own: bool,
+        results: dict[str, Any],
+    ) -> None:
+        self.stage = Stage(resolved, folder, display)
+        self.folder, self.run_folder, self.own = folder, run, own
+        self.results = results
+
+    def run(self, asked: Sequence[Kept]) -> int:
+        """Measure checkpoints and write down how it ended; returns the exit status."""
+        folder, stage = self.folder, self.stage
+        with stage.logged(), stage.signals:
+            write_atomically(folder.config_yaml, to_yaml(stage.resolved.config))
+            folder.write_status(
+                state="running",
+                exit_code=None,
+                cause="",
+                attempt=stage.attempt.number,
+                pid=os.getpid(),
+                started=stage.watch.started,
+            )
+            state, code, cause = guarded(lambda: self._attempt(asked), stage.signals)
+            self._conclude(state, code, cause)
+        return code
+
+    def _conclude(self, state: str, code: int, cause: str) -> None:
+        self.folder.write_status(state=state, exit_code=code, cause=cause)
+        if code:
+            again = "" if code == EXIT_CONFIG else "; the same command again goes on from here"
+            self.stage.display.message(f"{state}: {cause}{again}")
+        self.folder.let_go()
+
+    def _attempt(self, asked: Sequence[Kept]) -> None:
+        """Connect, then start the engines and evaluate for each checkpoint."""
+        from rlagent.trinity import build
+        from rlagent.trinity.kept_tasks import prepare_held_out
+        from rlagent.trinity.measuring import to_measure
+
+        stage = self.stage
+        phases.require_surroundings()
+        # What a recipe says is for training.
+        chosen = [line for line in stage.resolved.choices if not line.startswith("recipe:")]
+        said = [*chosen, *stage.resolved.warnings]
+        source = self.folder.path
+        if self.own and self.run_folder and (self.run_folder.path / "data" / "tasks").is_dir():
+            source = self.run_folder.path
+        else:
+            said += prepare_held_out(stage.resolved.config.dataset, self.folder.path)
+        for line in said:
+            stage.display.message(line)
+        tree = to_measure(stage.resolved, self.folder.path, stage.attempt.number, source)
+        build.save_yaml(tree, self.folder.trinity_yaml)
+        give_up = lambda cause: self._conclude("failed", EXIT_FAILED, cause)  # noqa: E731
+        with phases.connect(stage, tree, give_up):
+            for kept in asked:
+                self._measure(kept, tree, source)
+
+    def _measure(self, kept: Kept, tree: dict[str, Any], source: Path) -> None:
+        from rlagent.trinity.kept_tasks import held_out_places
+        from rlagent.trinity.measuring import asking
+
+        folder, stage = self.folder, self.stage
+        samples = stage.resolved.config.evaluate.samples
+        places = held_out_places(source)
+        pending = self._pending(kept.step, places, samples)
+        began = time.monotonic()
+        if places is None or pending:
+            asked = asking(
+                tree,
+                self._model(kept, tree),
+                str(kept.step),
+                pending if places and len(pending) < len(places) else None,
+                folder.path / "pending" / str(kept.step),
+            )
+            config = phases.configure(stage, asked)
+            with phases.actors(stage, config, trains=False) as (session, _):
+                stage.watch.folder.write_status(measuring=kept.step)
+                found = session.evaluate(kept.step)
+        tasks = len(places) if places is not None else int(found["eval/tasks"])
+        entry = {
+            "step": kept.step,
+            "checkpoint": str(kept) if self.run_folder else stage.resolved.config.model.name,
+            "measured_at": time.time(),
+            "seconds": time.monotonic() - began,
+            **measures(folder.samples(kept.step), tasks, samples),
+        }
+        others = [each for each in self.results["measured"] if each["step"] != kept.step]
+        self.results["measured"] = sorted([*others, entry], key=lambda each: each["step"])
+        folder.write_results(self.results)
+
+    def _pending(self, step: int, places: list[dict[str, int]] | None, samples: int) -> list[Any]:
+        """The places of the tasks whose rollouts are not all there."""
+        from rlagent.records.evaluations import by_task
+        from rlagent.trinity.task_row import INDEX
+
+        if places is None:
+            return []
+        runs = {index: len(rows) for (index, _), rows in by_task(self.folder.samples(step)).items()}
+        return [place for place in places if runs.get(place[INDEX], 0) < samples]
+
+    def _model(self, kept: Kept, tree: dict[str, Any]) -> str:
+        """Folder or hub id of the weights of a checkpoint."""
+        if self.run_folder is None:
+            return str(tree["model"]["model_path"])
+        from rlagent.config.load import load_config
+        from rlagent.serving.export import ready_folder
+
+        trained = load_config(str(self.run_folder.config_yaml))
+        return ready_folder(Trained(self.run_folder, kept, trained))

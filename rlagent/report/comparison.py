@@ -1,0 +1,249 @@
+"""What two or more runs or evaluations say about each other: from records alone, as data.
+
+Each is measured by one of its evaluations, or by the last evaluation of its training; which, is
+chosen so that all were asked the same tasks. text and page are comparison_text.py's and
+comparison_page.py's.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rlagent.base.estimates import Paired, paired
+from rlagent.base.origins import leaves
+from rlagent.base.stats import Series, series
+from rlagent.records.evaluations import (
+    EVALUATIONS,
+    EvaluationFolder,
+    by_task,
+    evaluations_in,
+    measures,
+)
+from rlagent.records.folder import RunFolder
+from rlagent.records.rollouts import Query, Rollout
+
+NOT_COMPARED = ("run.", "monitor.", "sweep.", "hardware.", "model.shape.", "model.recipe.")
+"""Settings that make no other result, or follow from others."""
+
+TaskKey = tuple[Any, str]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The rollouts by which one side is measured.
+
+    Args:
+        words: Where they are from.
+        measured: As of results.json, for `evaluation_text.table`.
+        tasks: The rollouts of each task.
+        way: What the numbers of both sides must have in common; None: of training.
+    """
+
+    words: str
+    measured: dict[str, Any]
+    tasks: dict[TaskKey, list[Rollout]]
+    way: str | None
+
+
+@dataclass(frozen=True)
+class Side:
+    """One run or evaluation.
+
+    Args:
+        name: Of its folder.
+        settings: Its configuration, by dotted key.
+        measurement: None where nothing was measured.
+        curve: Held-out success over the steps of training; empty for a bare model.
+        tokens: Tokens trained on until each step.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    measurement: Measurement | None
+    curve: Series
+    tokens: Series
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The first side against another, on the tasks that both were asked.
+
+    Args:
+        before: Name of the first.
+        after: Name of the other.
+        found: The numbers; its indices are of `tasks`.
+        tasks: The shared tasks.
+    """
+
+    before: Side
+    after: Side
+    found: Paired
+    tasks: list[TaskKey]
+
+    def rollouts(self, index: int) -> tuple[Rollout, Rollout]:
+        """A task's first rollout on either side that shows the difference, else the first."""
+        key = self.tasks[index]
+        one, two = (side.measurement for side in (self.before, self.after))
+        assert one is not None
+        assert two is not None
+        rose = index in self.found.better
+        return _showing(one.tasks[key], not rose), _showing(two.tasks[key], rose)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All sides, what differs, and each against the first."""
+
+    sides: list[Side]
+    differing: list[tuple[str, list[Any]]]
+    pairings: list[Pairing]
+
+
+def compare(folders: Sequence[RunFolder]) -> Comparison:
+    """Compare runs and evaluations.
+
+    Raises:
+        DamagedError: Results of one cannot be read.
+    """
+    found = [list(_measurements(folder)) for folder in folders]
+    chosen = _chosen(found)
+    sides = [_side(folder, one) for folder, one in zip(folders, chosen, strict=True)]
+    pairings = []
+    for side in sides[1:]:
+        pairing = _pair(sides[0], side)
+        if pairing is not None:
+            pairings.append(pairing)
+    return Comparison(sides, list(_differing(sides)), pairings)
+
+
+def _side(folder: RunFolder, measurement: Measurement | None) -> Side:
+    run = _run_of(folder)
+    rows = run.read_metrics() if run else []
+    trained = series(rows, "tokens/trained", "trainer")
+    total, sums = 0.0, []
+    for value in trained.values:
+        total += value
+        sums.append(total)
+    return Side(
+        name=_name(folder),
+        settings=_settings(folder),
+        measurement=measurement,
+        curve=series(rows, "eval/success", "explorer"),
+        tokens=Series("tokens", trained.steps, tuple(sums)),
+    )
+
+
+def _name(folder: RunFolder) -> str:
+    run = _run_of(folder)
+    return folder.name if run is None or run.path == folder.path else f"{run.name}/{folder.name}"
+
+
+def _run_of(folder: RunFolder) -> RunFolder | None:
+    """The run itself, or that whose checkpoints an evaluation measured; None: a bare model's."""
+    if folder.path.parent.name != EVALUATIONS:
+        return folder
+    run = RunFolder(folder.path.parents[1])
+    return run if run.exists() else None
+
+
+def _settings(folder: RunFolder) -> dict[str, Any]:
+    file = folder.config_yaml
+    read = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return {
+        key: value
+        for key, value in leaves(read if isinstance(read, dict) else {})
+        if not key.startswith(NOT_COMPARED)
+    }
+
+
+def _differing(sides: Sequence[Side]) -> Iterator[tuple[str, list[Any]]]:
+    keys = dict.fromkeys(key for side in sides for key in side.settings)
+    for key in keys:
+        values = [side.settings.get(key) for side in sides]
+        if any(value != values[0] for value in values):
+            yield key, values
+
+
+def _measurements(folder: RunFolder) -> Iterator[Measurement]:
+    """What a side may be measured by, the newest evaluation first, that of training last."""
+    is_run = folder.path.parent.name != EVALUATIONS
+    given = evaluations_in(folder.path) if is_run else [EvaluationFolder(folder.path)]
+    given = [each for each in given if each.results_json.is_file()]
+    for each in sorted(given, key=_written, reverse=True):
+        results = each.read_results()
+        for measured in reversed(each.measured()):
+            tasks = by_task(each.samples(int(measured["step"])))
+            words = f"{measured['checkpoint']}, evaluation {each.name}"
+            yield Measurement(words, measured, tasks, _way(results))
+    if not is_run:
+        return
+    batches = folder.rollouts.batches("eval")
+    if batches:
+        step = batches[-1].step
+        rows = list(folder.rollouts.read(Query(phase="eval", steps=(step, step))))
+        tasks = by_task(rows)
+        samples = max(map(len, tasks.values()), default=1)
+        measured = {"checkpoint": f"step {step}", "step": step, "seconds": None}
+        measured |= measures(rows, len(tasks), samples)
+        yield Measurement(f"step {step}, evaluated in training", measured, tasks, None)
+
+
+def _written(folder: EvaluationFolder) -> int:
+    return folder.results_json.stat().st_mtime_ns
+
+
+def _way(results: Mapping[str, Any]) -> str:
+    depends = results.get("depends") or {}
+    sampling = {k: v for k, v in (depends.get("sampling") or {}).items() if k not in ("seed",)}
+    return repr((depends.get("dataset"), sampling.get("samples"), sampling.get("temperature")))
+
+
+def _chosen(found: Sequence[Sequence[Measurement]]) -> list[Measurement | None]:
+    """One of each side: measured in the same way, if they have one in common."""
+    for way in dict.fromkeys(one.way for one in found[0]):
+        of_way = [next((one for one in side if one.way == way), None) for side in found]
+        if all(one is not None for one in of_way):
+            return of_way
+    return [side[0] if side else None for side in found]
+
+
+def _pair(before: Side, after: Side) -> Pairing | None:
+    one, two = before.measurement, after.measurement
+    if one is None or two is None:
+        return None
+    shared = [key for key in one.tasks if key in two.tasks]
+    if not shared:
+        # Only their content is the same where the rows stand elsewhere.
+        return None
+    means = [[_mean(side.tasks[key]) for key in shared] for side in (one, two)]
+    return Pairing(before, after, paired(*means), shared)
+
+
+def _mean(rows: Sequence[Rollout]) -> float:
+    return sum(bool(row.get("success")) for row in rows) / len(rows)
+
+
+def _showing(rows: Sequence[Rollout], success: bool) -> Rollout:
+    return next((row for row in rows if bool(row.get("success")) == success), rows[0])
+
+
+def resolve_side(text: str, root: Path) -> RunFolder:
+    """What a person means: an evaluation's folder, `RUN/NAME` of one, or a run.
+
+    Raises:
+        RunNotFoundError: There is none.
+    """
+    from rlagent.records.folder import find_run
+
+    for candidate in (Path(text), root / text):
+        if candidate.parent.name == EVALUATIONS and (candidate / "results.json").is_file():
+            return EvaluationFolder(candidate.resolve())
+    run, _, name = text.rpartition("/")
+    if run and not Path(text).is_dir() and not (root / text).is_dir():
+        folder = find_run(run, root).path / EVALUATIONS / name
+        if (folder / "results.json").is_file():
+            return EvaluationFolder(folder)
+    return find_run(text, root)

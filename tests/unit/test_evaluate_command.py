@@ -1,0 +1,137 @@
+"""What `rlagent evaluate` composes and refuses; nothing is started."""
+
+import pytest
+
+from rlagent import evaluate
+from rlagent.base.errors import ConfigError
+from rlagent.base.origins import origins
+from rlagent.config.compose import to_yaml
+from rlagent.config.over_run import over_run
+from rlagent.config.prepare import prepare
+from rlagent.config.resolve import resolve
+from rlagent.launch.evaluating import checkpoints_asked, identity
+from rlagent.machine.resources import GPU, Machine
+from rlagent.records.folder import RunFolder
+from rlagent.train import main as train
+from tests.configured import configured, drafted
+
+CPU = Machine((), 2, 16.0)
+H100 = Machine((GPU("NVIDIA H100 80GB HBM3", 80),) * 8, 64, 1024)
+
+
+@pytest.fixture
+def run(tmp_path) -> RunFolder:
+    folder = RunFolder(tmp_path / "demo-0123abcd")
+    folder.make()
+    resolved = resolve(configured("hardware=cpu", "seed=7"), CPU)
+    folder.config_yaml.write_text(to_yaml(resolved.config))
+    folder.write_status(state="finished")
+    return folder
+
+
+def shown(capsys, run: RunFolder, *arguments: str) -> tuple[int, str, str]:
+    line = [run.name, f"run.dir={run.path.parent}", "--cfg", "job", *arguments]
+    code = evaluate.main(line)
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_overrides_are_laid_over_the_runs_own_configuration(capsys, run) -> None:
+    code, text, _ = shown(capsys, run, "evaluate.samples=8", "checkpoint=base,3")
+    assert code == 0
+    assert "seed: 7" in text
+    assert "samples: 8" in text
+    assert "checkpoint: base,3" in text
+
+
+def test_a_preset_of_data_takes_the_place_of_the_runs(run) -> None:
+    config = over_run(
+        configured("hardware=cpu"),
+        evaluate.parse_command(["dataset=gsm8k", "dataset.path=/data"]).draft(),
+    ).config
+    assert (config.dataset.name, config.dataset.path) == ("gsm8k", "/data")
+    assert config.model.name == configured("hardware=cpu").model.name
+
+
+def test_hardware_is_that_of_this_machine_and_not_the_runs() -> None:
+    trained = resolve(configured("hardware=cpu"), CPU).config
+    draft = over_run(trained, evaluate.parse_command([]).draft())
+    assert draft.config.hardware.engine == "auto"
+    assert not [key for key in origins(draft.config) if key.startswith("hardware.")]
+
+
+def test_what_is_trained_with_is_refused_by_name_and_everything_at_once(capsys, run) -> None:
+    code, _, said = shown(
+        capsys, run, "algorithm.lr=1", "model=tiny", "evaluate.sample=3", "+experiment=gsm8k_react"
+    )
+    assert code == 2
+    for part in ("algorithm.lr=1", "model=tiny", "evaluate.samples?", "experiment=gsm8k_react"):
+        assert part in said
+    assert len(said.splitlines()) == 4
+
+
+def test_a_run_that_is_not_there_is_named_with_those_there_are(capsys, run) -> None:
+    assert evaluate.main(["nope", f"run.dir={run.path.parent}"]) == 2
+    assert "demo-0123abcd" in capsys.readouterr().err
+
+
+def test_two_runs_are_one_too_many(capsys, run) -> None:
+    assert evaluate.main(["a", "b"]) == 2
+    assert "rlagent compare" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["checkpoint=base", "evaluate.tasks=5", "evaluate.fresh=true"])
+def test_training_refuses_what_only_an_evaluation_reads(capsys, key) -> None:
+    assert train(["+experiment=gsm8k_react", "hardware=cpu", key]) == 2
+    assert f"{key.replace('true', 'True').split('=')[0]}" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_is_not_there_is_named_with_those_there_are(run) -> None:
+    with pytest.raises(ConfigError, match=r"(?s)checkpoint=7.*checkpoint=best") as caught:
+        checkpoints_asked(run, "base,7,best")
+    assert len(caught.value.problems) == 2
+
+
+def test_checkpoints_are_measured_once_each_in_the_order_of_their_steps(run) -> None:
+    for step in (4, 2):
+        folder = run.checkpoints / f"global_step_{step}"
+        folder.mkdir(parents=True)
+        (folder / ".full_checkpoint").touch()
+    (run.checkpoints / "latest_checkpointed_iteration.txt").write_text("4")
+    assert [kept.step for kept in checkpoints_asked(run, "base, all")] == [0, 2, 4]
+
+
+# ---- engines alone ----
+
+
+def measured(*overrides: str, machine: Machine = CPU):
+    return prepare(drafted(*overrides), machine, plan_only=True, measures=True)
+
+
+def test_all_gpus_are_the_engines() -> None:
+    assert str(measured("hardware=8gpu", "model=qwen3_8b", machine=H100).layout) == "8x1"
+    assert measured("hardware=8gpu", machine=H100).config.model.name == "qwen3_8b"
+    assert str(measured("hardware=8gpu", "hardware.layout=4x2", machine=H100).layout) == "4x2"
+    assert str(measured("hardware=cpu").layout) == "1x1"
+
+
+def test_a_layout_with_a_trainer_is_refused_with_the_one_without() -> None:
+    with pytest.raises(ConfigError, match="write 4x1"):
+        measured("hardware=8gpu", "hardware.layout=4x1+4", machine=H100)
+
+
+def test_an_endpoint_is_measured_and_never_trained() -> None:
+    wanted = ("model.url=http://127.0.0.1:9/v1", "model.name=big")
+    resolved = measured(*wanted)
+    assert (resolved.config.hardware.engine, resolved.config.model.path) == ("external", "big")
+    with pytest.raises(ConfigError, match="cannot be trained"):
+        prepare(drafted(*wanted), CPU)
+
+
+def test_the_numbers_depend_on_tasks_sampling_workflow_and_seed_and_on_nothing_else() -> None:
+    base = identity(measured("hardware=cpu"), bare=False)
+    for same in ("hardware.threads=1", "algorithm.lr=0.1", "run.name=other"):
+        assert identity(measured("hardware=cpu", same), bare=False) == base
+    for other in ("evaluate.samples=2", "evaluate.temperature=0.5", "seed=9"):
+        assert identity(measured("hardware=cpu", other), bare=False) != base
+    assert identity(measured("hardware=cpu", "dataset.eval_tasks=9"), bare=False) != base
