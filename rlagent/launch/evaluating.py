@@ -30,6 +30,9 @@ from rlagent.records.files import write_atomically
 from rlagent.records.folder import RunFolder
 from rlagent.serving.trained import Trained
 
+TRAINERS_EXPORT = "actor/huggingface"
+"""Folder of a checkpoint; verl's holds no weights but in the last."""
+
 ALL = "all"
 """Every checkpoint that is kept."""
 
@@ -302,6 +305,10 @@ class Evaluating:
         """Folder or hub id of the weights of a checkpoint."""
         if self.run_folder is None:
             return str(tree["model"]["model_path"])
+        written = kept.folder / TRAINERS_EXPORT if kept.folder else None
+        if written and any(written.glob("*.safetensors")):
+            # The trainer's own of its last step; making one takes seconds.
+            return str(written)
         from rlagent.config.load import load_config
         from rlagent.serving.export import ready_folder
 

@@ -211,6 +211,9 @@ class AgentExplorer(Explorer):
             RolloutFailedError: Every rollout of a set failed.
         """
         alive.doing(f"evaluating at step {step}")
+        if self.config.mode == "bench":
+            # Of the checkpoint that the engines have loaded.
+            self.model_version = step
         explored = self.explore_step_num
         self.explore_step_num = step
         started = time.monotonic()
