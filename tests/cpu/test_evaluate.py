@@ -1,5 +1,6 @@
-"""`rlagent evaluate` over a real run: the numbers of training's own evaluation, what is cut off, and
-what is there already."""
+"""`rlagent evaluate` over a real run: the numbers of training's own evaluation, what is cut off,
+and what is there already.
+"""
 
 import json
 import subprocess
@@ -63,7 +64,7 @@ def test_what_was_cut_off_is_finished_and_what_is_there_answered(trained) -> Non
     (found,) = evaluations_in(trained.folder.path)
     # As if it had been killed: some rollouts are there, and no result.
     results = found.read_results()
-    whole = [each for each in results["measured"] if each["step"] == 1][0]
+    whole = next(each for each in results["measured"] if each["step"] == 1)
     results["measured"] = [each for each in results["measured"] if each["step"] != 1]
     found.write_results(results)
     batch = next(batch for batch in found.rollouts.batches("eval") if batch.step == 1)
@@ -73,7 +74,7 @@ def test_what_was_cut_off_is_finished_and_what_is_there_answered(trained) -> Non
         found.rollouts.append(row)
     done = evaluate(trained, "checkpoint=last")
     assert done.returncode == 0, done.stdout + done.stderr
-    again = [each for each in found.measured() if each["step"] == 1][0]
+    again = next(each for each in found.measured() if each["step"] == 1)
     assert (again["success"], again["tasks"]) == (whole["success"], whole["tasks"])
     attempts = found.attempt_numbers()
     done = evaluate(trained, "checkpoint=last")
