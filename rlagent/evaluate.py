@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _measure(command, draft, run)
     except ConfigError as error:
         return print_error(error)
-    except (RunNotFoundError, DamagedError) as error:
+    except (RunNotFoundError, DamagedError, OSError) as error:
         print(f"rlagent evaluate: {error}", file=sys.stderr)
         return 2 if isinstance(error, RunNotFoundError) else 1
     except KeyboardInterrupt:

@@ -22,13 +22,22 @@ from rlagent.config.schema import AUTO
 from rlagent.launch import phases
 from rlagent.launch.record import source_record
 from rlagent.launch.stage import Stage, guarded
+from rlagent.launch.watch import start_mirror
 from rlagent.records.checkpoints import CheckpointError, Kept, find_checkpoint, kept_checkpoints
 from rlagent.records.display import Display, make_display
 from rlagent.records.evaluation_text import closing_lines
-from rlagent.records.evaluations import EVALUATIONS, EvaluationFolder, measures
+from rlagent.records.evaluations import (
+    EVALUATIONS,
+    EvaluationFolder,
+    dashboard_values,
+    measures,
+)
 from rlagent.records.files import write_atomically
 from rlagent.records.folder import RunFolder
 from rlagent.serving.trained import Trained
+
+ROLE = "evaluate"
+"""Of the rows of a run's metrics that hold what was measured afterwards."""
 
 TRAINERS_EXPORT = "actor/huggingface"
 """Folder of a checkpoint; verl's holds no weights but in the last."""
@@ -100,17 +109,18 @@ def checkpoints_asked(run: RunFolder | None, names: str) -> list[Kept]:
         return [Kept(0, None)]
     found: dict[int, Kept] = {}
     problems = []
-    for name in names.split(","):
-        if name.strip() == ALL:
-            found |= {kept.step: kept for kept in kept_checkpoints(run) if kept.step}
-            if not found:
-                problems.append(Problem("checkpoint", ALL, f"{run.name} has kept none yet"))
-            continue
+    wanted = [name.strip() for name in names.split(",")]
+    if ALL in wanted:
+        every = [str(kept.step) for kept in kept_checkpoints(run) if kept.step]
+        if not every:
+            problems.append(Problem("checkpoint", ALL, f"{run.name} has kept none yet"))
+        wanted = [*every, *(name for name in wanted if name != ALL)]
+    for name in wanted:
         try:
-            kept = find_checkpoint(run, name.strip())
+            kept = find_checkpoint(run, name)
             found[kept.step] = kept
         except CheckpointError as error:
-            problems.append(Problem("checkpoint", name.strip(), str(error)))
+            problems.append(Problem("checkpoint", name, str(error)))
     if problems:
         raise ConfigError(problems)
     return [found[step] for step in sorted(found)]
@@ -208,6 +218,8 @@ class Evaluating:
         self.stage = Stage(resolved, folder, display)
         self.folder, self.run_folder, self.own = folder, run, own
         self.results = results
+        # What this attempt measured.
+        self.new: list[dict[str, Any]] = []
 
     def run(self, asked: Sequence[Kept]) -> int:
         """Measure checkpoints and write down how it ended; returns the exit status."""
@@ -228,10 +240,25 @@ class Evaluating:
 
     def _conclude(self, state: str, code: int, cause: str) -> None:
         self.folder.write_status(state=state, exit_code=code, cause=cause)
+        self._mirror()
         if code:
             again = "" if code == EXIT_CONFIG else "; the same command again goes on from here"
             self.stage.display.message(f"{state}: {cause}{again}")
         self.folder.let_go()
+
+    def _mirror(self) -> None:
+        """Have the run's own dashboard show what was measured, over the checkpoints' steps."""
+        run, stage = self.run_folder, self.stage
+        if run is None or not self.new:
+            return
+        for entry in self.new:
+            run.append_metrics(ROLE, entry["step"], dashboard_values(self.results, entry))
+        if run.driver_alive():
+            # Its own mirror sends them.
+            return
+        mirror = start_mirror(stage.resolved, run, stage.display, None)
+        if where := mirror.finish(run.read_status()):
+            stage.display.message(f"dashboard: {where}")
 
     def _attempt(self, asked: Sequence[Kept]) -> None:
         """Connect, then start the engines and evaluate for each checkpoint."""
@@ -290,6 +317,7 @@ class Evaluating:
         others = [each for each in self.results["measured"] if each["step"] != kept.step]
         self.results["measured"] = sorted([*others, entry], key=lambda each: each["step"])
         folder.write_results(self.results)
+        self.new.append(entry)
 
     def _pending(self, step: int, places: list[dict[str, int]] | None, samples: int) -> list[Any]:
         """The places of the tasks whose rollouts are not all there."""

@@ -138,6 +138,20 @@ def measures(rows: Sequence[Rollout], tasks: int, samples: int) -> dict[str, Any
     return found
 
 
+def dashboard_values(results: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, float]:
+    """What was measured of a checkpoint, as a dashboard names it: `evaluate/DATASET/success`."""
+    numbers: dict[str, Any] = {
+        name: entry.get(name)
+        for name in ("success", "success_low", "success_high", "failed_share", "valid", "reward")
+    }
+    numbers |= {name: entry.get(name) for name in ("tokens", "turns", "seconds")}
+    for name in ("pass_at", "majority_at"):
+        numbers |= {f"{name}/{k}": value for k, value in (entry.get(name) or {}).items()}
+    numbers |= entry.get("metrics") or {}
+    prefix = f"evaluate/{results['dataset']}"
+    return {f"{prefix}/{k}": float(v) for k, v in numbers.items() if v is not None}
+
+
 def _succeeded(row: Rollout) -> bool:
     return bool(row.get("success"))
 

@@ -11,9 +11,11 @@ from rlagent.config.prepare import prepare
 from rlagent.config.resolve import resolve
 from rlagent.launch.evaluating import checkpoints_asked, identity
 from rlagent.machine.resources import GPU, Machine
+from rlagent.records.checkpoints import LATEST_CHECKPOINT
 from rlagent.records.folder import RunFolder
 from rlagent.train import main as train
 from tests.configured import configured, drafted
+from tests.unit.test_checkpoint_names import flip_a_byte, keep_shards
 
 CPU = Machine((), 2, 16.0)
 H100 = Machine((GPU("NVIDIA H100 80GB HBM3", 80),) * 8, 64, 1024)
@@ -94,11 +96,16 @@ def test_a_checkpoint_that_is_not_there_is_named_with_those_there_are(run) -> No
 
 def test_checkpoints_are_measured_once_each_in_the_order_of_their_steps(run) -> None:
     for step in (4, 2):
-        folder = run.checkpoints / f"global_step_{step}"
-        folder.mkdir(parents=True)
-        (folder / ".full_checkpoint").touch()
-    (run.checkpoints / "latest_checkpointed_iteration.txt").write_text("4")
+        keep_shards(run, step)
+    (run.checkpoints / LATEST_CHECKPOINT).write_text("4")
     assert [kept.step for kept in checkpoints_asked(run, "base, all")] == [0, 2, 4]
+
+
+def test_of_all_checkpoints_a_damaged_one_is_named_with_the_one_before(run) -> None:
+    keep_shards(run, 2)
+    flip_a_byte(keep_shards(run, 4) / "actor/model_world_size_2_rank_1.pt")
+    with pytest.raises(ConfigError, match=r"checkpoint=4: .*damaged.*whole is 2"):
+        checkpoints_asked(run, "all")
 
 
 # ---- engines alone ----

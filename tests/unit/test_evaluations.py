@@ -3,7 +3,12 @@
 import pytest
 
 from rlagent.records.evaluation_text import closing_lines
-from rlagent.records.evaluations import EvaluationFolder, evaluations_in, measures
+from rlagent.records.evaluations import (
+    EvaluationFolder,
+    dashboard_values,
+    evaluations_in,
+    measures,
+)
 
 
 def sample(index: int, run: int = 0, success: bool = True, **more):
@@ -99,3 +104,11 @@ def test_the_closing_words_hold_the_table_and_the_first_failure(tmp_path) -> Non
     assert "50.0 %" in text
     assert "step 3: 1 of 2 rollouts failed; the first: ValueError: no" in text
     assert "results.json" in text
+
+
+def test_a_dashboard_gets_the_numbers_by_dataset() -> None:
+    entry = {"seconds": 2.0, **measures([sample(0, 0), sample(0, 1, False)], 1, 2)}
+    found = dashboard_values({"dataset": "gsm8k"}, entry)
+    assert found["evaluate/gsm8k/success"] == 0.5
+    assert found["evaluate/gsm8k/pass_at/2"] == 1.0
+    assert found["evaluate/gsm8k/politeness"] == 0.25
