@@ -34,6 +34,7 @@ from rlagent.records.evaluations import (
 )
 from rlagent.records.files import write_atomically
 from rlagent.records.folder import RunFolder
+from rlagent.report.evaluation_page import evaluation_page
 from rlagent.serving.trained import Trained
 
 ROLE = "evaluate"
@@ -318,6 +319,7 @@ class Evaluating:
         self.results["measured"] = sorted([*others, entry], key=lambda each: each["step"])
         folder.write_results(self.results)
         self.new.append(entry)
+        write_atomically(folder.report_html, evaluation_page(folder))
 
     def _pending(self, step: int, places: list[dict[str, int]] | None, samples: int) -> list[Any]:
         """The places of the tasks whose rollouts are not all there."""

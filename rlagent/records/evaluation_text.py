@@ -50,5 +50,9 @@ def closing_lines(folder: EvaluationFolder, measured: Sequence[Measured]) -> lis
             cause = one["failures"][0]["error"] if one["failures"] else "left no record"
             failed = f"{one['failed']} of {one['tasks'] * one['samples']} rollouts failed"
             lines += ["", f"{one['checkpoint']}: {failed}; the first: {cause}"]
-    lines += ["", f"  results   {short_path(folder.results_json)}"]
+    lines += [
+        "",
+        f"  results   {short_path(folder.results_json)}",
+        f"  page      {short_path(folder.report_html)}",
+    ]
     return lines

@@ -9,6 +9,7 @@ from rlagent.records.evaluations import (
     evaluations_in,
     measures,
 )
+from rlagent.report.evaluation_page import evaluation_page
 
 
 def sample(index: int, run: int = 0, success: bool = True, **more):
@@ -112,3 +113,23 @@ def test_a_dashboard_gets_the_numbers_by_dataset() -> None:
     assert found["evaluate/gsm8k/success"] == 0.5
     assert found["evaluate/gsm8k/pass_at/2"] == 1.0
     assert found["evaluate/gsm8k/politeness"] == 0.25
+
+
+def test_the_page_shows_measures_and_conversations_and_runs_nothing_of_them(tmp_path) -> None:
+    folder = EvaluationFolder(tmp_path / "gsm8k-1")
+    hostile = "<script>alert(1)</script>"
+    rows = [sample(0, task={"question": hostile}), failed(1)]
+    for row in rows:
+        folder.rollouts.append({**row, "error": row["error"] and hostile})
+    entries = [
+        {"step": step, "checkpoint": f"step {step}", "seconds": 1.0, **measures(rows, 2, 1)}
+        for step in (0, 3)
+    ]
+    folder.write_results(
+        {"run": "demo-1", "dataset": "gsm8k", "depends": {"seed": hostile}, "measured": entries}
+    )
+    text = evaluation_page(folder)
+    assert hostile not in text
+    assert "demo-1 on gsm8k" in text
+    assert "failed: 1" in text
+    assert "Success over the checkpoints" in text
