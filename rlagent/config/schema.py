@@ -155,8 +155,9 @@ class DatasetConfig(Recorded):
     # ---- advanced ----
     # Columns that every row must have; checked before anything starts.
     columns: List[str] = field(default_factory=lambda: ["question", "answer"])
-    # Order of the training tasks: sequential, shuffle or random.
-    order: str = word("shuffle", ("sequential", "shuffle", "random"))
+    # Order of the training tasks: sequential, shuffle, random, or difficulty: tasks that earned
+    # about half of the reward 1 so far are the likeliest (Trinity's selector by difficulty).
+    order: str = word("shuffle", ("sequential", "shuffle", "random", "difficulty"))
 
 
 @dataclass

@@ -31,6 +31,7 @@ from rlagent.trinity.parts import (
 WORKFLOW_TYPE = "rlagent.trinity.workflow.AgentWorkflow"
 WHOLE_STEPS = "rlagent.trinity.buffer.WholeStepSampling"
 DROP, REFILL = GROUP_FILTERS = "reward_std_filter", "rlagent.trinity.refill.LiveGroups"
+DIFFICULTY = "rlagent.trinity.curriculum.MeasuredDifficulty"
 CUT_RESPONSE = "response_truncated"
 """Trinity's word for an answer that was cut at its longest."""
 CHECKPOINTS = "checkpoints"
@@ -189,7 +190,7 @@ def buffer(config: LearnConfig, run_dir: Path, workflow: dict[str, Any]) -> dict
         "name": "train",
         "path": resolve_path(data.path) if kept is None else str(kept),
         "split": split,
-        "data_selector": {"selector_type": data.order, "seed": config.seed},
+        "data_selector": selector(config),
     }
     # A copy on disk has no subsets, only the files of one.
     if data.subset and kept is None and local_path(data.path) is None:
@@ -234,6 +235,28 @@ def buffer(config: LearnConfig, run_dir: Path, workflow: dict[str, Any]) -> dict
     rollouts = int(ours.batch_size) * int(ours.repeat_times)
     tree["train_batch_size"] = rollouts if fixed == "auto" else fixed
     return tree
+
+
+def selector(config: LearnConfig) -> dict[str, Any]:
+    """How tasks are chosen: one of Trinity's selectors, with its settings."""
+    chosen: dict[str, Any] = {"selector_type": config.dataset.order, "seed": config.seed}
+    if config.dataset.order == "difficulty":
+        chosen |= {
+            "selector_type": DIFFICULTY,
+            "kwargs": curriculum(int(config.algorithm.repeat_times)),
+        }
+    return chosen
+
+
+def curriculum(repeat_times: int) -> dict[str, Any]:
+    """Settings of the selector by difficulty.
+
+    A task at half of the reward is as likely as e^5 = 148 that earn all of it, or nothing. What was
+    measured counts less by a hundredth (`lamb`) each step, for the weights move on, and the mean of
+    all tasks stands in for it (`rho`): at Trinity's own 0.2 it would be forgotten long before a
+    task comes again.
+    """
+    return {"target_reward": 0.5, "tau": 0.1, "m": repeat_times, "lamb": 0.01, "rho": 0.01}
 
 
 def explorer(resolved: Resolved) -> dict[str, Any]:
@@ -320,6 +343,9 @@ def data_processor(config: LearnConfig) -> dict[str, Any]:
     ours = config.algorithm
     pipeline: dict[str, Any] = {"save_input": False}
     operators: list[dict[str, Any]] = []
+    if config.dataset.order == "difficulty":
+        # Before anything is left out or permuted.
+        operators.append({"name": "pass_rate_calculator"})
     if config.workflow.truncated == "mask":
         operators.append({"name": "mask_response_truncated"})
     if ours.shuffle_rewards:
