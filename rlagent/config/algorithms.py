@@ -13,6 +13,13 @@ WITHOUT_ADVANTAGE = {"raft": "reinforce"}
 takes PPO's where an algorithm names none, and then refuses it, since only its trainer could
 compute that (`ExperiencePipeline` of 0.6.0)."""
 
+OWN_LOSS = {"sapo": "rlagent.backends.sapo.SAPOLoss"}
+"""Algorithms whose policy loss is rlagent's, because Trinity's is another one than the paper's."""
+
+OF_SUCCESSES = ("raft",)
+"""Algorithms that train on the rollouts that succeeded alone; Trinity's own take all alike, from
+which nothing can be learnt."""
+
 ADVANTAGES_IN_TRAINER = ("grpo_verl", "reinforceplusplus", "rloo")
 """Those whose advantages need the trainer's log-probabilities before the update
 (`compute_advantage_in_trainer` in Trinity)."""

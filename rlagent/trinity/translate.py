@@ -11,7 +11,7 @@ from typing import Any
 
 from rlagent.base.groups import EQUAL
 from rlagent.base.paths import local_path, resolve_path
-from rlagent.config.algorithms import WITHOUT_ADVANTAGE
+from rlagent.config.algorithms import OF_SUCCESSES, OWN_LOSS, WITHOUT_ADVANTAGE
 from rlagent.config.off_policy import rollout_correction
 from rlagent.config.resolve import Resolved, keeps_best
 from rlagent.config.schema import LearnConfig
@@ -114,6 +114,8 @@ def algorithm(config: LearnConfig) -> dict[str, Any]:
         tree["rollout_correction"] = correction
     if ours.name in WITHOUT_ADVANTAGE:
         tree["advantage_fn"] = WITHOUT_ADVANTAGE[ours.name]
+    if ours.name in OWN_LOSS:
+        tree["policy_loss_fn"] = OWN_LOSS[ours.name]
     if whole_steps(config):
         tree["sample_strategy"] = WHOLE_STEPS
     if ours.loss_agg_mode is not None:
@@ -357,6 +359,9 @@ def data_processor(config: LearnConfig) -> dict[str, Any]:
     elif ours.filter_groups == "refill":
         args = {"threshold": EQUAL, "limit": ours.refill_limit}
         operators.append({"name": REFILL, "args": args})
+    if ours.name in OF_SUCCESSES:
+        args = {"threshold": config.workflow.success_reward}
+        operators.append({"name": "reward_filter", "args": args})
     if operators:
         pipeline["operators"] = operators
     return {"experience_pipeline": pipeline}

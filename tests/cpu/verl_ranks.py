@@ -1,6 +1,7 @@
 """One rank of verl's engine on a CPU: what the tests of whole steps spawn."""
 
 import os
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -63,7 +64,7 @@ def algorithm(mode: str):
     )
 
 
-def engine_on_cpu(remove_padding: bool):
+def engine_on_cpu(remove_padding: bool, model: str | Path = "builtin:tiny"):
     """verl's FSDP engine with a plain module in the place of a sharded one."""
     from transformers import AutoModelForCausalLM
     from trinity.trainer.verl.monkey_patch import patch_verl_engine
@@ -82,7 +83,7 @@ def engine_on_cpu(remove_padding: bool):
     engine.scaler = None
     logits.use_in_verl(True, engine)
     engine.module = AutoModelForCausalLM.from_pretrained(
-        resolve_path("builtin:tiny"),
+        resolve_path(str(model)),
         dtype=torch.float32,
         attn_implementation=flash_attention.PACKED if remove_padding else "sdpa",
     )

@@ -3,59 +3,77 @@
 import asyncio
 import math
 import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from verl.workers.engine_workers import TrainingWorker
 from verl_ranks import engine_on_cpu, experiences
 
 
-def step_trainer(*overrides: str) -> Any:
-    """A StepTrainer as VERLTrainer's constructor leaves it, with one worker that is no actor."""
+def trinity_tree(*overrides: str) -> dict[str, Any]:
+    """Trinity's configuration for two GPUs, as nested dicts."""
     from configured import configured
-    from trinity.algorithm import ALGORITHM_TYPE
-    from trinity.trainer.verl.config import build_verl_config
-    from verl.workers.engine_workers import TrainingWorker
 
-    from rlagent.backends.verl.trainer import StepTrainer
-    from rlagent.backends.verl.worker import held_rate
     from rlagent.config.resolve import resolve
     from rlagent.machine.resources import GPU, Machine
-    from rlagent.trinity import build, translate
+    from rlagent.trinity import translate
 
     machine = Machine((GPU("NVIDIA H200", 141.0),) * 2, 16, 128, flash_attention=None)
     config = configured("hardware=2gpu", "model=tiny", *overrides)
-    tree = translate.to_trinity(resolve(config, machine), "/tmp/never-written")
-    trinity = build.build(tree)
+    return translate.to_trinity(resolve(config, machine), "/tmp/never-written")
 
-    engine = engine_on_cpu(trinity.trainer.use_remove_padding)
-    engine.optimizer = torch.optim.AdamW(engine.module.parameters(), lr=1e-3)
-    engine.optimizer_config = SimpleNamespace(clip_grad=1.0)
+
+def trinity_config(*overrides: str) -> Any:
+    """Trinity's configuration for two GPUs."""
+    from rlagent.trinity import build
+
+    return build.build(trinity_tree(*overrides))
+
+
+def step_trainer(trinity: Any, model: str | Path = "builtin:tiny") -> Any:
+    """A StepTrainer as VERLTrainer's constructor leaves it, with one worker that is no actor.
+
+    Args:
+        trinity: As from `trinity_config`.
+        model: Folder of the policy's first weights, which the reference model keeps.
+    """
+    from trinity.algorithm import ADVANTAGE_FN, ALGORITHM_TYPE, KL_FN
+    from trinity.trainer.verl.config import build_verl_config
+    from verl.workers.config import FSDPOptimizerConfig
+    from verl.workers.config.optimizer import build_optimizer
+
+    from rlagent.backends.verl.trainer import StepTrainer
+    from rlagent.backends.verl.worker import held_rate
+
+    settings = build_verl_config(trinity)
+    worker = _worker(trinity.trainer.use_remove_padding, model)
+    engine = worker.engine
+    optim = settings.actor.optim
+    engine.optimizer_config = FSDPOptimizerConfig(
+        lr=optim.lr, weight_decay=optim.weight_decay, betas=optim.betas, clip_grad=optim.clip_grad
+    )
+    engine.optimizer = build_optimizer(engine.module.parameters(), engine.optimizer_config)
     engine.lr_scheduler = torch.optim.lr_scheduler.ConstantLR(engine.optimizer, factor=1.0)
-    engine._is_offload_param = engine._is_offload_optimizer = False
-    engine._qat_enabled = False
-    engine.ulysses_parallel_group = None
-    worker = TrainingWorker.__new__(TrainingWorker)
-    worker.engine = engine
-    worker.model_config = {"use_remove_padding": trinity.trainer.use_remove_padding}
-    worker.engine_config = engine.engine_config
-    worker.engine_config.max_token_len_per_gpu = 4000
-    worker.engine_config.infer_max_token_len_per_gpu = 4000
-    worker.flops_counter, worker.device_name = None, "cpu"
 
-    def called(method: Any) -> Any:
+    def called(method: Any, by: Any = worker) -> Any:
         def call(data: Any) -> Any:
             with held_rate(engine, data):
-                return method.__wrapped__(worker, data)
+                return method.__wrapped__(by, data)
 
         return call
 
     trainer = StepTrainer.__new__(StepTrainer)
     trainer.global_config = trinity
-    trainer.config = build_verl_config(trinity)
+    trainer.config = settings
     trainer.algorithm_config = trinity.algorithm
     trainer.algorithm = ALGORITHM_TYPE.get(trinity.algorithm.algorithm_type)
+    if trainer.algorithm.compute_advantage_in_trainer:
+        ours = trinity.algorithm
+        trainer.advantage_fn = ADVANTAGE_FN.get(ours.advantage_fn)(**ours.advantage_fn_args)
+        trainer.kl_fn = KL_FN.get(ours.kl_penalty_fn)(**ours.kl_penalty_fn_args)
     trainer.use_critic = False
     trainer.ref_in_actor = False
     trainer.use_reference_policy = trainer.algorithm.use_reference
@@ -71,8 +89,30 @@ def step_trainer(*overrides: str) -> Any:
         compute_log_prob=called(TrainingWorker.infer_batch),
         set_loss_fn=lambda loss: setattr(worker, "loss_fn", loss),
     )
+    if trainer.use_reference_policy:
+        reference = _worker(trinity.trainer.use_remove_padding, model)
+        trainer.ref_policy_wg = SimpleNamespace(
+            _dispatch_info={"ref": [0]},
+            compute_ref_log_prob=called(TrainingWorker.infer_batch, reference),
+        )
     trainer.set_loss()
     return trainer, engine
+
+
+def _worker(packs: bool, model: str | Path) -> TrainingWorker:
+    """A worker of verl with a model on the CPU."""
+    engine = engine_on_cpu(packs, model)
+    engine._is_offload_param = engine._is_offload_optimizer = False
+    engine._qat_enabled = False
+    engine.ulysses_parallel_group = None
+    worker = TrainingWorker.__new__(TrainingWorker)
+    worker.engine = engine
+    worker.model_config = {"use_remove_padding": packs}
+    worker.engine_config = engine.engine_config
+    worker.engine_config.max_token_len_per_gpu = 4000
+    worker.engine_config.infer_max_token_len_per_gpu = 4000
+    worker.flops_counter, worker.device_name = None, "cpu"
+    return worker
 
 
 def train_steps(rank: int, overrides: tuple[str, ...], counts: list[int], out: str) -> None:
@@ -85,7 +125,7 @@ def train_steps(rank: int, overrides: tuple[str, ...], counts: list[int], out: s
     # Memory is asked of a GPU.
     none = SimpleNamespace(max_memory_allocated=lambda: 0, max_memory_reserved=lambda: 0)
     workers.get_torch_device = lambda: none
-    trainer, engine = step_trainer(*overrides)
+    trainer, engine = step_trainer(trinity_config(*overrides))
     rows = []
     for count in counts:
         before = [p.detach().clone() for p in engine.module.parameters()]
