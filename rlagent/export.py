@@ -8,12 +8,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.screen import lasting_streams
 from rlagent.base.words import short_path
 from rlagent.serving.trained import find_trained, say_outcome
 
 EPILOG = """\
-a checkpoint is named `base` (the model before training), `best` (by held-out success), `last`, or
+--push shows what would go to the Hugging Face hub; with --yes it uploads. The key is that of
+`hf auth login`, or HF_TOKEN. Without --to the model lies in the run folder.
+A checkpoint is named `base` (the model before training), `best` (by held-out success), `last`, or
 by its step. Exit status: 0 written; 1 it could not be; 2 there is no such run, checkpoint or place.
 """
 
@@ -29,7 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("run", help="run: its folder, name or id, or `latest`")
     parser.add_argument("--step", default="best", help="base, best, last or a step (best)")
-    parser.add_argument("--to", type=Path, required=True, help="folder to write, new or empty")
+    parser.add_argument("--to", type=Path, help="folder to write, new or empty")
+    parser.add_argument("--push", metavar="USER/NAME", help="show what would go to the hub")
+    parser.add_argument("--yes", action="store_true", help="with --push: upload it")
+    parser.add_argument("--public", action="store_true", help="with --push: not private")
     parser.add_argument(
         "--dtype",
         choices=("float32", "bfloat16", "float16"),
@@ -42,11 +48,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _export(asked: argparse.Namespace) -> int:
-    from rlagent.serving.export import export
+    from rlagent.serving.export import export, ready_folder
+    from rlagent.serving.push import Upload, checked_repo
 
+    if asked.to is None and asked.push is None:
+        raise ConfigError([Problem("--to", None, "say where: --to FOLDER, or --push USER/NAME")])
+    if asked.push is None and (asked.yes or asked.public):
+        raise ConfigError([Problem("--yes, --public", None, "they belong to --push USER/NAME")])
+    if asked.to is None and asked.dtype:
+        raise ConfigError([Problem("--dtype", asked.dtype, "it needs --to FOLDER")])
+    repo = asked.push and checked_repo(asked.push)
     trained = find_trained(asked.run, asked.step, asked.root)
-    place = export(trained, asked.to, asked.dtype)
-    print(f"{short_path(place)} holds {trained.kept} of {trained.run.name}")
+    if asked.to is None and trained.kept.folder is None:
+        raise ConfigError([Problem("--step", asked.step, "the base model needs --to FOLDER")])
+    if asked.to is not None:
+        place = export(trained, asked.to, asked.dtype)
+        print(f"{short_path(place)} holds {trained.kept} of {trained.run.name}", flush=True)
+    else:
+        place = Path(ready_folder(trained))
+    if repo is None:
+        return 0
+    upload = Upload(place, repo, asked.public)
+    print("\n".join(upload.words()), flush=True)
+    if asked.yes:
+        print(f"uploaded: {upload.run()}")
+    else:
+        print("nothing was uploaded; with --yes it is")
     return 0
 
 

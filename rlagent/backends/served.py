@@ -18,8 +18,8 @@ class Serve:
         host, port: Where to listen: an address of this machine, and a free port.
         api_key: What requests must bring; empty: nothing, for loopback only.
         max_model_len: Tokens of prompt and response together.
-        temperature, top_p, top_k, max_tokens: For requests that do not say; max_tokens None: what
-            the length leaves.
+        temperature, top_p, top_k, max_tokens: For requests that do not say; vLLM then takes as
+            many tokens as the length leaves, as with max_tokens None.
         dtype: Of weights and activations.
         enable_thinking: For the chat template; None: its default.
         tool_call_parser, reasoning_parser: As for `model.tool_call_parser`; None: none.

@@ -31,6 +31,11 @@ class ToolBox:
             except (NotFoundError, ValueError) as error:
                 problems.append(Problem("--tools", reference, str(error), "write module:function"))
                 continue
+            # Importing a file of the user's runs it.
+            except Exception as error:
+                said = f"cannot be imported: {cause_of(error)}"
+                problems.append(Problem("--tools", reference, said))
+                continue
             name = function.__name__
             if name in self._functions:
                 problems.append(Problem("--tools", reference, f"there is another {name}"))

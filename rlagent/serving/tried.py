@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rlagent.backends.registry import engine_named
+from rlagent.base.cause import cause_of
 from rlagent.base.endings import RunError
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.records.calls import conversations
@@ -79,6 +80,9 @@ def prepare(functions: Functions) -> None:
         except NotFoundError as error:
             remedy = "run it where the training was started"
             raise ConfigError([Problem(key, name, str(error), remedy)]) from error
+        # Importing a file of the user's runs it.
+        except Exception as error:
+            raise RunError(f"{name} cannot be imported: {cause_of(error)}") from error
 
 
 def try_task(

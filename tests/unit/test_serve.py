@@ -139,7 +139,7 @@ def test_vllm_gets_the_key_where_others_cannot_read_it_and_ends_when_stopped(
 def test_vllm_samples_as_the_run_did_unless_a_request_says_otherwise(tmp_path: Path) -> None:
     words = arguments(asked_of(tmp_path))
     sampling = json.loads(words[words.index("--override-generation-config") + 1])
-    assert sampling == {"temperature": 0.5, "top_p": 0.9, "top_k": 0, "max_new_tokens": 64}
+    assert sampling == {"temperature": 0.5, "top_p": 0.9, "top_k": 0}
     assert "--enable-auto-tool-choice" in words
     plain = arguments(
         asked_of(tmp_path, tool_call_parser=None, reasoning_parser=None, enable_thinking=None)

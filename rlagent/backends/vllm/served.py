@@ -35,8 +35,7 @@ def arguments(asked: Serve) -> list[str]:
         # As everywhere in Hugging Face, 0 keeps every token.
         "top_k": max(0, asked.top_k),
     }
-    if asked.max_tokens is not None:
-        sampling["max_new_tokens"] = asked.max_tokens
+    # No max_new_tokens: vLLM would also cut requests that ask for more.
     words = ["--model", asked.model, "--served-model-name", asked.name]
     words += ["--host", asked.host, "--port", str(asked.port), "--dtype", asked.dtype]
     words += ["--max-model-len", str(asked.max_model_len), "--seed", str(asked.seed)]
