@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from trained_run import make_run
 
-pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 
 
@@ -107,62 +106,76 @@ def hub() -> Iterator[Hub]:
     made.server_close()
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_run(tmp_path_factory.mktemp("runs"), 10).path.parent
+UPLOAD = """
+import sys
+from pathlib import Path
+from rlagent.serving.push import Upload
+from rlagent.serving.trained import say_outcome
+upload = Upload(Path(sys.argv[1]), "me/mine", public=False)
+print("\\n".join(upload.words()))
+sys.exit(say_outcome("export", lambda: print(upload.run()) or 0))
+"""
 
 
-def push(
-    root: Path, hub: Hub, *arguments: str, key: str = "hf_right"
-) -> subprocess.CompletedProcess:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "model"
+    made.mkdir()
+    (made / "model.safetensors").write_bytes(bytes(range(256)) * 99)
+    (made / "README.md").write_text("---\nlicense: apache-2.0\n---\n# mine\n")
+    (made / "config.json").write_text("{}")
+    return made
+
+
+def call(hub: Hub, *words: str, key: str = "hf_right") -> subprocess.CompletedProcess:
     # The stand-in has no Xet, the hub's own way for large files.
-    own = {
-        "HF_ENDPOINT": hub.url,
-        "HF_TOKEN": key,
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_OFFLINE": "0",
-    }
+    own = {"HF_ENDPOINT": hub.url, "HF_TOKEN": key, "HF_HUB_DISABLE_XET": "1"}
     return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "rlagent.export",
-            "1a2b3c4d",
-            "--push",
-            "me/mine",
-            *arguments,
-            "--root",
-            str(root),
-        ],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **own},
-        cwd=root,
+        [sys.executable, *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "0", **own},
         capture_output=True,
         text=True,
     )
 
 
-def test_without_yes_it_is_only_shown(root: Path, hub: Hub) -> None:
-    done = push(root, hub)
+def test_the_hub_gets_every_file_as_it_is(folder: Path, hub: Hub) -> None:
+    done = call(hub, "-c", UPLOAD, str(folder))
     assert done.returncode == 0, done.stderr
-    assert "model.safetensors" in done.stdout
-    assert "nothing was uploaded" in done.stdout
-    assert hub.asked == []
-
-
-def test_with_yes_the_hub_has_every_file_as_it_is(root: Path, hub: Hub) -> None:
-    done = push(root, hub, "--yes")
-    assert done.returncode == 0, done.stderr
-    assert f"uploaded: {hub.url}/me/mine/commit/1" in done.stdout
-    assert hub.made["private"] is True
-    folder = root / "mine-1a2b3c4d" / "exports" / "step-10"
+    assert f"{hub.url}/me/mine (private if new)" in done.stdout
+    assert "model.safetensors           25,344 bytes" in done.stdout
+    assert done.stdout.endswith(f"{hub.url}/me/mine/commit/1\n")
+    assert hub.made["visibility"] == "private"
     assert hub.files == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_wrong_key_is_one_line_with_the_remedy(root: Path, hub: Hub) -> None:
-    done = push(root, hub, "--yes", key="hf_wrong")
+def test_a_wrong_key_is_one_line_with_the_remedy(folder: Path, hub: Hub) -> None:
+    done = call(hub, "-c", UPLOAD, str(folder), key="hf_wrong")
     assert done.returncode == 1
     assert "Invalid credentials" in done.stderr
     assert "hf auth login" in done.stderr
     assert "hf_wrong" not in done.stderr
     assert done.stderr.count("\n") == 1
     assert hub.files == {}
+
+
+def test_a_hub_that_does_not_answer_is_one_line(folder: Path, hub: Hub) -> None:
+    hub.shutdown()
+    hub.server_close()
+    done = call(hub, "-c", UPLOAD, str(folder))
+    assert done.returncode == 1
+    assert f"{hub.url} cannot be reached" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_an_export_is_shown_first_and_goes_up_with_yes(tmp_path: Path, hub: Hub) -> None:
+    run = make_run(tmp_path, 10)
+    words = ("-m", "rlagent.export", run.name, "--root", str(tmp_path), "--push", "me/mine")
+    done = call(hub, *words)
+    assert done.returncode == 0, done.stderr
+    assert "nothing was uploaded" in done.stdout
+    assert hub.asked == []
+    done = call(hub, *words, "--yes")
+    assert done.returncode == 0, done.stderr
+    folder = run.path / "exports" / "step-10"
+    assert hub.files == {path.name: path.read_bytes() for path in folder.iterdir()}
