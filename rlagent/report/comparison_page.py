@@ -24,18 +24,22 @@ PERCENT = Axis(percent=True, low=0.0, high=1.0)
 
 def page(found: Comparison) -> str:
     """The whole page."""
-    names = [side.name for side in found.sides]
-    return render(
-        "comparison.html.j2",
-        data=SimpleNamespace(title=" against ".join(names), folder=SimpleNamespace(path="records")),
-        names=names,
-        differing=differing_rows(found),
-        measured=measure_rows(found),
-        charts=[made for made in (_over_steps(found), _over_tokens(found)) if made],
-        sides=found.sides,
-        pairings=[(paired_lines(each), _tasks(each)) for each in found.pairings],
-        unpaired=len(found.pairings) < len(found.sides) - 1,
-    )
+    title = " against ".join(side.name for side in found.sides)
+    data = SimpleNamespace(title=title, folder=SimpleNamespace(path="records"))
+    return render("comparison.html.j2", data=data, **comparison_values(found))
+
+
+def comparison_values(found: Comparison) -> dict[str, Any]:
+    """What comparison.html.j2 shows of a comparison."""
+    return {
+        "names": [side.name for side in found.sides],
+        "differing": differing_rows(found),
+        "measured": measure_rows(found),
+        "charts": [made for made in (_over_steps(found), _over_tokens(found)) if made],
+        "sides": found.sides,
+        "pairings": [(paired_lines(each), _tasks(each)) for each in found.pairings],
+        "unpaired": len(found.pairings) < len(found.sides) - 1,
+    }
 
 
 def _tasks(pairing: Pairing) -> list[tuple[str, Task, tuple[str, str]]]:

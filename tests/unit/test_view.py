@@ -30,6 +30,12 @@ def outputs(tmp_path_factory):
     return root
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch):
+    """No page stops reading because this machine is slow."""
+    monkeypatch.setattr("rlagent.report.view.sweep.SECONDS", 1e9)
+
+
 def contents(root):
     return {
         path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
@@ -107,7 +113,8 @@ def test_a_sweep_leads_from_each_trial_to_its_run(outputs):
     assert asked(outputs, f"/run/{trials[0]}").status == 200
 
 
-def test_a_large_sweep_is_read_in_several_looks(outputs):
+def test_a_large_sweep_is_read_in_several_looks(outputs, monkeypatch):
+    monkeypatch.setattr("rlagent.report.view.sweep.SECONDS", 0.5)
     site, ticks = Site(outputs), iter(range(1000))
     looks = []
     while not looks or 'data-live="1"' in looks[-1]:

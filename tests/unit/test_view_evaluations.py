@@ -91,3 +91,23 @@ def test_damaged_results_cost_a_sentence(run, tmp_path, results):
                                   "/run/@/evaluation?of=no", "/run/no/evaluations"])  # fmt: skip
 def test_an_evaluation_that_is_not_there_is_named(run, tmp_path, path):
     assert asked(tmp_path, path).status == 404
+
+
+def test_runs_that_are_ticked_in_the_list_are_compared(run, tmp_path):
+    fabricate(tmp_path, name="other-1", steps=4, asked=4)
+    home, page = asked(tmp_path, "/", f"/compare?run={RUN}&run=other-1")
+    assert home.text.count('type="checkbox" name="run"') == 2
+    assert page.status == 200
+    assert f"{RUN} against other-1" in page.text
+    assert "Task by task" in page.text
+    assert "Held-out success over steps" in page.text
+
+
+@pytest.mark.parametrize("query", ["", f"run={RUN}", f"run={RUN}&run={RUN}"])
+def test_one_run_alone_is_compared_with_nothing(run, tmp_path, query):
+    assert asked(tmp_path, f"/compare?{query}").status == 400
+
+
+@pytest.mark.parametrize("other", ["no", "..", f"{RUN}/no", "/etc"])
+def test_what_is_not_there_is_not_compared(run, tmp_path, other):
+    assert asked(tmp_path, f"/compare?run={RUN}&run={other}").status == 404

@@ -15,6 +15,12 @@ from tests.viewing import asked
 RUN = "gsm8k_react-1a2b3c4d"
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch):
+    """No page stops looking because this machine is slow."""
+    monkeypatch.setattr(heads, "SECONDS", 1e9)
+
+
 def run_with(root, rows, name=RUN, packed=True):
     run = RunFolder(root / name)
     run.write_status(state="finished", steps_trained=3, steps_asked=3)
@@ -93,7 +99,8 @@ def test_pages_follow_each_other_without_a_gap_or_a_repeat(outputs, monkeypatch)
     assert len(found) == len(set(found)) == 20
 
 
-def test_a_search_stops_when_its_time_is_over_and_goes_on_from_there(outputs):
+def test_a_search_stops_when_its_time_is_over_and_goes_on_from_there(outputs, monkeypatch):
+    monkeypatch.setattr(heads, "SECONDS", 0.5)
     site = Site(outputs)
     store = heads.place(site, RUN).store
     query, clock = Query(text="bags of 2 apples"), iter(range(1000))
@@ -164,8 +171,28 @@ def test_sampled_tokens_are_coloured_where_they_were_recorded(tmp_path):
     ))  # fmt: skip
     assert '<span class="p0" title="probability 1, log 0.000">&lt;b&gt;</span>' in first.text
     assert '<span class="p7" title="probability 0.00674, log -5.000">no</span>' in first.text
+    # Of an algorithm that recorded none, from the rewards of the group.
+    assert "Call 1, 2 tokens, advantage about +0.71" in first.text
     assert '<div class="tokens above">' in first.text
     assert "Sampled tokens" not in other.text
+
+
+@pytest.mark.parametrize(
+    ("advantages", "says", "shows"),
+    [
+        ([-1.5], "advantage -1.5", '<div class="tokens below">'),
+        ([None], "advantage none, not trained on", '<div class="tokens ">'),
+        ([], "advantage none, not trained on", '<div class="tokens ">'),
+        ([[0.5, -0.5]], "advantage one for each token", '<span class="p0 above" title='),
+    ],
+)
+def test_advantages_that_were_trained_on_are_shown_as_recorded(tmp_path, advantages, says, shows):
+    told = row(1) | {"advantages": advantages}
+    told["calls"][0] |= {"tokens": ["a", "b"], "logprobs": [-0.1, -0.1]}
+    run_with(tmp_path, [told, row(1, run=1, reward=0.0)])
+    page = asked(tmp_path, f"/run/{RUN}/rollout?phase=train&step=1&group=0&run=0")
+    assert says in page.text
+    assert shows in page.text
 
 
 def test_text_of_tasks_answers_names_and_errors_never_becomes_markup(outputs):

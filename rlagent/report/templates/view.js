@@ -3,9 +3,9 @@
 (function () {
   let tag = '', timer;
   const gone = document.getElementById('gone');
-  const parts = root => [...root.querySelectorAll('a, button, summary')];
+  const parts = root => [...root.querySelectorAll('a, button, summary, input')];
 
-  // A table stays sorted and an open part open, and the focus where it was.
+  // A table stays sorted, an open part open, a ticked box ticked, and the focus where it was.
   function replace(fresh) {
     const old = document.getElementById('live');
     const focus = parts(old).indexOf(document.activeElement);
@@ -14,6 +14,7 @@
       const column = heads.findIndex(head => head.hasAttribute('aria-sort'));
       return [column, column < 0 ? '' : heads[column].getAttribute('aria-sort')];
     });
+    const ticked = new Set([...old.querySelectorAll('input:checked')].map(each => each.value));
     const open = [...old.querySelectorAll('details')].map(each => each.open);
     old.replaceWith(fresh);
     wire(fresh);
@@ -28,6 +29,7 @@
     [...fresh.querySelectorAll('details')].forEach((each, index) => {
       each.open = open[index] ?? each.open;
     });
+    for (const each of fresh.querySelectorAll('input')) each.checked = ticked.has(each.value);
     if (focus >= 0) parts(fresh)[focus]?.focus({preventScroll: true});
   }
 

@@ -20,6 +20,7 @@ from rlagent.base.process import stop_signals
 from rlagent.base.texts import shown
 from rlagent.records.files import DamagedError
 from rlagent.report.render import source
+from rlagent.report.view.comparison import comparison
 from rlagent.report.view.evaluations import evaluation, evaluations
 from rlagent.report.view.home import home
 from rlagent.report.view.rollouts import rollout, rollouts, sides
@@ -38,6 +39,7 @@ PAGES: dict[str, Page] = {
     "/run/{name}/rollouts": rollouts,
     "/run/{name}/rollout": rollout,
     "/sides": sides,
+    "/compare": comparison,
     "/sweep/{name}": sweep,
 }
 

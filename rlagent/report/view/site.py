@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from rlagent.records.evaluations import EvaluationFolder, evaluations_in
 from rlagent.records.folder import RunFolder
 from rlagent.records.sweep_store import SweepFolder
 from rlagent.report.render import render
@@ -112,19 +113,15 @@ class Site:
             raise NotFoundError(f"There is no sweep {name!r} in {self.root}.")
         return folder
 
-    def evaluations(self, run: str) -> list[RunFolder]:
+    def evaluations(self, run: str) -> list[EvaluationFolder]:
         """The evaluations of a run, or of bare models, by name.
 
         Raises:
             NotFoundError: There is no such run.
         """
-        within = (self.root if run == BARE else self.run(run).path) / "evaluations"
-        if not within.is_dir():
-            return []
-        folders = [RunFolder(path) for path in sorted(within.iterdir())]
-        return [each for each in folders if (each.path / "results.json").is_file()]
+        return evaluations_in(self.root if run == BARE else self.run(run).path)
 
-    def evaluation(self, run: str, name: str) -> RunFolder:
+    def evaluation(self, run: str, name: str) -> EvaluationFolder:
         """An evaluation of a run, or of a bare model, by its name.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The tokens that the model sampled, each with a colour for its probability. Pure."""
+"""The tokens that the model sampled, with colours for probability and advantage. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,8 @@ class Token:
 
     text: str
     level: int
+    # Class of its own advantage, where tokens of one answer differ: `above`, `below` or ''.
+    side: str
     says: str
 
 
@@ -24,30 +26,46 @@ class Sampled:
 
     title: str
     tokens: Sequence[Token]
-    # Class of the colour of all of it, by its advantage: `above`, `below`, or ''.
+    # Class of the advantage of all of it: `above`, `below` or ''.
     side: str
 
 
-def sampled(row: Mapping[str, Any], advantage: float | None) -> list[Sampled]:
+def sampled(row: Mapping[str, Any], estimate: float | None) -> list[Sampled]:
     """The sampled tokens of each call that has them recorded.
 
     Args:
-        row: A recorded rollout; of its calls, `tokens` are texts and `logprobs` as many numbers.
-        advantage: Of the rollout; None where it is not known.
+        row: A recorded rollout, see records/rollouts/row.py.
+        estimate: Of its advantage, for a rollout without what was trained on; None: unknown.
     """
-    calls = row.get("calls")
+    calls, advantages = row.get("calls"), row.get("advantages")
     found = []
-    for place, call in enumerate(calls if isinstance(calls, list) else (), start=1):
+    for index, call in enumerate(calls if isinstance(calls, list) else ()):
         texts, logprobs = call.get("tokens"), call.get("logprobs")
         if not isinstance(texts, list) or not isinstance(logprobs, list) or not texts:
             continue
+        given, words = estimate, "" if estimate is None else f"about {estimate:+.2f}"
+        of_tokens: Sequence[Any] = ()
+        if isinstance(advantages, list):
+            trained = advantages[index] if index < len(advantages) else None
+            if isinstance(trained, list):
+                given, of_tokens, words = None, trained, "one for each token"
+            else:
+                given = trained
+                words = "none, not trained on" if given is None else f"{given:+.4g}"
+        known = [*of_tokens, *[None] * (len(texts) - len(of_tokens))]
         tokens = [
-            Token(str(text), level(float(logprob)), _says(float(logprob)))
-            for text, logprob in zip(texts, logprobs, strict=False)
+            Token(str(text), level(float(logprob)), _side(own), _says(float(logprob), own))
+            for text, logprob, own in zip(texts, logprobs, known, strict=False)
         ]
-        side = "" if not advantage else "above" if advantage > 0 else "below"
-        found.append(Sampled(f"Call {place}, {len(tokens)} tokens", tokens, side))
+        title = f"Call {index + 1}, {len(tokens)} tokens" + (
+            f", advantage {words}" if words else ""
+        )
+        found.append(Sampled(title, tokens, _side(given)))
     return found
+
+
+def _side(advantage: float | None) -> str:
+    return "" if not advantage else "above" if advantage > 0 else "below"
 
 
 def level(logprob: float) -> int:
@@ -61,5 +79,6 @@ def level(logprob: float) -> int:
     return max(0, min(LEVELS - 1, int(-logprob / math.log(2) + 1e-9)))
 
 
-def _says(logprob: float) -> str:
-    return f"probability {math.exp(min(0.0, logprob)):.3g}, log {logprob:.3f}"
+def _says(logprob: float, advantage: float | None) -> str:
+    own = "" if advantage is None else f", advantage {advantage:+.4g}"
+    return f"probability {math.exp(min(0.0, logprob)):.3g}, log {logprob:.3f}{own}"
