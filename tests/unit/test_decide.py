@@ -1,5 +1,7 @@
 """What the same command does the second time."""
 
+import time
+
 import pytest
 
 from rlagent.config.resolve import resolve
@@ -37,6 +39,48 @@ def test_a_finished_run_has_nothing_to_do_and_says_what_it_reached():
 
 def test_more_steps_continue_a_finished_run():
     assert _decide(DONE, total_steps=20).action is Action.RESUME
+
+
+def test_what_is_said_of_each_decision():
+    done, both = {**DONE, "updated": 1.7e9}, {"workflow": "x", "dataset": "y"}
+    day = time.strftime("%Y-%m-%d %H:%M", time.localtime(1.7e9))
+    assert _decide(done).words == (
+        f"done on {day}, success 30.0 % -> 90.0 %; again with run.fresh=true"
+    )
+    for missing in ("success_before", "success_after"):
+        unmeasured = {key: value for key, value in done.items() if key != missing}
+        assert _decide(unmeasured).words == f"done on {day}; again with run.fresh=true"
+    assert _decide(done, fresh=True).words == (
+        "run.fresh: the earlier run is kept beside, with a number"
+    )
+    assert _decide(done, **both).words == (
+        "the workflow and the dataset changed since the run finished: it starts from scratch, the "
+        "old one is kept"
+    )
+    assert _decide(NOT_BEGUN, **both).words == (
+        "the workflow and the dataset changed since this run began; nothing is trained yet: it "
+        "starts from scratch, the old one is kept"
+    )
+    assert _decide(CUT_OFF, model="n", engine="external").words == (
+        "this run began with the model m and the engine vllm, now it is n and external; resume it "
+        "where that is chosen again, or start from scratch with run.fresh=true"
+    )
+    assert _decide(CUT_OFF, **both).words == (
+        "this run began with another state of the workflow and of the dataset; undo the change, "
+        "resume all the same with run.resume_changed=true, or start from scratch with "
+        "run.fresh=true"
+    )
+    assert _decide(CUT_OFF, resume_changed=True, **both).words == (
+        "note: the workflow and the dataset changed since it began; tasks that are kept in the "
+        "folder data/ of the run stay those it began with"
+    )
+    for quiet in (_decide({}, old=None), _decide(CUT_OFF), _decide(DONE, total_steps=20)):
+        assert quiet.words == ""
+
+
+def test_what_was_edited_is_refused_unless_asked_for():
+    new = {**RECORD, "workflow": "other"}
+    assert decide(CUT_OFF, RECORD, new, 10, fresh=False).action is Action.REFUSE
 
 
 def test_fresh_sets_a_run_aside_in_any_state():
