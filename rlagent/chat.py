@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from rlagent.base.endings import EXIT_INTERRUPTED, EXIT_OK
 from rlagent.base.errors import ConfigError, raise_if_any
 from rlagent.base.screen import lasting_streams
-from rlagent.serving.trained import find_trained, say_outcome
 
 EPILOG = """\
 In the chat: /reset, /system, /set, /save, /help, /quit; Ctrl+C ends an answer, Ctrl+D the chat.
@@ -40,10 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--engine", default="auto", help="auto, vllm or embedded (auto)")
     parser.add_argument("--root", default="outputs", help="where run folders are (outputs)")
     asked = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
+    from rlagent.serving.trained import say_outcome
+
     return say_outcome("chat", lambda: _chat(asked))
 
 
 def _chat(asked: argparse.Namespace) -> int:
+    from rlagent.serving.trained import find_trained
+
     trained = find_trained(asked.run, asked.step, asked.root)
 
     from rlagent.serving.beside import served_beside

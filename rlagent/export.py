@@ -11,7 +11,6 @@ from pathlib import Path
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.screen import lasting_streams
 from rlagent.base.words import short_path
-from rlagent.serving.trained import find_trained, say_outcome
 
 EPILOG = """\
 --push shows what would go to the Hugging Face hub; with --yes it uploads. The key is that of
@@ -44,12 +43,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--root", default="outputs", help="where run folders are (outputs)")
     asked = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
+    from rlagent.serving.trained import say_outcome
+
     return say_outcome("export", lambda: _export(asked))
 
 
 def _export(asked: argparse.Namespace) -> int:
     from rlagent.serving.export import export, ready_folder
     from rlagent.serving.push import Upload, checked_repo
+    from rlagent.serving.trained import find_trained
 
     if asked.to is None and asked.push is None:
         raise ConfigError([Problem("--to", None, "say where: --to FOLDER, or --push USER/NAME")])

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from rlagent.backends.served import KEY_VARIABLE
 from rlagent.base.endings import EXIT_INTERRUPTED, EXIT_OK
 from rlagent.base.screen import lasting_streams
-from rlagent.serving.trained import find_trained, say_outcome
 
 MADE = "(made)"
 
@@ -44,11 +43,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, help="of the sampling (the run's)")
     parser.add_argument("--root", default="outputs", help="where run folders are (outputs)")
     asked = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
+    from rlagent.serving.trained import say_outcome
+
     return say_outcome("serve", lambda: _serve(asked))
 
 
 def _serve(asked: argparse.Namespace) -> int:
     from rlagent.serving.serve import Asked, Place, checked, ending_when_asked, serve, wait_for_end
+    from rlagent.serving.trained import find_trained
 
     made = secrets.token_urlsafe(24) if asked.api_key == MADE else ""
     key = made or asked.api_key or os.environ.get(KEY_VARIABLE, "")

@@ -13,7 +13,6 @@ from typing import Any
 from rlagent.base.endings import EXIT_FAILED, EXIT_OK
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.screen import lasting_streams
-from rlagent.serving.trained import find_trained, say_outcome
 
 EPILOG = """\
 --task is a row of the dataset as JSON, or @FILE, or - for standard input. Nothing is written to
@@ -43,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--engine", default="auto", help="auto, vllm or embedded (auto)")
     parser.add_argument("--root", default="outputs", help="where run folders are (outputs)")
     asked = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
+    from rlagent.serving.trained import say_outcome
+
     return say_outcome("try", lambda: _try(asked))
 
 
@@ -52,6 +53,9 @@ def _try(asked: argparse.Namespace) -> int:
         raise ConfigError([Problem("--samples", asked.samples, "at least 1")])
     if asked.temperature is not None and not 0 <= asked.temperature <= 100:
         raise ConfigError([Problem("--temperature", asked.temperature, "a number from 0 to 100")])
+
+    from rlagent.serving.trained import find_trained
+
     trained = find_trained(asked.run, asked.step, asked.root)
 
     from rich.console import Console

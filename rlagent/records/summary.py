@@ -132,10 +132,11 @@ def after_lines(folder: RunFolder) -> list[str]:
     # Where no kept step was measured, the best one is not known.
     step = "" if best_step(folder, steps) else " --step last"
     return [
-        "To look at it in a browser, talk to it, serve it, ship it:",
+        "To measure it better, look at it in a browser, talk to it, serve it, ship it:",
         *(
             f"  {python_command()} -m rlagent.{words}"
             for words in (
+                f"evaluate {run} evaluate.samples=4",
                 f"view {run}",
                 f"chat {run}{step}",
                 f"serve {run}{step}",

@@ -46,6 +46,7 @@ def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProces
         ["runs", "--root", "."],
         ["sync", "--root", ".", "--dry-run"],
         ["report", "--help"],
+        *([name, "--help"] for name in ("export", "serve", "chat", "try")),
         ["view", "--help"],
     ],
 )

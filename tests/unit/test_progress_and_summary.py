@@ -214,7 +214,8 @@ def test_what_can_be_done_with_checkpoints_is_said_once_there_are_some(run):
     step_folder(run.checkpoints, 10).mkdir(parents=True)
     (step_folder(run.checkpoints, 10) / MANIFEST).touch()
     commands = [line.split(" -m rlagent.")[1] for line in after_lines(run)[1:]]
-    assert [command.split()[0] for command in commands] == ["view", "chat", "serve", "export"]
+    names = [command.split()[0] for command in commands]
+    assert names == ["evaluate", "view", "chat", "serve", "export"]
     assert all("outputs/gsm8k_react-1a2b3c4d" in command for command in commands)
     # The step was measured, so the commands find the best one by themselves.
     assert "--step" not in "".join(commands)
