@@ -12,7 +12,8 @@ from pathlib import Path
 def start_ticks(pid: int) -> int | None:
     """When a process started, in clock ticks since boot; None when there is no such process.
 
-    A zombie counts as gone: it has ended and only waits for its parent to notice.
+    A zombie counts as gone: it has ended and only waits for its parent to notice. psutil's creation
+    time is no substitute: it adds the time of boot, which moves when the clock is set.
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text()

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from rlagent.base.errors import Problem, raise_if_any
+from rlagent.base.errors import Problem
 from rlagent.base.names import did_you_mean
 from rlagent.base.secrets import HIDDEN, NATIVE_PLACE, secret_problems
 from rlagent.config.algorithms import GROUPED, UNSUPPORTED, lone_rollout
@@ -74,11 +74,6 @@ def check(
     said = {problem.key for problem in problems if problem.value == HIDDEN}
     problems += [problem for problem in found if problem.key not in said]
     return problems
-
-
-def check_or_raise(config: LearnConfig, workflow_given: bool = False) -> None:
-    """Raise ConfigError with every mistake; arguments as for `check`."""
-    raise_if_any(check(config, workflow_given))
 
 
 @functools.cache

@@ -4,7 +4,6 @@ import ctypes
 import dataclasses
 import json
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,11 +187,3 @@ def _memory_gib() -> float:
 def _read(path: str) -> str | None:
     file = Path(path)
     return file.read_text(encoding="ascii").strip() if file.is_file() else None
-
-
-def free_disk_gib(folder: str) -> float:
-    """Return the free disk space at `folder`, or at its nearest existing parent, in GiB."""
-    path = Path(folder).absolute()
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free / _GIB

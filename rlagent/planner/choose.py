@@ -4,25 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rlagent.base.model_shape import ModelShape
-from rlagent.machine.resources import Machine
 from rlagent.planner.candidates import Candidate, Setting, candidates, written_layouts
 from rlagent.planner.constants import TELLS_APART
-from rlagent.planner.gpus import ASSUMED, GPUKind, find_gpu, named_size
+from rlagent.planner.gpus import ASSUMED, GPUKind
 from rlagent.planner.layout import Layout, refusals
 from rlagent.planner.workload import Workload
 
 _LONG_SEQUENCE = 16384
 """From this length on two trainer GPUs share a sequence, as in AgentScope's example."""
-
-
-def gpu_memory_gib(gpu: str, machine: Machine) -> float:
-    """Return the memory of one GPU in GiB, as its name says it.
-
-    Args:
-        gpu: A name with its size, such as h100-80g, or the name of one that is there.
-        machine: The machine; its smallest GPU counts when the name carries no size.
-    """
-    return named_size(gpu) or find_gpu(gpu, machine).kind.memory_gib
 
 
 def legal_layouts(gpus_per_node: int, nodes: int, shape: ModelShape | None) -> list[Layout]:

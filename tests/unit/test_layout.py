@@ -5,8 +5,9 @@ import pytest
 from rlagent.config.compose import compose
 from rlagent.config.presets import model_preset
 from rlagent.machine.resources import GPU, Machine, visible
-from rlagent.planner.choose import best_layout, gpu_memory_gib, legal_layouts
+from rlagent.planner.choose import best_layout, legal_layouts
 from rlagent.planner.fit import parameters
+from rlagent.planner.gpus import find_gpu
 from rlagent.planner.layout import Layout, refusals
 
 SHAPE_8B = model_preset("qwen3_8b").shape
@@ -109,9 +110,8 @@ def test_two_nodes_give_the_trainer_whole_nodes() -> None:
 
 def test_the_memory_of_a_gpu_is_read_from_its_name_or_from_the_machine() -> None:
     machine = Machine((GPU("NVIDIA L40S", 45.0),), 8, 64)
-    assert gpu_memory_gib("h100-80g", machine) == 80
-    assert gpu_memory_gib("H200-141GB", machine) == 141
-    assert gpu_memory_gib("NVIDIA L40S", machine) == 45
+    for name, gib in (("h100-80g", 79.6), ("H200-141GB", 140.4), ("NVIDIA L40S", 45.0)):
+        assert find_gpu(name, machine).kind.memory_gib == gib
 
 
 def test_hidden_gpus_are_not_counted() -> None:

@@ -21,11 +21,9 @@ from trinity.utils.log import get_logger
 
 from rlagent.backends.embedded.answers import TRAINER
 from rlagent.backends.embedded.checkpoint import (
-    EXPORT,
     Checkpoint,
     announce_weights,
     read_latest,
-    step_folder,
     write_checkpoint,
     write_weights,
 )
@@ -193,10 +191,6 @@ class EmbeddedTrainer(TrainEngineWrapper):
         with loading(path, TOKENIZER):
             tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust)
         tokenizer.save_pretrained(folder)
-
-    def export_folder(self) -> Path:
-        """Where the Hugging Face model of the current step is, once saved as such."""
-        return step_folder(self.root, self._step) / EXPORT
 
 
 def load_model(path: str, trust_remote_code: bool = False) -> PreTrainedModel:
