@@ -126,7 +126,7 @@ def _write_model(trained: Trained, target: Path, dtype: str) -> None:
             trained.base, dtype=getattr(torch, dtype), trust_remote_code=trust
         )
         tokenizer = AutoTokenizer.from_pretrained(trained.base, trust_remote_code=trust)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise RunError(
             f"the base model {trained.base}, which has the tokenizer, cannot be loaded: {error}"
         ) from error

@@ -67,6 +67,7 @@ def test_the_card_says_what_it_was_made_from_and_how_good_it_is(
     assert str(tmp_path) not in card
 
 
+@pytest.mark.slow
 def test_an_export_may_have_another_dtype(run: RunFolder, tmp_path: Path) -> None:
     assert call(run, "--to", str(tmp_path / "model"), "--dtype", "bfloat16") == 0
     tensors = load_file(tmp_path / "model" / "model.safetensors")

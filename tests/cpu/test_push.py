@@ -148,6 +148,7 @@ def test_the_hub_gets_every_file_as_it_is(folder: Path, hub: Hub) -> None:
     assert hub.files == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_wrong_key_is_one_line_with_the_remedy(folder: Path, hub: Hub) -> None:
     done = call(hub, "-c", UPLOAD, str(folder), key="hf_wrong")
     assert done.returncode == 1
@@ -158,6 +159,7 @@ def test_a_wrong_key_is_one_line_with_the_remedy(folder: Path, hub: Hub) -> None
     assert hub.files == {}
 
 
+@pytest.mark.slow
 def test_a_hub_that_does_not_answer_is_one_line(folder: Path, hub: Hub) -> None:
     hub.shutdown()
     hub.server_close()
