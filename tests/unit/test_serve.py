@@ -12,10 +12,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from starlette.applications import Starlette
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
 
 from rlagent import serve as command
 from rlagent.backends.served import Serve
-from rlagent.backends.vllm.served import VLLMServer, arguments
+from rlagent.backends.vllm.served import LOOPBACK_ONLY, VLLMServer, arguments, loopback_guard
 from rlagent.base.endings import RunError
 from rlagent.base.errors import ConfigError
 from rlagent.serving.serve import Asked, Place, checked, ending_when_asked, engine_for
@@ -181,3 +186,21 @@ def test_vllm_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_vllm_answers_no_page_of_a_browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Starlette(routes=[Route("/v1/models", lambda _: PlainTextResponse("ok"))])
+    # As vLLM adds what --middleware names.
+    app.add_middleware(BaseHTTPMiddleware, dispatch=loopback_guard)
+    client = TestClient(app)
+
+    def status(**headers: str) -> int:
+        return client.get("/v1/models", headers=headers).status_code
+
+    monkeypatch.setenv(LOOPBACK_ONLY, "1")
+    assert status(host="127.0.0.1:8000") == 200
+    assert status(host="evil.example") == 403
+    assert status(host="localhost", origin="https://evil.example") == 403
+    monkeypatch.delenv(LOOPBACK_ONLY)
+    assert status(host="my.machine:8000") == 200
+    assert status(host="my.machine:8000", origin="https://evil.example") == 403

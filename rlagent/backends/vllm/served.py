@@ -20,6 +20,8 @@ READY_WITHIN = 1200.0
 STOP_WITHIN = 20.0
 """Seconds that a server may take to end."""
 _LOOK_AGAIN = 0.5
+LOOPBACK_ONLY = "RLAGENT_LOOPBACK_ONLY"
+"""Set for a server without a key: only names of loopback may be called."""
 GUARD = "rlagent.backends.vllm.served.loopback_guard"
 
 
@@ -60,7 +62,7 @@ async def loopback_guard(request: Any, answer: Callable[[Any], Awaitable[Any]]) 
     from starlette.responses import JSONResponse
 
     host = request.headers.get("host", "")
-    if os.environ.get("RLAGENT_LOOPBACK") and not is_loopback(host):
+    if os.environ.get(LOOPBACK_ONLY) and not is_loopback(host):
         message = f"the host {host!r} is not loopback"
     elif "origin" in request.headers:
         message = "browsers are not answered"
@@ -91,7 +93,7 @@ class VLLMServer:
         if asked.api_key:
             environment["VLLM_API_KEY"] = asked.api_key
         else:
-            environment["RLAGENT_LOOPBACK"] = "1"
+            environment[LOOPBACK_ONLY] = "1"
         asked.log.parent.mkdir(parents=True, exist_ok=True)
         with asked.log.open("ab") as log:
             self._child = start_child(
