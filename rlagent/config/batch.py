@@ -63,7 +63,8 @@ def arithmetic(config: LearnConfig) -> Batch:
     algorithm = config.algorithm
     tasks, repeat = int(algorithm.batch_size), int(algorithm.repeat_times)
     fixed = algorithm.train_batch_size
-    rows = count_rows(config.dataset)
+    # How long several tasksets last depends on their weights.
+    rows = None if config.dataset.mix else count_rows(config.dataset)
     limit = algorithm.refill_limit if algorithm.filter_groups == "refill" else 1
     return Batch(
         tasks=tasks,

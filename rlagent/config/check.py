@@ -22,6 +22,7 @@ from rlagent.config.functions import (
     check_function,
 )
 from rlagent.config.metric_names import metric_problems
+from rlagent.config.mix import mix_problems
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.spec import Spec, spec_of, validate
 from rlagent.config.trinity_checks import native_problems, override_problems
@@ -61,6 +62,7 @@ def check(
     wrong = {problem.key for problem in problems}
     found = number_contradictions(config) + request_contradictions(config, measures)
     problems += [problem for problem in found if problem.key not in wrong]
+    problems += [problem for problem in mix_problems(config) if problem.key not in wrong]
     problems += algorithm_problems(config)
     problems += _layout(config, wrong)
     problems += _functions(config, workflow_given, judge_given)

@@ -12,6 +12,7 @@ from rlagent.base.model_shape import ModelShape
 from rlagent.base.paths import local_path
 from rlagent.config.batch import KNOWN_ROWS
 from rlagent.config.held_out import known_notes
+from rlagent.config.mix import parts_of
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.step_workload import explored, workload_of
 from rlagent.machine.resources import Machine
@@ -135,18 +136,20 @@ def roughly(minutes: float) -> str:
 def warnings_of(config: LearnConfig, layout: Layout, machine: Machine) -> list[str]:
     """Return what is downloaded, how long the run takes where that is long, and small updates."""
     found = small_updates(config)
-    model, dataset = config.model.path, config.dataset.path
+    model = config.model.path
     if config.model.url is None and local_path(model) is None and not is_cached(model):
         size = download_gb(model, config.model.shape)
         amount = f"about {size:.1f} GB" if size else "size unknown"
         found.append(f"downloads {model} from the Hugging Face hub: {amount}")
-    if local_path(dataset) is None and not is_cached(dataset, "datasets"):
-        known = any(path == dataset for path, _ in KNOWN_ROWS)
-        amount = "below 0.1 GB" if known else "size unknown"
-        found.append(f"downloads the dataset {dataset} from the Hugging Face hub: {amount}")
+    for dataset in (part.dataset.path for part in parts_of(config.dataset)):
+        if local_path(dataset) is None and not is_cached(dataset, "datasets"):
+            known = any(path == dataset for path, _ in KNOWN_ROWS)
+            amount = "below 0.1 GB" if known else "size unknown"
+            found.append(f"downloads the dataset {dataset} from the Hugging Face hub: {amount}")
     if not layout.trainer_gpus:
         return found
-    found += known_notes(config.dataset)
+    for part in parts_of(config.dataset):
+        found += known_notes(part.dataset)
     planned = planned_step(config, layout, machine)
     minutes = run_minutes(config, layout, machine.cores, planned)
     if minutes > LONG_RUN_MINUTES:

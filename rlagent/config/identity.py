@@ -66,6 +66,9 @@ def identity(config: LearnConfig, kept: Mapping[str, Any] | None = None) -> dict
         if value and not value.startswith("builtin:"):
             local = local_path(value)
             data[group][key] = str(local.resolve()) if local else value
+    for more in data["dataset"]["mix"]:
+        local = local_path(more["path"])
+        more["path"] = str(local.resolve()) if local else more["path"]
     native = getattr(config, "native", None)
     if native:
         data["native"] = _without(native, LEFT_OUT_OF_NATIVE)

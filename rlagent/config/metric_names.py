@@ -9,6 +9,7 @@ from rlagent.base.errors import Problem
 from rlagent.base.measures import ASKED, COUNTED, OURS, SPREAD, WORKFLOW
 from rlagent.base.names import is_one_slip, nearest
 from rlagent.config.functions import NotFoundError, locate
+from rlagent.config.mix import parts_of
 from rlagent.config.schema import LearnConfig
 
 KEY = "sweep.metric"
@@ -80,6 +81,11 @@ def metric_problems(config: LearnConfig, workflow_given: bool = False) -> list[P
 
 def _evaluated_problems(config: LearnConfig, name: str, workflow_given: bool) -> list[Problem]:
     rest = name.removeprefix(EVALUATED)
+    if config.dataset.mix:
+        # Of each taskset too.
+        names = {part.dataset.name for part in parts_of(config.dataset)}
+        of, _, within = rest.partition("/")
+        rest = within if of in names else rest
     own = _without_spread(rest)
     if rest in _HELD_OUT or _may_return(own, config, workflow_given):
         return []

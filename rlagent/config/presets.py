@@ -1,5 +1,6 @@
 """Reads presets of a group outside of Hydra, for what `auto` may become."""
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,6 +64,9 @@ def overlay(preset: Recorded, given: Recorded, prefix: str) -> dict[str, Any]:
     for key, value in leaves(dataclasses.asdict(given)):  # type: ignore[call-overload]
         if not is_written(given, key):
             continue
+        if isinstance(value, list):
+            # Whose items may be of the schema's classes.
+            value = copy.deepcopy(get(given, key))
         if value == get(default, key) != get(preset, key):
             kept[f"{prefix}.{key}"] = value
         put(preset, key, value, origin_of(found, key))

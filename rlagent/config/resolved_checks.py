@@ -8,6 +8,7 @@ from rlagent.config.batch import count_rows
 from rlagent.config.check import algorithm_problems, value_problems
 from rlagent.config.contradictions import number_contradictions
 from rlagent.config.held_out import splits_itself
+from rlagent.config.mix import parts_of
 from rlagent.config.overruled import overruled_problems
 from rlagent.config.schema import DatasetConfig, LearnConfig
 from rlagent.config.shapes import read_positions
@@ -90,16 +91,17 @@ def _batch(config: LearnConfig, layout: Layout) -> list[Problem]:
                 "take a multiple, or auto",
             )
         )
-    rows = count_rows(config.dataset)
-    if rows and int(algorithm.batch_size) > rows:
-        problems.append(
-            Problem(
-                "algorithm.batch_size",
-                algorithm.batch_size,
-                f"{config.dataset.path} has only {rows} training tasks",
-                f"take at most {rows}",
+    for dataset in (part.dataset for part in parts_of(config.dataset)):
+        rows = count_rows(dataset)
+        if rows and int(algorithm.batch_size) > rows:
+            problems.append(
+                Problem(
+                    "algorithm.batch_size",
+                    algorithm.batch_size,
+                    f"{dataset.path} has only {rows} training tasks",
+                    f"take at most {rows}",
+                )
             )
-        )
     if rollouts < layout.data_parallel:
         problems.append(
             Problem(
@@ -114,10 +116,18 @@ def _batch(config: LearnConfig, layout: Layout) -> list[Problem]:
 
 
 def _dataset(config: LearnConfig, trained: bool = True) -> list[Problem]:
-    dataset = config.dataset
-    problems = _split(dataset, "dataset.path", dataset.path, dataset.split) if trained else []
+    return [
+        problem
+        for part in parts_of(config.dataset)
+        for problem in _taskset(part.dataset, part.key, trained)
+    ]
+
+
+def _taskset(dataset: DatasetConfig, prefix: str, trained: bool) -> list[Problem]:
+    key = f"{prefix}.path"
+    problems = _split(dataset, key, dataset.path, dataset.split) if trained else []
     if dataset.eval_split:
-        key = "dataset.eval_path" if dataset.eval_path else "dataset.eval_split"
+        key = f"{prefix}.eval_path" if dataset.eval_path else f"{prefix}.eval_split"
         path = dataset.eval_path or dataset.path
         if not problems or path != dataset.path:
             problems += _split(dataset, key, path, dataset.eval_split)

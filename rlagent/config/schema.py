@@ -126,6 +126,25 @@ class ModelConfig(Recorded):
 
 
 @dataclass
+class MixedTasks:
+    """A further taskset, whose tasks are mixed with those of dataset.path. Its rows have the same
+    columns, and it is held out from as that is."""
+
+    # Name, by which evaluations and curves show it.
+    name: str = ""
+    # As dataset.path.
+    path: str = place("")
+    # Subset (configuration) of a hub dataset; null: the default one.
+    subset: Optional[str] = None
+    # Split for training.
+    split: str = "train"
+    # Split of its held-out tasks, in the same place, of a single file a tenth; null: none.
+    eval_split: Optional[str] = "test"
+    # Share of the tasks of a step, against dataset.weight and the other weights.
+    weight: float = number(1.0, 1e-3, 1000)
+
+
+@dataclass
 class DatasetConfig(Recorded):
     """Where tasks come from. A task is one row, which the workflow gets as its author wrote it, in
     objects of its own: a dict without keys that the row lacks. `auto` in any field: as if nobody
@@ -155,6 +174,11 @@ class DatasetConfig(Recorded):
     # ---- advanced ----
     # Columns that every row must have; checked before anything starts.
     columns: List[str] = field(default_factory=lambda: ["question", "answer"])
+    # Further tasksets; evaluations and curves show each by its name. Each step takes from all, by
+    # their weights, in the order below.
+    mix: List[MixedTasks] = field(default_factory=list)
+    # Share of this dataset's tasks against the weights of dataset.mix.
+    weight: float = number(1.0, 1e-3, 1000)
     # Order of the training tasks: sequential, shuffle, random, or difficulty: tasks that earned
     # about half of the reward 1 so far are the likeliest (Trinity's selector by difficulty).
     order: str = word("shuffle", ("sequential", "shuffle", "random", "difficulty"))

@@ -6,6 +6,7 @@ from pathlib import Path
 from rlagent.base.paths import local_path
 from rlagent.base.words import short_path
 from rlagent.config.estimate import is_cached
+from rlagent.config.mix import parts_of
 from rlagent.config.schema import DatasetConfig, LearnConfig, MonitorConfig
 from rlagent.config.task_files import missing_split, split_file
 from rlagent.health.row import FAIL, OK, WARN, Answer, Row, run_python
@@ -32,6 +33,11 @@ def reach_rows(config: LearnConfig) -> list[Row]:
         rows.append(
             dataset_row("held-out", "dataset.eval_path", data.eval_path, data.eval_split, data)
         )
+    rows += [
+        dataset_row(one.name, f"{part.key}.path", one.path, one.split, one)
+        for part in parts_of(data)[1:]
+        for one in (part.dataset,)
+    ]
     return rows
 
 

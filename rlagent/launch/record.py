@@ -157,11 +157,16 @@ def _known(function: Any) -> Any:
 def _dataset_fingerprint(resolved: Resolved) -> str:
     dataset = resolved.config.dataset
     files: list[Path] = []
-    for path, split in ((dataset.path, dataset.split), (dataset.eval_path, dataset.eval_split)):
+    places = [(dataset.path, dataset.split), (dataset.eval_path, dataset.eval_split)]
+    for more in dataset.mix:
+        places += [(more.path, more.split), (more.path, more.eval_split)]
+    for path, split in places:
         file = split_file(path, split or "") if path else None
         if file is not None:
             files.append(file)
-    return _digest(files, f"{dataset.path} {dataset.subset} {dataset.split} {dataset.eval_split}")
+    said = [f"{dataset.path} {dataset.subset} {dataset.split} {dataset.eval_split}"]
+    said += [f"{more.path} {more.subset} {more.split} {more.eval_split}" for more in dataset.mix]
+    return _digest(files, " ".join(said))
 
 
 def _digest(files: list[Path], text: str = "") -> str:

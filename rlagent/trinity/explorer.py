@@ -96,6 +96,8 @@ class AgentExplorer(Explorer):
         self._work_done = (0.0, 0.0)
         # Groups explored for a step at most, in steps; 1: its own.
         self._refill_limit = refill.limit_of(config)
+        if self.taskset is not None:
+            refill.weigh(self.taskset, config)
         if self.taskset is not None and self._refill_limit > 1:
             refill.allow_more(self.taskset, self._refill_limit)
 
@@ -257,6 +259,7 @@ class AgentExplorer(Explorer):
         alive.doing("sampling training tasks")
         # Another reader of the tasks: the run's own place in them stays.
         taskset = get_taskset_scheduler({}, self.config)
+        refill.weigh(taskset, self.config)
         refill.allow_more(taskset, number)
         tasks = await refill.read_more(taskset, min(number, refill.size_of(taskset)), (0,))
         started = time.monotonic()

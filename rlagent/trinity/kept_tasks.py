@@ -16,6 +16,7 @@ from rlagent.base.errors import raise_if_any
 from rlagent.base.paths import resolve_path
 from rlagent.config.held_out import splits_itself
 from rlagent.config.json_rows import parse, texts
+from rlagent.config.mix import Part, parts_of
 from rlagent.config.schema import DatasetConfig
 from rlagent.config.splits import draw, hold_out, notes, repeated
 from rlagent.config.task_files import (
@@ -81,9 +82,15 @@ def rows_file(folder: Path, name: str, split: str) -> Path:
     return folder / name / f"{split}.jsonl"
 
 
-def taskset(dataset: DatasetConfig, run_dir: Path) -> tuple[Path | None, str]:
-    """Folder and split that Trinity reads training tasks from; None: from where they are."""
-    kept, file = run_dir / "data" / "tasks" / TRAIN[0], split_file(dataset.path, dataset.split)
+def taskset(dataset: DatasetConfig, run_dir: Path, name: str = TRAIN[0]) -> tuple[Path | None, str]:
+    """Folder and split that Trinity reads training tasks from; None: from where they are.
+
+    Args:
+        dataset: Of one taskset.
+        run_dir: The run folder.
+        name: Of the folder where they are kept.
+    """
+    kept, file = run_dir / "data" / "tasks" / name, split_file(dataset.path, dataset.split)
     if is_table(file) and not is_single_file(dataset.path) and not kept.is_dir():
         return None, dataset.split
     return kept, TRAIN[1]
@@ -99,7 +106,7 @@ def prepare_data(dataset: DatasetConfig, run_dir: Path) -> list[str]:
         ConfigError: The dataset cannot be read, is empty, or a row is wrong.
         RunError: What is there is damaged, and the dataset has changed since.
     """
-    return keep(run_dir, dataset.path, lambda folder: _write(dataset, folder))
+    return keep(run_dir, dataset.path, lambda folder: _write_all(dataset, folder))
 
 
 def prepare_held_out(dataset: DatasetConfig, run_dir: Path) -> list[str]:
@@ -152,27 +159,37 @@ def keep(run_dir: Path, source: str, write: Callable[[Path], list[str]]) -> list
     return said
 
 
-def _write(dataset: DatasetConfig, folder: Path) -> list[str]:
-    training = rows_of(dataset.path, dataset.split, dataset, "dataset.path")
+def _write_all(dataset: DatasetConfig, folder: Path) -> list[str]:
+    parts = parts_of(dataset)
+    said = []
+    for part in parts:
+        found = _write(part, folder)
+        said += [f"{part.dataset.name}: {line}" for line in found] if len(parts) > 1 else found
+    return said
+
+
+def _write(part: Part, folder: Path) -> list[str]:
+    dataset, held_out_at = part.dataset, (part.held_out, HELD_OUT[1])
+    training = rows_of(dataset.path, dataset.split, dataset, f"{part.key}.path")
     column = question_column(dataset.columns)
     chosen: Sequence[int] = range(len(training))
     said: list[str] = []
     if splits_itself(dataset):
         chosen, asked = hold_out(training.hashes(), dataset.eval_tasks)
-        training.write(asked, folder, *HELD_OUT)
+        training.write(asked, folder, *held_out_at)
         known = training.questions(column, chosen)
         said = notes(len(asked), repeated(training.questions(column, asked), known), column)
     elif dataset.eval_split:
         path = dataset.eval_path or dataset.path
-        held_out = rows_of(path, dataset.eval_split, dataset, "dataset.eval_path")
+        held_out = rows_of(path, dataset.eval_split, dataset, f"{part.key}.eval_path")
         if isinstance(training, Table) and isinstance(held_out, Table):
             raise_if_any(differing(training, held_out))
         asked = draw(len(held_out), dataset.eval_tasks)
-        held_out.write(asked, folder, *HELD_OUT)
+        held_out.write(asked, folder, *held_out_at)
         known = training.questions(column)
         said = notes(len(asked), repeated(held_out.questions(column, asked), known), column)
-    if taskset(dataset, folder.parent)[0] is not None:
-        training.write(chosen, folder, *TRAIN)
+    if taskset(dataset, folder.parent, part.train)[0] is not None:
+        training.write(chosen, folder, part.train, TRAIN[1])
     return said
 
 

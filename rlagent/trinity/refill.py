@@ -1,4 +1,5 @@
-"""Exploring on for a step whose groups say nothing (algorithm.filter_groups=refill).
+"""How tasks are read beyond Trinity's way: by weights, and further ones for a step whose groups say
+nothing (algorithm.filter_groups=refill).
 
 Dead groups are left out by Trinity's own filter; here is the limit that goes with it, and how
 further tasks are read without moving the step's own place in the tasks.
@@ -12,7 +13,8 @@ from trinity.buffer.operators.filters.reward_filter import RewardSTDFilter
 from trinity.buffer.task_scheduler import SimpleTasksetScheduler, TasksetScheduler
 from trinity.common.config import Config
 
-from rlagent.trinity.translate import REFILL
+from rlagent.config.mix import places
+from rlagent.trinity.translate import REFILL, WEIGHT
 from rlagent.upstream import trinity_hooks
 
 
@@ -45,6 +47,18 @@ def allow_more(taskset: Any, limit: int) -> None:
     trinity_hooks.refilled_steps.apply()
     for reader in _readers(taskset):
         reader.reader.dataset.total_samples *= limit
+
+
+def weigh(taskset: Any, config: Config) -> None:
+    """Have several tasksets read by their weights, where they have some: Trinity reads them by
+    their sizes, all tasks of all once."""
+    chosen = [each.data_selector for each in config.buffer.explorer_input.tasksets]
+    weights = [each.kwargs[WEIGHT] for each in chosen if each and WEIGHT in (each.kwargs or {})]
+    if len(weights) < 2 or len(weights) < len(chosen):
+        return
+    taskset.base_taskset_ids = places(weights, taskset.read_batch_size)
+    taskset.epoch = taskset.step * taskset.read_batch_size // len(taskset.base_taskset_ids)
+    taskset.orders = taskset.build_orders(taskset.epoch)
 
 
 def size_of(taskset: Any) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 from rlagent.base.groups import EQUAL
 from rlagent.base.paths import local_path, resolve_path
 from rlagent.config.algorithms import OF_SUCCESSES, OWN_LOSS, WITHOUT_ADVANTAGE
+from rlagent.config.mix import parts_of
 from rlagent.config.off_policy import rollout_correction
 from rlagent.config.resolve import Resolved, keeps_best
 from rlagent.config.schema import LearnConfig
@@ -31,6 +32,8 @@ from rlagent.trinity.parts import (
 WORKFLOW_TYPE = "rlagent.trinity.workflow.AgentWorkflow"
 WHOLE_STEPS = "rlagent.trinity.buffer.WholeStepSampling"
 DROP, REFILL = GROUP_FILTERS = "reward_std_filter", "rlagent.trinity.refill.LiveGroups"
+WEIGHT = "weight"
+"""Share of a taskset among several, beside the settings of its selector."""
 DIFFICULTY = "rlagent.trinity.curriculum.MeasuredDifficulty"
 CUT_RESPONSE = "response_truncated"
 """Trinity's word for an answer that was cut at its longest."""
@@ -184,44 +187,52 @@ def buffer(config: LearnConfig, run_dir: Path, workflow: dict[str, Any]) -> dict
         "default_workflow_type": WORKFLOW_TYPE,
         "workflow_args": workflow,
     }
-    kept, split = taskset(data, run_dir)
-    folder = run_dir / "data"
-    train = {
-        **common,
-        "workflow_args": {**workflow, "rows": str(rows_file(folder, *TRAIN))},
-        "name": "train",
-        "path": resolve_path(data.path) if kept is None else str(kept),
-        "split": split,
-        "data_selector": selector(config),
-    }
-    # A copy on disk has no subsets, only the files of one.
-    if data.subset and kept is None and local_path(data.path) is None:
-        train["subset_name"] = data.subset
-    held_out = []
-    if data.eval_split:
-        # A part of the split, drawn once, so that every evaluation asks the same tasks.
-        held_out.append(
-            {
-                **common,
-                "workflow_args": {
-                    **workflow,
-                    "rows": str(rows_file(folder, *HELD_OUT)),
-                    "seed": config.seed,
-                },
-                "name": HELD_OUT[0],
-                "path": str(folder / "tasks" / HELD_OUT[0]),
-                "split": HELD_OUT[1],
-                "repeat_times": config.evaluate.samples,
-                "rollout_args": {
-                    "temperature": float(config.evaluate.temperature),
-                    "top_p": float(config.evaluate.top_p),
-                },
-            }
-        )
+    folder, parts = run_dir / "data", parts_of(data)
+    training, held_out = [], []
+    for part in parts:
+        one = part.dataset
+        kept, split = taskset(one, run_dir, part.train)
+        arguments = {**workflow, "rows": str(rows_file(folder, part.train, TRAIN[1]))}
+        train: dict[str, Any] = {
+            **common,
+            "workflow_args": arguments,
+            "name": "train",
+            "path": resolve_path(one.path) if kept is None else str(kept),
+            "split": split,
+            "data_selector": selector(config),
+        }
+        if len(parts) > 1:
+            train["name"] = arguments["taskset"] = one.name
+            settings = train["data_selector"].setdefault("kwargs", {})
+            settings[WEIGHT] = part.weight
+        # A copy on disk has no subsets, only the files of one.
+        if one.subset and kept is None and local_path(one.path) is None:
+            train["subset_name"] = one.subset
+        training.append(train)
+        if one.eval_split:
+            # A part of the split, drawn once, so that every evaluation asks the same tasks.
+            held_out.append(
+                {
+                    **common,
+                    "workflow_args": {
+                        **workflow,
+                        "rows": str(rows_file(folder, part.held_out, HELD_OUT[1])),
+                        "seed": config.seed,
+                    },
+                    "name": one.name if len(parts) > 1 else HELD_OUT[0],
+                    "path": str(folder / "tasks" / part.held_out),
+                    "split": HELD_OUT[1],
+                    "repeat_times": config.evaluate.samples,
+                    "rollout_args": {
+                        "temperature": float(config.evaluate.temperature),
+                        "top_p": float(config.evaluate.top_p),
+                    },
+                }
+            )
     tree: dict[str, Any] = {
         "batch_size": ours.batch_size,
         "total_steps": ours.total_steps,
-        "explorer_input": {"tasksets": [train], "eval_tasksets": held_out},
+        "explorer_input": {"tasksets": training, "eval_tasksets": held_out},
         "trainer_input": {
             "experience_buffer": {
                 "name": "experience_buffer",

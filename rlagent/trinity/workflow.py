@@ -166,6 +166,9 @@ class AgentWorkflow(Workflow):
         metrics = {own_name(name): value for name, value in metrics.items()}
         metrics |= {"overlong": float(treated.overlong), "truncated": float(bool(cut))}
         metrics |= {"reward": reward, "success": success}
+        if (name := self.options.get("taskset")) and not self.task.is_eval:
+            # An evaluation has the numbers of each set.
+            metrics |= {f"{name}/reward": reward, f"{name}/success": success}
         metrics["model_calls"] = float(recorder.calls)
         metrics["model_seconds"] = recorder.model_seconds
         # Tools, agent and judge; with calls side by side there may be no rest.

@@ -9,14 +9,14 @@ import torch
 from trinity.algorithm import ADVANTAGE_FN
 from trinity.buffer.pipelines.experience_pipeline import ensure_v1_operator
 from trinity.buffer.task_scheduler import get_taskset_scheduler
-from trinity.common.config import Config, OperatorConfig, TasksetConfig
+from trinity.common.config import Config, DataSelectorConfig, OperatorConfig, TasksetConfig
 from trinity.common.experience import EID, Experience
 
 from rlagent.base.groups import EQUAL
 from rlagent.trinity import refill
 from rlagent.trinity.explorer import AgentExplorer
 from rlagent.trinity.rollout import InProcess, SlotScheduler, Status
-from rlagent.trinity.translate import REFILL
+from rlagent.trinity.translate import REFILL, WEIGHT
 from tests.cpu.runs import run
 
 BATCH = 3
@@ -178,3 +178,24 @@ def test_a_run_whose_groups_are_all_equal_ends_with_what_is_left_to_train_on(
     made = result.series("sample/experiences", "trainer")
     assert all(bool(number) is trained for number in made.values()), made
     assert "dead groups 100" in result.output
+
+
+def test_several_tasksets_are_read_by_their_weights(tmp_path):
+    config, _ = tasks(tmp_path / "first", 200)
+    other, _ = tasks(tmp_path / "second", 20)
+    config.buffer.batch_size, config.buffer.total_steps = 20, 10
+    sets = [*config.buffer.explorer_input.tasksets, *other.buffer.explorer_input.tasksets]
+    for one, weight in zip(sets, (1.0, 3.0), strict=True):
+        one.batch_size, one.total_steps = 20, 10
+        one.data_selector = DataSelectorConfig("shuffle", kwargs={WEIGHT: weight})
+    config.buffer.explorer_input.tasksets = sets
+    taskset = get_taskset_scheduler({}, config)
+    refill.weigh(taskset, config)
+
+    async def read() -> list[int]:
+        steps = [await taskset.read() for _ in range(10)]
+        return [task.index["taskset_id"] for step in steps for task in step]
+
+    found = asyncio.run(read())
+    assert len(found) == 200
+    assert 0.6 < found.count(1) / 200 < 0.9

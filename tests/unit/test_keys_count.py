@@ -10,7 +10,7 @@ import pytest
 from rlagent.base.errors import ConfigError
 from rlagent.config.compose import SPEC
 from rlagent.config.resolve import resolve
-from rlagent.config.schema import AuxiliaryModel, LearnConfig
+from rlagent.config.schema import AuxiliaryModel, LearnConfig, MixedTasks
 from rlagent.config.spec import Spec
 from rlagent.machine.resources import GPU, Machine
 from rlagent.trinity.translate import to_trinity
@@ -49,6 +49,7 @@ ELSEWHERE = {
     "algorithm.allow_uncorrected_lag": "what is refused without it",
     "algorithm.skip_limit": "the driver, as it watches the trainer (test_warnings.py)",
     "algorithm.refill_limit": "filter_groups=refill alone (test_groups.py)",
+    "dataset.weight": "where others are mixed in (test_mix.py)",
     "hardware.name": "shown",
     "hardware.gpu": "the estimates (test_resolve.py)",
     "hardware.nodes": "a cluster of several nodes (test_several_nodes.py)",
@@ -67,6 +68,7 @@ VALUES: dict[str, list[Any]] = {
     "algorithm.name": ["rloo"],
     "algorithm.advantage_args": [{"epsilon": 0.1}],
     "algorithm.policy_loss_args": [{"clip_range_low": 0.1}],
+    "dataset.mix": [[MixedTasks("more", "builtin:gsm8k_tiny")]],
     "hardware.layout": ["1x1+3"],
     "workflow.auxiliary_models": [[AuxiliaryModel("judge", "builtin:tiny")]],
 }
