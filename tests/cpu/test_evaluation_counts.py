@@ -1,11 +1,13 @@
 """Held-out numbers are about every task that was asked, also those that never ended."""
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
-from trinity.common.config import Config
+from trinity.common.config import Config, TasksetConfig
 
 from rlagent.base.measures import evaluation_metrics
+from rlagent.trinity.advantages import NoteAdvantages
 from rlagent.trinity.processes import SharedProcesses
 from rlagent.trinity.rollout import (
     AgentCoordinator,
@@ -61,6 +63,28 @@ def _task_status(*parts: tuple[int, list[dict[str, float]]]) -> Status:
         status = Status(len(metrics), rollouts, metrics, None)
         scheduler._accumulate_task_result(task, status, b"")
     return scheduler._build_task_result(task)[0]
+
+
+class _Pipeline:
+    """Stands for Trinity's, which needs a Ray for its queue."""
+
+    def __init__(self, config: Config) -> None:
+        self.operators: list = []
+
+    async def prepare(self) -> None:
+        self.operators = ["the algorithm's"]
+
+
+def test_advantages_are_noted_behind_the_operators_that_make_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("trinity.explorer.rollout_coordinator.ExperiencePipeline", _Pipeline)
+    config = Config()
+    taskset = TasksetConfig(workflow_args={"run_folder": str(tmp_path)})
+    config.buffer.explorer_input.tasksets = [taskset]
+    coordinator = AgentCoordinator(config, SharedProcesses(config, 1))
+    asyncio.run(coordinator._init_experience_pipeline())
+    first, last = coordinator.experience_pipeline.operators
+    assert first == "the algorithm's"
+    assert isinstance(last, NoteAdvantages)
 
 
 def test_each_rollout_of_a_step_counts_once_however_many_its_task_has():

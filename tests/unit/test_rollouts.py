@@ -229,6 +229,7 @@ def test_a_head_holds_what_filters_compare():
     assert head == ("train", 5, "easy", 3, 2, 7, "ab12", "What is 1 + 1?", 0.5, False, None, 3, 1,
                     2, 12, ("calculator",), 2, None)  # fmt: skip
     assert head_of(row(5, phase="eval", model_version=3)).lag is None
+    assert head_of(row(0, phase="train", model_version=0)).lag is None
 
 
 def test_the_driver_has_steps_packed_and_hears_of_a_disk_that_is_full(store, monkeypatch):

@@ -107,7 +107,8 @@ def head_of(row: Mapping[str, Any]) -> Head:
     calls, where = row.get("calls"), row.get("row") or {}
     listed = calls if isinstance(calls, list) else []
     version, step, phase = row.get("model_version"), int(row["step"]), str(row["phase"])
-    trained = phase == "train" and version is not None
+    # Step 0 is before training.
+    trained = phase == "train" and step > 0 and version is not None
     tokens = (row.get("metrics") or {}).get("response_tokens")
     if tokens is None:
         tokens = sum(call.get("response_tokens") or 0 for call in listed)
