@@ -11,10 +11,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from rlagent.backends.base import RolloutEngine
 from rlagent.backends.served import KEY_VARIABLE
 from rlagent.base.child import end_child, start_child
 from rlagent.base.endings import RunError
 from rlagent.base.paths import import_root
+from rlagent.serving.serve import engine_for
 from rlagent.serving.trained import Trained
 
 STOP_WITHIN = 30.0
@@ -28,10 +30,12 @@ class Beside:
     Args:
         name: Of the model there.
         api_key: Its key.
+        engine: What serves it.
     """
 
     name: str
     api_key: str
+    engine: RolloutEngine
     _child: "subprocess.Popen[bytes]"
 
     def url(self) -> str:
@@ -54,10 +58,15 @@ class Beside:
 def served_beside(
     trained: Trained, engine: str = "auto", seed: int | None = None
 ) -> Iterator[Beside]:
-    """Serve a checkpoint on loopback until the block ends."""
+    """Serve a checkpoint on loopback until the block ends.
+
+    Raises:
+        ConfigError: The engine cannot serve here.
+    """
+    serves = engine_for(engine)
     key = secrets.token_urlsafe(32)
     command = [sys.executable, "-m", "rlagent.serve", str(trained.run.path)]
-    command += ["--step", str(trained.kept.step), "--port", "0", "--engine", engine]
+    command += ["--step", str(trained.kept.step), "--port", "0", "--engine", serves.name]
     command += ["--name", trained.name]
     if seed is not None:
         command += ["--seed", str(seed)]
@@ -66,6 +75,6 @@ def served_beside(
     environment = {**os.environ, KEY_VARIABLE: key, "PYTHONPATH": path}
     child = start_child(command, environment, subprocess.PIPE, subprocess.PIPE)
     try:
-        yield Beside(trained.name, key, child)
+        yield Beside(trained.name, key, serves, child)
     finally:
         end_child(child, STOP_WITHIN)

@@ -10,6 +10,7 @@ import yaml
 
 from rlagent.base.paths import local_path
 from rlagent.base.redact import redact
+from rlagent.config.presets import preset_names
 from rlagent.records.checkpoints import measured
 from rlagent.serving.trained import Trained
 
@@ -62,7 +63,7 @@ def model_card(trained: Trained, folder: Path) -> str:
         "    from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
         '    model = AutoModelForCausalLM.from_pretrained("FOLDER")\n'
         '    tokenizer = AutoTokenizer.from_pretrained("FOLDER")',
-        "To train on from it: `python -m rlagent.train +experiment=... model.path=FOLDER`.",
+        f"To train on from it: `{_train_on(trained)}`.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -85,6 +86,14 @@ def licence_of(base: str) -> str:
     except yaml.YAMLError:
         return UNKNOWN
     return str(head.get("license") or UNKNOWN) if isinstance(head, dict) else UNKNOWN
+
+
+def _train_on(trained: Trained) -> str:
+    """The command that trains from the exported folder, with the presets of this run."""
+    config = trained.config
+    presets = (("model", config.model.name), ("dataset", config.dataset.name))
+    known = [f"{group}={name}" for group, name in presets if name in preset_names(group)]
+    return " ".join(["python -m rlagent.train +experiment=NAME", *known, "model.path=FOLDER"])
 
 
 def _success(trained: Trained) -> list[tuple[str, str]]:

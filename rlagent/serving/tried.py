@@ -7,7 +7,6 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlagent.backends.registry import engine_named
 from rlagent.base.cause import cause_of
 from rlagent.base.endings import RunError
 from rlagent.base.errors import ConfigError, Problem
@@ -135,7 +134,7 @@ def try_task(
     )
     wrapper = ModelWrapper(config=described, api_address=served.url())
     # As what it is: the engine's own fields are asked for.
-    described.engine_type = engine_named(config.hardware.engine).trinity_types[0]
+    described.engine_type = served.engine.trinity_types[0]
     arguments = {
         **workflow_args(config, trained.run.path, 0),
         "function": functions.workflow,

@@ -64,6 +64,7 @@ def test_the_card_says_what_it_was_made_from_and_how_good_it_is(
     assert "| steps | 20 of 20 |" in card
     assert "20.0 % [20.0, 20.0], 64 tasks" in card
     assert "python -m rlagent.train seed=1" in card
+    assert "+experiment=NAME model=tiny dataset=gsm8k_tiny model.path=FOLDER" in card
     assert str(tmp_path) not in card
 
 
