@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rlagent import plan
 from rlagent.base.paths import asset_dir
+from rlagent.cli import COMMANDS
 from rlagent.report.importance import FEWEST
 
 REPOSITORY = Path(__file__).parents[2]
@@ -23,6 +24,12 @@ def test_every_command_of_the_gallery_composes(capsys, monkeypatch):
         words = [word for word in words if word != "--yaml"]
         if words:
             assert plan.main(words) == 0, f"{command}\n{capsys.readouterr().err}"
+
+
+def test_every_command_that_it_names_is_there():
+    named = set(re.findall(r"`rlagent ([a-z]+)", README))
+    assert named <= COMMANDS.keys()
+    assert len(named) > 12
 
 
 def test_it_says_how_many_trials_importance_needs():
