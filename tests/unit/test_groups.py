@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlagent.base.groups import group_metrics, is_dead, live, more_groups
+from rlagent.base.groups import EQUAL, group_metrics, is_dead, live, more_groups
 from rlagent.config.batch import arithmetic
 from rlagent.config.check import check
 from rlagent.config.resolve import resolve
@@ -120,3 +120,18 @@ def test_a_steps_line_says_when_most_groups_are_dead() -> None:
 
     assert "dead groups 62%" in line(0.62).replace(" %", "%")
     assert "dead" not in line(0.4)
+
+
+def test_a_spread_of_exactly_the_tolerance_is_none() -> None:
+    # Two rewards differ from their mean by the deviation.
+    assert is_dead([0.0, 2 * EQUAL])
+    assert not is_dead([0.0, 3 * EQUAL])
+
+
+def test_a_step_whose_rollouts_all_failed_has_groups_without_a_spread() -> None:
+    assert group_metrics([[], []], wanted=4) == {
+        "rollout/groups": 2.0,
+        "rollout/dead_share": 1.0,
+        "rollout/group_std": 0.0,
+        "rollout/refilled_groups": 0.0,
+    }

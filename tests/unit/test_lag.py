@@ -1,10 +1,12 @@
 """Explorer and trainer take part in the same weight syncs, however far exploring runs ahead."""
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 
-from rlagent.trinity.lag import syncs_left
+from rlagent.trinity.lag import closes_with_a_sync, syncs_left
+from rlagent.trinity.translate import WHOLE_STEPS
 
 
 def _explorer_syncs(start: int, last: int, lag: int, interval: int) -> int:
@@ -45,3 +47,26 @@ def test_nothing_is_left_of_a_resumed_run_without_a_lead() -> None:
 
 def test_before_the_first_sync_all_are_left() -> None:
     assert syncs_left(-1, 3, 1, closing=True) == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "style", "strategy", "closes"),
+    [
+        ("checkpoint", "explorer_driven", "default", True),
+        ("memory", "fixed", "default", True),
+        ("nccl", "fixed", WHOLE_STEPS, True),
+        ("nccl", "trainer_driven", WHOLE_STEPS, True),
+        ("nccl", "explorer_driven", WHOLE_STEPS, False),
+        ("nccl", "fixed", "default", False),
+    ],
+)
+def test_the_last_weights_are_synced_wherever_the_explorer_need_not_or_does_take_part(
+    method: str, style: str, strategy: str, closes: bool
+) -> None:
+    config = SimpleNamespace(
+        synchronizer=SimpleNamespace(
+            sync_method=SimpleNamespace(value=method), sync_style=SimpleNamespace(value=style)
+        ),
+        algorithm=SimpleNamespace(sample_strategy=strategy),
+    )
+    assert closes_with_a_sync(config) is closes

@@ -6,7 +6,7 @@ import pytest
 
 from rlagent.config.held_out import known_notes
 from rlagent.config.schema import DatasetConfig
-from rlagent.config.splits import hold_out
+from rlagent.config.splits import draw, hold_out, own_part
 
 
 @pytest.mark.parametrize("copies", [1, 2, 3, 7])
@@ -54,3 +54,20 @@ def test_fewer_than_eight_held_out_tasks_are_said(tmp_path, rows, few):
     _split(tmp_path / "mine.jsonl", [f"q{n}" for n in range(rows)])
     said = known_notes(DatasetConfig(path=str(tmp_path / "mine.jsonl")))
     assert ["only 7 held-out tasks" in line for line in said] == [True] * few
+
+
+def test_of_two_kinds_of_rows_the_rarer_is_held_out_where_a_tenth_has_room_for_neither():
+    rows = ["common"] * 3 + ["rare"] * 2
+    assert hold_out(rows, 0) == ([0, 1, 2], [3, 4])
+
+
+def test_the_same_rows_are_held_out_every_time():
+    rows = [str(index) for index in range(100)]
+    assert hold_out(rows, 5) == hold_out(list(rows), 5)
+    assert len({tuple(hold_out(rows, 5)[1]) for _ in range(3)}) == 1
+
+
+def test_one_held_out_row_is_one():
+    assert own_part(1000, 1) == 1
+    assert len(draw(1000, 1)) == 1
+    assert draw(3, 3) == draw(3, 0) == draw(3, 4) == [0, 1, 2]

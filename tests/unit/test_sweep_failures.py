@@ -105,3 +105,23 @@ def test_a_run_whose_folder_another_process_holds_is_known_by_the_last_line_of_i
     assert is_held_up(said)
     assert not is_held_up(f"{said}explorer: out of memory\n")
     assert not is_held_up("")
+
+
+def test_a_process_that_ended_by_itself_was_not_killed():
+    for code in (0, 1):
+        assert classify("", code) == "unknown"
+    said = ending({"state": "running"}, 0, "")
+    assert said.cause == "its process ended with exit status 0 and no word"
+
+
+def test_a_signal_without_a_name_is_given_by_its_number():
+    found = ending({"state": "running"}, -99, "")
+    assert found == Ending("failed", -99, "its process was killed by signal 99", "killed")
+
+
+def test_a_failed_try_keeps_its_status_and_is_judged_by_its_log_too():
+    lost = "trainer: its process died (killed, crashed or out of memory): RayActorError: ..."
+    log = "ray.exceptions.OutOfMemoryError: Task was killed due to"
+    found = ending({"state": "failed", "cause": lost}, 1, log)
+    assert found == Ending("failed", 1, lost, "out of memory")
+    assert ending({"state": "failed"}, 1, "").cause == ""
