@@ -40,6 +40,9 @@ from rlagent.serving.trained import Trained
 ROLE = "evaluate"
 """Of the rows of a run's metrics that hold what was measured afterwards."""
 
+SAID = ("hardware:", "model:", "dataset:", "GPU:", "layout:", "tool calls:")
+"""Choices that an evaluation follows; the others are for training."""
+
 TRAINERS_EXPORT = "actor/huggingface"
 """Folder of a checkpoint; verl's holds no weights but in the last."""
 
@@ -269,8 +272,7 @@ class Evaluating:
 
         stage = self.stage
         phases.require_surroundings()
-        # What a recipe says is for training.
-        chosen = [line for line in stage.resolved.choices if not line.startswith("recipe:")]
+        chosen = [line for line in stage.resolved.choices if line.startswith(SAID)]
         said = [*chosen, *stage.resolved.warnings]
         source = self.folder.path
         if self.own and self.run_folder and (self.run_folder.path / "data" / "tasks").is_dir():
