@@ -43,8 +43,10 @@ class NoteAdvantages(ExperienceOperatorV1):
 
 def _of_call(exp: Experience) -> float | list[float] | None:
     """One number, or one for each token of the answer where they differ; None: all are masked."""
-    values = [round(value, 4) for value in exp.advantages.tolist()]
-    mask = exp.action_mask.tolist() if exp.action_mask is not None else [1] * len(values)
+    # One algorithm of Trinity's gives a single number where there is no mask.
+    values = [round(value, 4) for value in exp.advantages.reshape(-1).tolist()]
+    mask = exp.action_mask.tolist() if exp.action_mask is not None else []
+    mask = mask if len(mask) == len(values) else [1] * len(values)
     trained = {value for value, counts in zip(values, mask, strict=True) if counts}
     if not trained:
         return None

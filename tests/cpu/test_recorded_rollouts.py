@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import random_model
@@ -164,12 +165,12 @@ def test_advantages_of_a_group_are_noted_with_its_rollouts(tmp_path):
     for run in (0, 1, 2):
         store.append({"phase": "train", "step": 4, "group": 7, "run": run})
 
-    def experience(run: int, call: int, advantages: list[float], mask: list[int]) -> Experience:
+    def experience(run: int, call: int, advantages: Any, mask: list[int] | None) -> Experience:
         return Experience(
             eid=EID(batch=4, task=7, run=run, step=call),
             tokens=torch.arange(3),
             prompt_length=1,
-            action_mask=torch.tensor(mask),
+            action_mask=None if mask is None else torch.tensor(mask),
             advantages=torch.tensor(advantages),
         )
 
@@ -178,10 +179,11 @@ def test_advantages_of_a_group_are_noted_with_its_rollouts(tmp_path):
         experience(0, 2, [0.0, 0.12345], [0, 1]),
         experience(1, 0, [-1.0, -0.5], [1, 1]),
         experience(1, 1, [-1.0, -1.0], [0, 0]),
+        experience(1, 2, 0.5, None),
         Experience(eid=EID(batch=4, task=7, run=2), tokens=torch.arange(3), prompt_length=1),
     ]
     kept, metrics = asyncio.run(NoteAdvantages(store).process(experiences))
     assert (kept, metrics) == (experiences, {})
     assert [row.get("advantages") for row in store.read()] == [
-        [0.25, None, 0.1235], [[-1.0, -0.5], None], None
+        [0.25, None, 0.1235], [[-1.0, -0.5], None, 0.5], None
     ]  # fmt: skip
