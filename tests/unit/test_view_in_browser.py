@@ -65,7 +65,8 @@ def test_every_page_of_a_hostile_folder_keeps_the_console_empty_and_its_own_titl
     fabricate_sweep(root, trials=6, hostile=True, steps=6)
     paths = ["/", f"/run/{RUN}", "/sweep/sweep-gsm8k_react-0a1b2c3d", f"/run/{RUN}/configuration",
              f"/run/{RUN}/rollouts", f"/run/{RUN}/rollout?phase=eval&step=0&group=1&run=0",
-             f"/sides?pick={RUN}||eval|0||1|0&pick={RUN}||eval|5||1|0"]  # fmt: skip
+             f"/sides?pick={RUN}||eval|0||1|0&pick={RUN}||eval|5||1|0",
+             f"/compare?run={RUN}&run=gsm8k_react-00000000"]  # fmt: skip
     with served(root) as address:
         for path in paths:
             sign = "&" if "?" in path else "?"
@@ -101,3 +102,35 @@ def test_curves_move_while_a_run_trains_and_stop_when_it_has_ended(tmp_path, mon
     # The curve of the training reward has the new point, as pointing at it says.
     assert "mean per step: 0.75" in html.unescape(page)
     assert len(looks) == 2
+
+
+# Part of the page's own script, which is all that its policy lets run.
+PROBE = """
+const before = document.getElementById('live');
+before.querySelectorAll('input[name=run]')[1].click();
+before.querySelector('th button').click();
+setTimeout(() => {
+  const now = document.getElementById('live'), out = document.createElement('pre');
+  out.id = 'seen';
+  out.textContent = [now !== before, [...now.querySelectorAll('input:checked')].map(e => e.value),
+    now.querySelector('th[aria-sort]')?.getAttribute('aria-sort')].join(' ');
+  document.body.append(out);
+}, 3500);
+"""
+
+
+def test_a_list_that_is_replaced_keeps_its_order_and_what_is_ticked(tmp_path, monkeypatch):
+    root = tmp_path / "outputs"
+    for name in ("a-1", "b-2", "c-3"):
+        fabricate(root, name=name, steps=1, asked=1)
+    source = server.source
+    monkeypatch.setattr(
+        server, "source", lambda name: source(name) + (PROBE if name == "view.js" else "")
+    )
+    monkeypatch.setattr("rlagent.report.view.home.IDLE", 1)
+    with served(root) as address:
+        url = f"{address}/?token={TOKEN}"
+        page, console = browse(url, tmp_path / "profile", "--virtual-time-budget=6000")
+    assert console == []
+    # The second of the list, the last written first.
+    assert '<pre id="seen">true b-2 ascending</pre>' in page

@@ -29,6 +29,9 @@ MOST_SIDES = 4
 MOST_TURNS = 300
 """Turns of one conversation that are shown."""
 
+MORE_FILTERS = ("least", "most", "error", "tool", "longer", "turns", "lag", "order")
+"""Filters that are shown when one of them is used, or asked for."""
+
 ELSEWHERE = 40
 """Evaluations that a held-out task is looked up in."""
 
@@ -47,6 +50,7 @@ def rollouts(site: Site, asked: Asked) -> str:
         f"Rollouts of {where.evaluation or where.run}",
         crumbs(where)[:-1],
         asked=asked,
+        used=any(map(asked.text, MORE_FILTERS)),
         action=address("run", where.run, "rollouts"),
         place=where,
         rows=[(head, where.address(head), where.pick(head)) for head in found.heads],
