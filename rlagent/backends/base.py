@@ -16,8 +16,7 @@ from rlagent.planner.workload import Workload
 Hardware = tuple[int | str, int, str]
 """As written: `hardware.gpus`, `hardware.logical_gpus` and the preset `hardware.name`."""
 NO_KEY = "EMPTY"  # What is sent where no key is asked for, as vLLM's own clients do.
-TOO_LONG = "maximum context length"
-"""What every engine says of a prompt that outgrows the model."""
+TOO_LONG = "maximum context length"  # What every engine says of a prompt that is too long.
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,7 @@ class RolloutEngine(ABC):
     reports: tuple[str, ...] = ()
     """Which of `startup_marks` and `work_done` its actor answers."""
     takes_seeds: bool = False  # Whether a seeded request has the same answer again, at no cost.
-    start_seconds: float
-    """From the command to the first step."""
+    start_seconds: float  # From the command to the first step.
 
     @abstractmethod
     def refusals(self, hardware: Hardware, url: str | None, key_env: str | None) -> list[Problem]:

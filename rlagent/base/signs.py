@@ -14,6 +14,13 @@ CONSTANT_STEPS = 3
 COLLAPSED, ENTROPY_STEPS = 0.1, 5
 """Share of the first steps' mean entropy below which that of as many last ones has collapsed."""
 
+FEW, FEW_STEPS = 0.5, 3
+"""Effective sample size of a step, as a share, and steps in a row below it, from which a run is
+warned of."""
+GROWN, NOTABLE, KL_STEPS = 10.0, 0.01, 5
+"""Growth of the KL from the policy that sampled, from the first steps' mean to that of as many last
+ones, and nats per token at least, from which a run is warned of."""
+
 MOST = 12
 """Lines that a report shows."""
 
@@ -50,6 +57,9 @@ class Signs:
         self._same: tuple[float, int] = (math.nan, 0)
         self._first: list[float] = []
         self._last: deque[float] = deque(maxlen=ENTROPY_STEPS)
+        self._few = 0
+        self._apart: list[float] = []
+        self._latest: deque[float] = deque(maxlen=KL_STEPS)
 
     def take(self, row: Mapping[str, Any]) -> list[str]:
         """Add a row of metrics.jsonl.
@@ -59,7 +69,8 @@ class Signs:
         """
         step, metrics = int(row["step"]), row["metrics"]
         if row["role"] == "trainer":
-            return [*self._gradient(step, metrics), *self._entropy(step, metrics)]
+            learning = [*self._gradient(step, metrics), *self._entropy(step, metrics)]
+            return learning + self._samples(step, metrics) + self._divergence(step, metrics)
         if row["role"] == "explorer" and "rollout/rollouts" in metrics:
             return self._constant(step, metrics) or self._dead_groups(step, metrics)
         return []
@@ -102,6 +113,40 @@ class Signs:
             f"the entropy has collapsed: {first:.3g} in the first steps, {last:.3g} up to step "
             f"{step}. The policy hardly varies, so groups will say ever less: lower algorithm.lr, "
             "set algorithm.entropy_coef, or stop here",
+        )
+
+    def _samples(self, step: int, metrics: Mapping[str, float]) -> list[str]:
+        size = metrics.get("off_policy/ess")
+        if size is None:
+            return []
+        self._few = self._few + 1 if size < FEW else 0
+        if self._few < FEW_STEPS:
+            return []
+        return self._once(
+            "ess",
+            f"the effective sample size was below {FEW:g} of the tokens in each of the last "
+            f"{FEW_STEPS} steps, {size:.2g} at step {step}: the policy that is trained is far "
+            "from the one that sampled. Lower algorithm.max_lag, algorithm.sync_interval or "
+            "algorithm.lr",
+        )
+
+    def _divergence(self, step: int, metrics: Mapping[str, float]) -> list[str]:
+        apart = metrics.get("off_policy/kl/behaviour_proximal")
+        if apart is None:
+            return []
+        if len(self._apart) < KL_STEPS:
+            self._apart.append(apart)
+            return []
+        self._latest.append(apart)
+        first, latest = _mean(self._apart), _mean(self._latest)
+        if len(self._latest) < KL_STEPS or latest < max(NOTABLE, GROWN * first):
+            return []
+        return self._once(
+            "kl",
+            "the KL from the policy that sampled to the one that is trained has grown from "
+            f"{first:.2g} to {latest:.2g} nats per token, up to step {step}: updates are too large "
+            "for samples of this age, or engine and trainer compute apart. Lower algorithm.lr or "
+            "algorithm.max_lag, and look at training/rollout_probs_diff_mean",
         )
 
     def _constant(self, step: int, metrics: Mapping[str, float]) -> list[str]:

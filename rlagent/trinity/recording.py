@@ -7,6 +7,7 @@ short rollout; each rollout has its own record. Turning calls into experiences i
 import copy
 import json
 import time
+from itertools import count
 from typing import Any
 
 import aiohttp
@@ -208,6 +209,7 @@ class _Completions:
         self._extra_body = extra_body
         self._free_tool_choice = free_tool_choice
         self._seed = seed
+        self._asked = count()
 
     async def create(self, **request: Any) -> Any:
         """Call the engine and record the call."""
@@ -224,7 +226,8 @@ class _Completions:
             # A tool that is named, and `none`, are left as they are.
             request["tool_choice"] = "auto"
         if self._seed is not None:
-            request.setdefault("seed", self._seed + self._recorder.calls)
+            # Counted as they are asked: calls side by side must not draw alike.
+            request.setdefault("seed", self._seed + next(self._asked))
         if "return_token_logprobs" not in extra:
             request.setdefault("logprobs", True)
         body = {k: v for k, v in {**request, **extra}.items() if not isinstance(v, _ABSENT)}

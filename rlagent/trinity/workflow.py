@@ -50,8 +50,8 @@ def sampling_seed(seed: int | None, row: str, number: int) -> int | None:
     """From which a rollout samples: 62 bits of a hash; None where nothing is to be repeated.
 
     Args:
-        seed: Of the evaluation.
-        row: The hash of the task's row.
+        seed: Of the evaluation, or of the run.
+        row: The hash of the task's row, or the name of the rollout within the run.
         number: Of the rollout among those of its task.
 
     >>> sampling_seed(None, "97a3", 0), sampling_seed(1, "97a3", 0) == sampling_seed(1, "97a3", 1)
@@ -109,6 +109,13 @@ class AgentWorkflow(Workflow):
         # What it hands over for people and majorities, see `answer_of`.
         self.answer: str | None = None
 
+    def _seed(self) -> int | None:
+        """From which it samples: in an evaluation that of its task, the same whenever it is asked;
+        else of its step too, so that a run, also a resumed one, draws as another of its seed."""
+        if (asked := self.options.get("seed")) is not None:
+            return sampling_seed(asked, self.row.hash, self.number)
+        return sampling_seed(self.model.config.seed, self.key, self.number)
+
     async def run_async(self) -> list[Experience]:
         """Run the function once.
 
@@ -136,7 +143,7 @@ class AgentWorkflow(Workflow):
             generate,
             shared=not threaded,
             free_tool_choice=self.options.get("free_tool_choice", False),
-            seed=sampling_seed(self.options.get("seed"), self.row.hash, self.number),
+            seed=self._seed(),
         )
         self.recorder = recorder
         rollout = self.rollout = Rollout(self.key, self.options.get("timeout"))

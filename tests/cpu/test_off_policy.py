@@ -9,6 +9,7 @@ from trainer_fixtures import make_config, make_experiences, make_model, prepared
 from trinity.algorithm import POLICY_LOSS_FN
 from trinity.common.config import AlgorithmConfig
 
+from rlagent.backends.embedded import allowed
 from rlagent.backends.loss import Extent, Objective, weighted
 from rlagent.backends.off_policy import (
     Correction,
@@ -223,3 +224,30 @@ def test_a_step_of_the_embedded_trainer_weights_what_other_weights_sampled(model
     assert corrected["off_policy/weight/mean"] == plain["off_policy/weight/mean"]
     assert corrected["actor/grad_norm"] != plain["actor/grad_norm"]
     assert "actor/ppo_kl" not in corrected
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_with_top_p_at_lag_1_the_ratio_is_of_what_was_left_to_draw_from(known, model, tmp_path):
+    """The engine renormalises over what top_p left; knowing it, the trainer does so too."""
+    correction = {"rollout_is": "token", "rollout_is_threshold": 2.0}
+    config = make_config(model, tmp_path, "grpo", rollout_correction=correction)
+    learner = prepared(config).learner
+    experiences = make_experiences()
+    for one in experiences:
+        with torch.no_grad():
+            logits = learner.model(one.tokens.long()[None]).logits[0, one.prompt_length - 1 : -1]
+        left = logits >= logits.topk(32).values[:, -1:]
+        drawn = one.tokens[one.prompt_length :].long()
+        left[torch.arange(len(drawn)), drawn] = True
+        kept = logits.masked_fill(~left, -math.inf).log_softmax(-1)
+        one.logprobs = kept[torch.arange(len(drawn)), drawn]
+        if known:
+            one.info["allowed_tokens"] = allowed.encode([allowed.pack(row) for row in kept])
+    metrics = learner.train(with_advantages(config, experiences), 2)
+    assert metrics["off_policy/lag/mean"] == 1
+    if known:
+        assert metrics["off_policy/weight/mean"] == pytest.approx(1, abs=1e-4)
+        assert metrics["off_policy/ess"] == pytest.approx(1, abs=1e-4)
+    else:
+        # Too small by the share of the probability that was left: why vLLM with top_p is refused.
+        assert metrics["off_policy/weight/mean"] < 0.99

@@ -39,7 +39,9 @@ def service(tmp_path_factory):
     service.stop()
 
 
-def recorded(service: Service, calls: int = 1, top_k: int = -1, **request) -> recording.Recorder:
+def recorded(
+    service: Service, calls: int = 1, top_k: int = -1, seed: int | None = None, **request
+) -> recording.Recorder:
     """Make calls as a rollout does; returns what was recorded of them."""
     wrapper = SimpleNamespace(
         api_address=service.url,
@@ -52,7 +54,7 @@ def recorded(service: Service, calls: int = 1, top_k: int = -1, **request) -> re
     async def call() -> recording.Recorder:
         # Clients belong to an event loop, and here each call of this function has its own.
         recording._clients.clear()
-        model, recorder = recording.recorded_model(wrapper, {})
+        model, recorder = recording.recorded_model(wrapper, {}, seed=seed)
         create = model.client.chat.completions.create
         try:
             await asyncio.gather(
@@ -320,3 +322,15 @@ def test_what_the_sampler_left_is_packed_as_masks_are():
     distribution[[0, 31, 32, 69]] = -1.0
     mask = torch.from_numpy(np.stack([pack(distribution)]).astype(np.int32))
     assert (~forbidden(mask, 70)[0]).nonzero().flatten().tolist() == [0, 31, 32, 69]
+
+
+def test_a_rollout_draws_the_same_whatever_the_engine_drew_before(service):
+    def drawn(seed: int) -> list[list[int]]:
+        made = recorded(service, calls=2, seed=seed, max_tokens=12).experiences
+        return sorted(each.tokens[each.prompt_length :].tolist() for each in made)
+
+    first = drawn(1)
+    # Calls side by side draw from seeds of their own.
+    assert first[0] != first[1]
+    assert drawn(9) != first
+    assert drawn(1) == first

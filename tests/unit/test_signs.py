@@ -4,7 +4,16 @@ import math
 
 import pytest
 
-from rlagent.base.signs import CONSTANT_STEPS, DEAD_STEPS, ENTROPY_STEPS, Signs, settled, signs_in
+from rlagent.base.signs import (
+    CONSTANT_STEPS,
+    DEAD_STEPS,
+    ENTROPY_STEPS,
+    FEW_STEPS,
+    KL_STEPS,
+    Signs,
+    settled,
+    signs_in,
+)
 
 
 def explored(step: int, low: float, high: float, dead: float | None = None) -> dict:
@@ -55,6 +64,30 @@ def test_entropy_has_collapsed_below_a_tenth_of_the_first_steps() -> None:
     (line,) = signs_in(steady + low + lower)
     assert "0.5 in the first steps" in line
     assert signs_in([trained(n, entropy=math.nan) for n in range(30)]) == []
+
+
+def off_policy(step: int, **metrics: float) -> dict:
+    named = {f"off_policy/{name}": value for name, value in metrics.items()}
+    return {"role": "trainer", "step": step, "metrics": named}
+
+
+def test_a_small_effective_sample_is_said_after_some_steps_in_a_row() -> None:
+    sizes = [0.4] * (FEW_STEPS - 1) + [0.5] + [0.4] * (FEW_STEPS - 1)
+    rows = [off_policy(n, ess=size) for n, size in enumerate(sizes)]
+    assert signs_in(rows) == []
+    (line,) = signs_in([*rows, off_policy(9, ess=0.3), off_policy(10, ess=0.2)])
+    assert "below 0.5 of the tokens in each of the last 3 steps, 0.3 at step 9" in line
+
+
+def test_a_kl_that_grows_tenfold_is_said_where_it_is_notable() -> None:
+    def rows(first: float, last: float) -> list[dict]:
+        values = [first] * KL_STEPS + [last] * KL_STEPS
+        name = "kl/behaviour_proximal"
+        return [off_policy(n, **{name: value}) for n, value in enumerate(values)]
+
+    assert signs_in(rows(1e-6, 1e-4)) == signs_in(rows(0.02, 0.1)) == []
+    (line,) = signs_in(rows(0.001, 0.02))
+    assert "has grown from 0.001 to 0.02 nats per token, up to step 9" in line
 
 
 def test_each_skipped_step_is_said_and_too_many_in_a_row_end_the_run() -> None:
