@@ -51,7 +51,7 @@ def rolled_out(
         api_address=service.url,
         api_key=getattr(service, "key", None) or "none",
         config=SimpleNamespace(
-            model_path="random", engine_type="embedded", enable_thinking=None, top_k=-1
+            model_path="random", engine_type="embedded", enable_thinking=None, top_k=-1, seed=1
         ),
     )
     options = {

@@ -29,7 +29,7 @@ def service(tmp_path_factory):
 def rollout(service, tmp_path):
     """Runs one rollout of a function as a runner does; returns its experiences."""
     config = SimpleNamespace(
-        model_path="random", engine_type="embedded", enable_thinking=None, top_k=-1
+        model_path="random", engine_type="embedded", enable_thinking=None, top_k=-1, seed=1
     )
     wrapper = SimpleNamespace(api_address=service.url, api_key="none", config=config)
 
