@@ -21,7 +21,6 @@ def sample(resolved: Resolved) -> str:
         Why it could not, in one line; empty: it could.
     """
     resolved = with_steps(resolved)
-    # Short: Ray's sockets lie below it.
     with tempfile.TemporaryDirectory(prefix="signal-", ignore_cleanup_errors=True) as place:
         folder = RunFolder(place)
         folder.make()
