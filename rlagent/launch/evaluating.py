@@ -296,7 +296,8 @@ class Evaluating:
         samples = stage.resolved.config.evaluate.samples
         places = held_out_places(source)
         pending = self._pending(kept.step, places, samples)
-        began = time.monotonic()
+        # Without the start of the engines; of an attempt that was cut off, of the rest.
+        seconds = 0.0
         if places is None or pending:
             asked = asking(
                 tree,
@@ -309,12 +310,13 @@ class Evaluating:
             with phases.actors(stage, config, trains=False) as (session, _):
                 stage.watch.folder.write_status(measuring=kept.step)
                 found = session.evaluate(kept.step)
+                seconds = found["time/eval"]
         tasks = len(places) if places is not None else int(found["eval/tasks"])
         entry = {
             "step": kept.step,
             "checkpoint": str(kept) if self.run_folder else stage.resolved.config.model.name,
             "measured_at": time.time(),
-            "seconds": time.monotonic() - began,
+            "seconds": seconds,
             **measures(folder.samples(kept.step), tasks, samples),
         }
         others = [each for each in self.results["measured"] if each["step"] != kept.step]
