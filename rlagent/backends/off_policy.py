@@ -159,7 +159,8 @@ def finished(measured: Mapping[str, float]) -> dict[str, float]:
     found = dict(measured)
     square = found.pop(_SQUARE, 0.0)
     if square > 0:
-        found[f"{FAMILY}ess"] = found[_MEAN] ** 2 / square
+        # Of equal weights the quotient may round to more.
+        found[f"{FAMILY}ess"] = min(1.0, found[_MEAN] ** 2 / square)
     return found
 
 
