@@ -7,9 +7,15 @@ from typing import Any
 
 from rlagent.backends.registry import ENGINES, engine_by_url, engine_named
 from rlagent.base.errors import Problem
-from rlagent.base.origins import is_written
 from rlagent.base.secrets import HIDDEN
-from rlagent.config.schema import AUTO, HardwareConfig, LearnConfig, ModelConfig, SweepConfig
+from rlagent.config.schema import (
+    AUTO,
+    AlgorithmConfig,
+    HardwareConfig,
+    LearnConfig,
+    ModelConfig,
+    SweepConfig,
+)
 
 
 def sweep_without_m(sweep: SweepConfig) -> list[str]:
@@ -111,7 +117,8 @@ def _of_groups(config: LearnConfig) -> list[Problem]:
     wanted, key = algorithm.filter_groups, "algorithm.filter_groups"
     refills = wanted == "refill"
     problems = []
-    if is_written(config, "algorithm.refill_limit") and not refills:
+    # A resolved file holds every key: only another value than the default asks for something.
+    if algorithm.refill_limit != AlgorithmConfig().refill_limit and not refills:
         message = f"is for filter_groups=refill, not {wanted}"
         remedy = f"set {key}=refill, or leave it out"
         limit = algorithm.refill_limit

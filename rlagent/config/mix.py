@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rlagent.base.errors import Problem
-from rlagent.base.origins import is_written
 from rlagent.config.schema import DatasetConfig, LearnConfig
 
 
@@ -53,7 +52,8 @@ def mix_problems(config: LearnConfig) -> list[Problem]:
     dataset = config.dataset
     problems = []
     if not dataset.mix:
-        if is_written(config, "dataset.weight"):
+        # A resolved file holds every key: only another value than the default asks for something.
+        if dataset.weight != DatasetConfig().weight:
             message = "weighs the dataset against those of dataset.mix, of which there is none"
             problems.append(Problem("dataset.weight", dataset.weight, message, "leave it out"))
         return problems

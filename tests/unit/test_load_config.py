@@ -12,6 +12,7 @@ from rlagent.config.identity import trial_id
 from rlagent.config.load import NativeConfig
 from rlagent.config.resolve import resolve
 from rlagent.machine.resources import GPU, Machine
+from tests.configured import configured
 
 NATIVE = """
 project: AgentScope
@@ -101,6 +102,14 @@ def test_texts_that_look_like_interpolations_are_read_back_as_they_were(
     config.run.name = text
     read = LearnConfig.load_config(write(tmp_path, to_yaml(config)))
     assert read == config
+
+
+def test_a_resolved_configuration_is_accepted_again_from_its_file(tmp_path: Path) -> None:
+    # As a run's folder has it, and `rlagent evaluate RUN` reads it.
+    resolved = resolve(configured("hardware=cpu"), Machine((), 2, 24)).config
+    read = LearnConfig.load_config(write(tmp_path, to_yaml(resolved)))
+    assert check(read) == []
+    assert resolve(read, Machine((), 2, 24)).config == resolved
 
 
 def test_an_interpolation_of_a_file_is_resolved_and_a_reference_to_a_secret_is_not(
