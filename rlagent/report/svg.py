@@ -61,6 +61,8 @@ def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
     [0.0, 0.25, 0.5, 0.75, 1.0]
     >>> nice_ticks(3, 61, 4)
     [0.0, 20.0, 40.0, 60.0, 80.0]
+    >>> nice_ticks(0, 2.7e-14)
+    [0.0, 1e-14, 2e-14, 3e-14]
     """
     if not high > low:
         high = low + (abs(low) or 1.0)
@@ -68,7 +70,9 @@ def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(index * step, 12) for index in range(first, last + 1)]
+    # As digits of the step: a KL divergence may be as small as a rounding error.
+    digits = 12 - math.floor(math.log10(step))
+    return [round(index * step, digits) for index in range(first, last + 1)]
 
 
 def thin(points: Series, most: int = MAX_POINTS) -> Series:
