@@ -8,7 +8,7 @@ VENV_GPU := .venv-gpu
 VENV_NEWEST := .venv-newest
 BIN := $(VENV)/bin
 
-.PHONY: train train-gpu test test-full test-newest faults lint setup setup-gpu clean
+.PHONY: train train-gpu test test-full test-newest mutation faults lint setup setup-gpu clean
 
 setup: $(VENV)/.ready
 setup-gpu: $(VENV_GPU)/.ready
@@ -55,6 +55,11 @@ test-newest:
 	$(VENV_NEWEST)/bin/python -m pip install --quiet --editable '.[dev]'
 	$(VENV_NEWEST)/bin/python -m pytest tests/unit -n 2 -m "not gpu and not slow"
 	$(VENV_NEWEST)/bin/python -m pytest tests/cpu/test_patch_effects.py
+
+# Which changes of the pure decision modules no test notices ([tool.mutmut] in pyproject.toml).
+mutation: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints/cpu.txt --editable '.[mutation]'
+	$(BIN)/python -m mutmut run
 
 # Every fault at every moment, about a minute each; a second call goes on where the first was cut
 # off. make faults ARGS="--only SIGSTOP" runs some.
