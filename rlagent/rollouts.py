@@ -14,6 +14,7 @@ from typing import TypeVar
 from rlagent.base.screen import lasting_streams
 from rlagent.base.texts import shown
 from rlagent.base.words import counted, short_path
+from rlagent.records.files import plain
 from rlagent.records.folder import RunFolder, RunNotFoundError, find_run
 from rlagent.records.rollouts import Batch, Head, Query, Rollout, RolloutStore, head_of
 
@@ -67,7 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--phase", choices=("train", "eval"), help="of training steps, or of evaluations")
     add("--evaluation", metavar="NAME", help="of `rlagent evaluate`, by the name of its folder")
     add("--set", metavar="NAME", help="of this set of held-out tasks")
-    add("--reward", type=_rewards, metavar="X..Y", default=(None, None), help="1, 0..0.5, 0.5..")
+    add(
+        "--reward", type=_rewards, metavar="X..Y", default=(None, None),
+        help="1, 0..0.5, 0.5..; with a sign: --reward=-1..0"
+    )  # fmt: skip
     add("--success", choices=("yes", "no"), help="whether the reward reached success_reward")
     add(
         "--failed", nargs="?", const="", metavar="ERROR", help="that raised, hung or ended their "
@@ -83,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--longer-than", type=int, metavar="N", help="with more than so many tokens of answers")
     add("--turns", type=int, metavar="N", help="with at least so many turns")
     add("--lag", type=int, metavar="N", help="sampled by weights at least so many versions old")
-    add("--limit", type=int, metavar="N", help="the first N (of conversations 5, of a table 50)")
+    add("--limit", type=_count, metavar="N", help="the first N (of conversations 5, of a table 50)")
     add("--show", choices=tuple(SHOWN), help="what to show of them (conversations)")
     add("--whole", action="store_true", help="long texts whole")
     add("--format", choices=("text", "jsonl"), default="text", help="text, or a row a line")
@@ -134,7 +138,8 @@ def _print_rows(store: RolloutStore, query: Query, limit: int | None) -> None:
     # JSON escapes some of what acts on a terminal only.
     ascii_only = sys.stdout.isatty()
     for row in islice(store.read(query), limit):
-        sys.stdout.write(json.dumps(row, ensure_ascii=ascii_only) + "\n")
+        # Other programs' JSON has no NaN.
+        sys.stdout.write(json.dumps(plain(row), ensure_ascii=ascii_only) + "\n")
         if getattr(sys.stdout, "given_up", False):
             return
 
@@ -219,6 +224,14 @@ def _steps(text: str) -> tuple[int | None, int | None]:
 
 def _rewards(text: str) -> tuple[float | None, float | None]:
     return _range(text, "..", float, "1, 0..0.5, 0.5.. or ..0.5")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number of rollouts; allowed: 0, 1, 2, ..."
+        )
+    return int(text)
 
 
 def _range(

@@ -76,6 +76,7 @@ def clustered_interval(counts: Sequence[tuple[int, int]]) -> tuple[float, float]
     Rollouts of one task are alike, so that they count for less than as many tasks: Wilson's
     interval of as many trials as have the standard error of the tasks' means (Kish's effective
     sample size; at least the tasks, at most the rollouts). With one rollout each it is Wilson's.
+    Where all rollouts end alike nothing shows how alike those of one task are: they count as one.
 
     Args:
         counts: Of each task its successes and its rollouts.
@@ -86,7 +87,7 @@ def clustered_interval(counts: Sequence[tuple[int, int]]) -> tuple[float, float]
     tasks, rollouts = len(means), sum(each for _, each in counts)
     share = sum(means) / tasks
     trials = float(tasks)
-    if tasks > 1:
+    if tasks > 1 and 0 < share < 1:
         error2 = sum((mean - share) ** 2 for mean in means) / (tasks - 1) / tasks
         trials = share * (1 - share) / error2 if error2 else float(rollouts)
         trials = min(max(trials, float(tasks)), float(rollouts))
@@ -138,7 +139,8 @@ def paired(before: Sequence[float], after: Sequence[float]) -> Paired:
     better = tuple(index for index, change in enumerate(changes) if change > 0)
     worse = tuple(index for index, change in enumerate(changes) if change < 0)
     spread = math.sqrt(math.fsum((each - mean) ** 2 for each in changes) / max(1, count - 1))
-    if spread:
+    # Equal differences of shares such as thirds differ in their last bits.
+    if spread > 1e-9:
         half = _t95(count - 1) * spread / math.sqrt(count)
         low, high = max(-1.0, mean - half), min(1.0, mean + half)
     else:

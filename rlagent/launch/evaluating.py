@@ -75,7 +75,7 @@ def measure(resolved: Resolved, run: RunFolder | None, own: bool, command: str) 
         if lock is None:
             display.message(f"{folder.path} is in use by an evaluation")
             return EXIT_FAILED
-        if config.evaluate.fresh and folder.read_results():
+        if config.evaluate.fresh:
             _set_aside(folder)
         results = folder.read_results()
         if results and results["depends"] != depends:
@@ -189,6 +189,9 @@ def _place(resolved: Resolved, run: RunFolder | None, depends: dict[str, Any]) -
 
 
 def _set_aside(folder: EvaluationFolder) -> None:
+    """Keep what is there beside it: results, also damaged ones, and rollouts without any."""
+    if not folder.results_json.exists() and not folder.rollouts.batches():
+        return
     number = 1
     while (aside := folder.path.with_name(f"{folder.name}.{number}")).exists():
         number += 1

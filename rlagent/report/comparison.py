@@ -5,8 +5,9 @@ chosen so that all were asked the same tasks. text and page are comparison_text.
 comparison_page.py's.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,24 @@ class Measurement:
         words: Where they are from.
         measured: As of results.json, for `evaluation_text.table`.
         tasks: The rollouts of each task.
-        way: What the numbers of both sides must have in common; None: of training.
     """
 
     words: str
     measured: dict[str, Any]
     tasks: dict[TaskKey, list[Rollout]]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What a side may be measured by; its rollouts are not read yet.
+
+    Args:
+        way: What the numbers of both sides must have in common; None: of training.
+        read: Reads them.
+    """
+
     way: str | None
+    read: Callable[[], Measurement]
 
 
 @dataclass(frozen=True)
@@ -108,9 +120,11 @@ def compare(folders: Sequence[RunFolder]) -> Comparison:
     Raises:
         DamagedError: Results of one cannot be read.
     """
-    found = [list(_measurements(folder)) for folder in folders]
-    chosen = _chosen(found)
-    sides = [_side(folder, one) for folder, one in zip(folders, chosen, strict=True)]
+    chosen = _chosen([list(_candidates(folder)) for folder in folders])
+    sides = [
+        _side(folder, one.read() if one else None)
+        for folder, one in zip(folders, chosen, strict=True)
+    ]
     pairings = []
     for side in sides[1:]:
         pairing = _pair(sides[0], side)
@@ -167,28 +181,34 @@ def _differing(sides: Sequence[Side]) -> Iterator[tuple[str, list[Any]]]:
             yield key, values
 
 
-def _measurements(folder: RunFolder) -> Iterator[Measurement]:
+def _candidates(folder: RunFolder) -> Iterator[Candidate]:
     """What a side may be measured by, the newest evaluation first, that of training last."""
     is_run = folder.path.parent.name != EVALUATIONS
     given = evaluations_in(folder.path) if is_run else [EvaluationFolder(folder.path)]
     given = [each for each in given if each.results_json.is_file()]
     for each in sorted(given, key=_written, reverse=True):
-        results = each.read_results()
+        way = _way(each.read_results())
         for measured in reversed(each.measured()):
-            tasks = by_task(each.samples(int(measured["step"])))
-            words = f"{measured['checkpoint']}, evaluation {each.name}"
-            yield Measurement(words, measured, tasks, _way(results))
-    if not is_run:
-        return
-    batches = folder.rollouts.batches("eval")
-    if batches:
-        step = batches[-1].step
-        rows = list(folder.rollouts.read(Query(phase="eval", steps=(step, step))))
-        tasks = by_task(rows)
-        samples = max(map(len, tasks.values()), default=1)
-        measured = {"checkpoint": f"step {step}", "step": step, "seconds": None}
-        measured |= measures(rows, len(tasks), samples)
-        yield Measurement(f"step {step}, evaluated in training", measured, tasks, None)
+            yield Candidate(way, partial(_evaluated, each, measured))
+    steps = {batch.step for batch in folder.rollouts.batches("eval")} if is_run else set()
+    if steps:
+        # Of the last one only a part may be there: the run may be at it.
+        ended = series(folder.read_metrics("explorer"), "eval/success", "explorer").steps
+        yield Candidate(None, partial(_trained, folder, max(steps.intersection(ended) or steps)))
+
+
+def _evaluated(folder: EvaluationFolder, measured: dict[str, Any]) -> Measurement:
+    tasks = by_task(folder.samples(int(measured["step"])))
+    return Measurement(f"{measured['checkpoint']}, evaluation {folder.name}", measured, tasks)
+
+
+def _trained(folder: RunFolder, step: int) -> Measurement:
+    rows = list(folder.rollouts.read(Query(phase="eval", steps=(step, step))))
+    tasks = by_task(rows)
+    samples = max(map(len, tasks.values()), default=1)
+    measured = {"checkpoint": f"step {step}", "step": step, "seconds": None}
+    measured |= measures(rows, len(tasks), samples)
+    return Measurement(f"step {step}, evaluated in training", measured, tasks)
 
 
 def _written(folder: EvaluationFolder) -> int:
@@ -201,7 +221,7 @@ def _way(results: Mapping[str, Any]) -> str:
     return repr((depends.get("dataset"), sampling.get("samples"), sampling.get("temperature")))
 
 
-def _chosen(found: Sequence[Sequence[Measurement]]) -> list[Measurement | None]:
+def _chosen(found: Sequence[Sequence[Candidate]]) -> list[Candidate | None]:
     """One of each side: measured in the same way, if they have one in common."""
     for way in dict.fromkeys(one.way for one in found[0]):
         of_way = [next((one for one in side if one.way == way), None) for side in found]
@@ -218,12 +238,15 @@ def _pair(before: Side, after: Side) -> Pairing | None:
     if not shared:
         # Only their content is the same where the rows stand elsewhere.
         return None
-    means = [[_mean(side.tasks[key]) for key in shared] for side in (one, two)]
+    means = [[_mean(side, key) for key in shared] for side in (one, two)]
     return Pairing(before, after, paired(*means), shared)
 
 
-def _mean(rows: Sequence[Rollout]) -> float:
-    return sum(bool(row.get("success")) for row in rows) / len(rows)
+def _mean(side: Measurement, task: TaskKey) -> float:
+    """Success of a task; a rollout that left no record is none, as in `measures`."""
+    rows = side.tasks[task]
+    asked = max(len(rows), int(side.measured["samples"]))
+    return sum(bool(row.get("success")) for row in rows) / asked
 
 
 def _showing(rows: Sequence[Rollout], success: bool) -> Rollout:

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 
+from rlagent.base.texts import shown
 from rlagent.base.words import aligned, interval, number, percent
 from rlagent.records.evaluation_text import table
 from rlagent.records.rollouts import Rollout, title_of
@@ -12,12 +13,15 @@ from rlagent.report.comparison import Comparison, Pairing
 MOST_TASKS = 8
 """Tasks that got better, and as many that got worse, which are listed."""
 
+MOST_ANSWER = 60
+"""Characters of an answer beside its task."""
+
 Rows = list[list[str]]
 
 
 def differing_rows(found: Comparison) -> Rows:
     """Which settings differ, a header first."""
-    rows = [[key, *map(str, values)] for key, values in found.differing]
+    rows = [[key, *(shown(str(value)) for value in values)] for key, values in found.differing]
     return [["setting", *(side.name for side in found.sides)], *rows]
 
 
@@ -72,8 +76,8 @@ def changed_rows(pairing: Pairing) -> Rows:
 def answer_text(row: Rollout) -> str:
     """What a rollout came to, in a few words."""
     if row.get("error") is not None:
-        return f"failed: {row['error']}"[:60]
-    return str(row.get("answer") or f"reward {number(row.get('reward'))}")[:60]
+        return shown(f"failed: {row['error']}", MOST_ANSWER)
+    return shown(str(row.get("answer") or f"reward {number(row.get('reward'))}"), MOST_ANSWER)
 
 
 def terminal(found: Comparison) -> str:

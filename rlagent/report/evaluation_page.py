@@ -2,17 +2,19 @@
 failures and conversations. From its records alone.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeGuard
 
 from rlagent.base.stats import Series
 from rlagent.records.evaluation_text import table
 from rlagent.records.evaluations import EvaluationFolder
 from rlagent.records.rollouts import Rollout, title_of
 from rlagent.report.conversation import Turn, conversations_of
+from rlagent.report.curves import SHARE
 from rlagent.report.render import render
-from rlagent.report.svg import Axis, Chart, Line, chart
+from rlagent.report.svg import Chart, Line, chart
 
 SHOWN = 6
 """Rollouts of a kind that are shown; `rlagent rollouts` shows all."""
@@ -39,7 +41,7 @@ def evaluation_page(folder: EvaluationFolder) -> str:
         results=results,
         newest=newest,
         measured=table(measured),
-        curve=_curve(measured),
+        curve=over_checkpoints(measured),
         kinds=[(name, len(found), [_shown(row) for row in found[:SHOWN]]) for name, found in kinds],
     )
 
@@ -48,17 +50,28 @@ def _shown(row: Rollout) -> tuple[Rollout, str, list[tuple[str, Sequence[Turn]]]
     return row, title_of(row), list(conversations_of(row))
 
 
-def _curve(measured: Sequence[dict[str, Any]]) -> Chart | None:
-    if len(measured) < 2:
+def over_checkpoints(
+    measured: Sequence[Mapping[str, Any]], width: int = 520, height: int = 230
+) -> Chart | None:
+    """Success over the steps of the checkpoints; None with fewer than two that have it."""
+    known = [each for each in measured if _is_share(each.get("success"))]
+    if len(known) < 2:
         return None
+    steps = tuple(int(each.get("step") or 0) for each in known)
+    values = tuple(float(each["success"]) for each in known)
+    band = tuple(map(_interval, known))
     line = Line(
-        "success",
-        Series(
-            "success",
-            tuple(each["step"] for each in measured),
-            tuple(each["success"] for each in measured),
-        ),
-        dots=True,
-        band=tuple((each["success_low"], each["success_high"]) for each in measured),
+        "success, with 95 % interval", Series("success", steps, values), dots=True, band=band
     )
-    return chart("Success over the checkpoints' steps", [line], Axis(percent=True, low=0, high=1))
+    return chart("Success over the checkpoints' steps", [line], SHARE, width, height)
+
+
+def _interval(each: Mapping[str, Any]) -> tuple[float, float]:
+    low, high = each.get("success_low"), each.get("success_high")
+    if _is_share(low) and _is_share(high):
+        return low, high
+    return each["success"], each["success"]
+
+
+def _is_share(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and math.isfinite(value)

@@ -109,6 +109,59 @@ def test_text_says_what_differs_how_much_and_where(runs) -> None:
     assert "| b-00000002 | step 4 | 75.0 %" in markdown(compare(runs))
 
 
+def test_nothing_that_was_said_or_set_acts_on_the_terminal(runs) -> None:
+    acts = "\x1b[2J\nowned\u202e"
+    run = runs[1]
+    run.config_yaml.write_text(to_yaml(configured("hardware=cpu", f"workflow.args.hint='{acts}'")))
+    run.rollouts.append({**rollout(2, True, 4), "answer": acts})
+    run.rollouts.append({**rollout(1, False, 4), "error": acts})
+    for text in (terminal(compare(runs)), markdown(compare(runs))):
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+        assert not [line for line in text.splitlines() if line.startswith("owned")]
+
+
+def test_an_evaluation_that_is_under_way_is_not_compared(runs) -> None:
+    runs[1].rollouts.append(rollout(0, True, 8))
+    (pairing,) = compare(runs).pairings
+    assert pairing.found.tasks == 8
+    assert pairing.after.measurement.words == "step 4, evaluated in training"
+
+
+def test_a_rollout_that_left_no_record_is_no_success_of_its_task(tmp_path) -> None:
+    sides = []
+    for name, samples in (("a", (True, False)), ("b", (True,))):
+        folder = EvaluationFolder(tmp_path / "evaluations" / name)
+        rows = [rollout(0, success, 4, run) for run, success in enumerate(samples)]
+        for row in rows:
+            folder.rollouts.append(row)
+        entry = {"step": 4, "checkpoint": "step 4", "seconds": 1.0, **measures(rows, 1, 2)}
+        folder.write_results({"depends": {}, "measured": [entry]})
+        sides.append(folder)
+    (pairing,) = compare(sides).pairings
+    assert (pairing.found.before, pairing.found.after) == (0.5, 0.5)
+
+
+def test_only_what_is_compared_is_read(runs, monkeypatch) -> None:
+    for run in runs:
+        folder = EvaluationFolder(run.path / "evaluations" / "gsm8k-1")
+        rows = [rollout(0, True, step) for step in (2, 4)]
+        for row in rows:
+            folder.rollouts.append(row)
+        entries = [
+            {"step": row["step"], "checkpoint": "one", "seconds": 1.0, **measures([row], 1, 1)}
+            for row in rows
+        ]
+        folder.write_results({"depends": {}, "measured": entries})
+    read = []
+    samples = EvaluationFolder.samples
+    monkeypatch.setattr(
+        EvaluationFolder, "samples", lambda self, step: read.append(step) or samples(self, step)
+    )
+    assert compare(runs).pairings[0].found.tasks == 1
+    assert read == [4, 4]
+
+
 def test_csv_has_a_row_for_each_shared_task(runs) -> None:
     rows = list(csv.reader(io.StringIO(csv_text(compare(runs)))))
     tasks = [

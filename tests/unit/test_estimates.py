@@ -75,6 +75,12 @@ def test_no_interval_is_narrower_than_that_of_independent_rollouts() -> None:
     assert clustered_interval([]) == (0.0, 1.0)
 
 
+def test_rollouts_that_all_end_alike_say_no_more_than_one_of_each_task() -> None:
+    # They may be alike within tasks: eight times none of 32 is no 256 times none.
+    assert clustered_interval([(0, 8)] * 32) == wilson(0, 32)
+    assert clustered_interval([(8, 8)] * 32) == wilson(32, 32)
+
+
 def test_mcnemars_exact_test_is_two_sided_and_never_more_than_one() -> None:
     # 2 * (1 + 10 + 45) / 1024.
     assert mcnemar(2, 8) == pytest.approx(112 / 1024)
@@ -97,6 +103,11 @@ def test_two_equal_evaluations_are_not_certain_to_be_equal() -> None:
     found = paired([1, 0, 1, 0], [1, 0, 1, 0])
     assert found.low < 0 == found.difference < found.high
     assert found.p == 1.0
+
+
+def test_differences_that_are_equal_but_for_rounding_have_no_spread() -> None:
+    found = paired([1 / 3, 2 / 3] * 4, [2 / 3, 1.0] * 4)
+    assert found.low < 0.1 < found.difference < found.high
 
 
 def test_evaluations_of_different_tasks_are_not_paired() -> None:

@@ -9,9 +9,10 @@ from rlagent.config.compose import to_yaml
 from rlagent.config.over_run import over_run
 from rlagent.config.prepare import prepare
 from rlagent.config.resolve import resolve
-from rlagent.launch.evaluating import checkpoints_asked, identity
+from rlagent.launch.evaluating import Evaluating, checkpoints_asked, identity, measure
 from rlagent.machine.resources import GPU, Machine
 from rlagent.records.checkpoints import LATEST_CHECKPOINT
+from rlagent.records.evaluations import EvaluationFolder
 from rlagent.records.folder import RunFolder
 from rlagent.train import main as train
 from tests.configured import configured, drafted
@@ -142,3 +143,20 @@ def test_the_numbers_depend_on_tasks_sampling_workflow_and_seed_and_on_nothing_e
     for other in ("evaluate.samples=2", "evaluate.temperature=0.5", "seed=9"):
         assert identity(measured("hardware=cpu", other), bare=False) != base
     assert identity(measured("hardware=cpu", "dataset.eval_tasks=9"), bare=False) != base
+
+
+@pytest.mark.parametrize("left", ["damaged results", "rollouts without results"])
+def test_measuring_afresh_takes_nothing_of_what_was_left(tmp_path, monkeypatch, left) -> None:
+    folder = EvaluationFolder(tmp_path / "evaluations" / "mine")
+    folder.rollouts.append({"phase": "eval", "step": 0, "group": 0, "run": 0})
+    if left == "damaged results":
+        folder.results_json.write_text('{"measured": [')
+    found = []
+    monkeypatch.setattr(
+        Evaluating, "run", lambda self, asked: found.extend(self.folder.samples(0)) or 0
+    )
+    asked = ("evaluate.fresh=true", "evaluate.name=mine", f"run.dir={tmp_path}")
+    resolved = resolve(configured("hardware=cpu", *asked), CPU)
+    assert measure(resolved, None, False, "again") == 0
+    assert found == []
+    assert len(EvaluationFolder(folder.path.with_name("mine.1")).samples(0)) == 1

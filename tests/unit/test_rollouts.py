@@ -138,6 +138,20 @@ def test_a_rollout_that_is_written_while_its_step_is_packed_is_written_again(sto
     assert places(store) == [("train", 1, 0, 0)]
 
 
+def test_a_step_that_is_packed_while_steps_are_listed_is_listed(store, monkeypatch):
+    store.append(row())
+    listed = os.scandir
+
+    def packed_before_the_second(folder):
+        found = list(listed(folder))
+        monkeypatch.undo()
+        store.seal()
+        return found
+
+    monkeypatch.setattr(os, "scandir", packed_before_the_second)
+    assert store.batches() == [(1, "train")]
+
+
 def test_a_line_torn_by_a_kill_costs_only_itself(tmp_path):
     folder = RunFolder(tmp_path)
     folder.new_attempt()

@@ -165,6 +165,13 @@ def test_programs_get_whole_rows(run, capsys):
     assert rows == list(run.rollouts.read(Query(reward=(0.0, 0.5))))
 
 
+def test_programs_get_json_without_nan(run, capsys):
+    run.rollouts.append(rollout(step=18, metrics={"response_tokens": 1.0, "odd": float("nan")}))
+    assert main(["1a2b3c4d", "--format", "jsonl", "--step", "18"]) == 0
+    (row,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert row["metrics"]["odd"] == "NaN"
+
+
 def test_a_reader_that_leaves_ends_the_reading(run, capsys, monkeypatch):
     class Closed(io.StringIO):
         written = 0
@@ -208,6 +215,7 @@ def test_a_damaged_file_is_named_after_what_the_others_hold(run, capsys):
         (["latest", "--step", "9-3"], "10-20"),
         (["latest", "--reward", "-"], "0..0.5"),
         (["latest", "--phase", "test"], "eval"),
+        (["latest", "--limit", "-1"], "0, 1, 2"),
     ],
 )
 def test_a_mistake_is_answered_with_what_is_allowed(run, capsys, words, remedy):

@@ -141,7 +141,8 @@ class RolloutStore:
 
     def batches(self, phase: str | None = None) -> list[Batch]:
         """The steps and phases of which there are rollouts, in the order of steps."""
-        found = {*self.sealed(), *self._journal.batches(), *self._older()}
+        # In this order: what is packed meanwhile is found in one or the other.
+        found = {*self._journal.batches(), *self.sealed(), *self._older()}
         return sorted(batch for batch in found if phase in (None, batch.phase))
 
     def sealed(self) -> dict[Batch, int]:

@@ -1,16 +1,13 @@
 """The pages of evaluations: those of a run, or of bare models, and what one measured."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rlagent.base.stats import Series
 from rlagent.base.words import interval, number, percent
 from rlagent.records.files import DamagedError, read_object
 from rlagent.records.folder import RunFolder
-from rlagent.report.curves import SHARE
-from rlagent.report.svg import Chart, Line, chart
+from rlagent.report.evaluation_page import over_checkpoints
 from rlagent.report.view.site import BARE, Asked, Crumb, Site, address
 
 REMEDY = "measure again with evaluate.fresh=true"
@@ -55,7 +52,7 @@ def evaluation(site: Site, asked: Asked) -> str:
         folder.name,
         crumbs(asked.name),
         rows=checkpoints(asked.name, measured, folder.name),
-        figure=_over_checkpoints(measured),
+        figure=over_checkpoints(measured, 1080, 330),
         asked=_what_was_asked(measured),
         rollouts=address("run", asked.name, "rollouts", of=folder.name),
     )
@@ -142,21 +139,3 @@ def _what_was_asked(measured: list[dict[str, Any]]) -> str:
     tasks, samples = measured[0].get("tasks"), measured[0].get("samples")
     each = f", {samples} rollouts of each" if samples and samples != 1 else ""
     return f"{tasks} held-out tasks{each}; 95 % intervals over tasks"
-
-
-def _over_checkpoints(measured: list[dict[str, Any]]) -> Chart | None:
-    """Success over the steps of the checkpoints; None with fewer than two."""
-    known = [
-        (int(each.get("step") or 0), float(each["success"]), each)
-        for each in measured
-        if isinstance(each.get("success"), float) and math.isfinite(each["success"])
-    ]
-    if len(known) < 2:
-        return None
-    points = Series("success", tuple(k[0] for k in known), tuple(k[1] for k in known))
-    band = tuple(
-        (float(e.get("success_low") or value), float(e.get("success_high") or value))
-        for _, value, e in known
-    )
-    line = Line("success, with 95 % interval", points, dots=True, band=band)
-    return chart("Success by checkpoint", [line], SHARE, 1080, 330)
