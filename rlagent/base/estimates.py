@@ -70,27 +70,29 @@ def majority_at(k: int, answers: Sequence[str | None], succeeded: Sequence[bool]
     return sum(votes) / len(votes)
 
 
-def clustered_interval(counts: Sequence[tuple[int, int]]) -> tuple[float, float]:
-    """The 95 % interval of mean success over tasks, each with some rollouts.
+def clustered_interval(counts: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """The 95 % interval of the share of rollouts that succeed, each task with some of them.
 
     Rollouts of one task are alike, so that they count for less than as many tasks: Wilson's
-    interval of as many trials as have the standard error of the tasks' means (Kish's effective
+    interval of as many trials as have the standard error of the share over tasks (Kish's effective
     sample size; at least the tasks, at most the rollouts). With one rollout each it is Wilson's.
     Where all rollouts end alike nothing shows how alike those of one task are: they count as one.
 
     Args:
         counts: Of each task its successes and its rollouts.
     """
-    means = [successes / rollouts for successes, rollouts in counts if rollouts]
-    if not means:
+    asked = [(successes, rollouts) for successes, rollouts in counts if rollouts]
+    if not asked:
         return 0.0, 1.0
-    tasks, rollouts = len(means), sum(each for _, each in counts)
-    share = sum(means) / tasks
+    tasks, every = len(asked), sum(rollouts for _, rollouts in asked)
+    share = math.fsum(successes for successes, _ in asked) / every
     trials = float(tasks)
     if tasks > 1 and 0 < share < 1:
-        error2 = sum((mean - share) ** 2 for mean in means) / (tasks - 1) / tasks
-        trials = share * (1 - share) / error2 if error2 else float(rollouts)
-        trials = min(max(trials, float(tasks)), float(rollouts))
+        spread = math.fsum((successes - share * rollouts) ** 2 for successes, rollouts in asked)
+        # Of a ratio, as tasks may have more rollouts or fewer.
+        error2 = spread * tasks / (tasks - 1) / every**2
+        trials = share * (1 - share) / error2 if error2 else float(every)
+        trials = min(max(trials, float(tasks)), float(every))
     return wilson(share * trials, trials)
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rlagent.base.stats import wilson
+from rlagent.base.estimates import clustered_interval
 
 OURS = (
     *("reward", "success", "overlong", "truncated"),
@@ -80,10 +80,10 @@ def evaluation_metrics(sets: Mapping[str, Mapping[str, Any]]) -> dict[str, float
 
     Returns:
         Means; of a workflow's own metrics `eval/NAME/{min,max,count}` too. `success` is the share
-        of all rollouts, with the 95 % Wilson interval `success_low` to `success_high` over
-        `tasks`, since rollouts of one task are not independent. `failed` counts rollouts without
-        a reward. All sets together are one set of all their rollouts. A set without rollouts has
-        no numbers: its success is unknown, not 0.
+        of all rollouts, with the 95 % interval `success_low` to `success_high` clustered by task,
+        as of `rlagent evaluate`. `failed` counts rollouts without a reward. All sets
+        together are one set of all their rollouts. A set without rollouts has no numbers: its
+        success is unknown, not 0.
     """
     found: dict[str, float] = {}
     if len(sets) > 1:
@@ -97,10 +97,13 @@ def _measured(prefix: str, tasks: Sequence[Mapping[str, Any]]) -> dict[str, floa
     if not rollouts:
         return {}
     reports = [report for task in tasks for report in task["metrics"]]
-    successes = math.fsum(report.get("success", 0.0) for report in reports)
-    low, high = wilson(successes * len(tasks) / rollouts, len(tasks))
+    counts = [
+        (math.fsum(report.get("success", 0.0) for report in task["metrics"]), task["rollouts"])
+        for task in tasks
+    ]
+    low, high = clustered_interval(counts)
     found = {
-        f"{prefix}/success": successes / rollouts,
+        f"{prefix}/success": math.fsum(successes for successes, _ in counts) / rollouts,
         f"{prefix}/success_low": low,
         f"{prefix}/success_high": high,
         f"{prefix}/tasks": float(len(tasks)),

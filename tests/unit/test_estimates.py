@@ -70,6 +70,13 @@ def test_rollouts_that_differ_within_a_task_as_chance_has_it_narrow_the_interval
     assert wide[0] < low < 0.5 < high < wide[1]
 
 
+def test_a_task_with_more_rollouts_counts_for_more_of_the_share() -> None:
+    found = clustered_interval([(1, 4), (3, 4)] * 5 + [(0, 1), (1, 1)] * 2)
+    # 22 of 44; squares of successes less half the rollouts: ten times 1, four times a quarter.
+    trials = 0.25 / (11 * 14 / 13 / 44**2)
+    assert found == pytest.approx(wilson(0.5 * trials, trials))
+
+
 def test_no_interval_is_narrower_than_that_of_independent_rollouts() -> None:
     assert clustered_interval([(2, 4)] * 10) == pytest.approx(wilson(20, 40))
     assert clustered_interval([]) == (0.0, 1.0)

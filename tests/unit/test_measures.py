@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from rlagent.base.estimates import clustered_interval
 from rlagent.base.measures import (
     COUNTED,
     OURS,
@@ -87,6 +88,14 @@ def test_rollouts_of_one_task_make_no_interval_narrower():
     repeated = evaluation_metrics({"a": {"tasks": [_task(*[1.0] * 8), _task(*[0.0] * 8)]}})
     for found in (alone, repeated):
         assert (found["eval/success_low"], found["eval/success_high"]) == wilson(1, 2)
+
+
+def test_rollouts_that_differ_within_tasks_narrow_it_as_in_an_evaluation_of_its_own():
+    tasks = [_task(1.0, 0.0, 0.0, 0.0), _task(1.0, 1.0, 1.0, 0.0)] * 10
+    found = evaluation_metrics({"a": {"tasks": tasks}})
+    own = clustered_interval([(1, 4), (3, 4)] * 10)
+    assert (found["eval/success_low"], found["eval/success_high"]) == own
+    assert own[0] > wilson(10, 20)[0]
 
 
 def test_a_workflows_metric_with_a_name_of_ours_is_kept_beside_ours():

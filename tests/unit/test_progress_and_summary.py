@@ -91,7 +91,7 @@ def test_an_evaluation_says_which_weights_it_measured_and_what_of_each_set():
     display.update([{**explored(3), "metrics": metrics}])
     display.update([{**explored(4), "metrics": {"eval/success": 1.0, "eval/model_version": 4}}])
     assert out.getvalue().splitlines() == [
-        "held-out success at step 3 (weights of step 2): 20.0 % [6.3, 48.3], "
+        "held-out success at step 3 (weights of step 2): 20.0 % [7.1, 44.9], "
         "12 tasks, 20 rollouts: a 100.0 %, b 0.0 %",
         "held-out success at step 4: 100.0 % [100.0, 100.0]",
     ]
