@@ -33,16 +33,17 @@ def start_child(
 
 
 def end_child(child: "subprocess.Popen[bytes]", seconds: float) -> int:
-    """Ask a child to end, and after `seconds` end it by force; returns its exit status."""
+    """Ask a child to end, and after `seconds` end it by force; returns its exit status.
+
+    What it has started ends with it, also where it died without ending them.
+    """
     if child.poll() is None:
         child.terminate()
-    try:
-        return child.wait(seconds)
-    except subprocess.TimeoutExpired:
-        # With the processes that it has started.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        return child.wait()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(seconds)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    return child.wait()
 
 
 def _die_with_parent() -> None:

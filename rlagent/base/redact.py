@@ -2,11 +2,12 @@
 them; this is for folders from elsewhere, and for names that may mean one."""
 
 import re
+import shlex
 from typing import Any
 
 from rlagent.base.secrets import HIDDEN, hides_secret, is_reference
 
-__all__ = ["HIDDEN", "redact", "redact_yaml"]
+__all__ = ["HIDDEN", "redact", "redact_command", "redact_yaml"]
 
 _MAY_BE = re.compile(r"(^|[_.-])key$", re.IGNORECASE)
 
@@ -33,6 +34,31 @@ def redact_yaml(text: str) -> str:
         # Which part of it is a secret is unknown without reading it.
         return f"(not shown: this is no YAML that can be read: {type(error).__name__})\n"
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+
+
+def redact_command(command: str) -> str:
+    """A command line with `(hidden)` in place of secrets: a user's script may have been given one.
+
+    >>> redact_command("python mine.py --api-key sesame lr=1 db.password=x --steps 3")
+    "python mine.py --api-key '(hidden)' lr=1 'db.password=(hidden)' --steps 3"
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return HIDDEN if hides_secret("", command) else command
+    found, option = [], ""
+    for word in words:
+        key, equals, value = word.rpartition("=")
+        name = re.split(r"[.+~/]", key)[-1].lstrip("-")
+        if option and not word.startswith("-") and _hides(option, word):
+            found.append(HIDDEN)
+        elif _hides(name, value):
+            found.append(f"{key}{equals}{HIDDEN}")
+        else:
+            found.append(word)
+        option = word.lstrip("-") if word.startswith("-") and not equals else ""
+    # As it was written where nothing is hidden.
+    return command if found == words else shlex.join(found)
 
 
 def _redacted(value: Any, name: str) -> Any:

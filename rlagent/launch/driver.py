@@ -11,6 +11,7 @@ from typing import Any
 
 from rlagent.base.cause import cause_of
 from rlagent.base.endings import EXIT_FAILED
+from rlagent.base.redact import redact_command
 from rlagent.base.stats import success_fields
 from rlagent.config.compose import to_yaml
 from rlagent.config.estimate import preflight_asked
@@ -122,7 +123,7 @@ class Driver:
             steps_asked=self.total_steps,
             attempt=self.stage.attempt.number,
             trial_id=resolved.trial_id,
-            command=self.command({}) if self.command else None,
+            command=redact_command(self.command({})) if self.command else None,
             pid=os.getpid(),
             started=self.stage.watch.started,
             experiment=self.config.run.name,

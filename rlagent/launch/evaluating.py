@@ -16,6 +16,7 @@ from rlagent.base.endings import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.lock import locked
 from rlagent.base.paths import local_path
+from rlagent.base.redact import redact_command
 from rlagent.config.compose import to_yaml
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import AUTO
@@ -90,7 +91,7 @@ def measure(resolved: Resolved, run: RunFolder | None, own: bool, command: str) 
                 "depends": depends,
                 "measured": [],
             }
-        results["command"] = command
+        results["command"] = redact_command(command)
         there = {each["step"] for each in results["measured"]}
         missing = [kept for kept in asked if kept.step not in there]
         code = EXIT_OK

@@ -6,12 +6,13 @@ import os
 import secrets
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlagent.base.endings import RunError
+from rlagent.base.loopback import without_proxy
 from rlagent.config.schema import HardwareConfig
 from rlagent.launch.head import Head, end_marked
 from rlagent.machine.ray_head import address_to_join, no_answer
@@ -21,7 +22,6 @@ from rlagent.upstream import ray as ray_patches
 _LOG = logging.getLogger("rlagent")
 
 LOOPBACK = "127.0.0.1"
-LOOPBACK_NAMES = (LOOPBACK, "localhost", "::1")
 OBJECT_STORE_BYTES = 1 << 30
 """Largest object store of a Ray that is started here: weights and experiences of one step."""
 
@@ -84,22 +84,6 @@ class Cluster:
         if self.started:
             return f"Ray: started on {LOOPBACK} for this run"
         return f"Ray: joined the cluster at {self.address}"
-
-
-def without_proxy(environ: Mapping[str, str]) -> dict[str, str]:
-    """Environment in which requests to loopback pass no proxy, whatever else does.
-
-    Where `http_proxy` is set and `no_proxy` is not, agents would ask the proxy for the engine.
-
-    >>> without_proxy({"no_proxy": "example.org"})["NO_PROXY"]
-    'example.org,127.0.0.1,localhost,::1'
-    """
-    kept = (environ.get("no_proxy") or environ.get("NO_PROXY") or "").split(",")
-    hosts = ",".join(
-        dict.fromkeys(host.strip() for host in (*kept, *LOOPBACK_NAMES) if host.strip())
-    )
-    # Libraries differ in which of the two they read.
-    return {"no_proxy": hosts, "NO_PROXY": hosts}
 
 
 @contextlib.contextmanager

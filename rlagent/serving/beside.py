@@ -8,13 +8,16 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import IO
 
 from rlagent.backends.base import RolloutEngine
 from rlagent.backends.served import KEY_VARIABLE
 from rlagent.base.child import end_child, start_child
 from rlagent.base.endings import RunError
+from rlagent.base.loopback import past_proxies
 from rlagent.base.paths import import_root
 from rlagent.serving.serve import engine_for
 from rlagent.serving.trained import Trained
@@ -37,6 +40,7 @@ class Beside:
     api_key: str
     engine: RolloutEngine
     _child: "subprocess.Popen[bytes]"
+    _errors: IO[bytes]
 
     def url(self) -> str:
         """Wait until it answers; returns the address, without /v1.
@@ -45,12 +49,15 @@ class Beside:
             RunError: It cannot; with what it said.
         """
         assert self._child.stdout is not None
-        assert self._child.stderr is not None
         for line in self._child.stdout:
             _, answers, rest = line.decode(errors="replace").partition(" answers at ")
             if answers:
                 return rest.split()[0].removesuffix("/v1")
-        said = self._child.stderr.read().decode(errors="replace").strip().splitlines()
+            if self.engine.on_gpus:
+                # It takes minutes, which without a word look like a fault.
+                print(line.decode(errors="replace").strip(), file=sys.stderr, flush=True)
+        self._errors.seek(0)
+        said = self._errors.read().decode(errors="replace").strip().splitlines()
         raise RunError(said[-1].removeprefix("rlagent serve: ") if said else "it cannot be served")
 
 
@@ -73,8 +80,10 @@ def served_beside(
     here = [str(import_root()), os.environ.get("PYTHONPATH", "")]
     path = os.pathsep.join(filter(None, here))
     environment = {**os.environ, KEY_VARIABLE: key, "PYTHONPATH": path}
-    child = start_child(command, environment, subprocess.PIPE, subprocess.PIPE)
-    try:
-        yield Beside(trained.name, key, serves, child)
-    finally:
-        end_child(child, STOP_WITHIN)
+    # A file, since nobody reads a pipe while it serves: a full one would stop it.
+    with past_proxies(), tempfile.TemporaryFile() as errors:
+        child = start_child(command, environment, subprocess.PIPE, errors)
+        try:
+            yield Beside(trained.name, key, serves, child, errors)
+        finally:
+            end_child(child, STOP_WITHIN)

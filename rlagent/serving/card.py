@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from rlagent.base.paths import local_path
-from rlagent.base.redact import redact
+from rlagent.base.redact import redact, redact_command
 from rlagent.config.presets import preset_names
 from rlagent.records.checkpoints import measured
 from rlagent.serving.trained import Trained
@@ -119,7 +119,7 @@ def _public(path: str) -> str:
 
 def _public_command(command: str) -> str:
     words = []
-    for word in shlex.split(command):
+    for word in shlex.split(redact_command(command)):
         key, equals, value = word.rpartition("=")
         words.append(key + equals + _public(value))
     return shlex.join(words)

@@ -11,11 +11,10 @@ from typing import Any
 
 import openai
 from rich.console import Console
-from rich.text import Text
 
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.records.files import write_atomically
-from rlagent.serving.screen import STYLES, call_text
+from rlagent.serving.screen import STYLES, call_text, plain
 from rlagent.serving.tools import ToolBox
 
 MOST_ROUNDS = 16
@@ -191,7 +190,11 @@ class Chat:
         with stream:
             for chunk in stream:
                 for choice in chunk.choices[:1]:
-                    thought = getattr(choice.delta, "reasoning_content", None)
+                    # The embedded engine's name of it, and vLLM's.
+                    names = ("reasoning_content", "reasoning")
+                    thought = next(
+                        filter(None, (getattr(choice.delta, n, None) for n in names)), ""
+                    )
                     if thought:
                         thinking = True
                         self._show(thought, "dim italic")
@@ -218,14 +221,14 @@ class Chat:
             result = self.tools.call(function["name"], function["arguments"])
         else:
             result = REFUSED
-        self.console.print(Text(f"{said} -> {result}", STYLES["tool"]))
+        self.console.print(plain(f"{said} -> {result}", STYLES["tool"]))
         return {"role": "tool", "tool_call_id": call["id"], "content": result}
 
     def _show(self, text: str, style: str) -> None:
-        self.console.print(Text(text, style), end="")
+        self.console.print(plain(text, style), end="")
 
     def _note(self, text: str) -> None:
-        self.console.print(Text(text, "dim"))
+        self.console.print(plain(text, "dim"))
 
 
 def _add(calls: dict[int, dict[str, Any]], part: Any) -> None:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rlagent.base.texts import visible
 from rlagent.base.words import number
 from rlagent.serving.tried import Sample
 
@@ -20,14 +21,25 @@ def call_text(call: dict[str, Any]) -> str:
     >>> call_text({"function": {"name": "add", "arguments": '{"a": 1, "b": "x"}'}})
     "add(a=1, b='x')"
     """
+    # Written by the model: nothing of it may act on the terminal, or stand for another call.
     function = call.get("function") or call
     arguments = function.get("arguments") or "{}"
     try:
         read = json.loads(arguments) if isinstance(arguments, str) else arguments
-        said = ", ".join(f"{name}={value!r}" for name, value in read.items())
-    except (ValueError, AttributeError):
-        said = str(arguments)
-    return f"{function.get('name')}({said})"
+        said = ", ".join(f"{_name(name)}={value!r}" for name, value in read.items())
+    except (ValueError, AttributeError, RecursionError):
+        said = repr(arguments)
+    return f"{_name(str(function.get('name')))}({said})"
+
+
+def _name(text: str) -> str:
+    # As tools are called that are not Python's, too: get-time.
+    return text if text.replace("-", "_").isidentifier() else repr(text)
+
+
+def plain(text: str, style: str = "") -> Text:
+    """A foreign text for the console, in which nothing is markup or acts on the terminal."""
+    return Text(visible(text), style)
 
 
 def content_text(content: Any) -> str:
@@ -45,7 +57,7 @@ def show_message(console: Console, message: dict[str, Any]) -> None:
     parts = [message.get("reasoning_content"), content_text(message.get("content"))]
     lines = [str(part).strip() for part in parts if part and str(part).strip()]
     lines += [call_text(call) for call in message.get("tool_calls") or []]
-    console.print(Text(f"{role:<10}", style), Text("\n".join(lines) or "(nothing)"), sep="")
+    console.print(plain(f"{role:<10}", style), plain("\n".join(lines) or "(nothing)"), sep="")
 
 
 def show_sample(console: Console, sample: Sample, title: str) -> None:
@@ -53,13 +65,13 @@ def show_sample(console: Console, sample: Sample, title: str) -> None:
     console.rule(Text(title), align="left")
     for conversation in sample.conversations:
         if conversation.agent and len(sample.conversations) > 1:
-            console.print(Text(f"[{conversation.agent}]", "bold"))
+            console.print(plain(f"[{conversation.agent}]", "bold"))
         for message in conversation.messages:
             show_message(console, message)
-    console.print(Text(outcome(sample), "bold" if sample.success else "bold red"))
+    console.print(plain(outcome(sample), "bold" if sample.success else "bold red"))
     if sample.metrics:
         said = (f"{name} {number(value)}" for name, value in sample.metrics.items())
-        console.print(Text("  ".join(said), "dim"))
+        console.print(plain("  ".join(said), "dim"))
 
 
 def outcome(sample: Sample) -> str:
@@ -81,7 +93,7 @@ def show_differences(console: Console, samples: Sequence[Sample]) -> None:
         last = content_text(said[-1].get("content")) if said else ""
         calls = " ".join(map(call_text, (said[-1].get("tool_calls") or []) if said else []))
         cells = [str(index), outcome(one), *(number(one.metrics.get(n)) for n in varying)]
-        table.add_row(*map(Text, [*cells, " ".join(f"{last} {calls}".split())[:60]]))
+        table.add_row(*map(plain, [*cells, " ".join(f"{last} {calls}".split())[:60]]))
     console.print(table)
     solved = sum(one.success for one in samples)
     console.print(f"{solved} of {len(samples)} succeeded")

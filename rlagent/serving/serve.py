@@ -16,6 +16,7 @@ from rlagent.backends.served import Serve, Served
 from rlagent.base.endings import RunError
 from rlagent.base.errors import ConfigError, Problem, raise_if_any
 from rlagent.base.process import stop_signals
+from rlagent.base.words import short_path
 from rlagent.machine.resources import detect
 from rlagent.serving.export import ready_folder
 from rlagent.serving.trained import Trained
@@ -123,7 +124,9 @@ def serve(trained: Trained, place: Place, say: Callable[[str], None]) -> Served:
     """
     engine = engine_for(place.engine)
     model, config = ready_folder(trained), trained.config.model
-    say(f"loading {trained.kept} of {trained.run.name} with {engine.name}")
+    log = trained.run.path / "serve.log"
+    told = f"; what it says is in {short_path(log)}" if engine.on_gpus else ""
+    say(f"loading {trained.kept} of {trained.run.name} with {engine.name}{told}")
     asked = Serve(
         model=model,
         name=place.name or trained.name,
@@ -141,7 +144,7 @@ def serve(trained: Trained, place: Place, say: Callable[[str], None]) -> Served:
         reasoning_parser=config.reasoning_parser,
         trust_remote_code=config.trust_remote_code,
         seed=trained.config.seed if place.seed is None else place.seed,
-        log=trained.run.path / "serve.log",
+        log=log,
     )
     served: Served = load(engine.server)(asked)
     return served

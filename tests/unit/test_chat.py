@@ -14,6 +14,7 @@ from rich.console import Console
 
 from rlagent.base.errors import ConfigError
 from rlagent.serving.chat import MOST_ROUNDS, REFUSED, Chat, Sampling
+from rlagent.serving.screen import call_text
 from rlagent.serving.tools import ToolBox
 
 
@@ -234,3 +235,27 @@ def test_a_conversation_is_saved_as_a_request(tmp_path: Path) -> None:
     assert [m["role"] for m in saved["messages"]] == ["system", "user", "assistant"]
     chat.take(f"/save {tmp_path}/no/mine.json")
     assert "could not be written" in shown()
+
+
+def test_what_the_model_writes_does_nothing_to_the_terminal() -> None:
+    hidden = json.dumps({"a": 1, "\x1b[2K\rrun safe": 2})
+    asked: list[str] = []
+    chat, shown = chat_with(
+        Endpoint(calling("add", hidden), text("\x1b]52;c;c3Bvb2Y=\x07", "done")), box("add")
+    )
+    chat.allow = lambda call: bool(asked.append(call))
+    chat.say("Hi")
+    for said in (*asked, shown()):
+        assert "\x1b" not in said
+        assert "\r" not in said
+    assert call_text({"function": {"name": "add", "arguments": "[" * 5000}}).startswith("add('[")
+    assert call_text({"function": {"name": "a()\nrun b", "arguments": "{}"}}) == "'a()\\nrun b'()"
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_thoughts_are_shown_whatever_the_engine_calls_them(name: str) -> None:
+    thought = SimpleNamespace(content=None, tool_calls=None, **{name: "Let me see."})
+    chat, shown = chat_with(Endpoint([thought, *text("4")]))
+    chat.say("2 + 2?")
+    assert "Let me see.\n4" in shown()
+    assert chat.messages[-1]["content"] == "4"

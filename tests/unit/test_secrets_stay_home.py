@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from configured import configured
 
-from rlagent.base.redact import redact, redact_yaml
+from rlagent.base.redact import redact, redact_command, redact_yaml
 from rlagent.base.secrets import (
     NATIVE_PLACE,
     missing_references,
@@ -194,3 +194,18 @@ def test_a_run_folder_is_its_owners_alone(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.write_status(state="starting")
     assert folder.path.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_script_that_was_given_a_secret_is_recorded_without_it():
+    command = "python mine.py --password sesame --hub=hf_" + "a" * 24 + " lr=1 --token=sesame"
+    shown = redact_command(command)
+    assert "sesame" not in shown
+    assert "hf_" not in shown
+    assert shown.startswith("python mine.py --password '(hidden)'")
+    assert " lr=1 " in shown
+    for kept in (
+        "python -m rlagent.train +experiment=gsm8k_react model.max_tokens=5 seed=2",
+        "python -m rlagent.train 'workflow.args.key=${oc.env:KEY}'",
+        "call learn() again, with the same configuration",
+    ):
+        assert redact_command(kept) == kept

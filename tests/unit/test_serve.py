@@ -13,14 +13,14 @@ from pathlib import Path
 import psutil
 import pytest
 from starlette.applications import Starlette
-from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from rlagent import serve as command
 from rlagent.backends.served import Serve
-from rlagent.backends.vllm.served import LOOPBACK_ONLY, VLLMServer, arguments, loopback_guard
+from rlagent.backends.vllm.served import GUARD, KEY, LOOPBACK_ONLY, VLLMServer, arguments
 from rlagent.base.endings import RunError
 from rlagent.base.errors import ConfigError
 from rlagent.serving.serve import Asked, Place, checked, ending_when_asked, engine_for
@@ -188,11 +188,22 @@ def test_vllm_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
+def guarded() -> TestClient:
+    paths = ("/v1/models", "/invocations", "/health")
+    app = Starlette(
+        routes=[
+            *(Route(path, lambda _: PlainTextResponse("ok")) for path in paths),
+            WebSocketRoute("/v1/realtime", lambda socket: socket.accept()),
+        ]
+    )
+    # As vLLM adds a class that --middleware names.
+    module, _, name = GUARD.rpartition(".")
+    app.add_middleware(getattr(sys.modules[module], name))
+    return TestClient(app)
+
+
 def test_vllm_answers_no_page_of_a_browser(monkeypatch: pytest.MonkeyPatch) -> None:
-    app = Starlette(routes=[Route("/v1/models", lambda _: PlainTextResponse("ok"))])
-    # As vLLM adds what --middleware names.
-    app.add_middleware(BaseHTTPMiddleware, dispatch=loopback_guard)
-    client = TestClient(app)
+    client = guarded()
 
     def status(**headers: str) -> int:
         return client.get("/v1/models", headers=headers).status_code
@@ -201,6 +212,33 @@ def test_vllm_answers_no_page_of_a_browser(monkeypatch: pytest.MonkeyPatch) -> N
     assert status(host="127.0.0.1:8000") == 200
     assert status(host="evil.example") == 403
     assert status(host="localhost", origin="https://evil.example") == 403
+    origin = {"host": "localhost", "origin": "https://evil.example"}
+    with (
+        pytest.raises(WebSocketDisconnect),
+        client.websocket_connect("/v1/realtime", headers=origin),
+    ):
+        pass
     monkeypatch.delenv(LOOPBACK_ONLY)
     assert status(host="my.machine:8000") == 200
     assert status(host="my.machine:8000", origin="https://evil.example") == 403
+
+
+def test_vllm_asks_for_the_key_at_every_address_but_its_health(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(KEY, "sesame")
+    client = guarded()
+    for path in ("/v1/models", "/invocations", "/docs"):
+        assert client.get(path).status_code == 401
+        assert client.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
+    assert client.get("/health").status_code == 200
+    right = {"Authorization": "Bearer sesame"}
+    assert client.get("/invocations", headers=right).status_code == 200
+
+
+def test_the_cause_of_an_end_is_not_an_earlier_servers(tmp_path: Path) -> None:
+    asked = asked_of(tmp_path)
+    asked.log.write_text("ValueError: of yesterday\n")
+    server = VLLMServer(asked, stand_in(tmp_path))
+    server.stop()
+    assert "yesterday" not in server.ended()

@@ -1,5 +1,6 @@
 """vLLM's own API server in a process of its own: see rlagent.backends.served."""
 
+import http.client
 import json
 import os
 import subprocess
@@ -7,13 +8,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from rlagent.backends.served import Serve
 from rlagent.base.child import end_child, start_child
 from rlagent.base.endings import RunError
-from rlagent.base.loopback import is_loopback
+from rlagent.base.loopback import is_key, is_loopback
 
 READY_WITHIN = 1200.0
 """Seconds that a server may take to load a model and to compile."""
@@ -22,7 +23,11 @@ STOP_WITHIN = 20.0
 _LOOK_AGAIN = 0.5
 LOOPBACK_ONLY = "RLAGENT_LOOPBACK_ONLY"
 """Set for a server without a key: only names of loopback may be called."""
-GUARD = "rlagent.backends.vllm.served.loopback_guard"
+GUARD = "rlagent.backends.vllm.served.Guard"
+KEY = "VLLM_API_KEY"
+"""vLLM's own variable."""
+LAST = 2**16
+"""Bytes at the end of a log in which the cause of an end is looked for."""
 
 
 def arguments(asked: Serve) -> list[str]:
@@ -57,19 +62,47 @@ def arguments(asked: Serve) -> list[str]:
     return words
 
 
-async def loopback_guard(request: Any, answer: Callable[[Any], Awaitable[Any]]) -> Any:
-    """Middleware of vLLM's server that answers no page of a browser: see the embedded engine's."""
-    from starlette.responses import JSONResponse
+class Guard:
+    """Middleware of vLLM's server: the key for every address, and no page of a browser.
 
-    host = request.headers.get("host", "")
+    vLLM itself asks for the key below /v1 only, and generates elsewhere too (/invocations).
+    What a browser says is explained in rlagent.base.loopback.
+    """
+
+    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer, or pass on: ASGI's interface."""
+        from starlette.datastructures import Headers
+        from starlette.responses import JSONResponse
+
+        found = None
+        if scope["type"] in ("http", "websocket"):
+            found = _refusal(str(scope["path"]), Headers(scope=scope))
+        if found is None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            status, kind, message = found
+            error = {"message": message, "type": kind, "param": None, "code": status}
+            await JSONResponse({"error": error}, status_code=status)(scope, receive, send)
+
+
+def _refusal(path: str, headers: Mapping[str, str]) -> tuple[int, str, str] | None:
+    """Status, type and message for a request that is not answered."""
+    host = headers.get("host", "")
     if os.environ.get(LOOPBACK_ONLY) and not is_loopback(host):
-        message = f"the host {host!r} is not loopback"
-    elif "origin" in request.headers:
-        message = "browsers are not answered"
-    else:
-        return await answer(request)
-    error = {"message": message, "type": "permission_error", "param": None, "code": 403}
-    return JSONResponse({"error": error}, status_code=403)
+        return 403, "permission_error", f"the host {host!r} is not loopback"
+    if "origin" in headers:
+        return 403, "permission_error", "browsers are not answered"
+    key = os.environ.get(KEY, "")
+    given = headers.get("authorization", "").removeprefix("Bearer ")
+    # Who waits for the server asks for its health without the key.
+    if key and path != "/health" and not is_key(given, key):
+        return 401, "authentication_error", "the key is missing or wrong"
+    return None
 
 
 class VLLMServer:
@@ -91,11 +124,13 @@ class VLLMServer:
         self.url = f"http://{host}:{asked.port}"
         environment = dict(os.environ)
         if asked.api_key:
-            environment["VLLM_API_KEY"] = asked.api_key
+            environment[KEY] = asked.api_key
         else:
             environment[LOOPBACK_ONLY] = "1"
         asked.log.parent.mkdir(parents=True, exist_ok=True)
         with asked.log.open("ab") as log:
+            # What an earlier server said there is no cause of this one's end.
+            self._begin = log.tell()
             self._child = start_child(
                 [sys.executable, *command, *arguments(asked)], environment, log, subprocess.STDOUT
             )
@@ -110,7 +145,9 @@ class VLLMServer:
         status = self._child.poll()
         if status is None:
             return ""
-        said = self._asked.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        with self._asked.log.open("rb") as log:
+            log.seek(max(self._begin, log.seek(0, os.SEEK_END) - LAST))
+            said = log.read().decode(errors="replace").splitlines()
         last = next((line for line in reversed(said) if "Error" in line), said[-1] if said else "")
         return f"vLLM ended with status {status}: {last.strip()}; the rest is in {self._asked.log}"
 
@@ -140,5 +177,5 @@ class VLLMServer:
         try:
             with opener.open(f"{self.url}/health", timeout=5) as answer:
                 return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
+        except (urllib.error.URLError, OSError, http.client.HTTPException):
             return False
