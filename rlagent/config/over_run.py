@@ -42,6 +42,8 @@ def over_run(run: LearnConfig, draft: Draft) -> Draft:
     config, problems = copy.deepcopy(run), list(draft.problems)
     put(config, "hardware", HardwareConfig(), None)
     put(config, "sweep", SweepConfig(), None)
+    # Training refuses it: in the run's file it is what `auto` came to.
+    put(config, "evaluate.tasks", AUTO, None)
     wrong = {problem.key for problem in problems}
     for text in draft.overrides:
         override = parse(text)

@@ -9,6 +9,8 @@ from rlagent.config.compose import to_yaml
 from rlagent.config.over_run import over_run
 from rlagent.config.prepare import prepare
 from rlagent.config.resolve import resolve
+from rlagent.config.schema import DatasetConfig
+from rlagent.launch import evaluating
 from rlagent.launch.evaluating import Evaluating, checkpoints_asked, identity, measure
 from rlagent.machine.resources import GPU, Machine
 from rlagent.records.checkpoints import LATEST_CHECKPOINT
@@ -54,6 +56,33 @@ def test_a_preset_of_data_takes_the_place_of_the_runs(run) -> None:
     ).config
     assert (config.dataset.name, config.dataset.path) == ("gsm8k", "/data")
     assert config.model.name == configured("hardware=cpu").model.name
+
+
+@pytest.mark.parametrize(
+    ("typed", "asked"),
+    [
+        ([], 64),
+        (["dataset.eval_tasks=7"], 7),
+        (["dataset.eval_tasks=7", "evaluate.tasks=5"], 5),
+        (["dataset=gsm8k_tiny"], DatasetConfig().eval_tasks),
+    ],
+)
+def test_as_many_tasks_are_asked_as_are_typed_else_as_the_run_asked(
+    tmp_path, monkeypatch, typed, asked
+) -> None:
+    resolved = resolve(configured("hardware=cpu", "dataset.eval_tasks=64"), CPU)
+    run = RunFolder(tmp_path)
+    run.config_yaml.write_text(to_yaml(resolved.config))
+    run.write_status(state="finished")
+    found = []
+
+    def measured(resolved, *_) -> int:
+        found.append(resolved.config.dataset.eval_tasks)
+        return 0
+
+    monkeypatch.setattr(evaluating, "measure", measured)
+    assert evaluate.main([str(tmp_path), *typed]) == 0
+    assert found == [asked]
 
 
 def test_hardware_is_that_of_this_machine_and_not_the_runs() -> None:
