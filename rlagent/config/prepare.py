@@ -67,10 +67,12 @@ _MEASURING = ("checkpoint", "evaluate.tasks", "evaluate.name", "evaluate.fresh")
 def measuring_keys(config: LearnConfig) -> list[Problem]:
     """Return which keys were written that say what is measured, where something is trained."""
     what, remedy = "is for rlagent evaluate", "leave it out; training has dataset.eval_tasks"
+    # A resolved file holds what `auto` came to.
+    came_to = {"evaluate.tasks": config.dataset.eval_tasks}
     return [
         Problem(key, get(config, key), what, remedy)
         for key in _MEASURING
-        if get(config, key) != get(LearnConfig(), key)
+        if get(config, key) not in (get(LearnConfig(), key), came_to.get(key))
     ]
 
 

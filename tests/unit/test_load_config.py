@@ -10,6 +10,7 @@ from rlagent.config.check import check
 from rlagent.config.compose import compose, to_yaml
 from rlagent.config.identity import trial_id
 from rlagent.config.load import NativeConfig
+from rlagent.config.prepare import measuring_keys
 from rlagent.config.resolve import resolve
 from rlagent.machine.resources import GPU, Machine
 from tests.configured import configured
@@ -110,6 +111,7 @@ def test_a_resolved_configuration_is_accepted_again_from_its_file(tmp_path: Path
     read = LearnConfig.load_config(write(tmp_path, to_yaml(resolved)))
     assert check(read) == []
     assert resolve(read, Machine((), 2, 24)).config == resolved
+    assert measuring_keys(read) == []
 
 
 def test_an_interpolation_of_a_file_is_resolved_and_a_reference_to_a_secret_is_not(
