@@ -7,7 +7,9 @@ from typing import Any
 
 from rlagent.backends.registry import ENGINES, engine_by_url, engine_named
 from rlagent.base.errors import Problem
+from rlagent.base.origins import get
 from rlagent.base.secrets import HIDDEN
+from rlagent.config.algorithms import OF_SUCCESSES
 from rlagent.config.schema import (
     AUTO,
     AlgorithmConfig,
@@ -108,7 +110,7 @@ def request_contradictions(config: LearnConfig, measures: bool = False) -> list[
                 "set one of them",
             )
         )
-    problems += _of_groups(config)
+    problems += _of_groups(config) + _of_operators(config)
     return problems + _of_engine(config.hardware, config.model, measures)
 
 
@@ -134,6 +136,26 @@ def _of_groups(config: LearnConfig) -> list[Problem]:
         message = "waits for every group, which trinity.explorer.over_rollout gives up"
         problems.append(Problem(key, wanted, message, "set one of the two"))
     return problems
+
+
+def _of_operators(config: LearnConfig) -> list[Problem]:
+    """Keys that are obeyed by operators of Trinity's pipeline, beside a list that replaces them."""
+    algorithm, pipeline = config.algorithm, config.trinity.get("data_processor") or {}
+    if not (pipeline.get("experience_pipeline") or {}).get("operators"):
+        return []
+    asked = {
+        "algorithm.filter_groups": algorithm.filter_groups != "keep",
+        "algorithm.shuffle_rewards": algorithm.shuffle_rewards,
+        "algorithm.name": algorithm.name in OF_SUCCESSES,
+        "workflow.truncated": config.workflow.truncated == "mask",
+        "dataset.order": config.dataset.order == "difficulty",
+    }
+    message = "would be lost: trinity.data_processor.experience_pipeline.operators takes its place"
+    return [
+        Problem(key, get(config, key), message, "set one of the two")
+        for key, is_asked in asked.items()
+        if is_asked
+    ]
 
 
 def _of_engine(hardware: HardwareConfig, model: ModelConfig, measures: bool) -> list[Problem]:

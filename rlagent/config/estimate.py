@@ -94,7 +94,8 @@ def run_minutes(
     if algorithm.eval_interval:
         evaluations += int(algorithm.total_steps) / algorithm.eval_interval
     # An evaluation generates but does not train.
-    evaluation = explore * (config.dataset.eval_tasks or 1000) / rollouts
+    asked = (config.dataset.eval_tasks or 1000) * config.evaluate.samples
+    evaluation = explore * asked / (rollouts * explored(algorithm))
     start = engine_named(config.hardware.engine).start_seconds
     return (start + step * int(algorithm.total_steps) + evaluation * evaluations) / 60
 

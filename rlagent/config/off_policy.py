@@ -36,12 +36,13 @@ def lags(config: LearnConfig) -> bool:
 def resolve_off_policy(resolution: Resolution) -> None:
     """Fill `algorithm.off_policy=auto`, say what it means, and refuse what would be wrong.
 
-    `recompute_old_logprobs` and `sync_interval` are filled.
+    `recompute_old_logprobs` and `sync_interval` are filled. Where nothing is trained, nothing is
+    wrong.
     """
     config = resolution.config
     if config.algorithm.off_policy == AUTO:
         resolution.fill(KEY, *_automatic(config, resolution.native))
-    if not resolution.native:
+    if not resolution.native and not resolution.measures:
         resolution.problems += off_policy_problems(config)
         resolution.chose("policies", policies(config), _otherwise(config))
 
@@ -98,7 +99,7 @@ def _automatic(config: LearnConfig, native: bool) -> tuple[str, str]:
 def off_policy_problems(config: LearnConfig) -> list[Problem]:
     """Return what would be trained on wrongly, or has no effect; of a resolved configuration."""
     algorithm = config.algorithm
-    kind, found = algorithm.off_policy, []
+    kind, found = algorithm.off_policy, _overruled(config)
     if algorithm.off_policy_min is not None and not kind.endswith(MASKED):
         found.append(
             Problem(
@@ -140,6 +141,23 @@ def off_policy_problems(config: LearnConfig) -> list[Problem]:
             )
         )
     return found
+
+
+def _overruled(config: LearnConfig) -> list[Problem]:
+    """Return Trinity's word for recompute_old_logprobs where it says the opposite of that."""
+    theirs = (config.trinity.get("algorithm") or {}).get("bypass_old_logprobs")
+    ours = bool(config.algorithm.recompute_old_logprobs)
+    if theirs is None or theirs != ours:
+        return []
+    key, words = "algorithm.recompute_old_logprobs", ("false", "true")
+    return [
+        Problem(
+            "trinity.algorithm.bypass_old_logprobs",
+            theirs,
+            f"contradicts {key}={words[ours]}, from which {KEY} follows too",
+            f"set {key}={words[not ours]} instead",
+        )
+    ]
 
 
 def _uncorrected(config: LearnConfig) -> list[Problem]:

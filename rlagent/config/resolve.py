@@ -450,6 +450,15 @@ def keeps_best(config: LearnConfig) -> bool:
     )
 
 
+def may_miss_best(config: LearnConfig) -> bool:
+    """Whether evaluations measure weights of steps that are not saved, so that the best of them
+    cannot be kept: with lag they are of an earlier step."""
+    ours = config.algorithm
+    every = ours.eval_interval
+    saved = every % int(ours.save_interval) == 0 and every % int(ours.sync_interval) == 0
+    return keeps_best(config) and ours.save_interval != 1 and (ours.max_lag > 0 or not saved)
+
+
 def _rhythm(resolution: Resolution) -> None:
     algorithm, recipe = resolution.config.algorithm, resolution.config.model.recipe
     if algorithm.save_interval == AUTO and recipe.save_interval:
@@ -469,3 +478,6 @@ def _rhythm(resolution: Resolution) -> None:
         why = "sampling may be constrained"
         resolution.fill("algorithm.recompute_old_logprobs", True, why)
     resolve_off_policy(resolution)
+    if may_miss_best(resolution.config) and not resolution.native:
+        chosen = "only where it was saved: not every evaluation is of the weights of a saved step"
+        resolution.chose("best checkpoint", chosen, "algorithm.save_interval=1")

@@ -259,7 +259,7 @@ class AlgorithmConfig(Recorded):
     )
     # Checkpoints kept; 0 keeps all.
     keep_checkpoints: int = number(
-        2, 0, MOST_STEPS, note="0: all", trinity="trainer.max_checkpoints_to_keep"
+        2, 0, MOST_STEPS, note="0: all", trinity="trainer.max_checkpoints_to_keep", binding=True
     )
     # Keep the checkpoint with the best held-out success beside the newest ones, where evaluations
     # happen between (eval_interval). It must be saved to be kept: see save_interval.
@@ -291,9 +291,13 @@ class AlgorithmConfig(Recorded):
     # Mini-batches, of about equal numbers of experiences, that a pass over a step's experiences is
     # split into; each is one update. With several the old log-probabilities, those of the weights
     # at the start of the step, take a pass of their own, and the loss clips the ratio to them.
-    updates_per_step: int = number(1, 1, 10_000, trinity="trainer.trainer_config.updates_per_step")
+    updates_per_step: int = number(
+        1, 1, 10_000, trinity="trainer.trainer_config.updates_per_step", binding=True
+    )
     # Passes over a step's experiences (PPO epochs).
-    epochs_per_step: int = number(1, 1, 1000, trinity="trainer.trainer_config.epochs_per_step")
+    epochs_per_step: int = number(
+        1, 1, 1000, trinity="trainer.trainer_config.epochs_per_step", binding=True
+    )
     # PPO clip range (low and high alike); null: the algorithm's own.
     clip_range: Optional[float] = number(
         None, 1e-6, below=1, trinity="algorithm.policy_loss_fn_args.clip_range"

@@ -18,6 +18,7 @@ from rlagent.base.lock import locked
 from rlagent.base.paths import local_path
 from rlagent.base.redact import redact_command
 from rlagent.config.compose import to_yaml
+from rlagent.config.mix import measured_alone
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import AUTO
 from rlagent.launch import phases
@@ -277,12 +278,13 @@ class Evaluating:
         stage = self.stage
         phases.require_surroundings()
         chosen = [line for line in stage.resolved.choices if line.startswith(SAID)]
-        said = [*chosen, *stage.resolved.warnings]
+        dataset = stage.resolved.config.dataset
+        said = [*chosen, *measured_alone(dataset), *stage.resolved.warnings]
         source = self.folder.path
         if self.own and self.run_folder and (self.run_folder.path / "data" / "tasks").is_dir():
             source = self.run_folder.path
         else:
-            said += prepare_held_out(stage.resolved.config.dataset, self.folder.path)
+            said += prepare_held_out(dataset, self.folder.path)
         for line in said:
             stage.display.message(line)
         tree = to_measure(stage.resolved, self.folder.path, stage.attempt.number, source)

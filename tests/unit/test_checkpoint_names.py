@@ -180,3 +180,20 @@ def test_trinity_leaves_the_checkpoints_where_the_best_is_kept(tmp_path) -> None
         ]
         == 5
     )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "is_said"),
+    [
+        ((), False),
+        (("algorithm.save_interval=10",), True),
+        (("algorithm.sync_interval=3",), True),
+        (("algorithm.max_lag=1",), True),
+        (("algorithm.max_lag=1", "algorithm.save_interval=1"), False),
+        (("algorithm.save_interval=10", "algorithm.keep_best=false"), False),
+    ],
+)
+def test_a_best_checkpoint_that_may_not_be_saved_is_said(overrides, is_said) -> None:
+    asked = configured("hardware=cpu", "algorithm.eval_interval=5", *overrides)
+    choices = resolve(asked, Machine((), 2, 8.0)).choices
+    assert any(line.startswith("best checkpoint: only where") for line in choices) == is_said

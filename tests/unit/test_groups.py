@@ -13,6 +13,11 @@ from rlagent.trinity.translate import REFILL, to_trinity
 from tests.configured import configured
 
 CPU = Machine((), 2, 24)
+OPERATORS = (
+    "trinity.data_processor.experience_pipeline.operators="
+    "[{name: reward_filter, args: {threshold: 1}}]"
+)
+"""A list of Trinity's, in the place of ours."""
 
 
 def test_rewards_that_differ_by_rounding_alone_are_equal() -> None:
@@ -104,6 +109,11 @@ def test_what_refilling_may_explore_is_in_the_plan() -> None:
             "algorithm.filter_groups",
         ),
         (("algorithm.filter_groups=refil",), "algorithm.filter_groups"),
+        (("algorithm.filter_groups=drop", OPERATORS), "algorithm.filter_groups"),
+        (("algorithm.shuffle_rewards=true", OPERATORS), "algorithm.shuffle_rewards"),
+        (("algorithm.name=raft", OPERATORS), "algorithm.name"),
+        (("workflow.truncated=mask", OPERATORS), "workflow.truncated"),
+        (("dataset.order=difficulty", OPERATORS), "dataset.order"),
     ],
 )
 def test_a_filter_that_would_have_no_effect_or_leave_nothing_is_refused(overrides, key) -> None:

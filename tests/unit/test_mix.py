@@ -9,11 +9,12 @@ import pytest
 from rlagent.config.batch import arithmetic
 from rlagent.config.check import check
 from rlagent.config.identity import trial_id
-from rlagent.config.mix import parts_of, places
+from rlagent.config.mix import measured_alone, parts_of, places
 from rlagent.config.resolve import resolve
 from rlagent.config.schema import LearnConfig
 from rlagent.machine.resources import Machine
 from rlagent.trinity.kept_tasks import prepare_data
+from rlagent.trinity.measuring import held_out, to_measure
 from rlagent.trinity.translate import to_trinity
 from tests.configured import configured
 
@@ -121,3 +122,12 @@ def test_others_are_mixed_into_the_dataset_that_the_model_brings(files) -> None:
     tree = to_trinity(resolve(configured(mix), CPU), "/runs/1")
     names = [each["name"] for each in tree["buffer"]["explorer_input"]["tasksets"]]
     assert names == ["gsm8k_tiny", "sums"]
+
+
+def test_an_evaluation_asks_the_tasks_of_the_first_and_says_so(files, tmp_path) -> None:
+    resolved = resolve(mixed(files), CPU, measures=True)
+    tree = to_measure(resolved, tmp_path, 1, tmp_path)
+    assert held_out(tree)["path"] == str(tmp_path / "data/tasks/heldout")
+    (line,) = measured_alone(resolved.config.dataset)
+    assert line.startswith("asks the held-out tasks of own alone, not those of sums")
+    assert measured_alone(configured().dataset) == []

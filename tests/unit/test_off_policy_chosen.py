@@ -113,3 +113,16 @@ def test_a_loss_that_cannot_be_weighted_is_refused_with_lag(name) -> None:
 
 def test_a_bound_without_effect_is_refused() -> None:
     assert "nothing is masked" in refusal(LAG, "algorithm.off_policy_min=0.5")
+
+
+def test_trinitys_word_for_the_old_policy_is_not_laid_over_ours() -> None:
+    bypass = "trinity.algorithm.bypass_old_logprobs"
+    assert "recompute_old_logprobs=false instead" in refusal(LAG, f"{bypass}=true")
+    assert correction(LAG, f"{bypass}=false") is not None
+    assert correction(LAG, BYPASS, f"{bypass}=true") is None
+
+
+def test_where_nothing_is_trained_no_weights_are_wrong() -> None:
+    machine, hardware = GPUS
+    found = resolve(configured(hardware, LAG, "model.top_k=20"), machine, measures=True)
+    assert found.config.algorithm.off_policy == "tis"

@@ -108,6 +108,12 @@ def test_what_more_follows_from_is_refused_with_the_key_to_set(field: str) -> No
     assert problem.remedy == f"set {BINDING[field]}={str(value).lower()} instead"
 
 
+@pytest.mark.parametrize("key", ["keep_checkpoints", "updates_per_step", "epochs_per_step"])
+def test_what_we_obey_ourselves_or_plan_with_is_not_overruled(key: str) -> None:
+    # Else fewer checkpoints would be kept than said, and the old policy be another than said.
+    assert f"algorithm.{key}" in BINDING.values()
+
+
 def test_what_says_the_same_contradicts_nothing() -> None:
     run = resolved("hardware=cpu", trinity={"algorithm": {"repeat_times": 8}})
     assert not any("trinity." in line for line in run.choices)

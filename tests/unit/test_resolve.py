@@ -393,6 +393,21 @@ def test_the_run_that_make_train_starts_is_estimated_as_it_was_measured() -> Non
     assert not any("roughly" in line for line in result.warnings)
 
 
+def test_an_evaluation_is_estimated_with_all_its_samples_and_without_what_a_step_refills() -> None:
+    def minutes(*overrides: str) -> float:
+        result = resolved(*overrides)
+        return run_minutes(result.config, result.layout, 2)
+
+    every = "algorithm.eval_interval=1"
+    once, often = minutes(every), minutes(every, "evaluate.samples=3")
+    alone = minutes(every, "dataset.eval_tasks=1")
+    # One of 256 tasks is left of it.
+    assert often - once == pytest.approx(2 * (once - alone) * 256 / 255)
+    refills = ("algorithm.filter_groups=refill", every)
+    more = minutes(*refills) - minutes(*refills, "dataset.eval_tasks=1")
+    assert more == pytest.approx(once - alone, rel=0.1)
+
+
 def test_the_planner_has_no_seconds_for_a_cpu_nor_for_a_model_of_unknown_shape() -> None:
     result = resolved()
     assert planned_step(result.config, result.layout, result.machine) is None
