@@ -32,7 +32,7 @@ def test_every_shipped_preset_composes(presets: tuple[str | None, ...]) -> None:
 def test_every_asked_for_preset_is_shipped() -> None:
     shipped = dict(preset_table())
     assert set(shipped["model"]) == {
-        *("auto", "tiny", "smollm2_135m"),
+        *("auto", "tiny", "smollm2_135m", "external"),
         *("qwen3_0_6b", "qwen3_1_7b", "qwen3_4b", "qwen3_8b"),
     }
     assert set(shipped["dataset"]) == {"auto", "gsm8k", "gsm8k_tiny"}

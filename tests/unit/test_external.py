@@ -6,6 +6,7 @@ import pytest
 
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.config.check import check
+from rlagent.config.compose import compose
 from rlagent.config.identity import trial_id
 from rlagent.config.resolve import resolve
 from rlagent.config.schema import LearnConfig
@@ -97,3 +98,12 @@ def test_where_the_key_is_read_from_is_no_part_of_a_trials_identity() -> None:
     one, other = external(key_env="ONE"), external(key_env="OTHER")
     assert trial_id(one) == trial_id(other)
     assert trial_id(one) != trial_id(external(url="http://127.0.0.1:8001/v1"))
+
+
+def test_the_preset_names_the_engine_and_asks_for_address_and_name() -> None:
+    preset = ["+experiment=gsm8k_react", "model=external"]
+    config = compose([*preset, f"model.url={URL}", "model.name=big"])
+    assert (config.hardware.engine, config.model.name) == ("external", "big")
+    assert check(config, measures=True) == []
+    keys = [problem.key for problem in check(compose(preset), measures=True)]
+    assert keys == ["model.url", "model.name"]
