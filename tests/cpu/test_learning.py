@@ -1,6 +1,6 @@
 """The shipped experiment learns on held-out tasks, with every seed, not from shuffled rewards.
 
-CI trains a third of its steps; `make test-full` all of them.
+CI trains a quarter of its steps; `make test-full` all of them.
 """
 
 import subprocess
@@ -73,9 +73,9 @@ def _assert_left_everything(folder: RunFolder) -> None:
     assert any(folder.wandb_dir.glob("offline-run-*/*.wandb"))
 
 
-def test_the_shipped_experiment_learns_in_twenty_steps(tmp_path):
-    folder = _train(tmp_path, "algorithm.total_steps=20")
-    _assert_learnt(folder, success=0.60)
+def test_the_shipped_experiment_learns_in_fifteen_steps(tmp_path):
+    folder = _train(tmp_path, "algorithm.total_steps=15")
+    _assert_learnt(folder, success=0.55)
     _assert_on_policy(folder)
     _assert_left_everything(folder)
 

@@ -14,7 +14,6 @@ from trainer_fixtures import (
     prepared,
     step,
     weights,
-    with_advantages,
 )
 from trinity.algorithm import ALGORITHM_TYPE
 
