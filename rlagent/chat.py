@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from rlagent.base.endings import EXIT_INTERRUPTED, EXIT_OK
 from rlagent.base.errors import ConfigError, raise_if_any
 from rlagent.base.screen import lasting_streams
+from rlagent.serving.arguments import checkpoint_arguments
 
 EPILOG = """\
 In the chat: /reset, /system, /set, /save, /help, /quit; Ctrl+C ends an answer, Ctrl+D the chat.
@@ -29,15 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", help="run: its folder, name or id, or `latest`")
-    parser.add_argument("--step", default="best", help="base, best, last or a step (best)")
+    checkpoint_arguments(parser)
     parser.add_argument("--system", default="", help="system prompt (none)")
     parser.add_argument("--tools", default="", help="module:function, several with commas")
     parser.add_argument("--yes", action="store_true", help="run tools without asking")
     for name in SAMPLING:
         parser.add_argument(f"--{name.replace('_', '-')}", default=None, help="(the run's)")
     parser.add_argument("--engine", default="auto", help="auto, vllm or embedded (auto)")
-    parser.add_argument("--root", default="outputs", help="where run folders are (outputs)")
     asked = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
     from rlagent.serving.trained import say_outcome
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.screen import lasting_streams
 from rlagent.base.words import short_path
+from rlagent.serving.arguments import checkpoint_arguments
 
 EPILOG = """\
 --push shows what would go to the Hugging Face hub; with --yes it uploads. The key is that of
@@ -29,8 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", help="run: its folder, name or id, or `latest`")
-    parser.add_argument("--step", default="best", help="base, best, last or a step (best)")
+    checkpoint_arguments(parser)
     parser.add_argument("--to", type=Path, help="folder to write, new or empty")
     parser.add_argument("--push", metavar="USER/NAME", help="show what would go to the hub")
     parser.add_argument("--yes", action="store_true", help="with --push: upload it")
@@ -41,7 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         default="",
         help="of the weights (what the rollout engines computed with)",
     )
-    parser.add_argument("--root", default="outputs", help="where run folders are (outputs)")
     asked = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
     from rlagent.serving.trained import say_outcome
 

@@ -14,8 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rlagent.base.screen import lasting_streams
-from rlagent.base.words import aligned, number, percent, short_path
-from rlagent.records.listing import Entry, entries
+from rlagent.base.words import aligned, short_path
+from rlagent.records.listing import Entry, best_text, entries
 
 COLUMNS = """\
 columns:
@@ -40,16 +40,12 @@ def table(found: Sequence[Entry]) -> str:
 def _row(entry: Entry) -> list[str]:
     unit = "trials" if entry.kind == "sweep" else "steps"
     of = f"/{entry.asked}" if entry.asked else ""
-    share = "success" in entry.metric
-    best = "-"
-    if entry.best is not None:
-        best = percent(entry.best) if share else f"{entry.metric} {number(entry.best)}"
     when = time.localtime(entry.updated) if entry.updated else None
     return [
         entry.name,
         entry.state,
         f"{entry.done}{of} {unit}",
-        best,
+        best_text(entry) or "-",
         time.strftime("%Y-%m-%d %H:%M", when) if when else "-",
         entry.host or "-",
         short_path(entry.folder),

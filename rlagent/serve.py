@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from rlagent.backends.served import KEY_VARIABLE
 from rlagent.base.endings import EXIT_INTERRUPTED, EXIT_OK
 from rlagent.base.screen import lasting_streams
+from rlagent.serving.arguments import checkpoint_arguments
 
 MADE = "(made)"
 
@@ -33,15 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", help="run: its folder, name or id, or `latest`")
-    parser.add_argument("--step", default="best", help="base, best, last or a step (best)")
+    checkpoint_arguments(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="0: a free one (8000)")
     parser.add_argument("--api-key", nargs="?", const=MADE, default="", help="ask for a key")
     parser.add_argument("--name", default="", help="what clients call the model (RUN-step-N)")
     parser.add_argument("--engine", default="auto", help="auto, vllm or embedded (auto)")
     parser.add_argument("--seed", type=int, help="of the sampling (the run's)")
-    parser.add_argument("--root", default="outputs", help="where run folders are (outputs)")
     asked = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
     from rlagent.serving.trained import say_outcome
 

@@ -13,6 +13,7 @@ from typing import Any
 from rlagent.base.endings import EXIT_FAILED, EXIT_OK
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.screen import lasting_streams
+from rlagent.serving.arguments import checkpoint_arguments
 
 EPILOG = """\
 --task is a row of the dataset as JSON, or @FILE, or - for standard input. Nothing is written to
@@ -31,16 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", help="run: its folder, name or id, or `latest`")
+    checkpoint_arguments(parser)
     parser.add_argument("--task", required=True, help='such as \'{"question": "...", ...}\'')
-    parser.add_argument("--step", default="best", help="base, best, last or a step (best)")
     parser.add_argument("--samples", type=int, default=1, help="rollouts of the task (1)")
     parser.add_argument("--temperature", type=float, help="of the sampling (the run's)")
     parser.add_argument("--seed", type=int, help="of the sampling (another one each time)")
     parser.add_argument("--workflow", default="", help="instead of the run's: module:function")
     parser.add_argument("--judge", default="", help="instead of the run's: module:function")
     parser.add_argument("--engine", default="auto", help="auto, vllm or embedded (auto)")
-    parser.add_argument("--root", default="outputs", help="where run folders are (outputs)")
     asked = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
     from rlagent.serving.trained import say_outcome
 

@@ -174,7 +174,9 @@ def of_updates(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {**found, SKIPPED: sum(part.get(SKIPPED, 0.0) for part in parts)}
 
 
-def told(metrics: Mapping[str, float], updates: int, old_is_behaviour: bool) -> dict[str, float]:
+def informative(
+    metrics: Mapping[str, float], updates: int, old_is_behaviour: bool
+) -> dict[str, float]:
     """The metrics of a step without those that are 0 however it went.
 
     In the only update of a step the current policy still is the proximal one.

@@ -43,7 +43,7 @@ class Updates:
         """The experiences of each update of a step, by their places.
 
         Mini-batches of a pass differ by at most one in size, so that no update is a tiny
-        remainder; each pass is shuffled anew, unless it is one mini-batch.
+        remainder; each pass is shuffled again, unless it is one mini-batch.
 
         Args:
             count: Experiences of the step, at least one.

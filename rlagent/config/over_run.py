@@ -33,7 +33,7 @@ SAMPLING = (
 def over_run(run: LearnConfig, draft: Draft) -> Draft:
     """Lay what was typed over a run's configuration.
 
-    Hardware is taken anew: this machine is not the run's, and nothing is trained.
+    Hardware is that of this machine, not the run's, and nothing is trained.
 
     Args:
         run: As it was resolved; it is not changed.

@@ -34,7 +34,7 @@ from rlagent.records.evaluations import (
     dashboard_values,
     measures,
 )
-from rlagent.records.files import write_atomically
+from rlagent.records.files import move_contents_aside, write_atomically
 from rlagent.records.folder import RunFolder
 from rlagent.report.evaluation_page import evaluation_page
 from rlagent.serving.trained import Trained
@@ -192,15 +192,8 @@ def _place(resolved: Resolved, run: RunFolder | None, depends: dict[str, Any]) -
 
 def _set_aside(folder: EvaluationFolder) -> None:
     """Keep what is there beside it: results, also damaged ones, and rollouts without any."""
-    if not folder.results_json.exists() and not folder.rollouts.batches():
-        return
-    number = 1
-    while (aside := folder.path.with_name(f"{folder.name}.{number}")).exists():
-        number += 1
-    aside.mkdir(mode=0o700)
-    for item in folder.path.iterdir():
-        if item.name != ".lock":
-            item.rename(aside / item.name)
+    if folder.results_json.exists() or folder.rollouts.batches():
+        move_contents_aside(folder.path)
 
 
 class Evaluating:

@@ -24,7 +24,7 @@ from rlagent.launch.epochs import with_steps
 from rlagent.launch.record import FILE as RECORD
 from rlagent.launch.record import WRITTEN, make_record, read_record, write_record
 from rlagent.records.display import Display, make_display
-from rlagent.records.files import DamagedError, set_aside
+from rlagent.records.files import DamagedError, move_contents_aside, set_aside
 from rlagent.records.folder import RunFolder
 from rlagent.trinity.translate import to_trinity
 
@@ -118,7 +118,7 @@ def _launch_in(
             return _outcome_of(folder)
         require_passable(workflow_func=workflow_func, judge_func=judge_func)
         if decision.action is decide.Action.FROM_SCRATCH:
-            _set_aside(folder)
+            move_contents_aside(folder.path)
         if decision.action is decide.Action.RESUME and (words := _rate_changes(resolved, folder)):
             display.message(f"note: {words}")
         begun = read_record(folder)
@@ -188,14 +188,3 @@ def _outcome_of(folder: RunFolder) -> Outcome:
         success_before=status.get("success_before"),
         success_after=status.get("success_after"),
     )
-
-
-def _set_aside(folder: RunFolder) -> None:
-    """Move what the folder holds into `{name}.N` beside it, so that nothing is ever lost."""
-    number = 1
-    while (aside := folder.path.with_name(f"{folder.name}.{number}")).exists():
-        number += 1
-    aside.mkdir(mode=0o700)
-    for item in folder.path.iterdir():
-        if item.name != ".lock":
-            item.rename(aside / item.name)

@@ -113,6 +113,18 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
+def move_contents_aside(folder: Path) -> Path:
+    """Move what a folder holds, but for its lock, into `{name}.N` beside it; nothing is lost."""
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
+        number += 1
+    aside.mkdir(mode=0o700)
+    for item in folder.iterdir():
+        if item.name != ".lock":
+            item.rename(aside / item.name)
+    return aside
+
+
 def read_rows(path: Path, holding: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
     """The JSON rows of a file; nothing when it does not exist.
 

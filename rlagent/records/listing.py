@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rlagent.base.words import short_path
+from rlagent.base.words import number, percent, short_path
 from rlagent.records.find import sweep_folders
 from rlagent.records.folder import DIED, RunFolder, run_folders
 from rlagent.records.sweep_store import FINISHED, PRUNED, RUNNING, Sweep, SweepFolder, is_dead
@@ -42,6 +42,14 @@ class Entry:
     # Where it ran, and its folder.
     host: str
     folder: str
+
+
+def best_text(entry: Entry) -> str:
+    """The best value as a person reads it; empty before the first."""
+    if entry.best is None:
+        return ""
+    share = "success" in entry.metric
+    return percent(entry.best) if share else f"{entry.metric} {number(entry.best)}"
 
 
 def entries(

@@ -185,7 +185,6 @@ def _candidates(folder: RunFolder) -> Iterator[Candidate]:
     """What a side may be measured by, the newest evaluation first, that of training last."""
     is_run = folder.path.parent.name != EVALUATIONS
     given = evaluations_in(folder.path) if is_run else [EvaluationFolder(folder.path)]
-    given = [each for each in given if each.results_json.is_file()]
     for each in sorted(given, key=_written, reverse=True):
         way = _way(each.read_results())
         for measured in reversed(each.measured()):

@@ -125,8 +125,8 @@ def serve(trained: Trained, place: Place, say: Callable[[str], None]) -> Served:
     engine = engine_for(place.engine)
     model, config = ready_folder(trained), trained.config.model
     log = trained.run.path / "serve.log"
-    told = f"; what it says is in {short_path(log)}" if engine.on_gpus else ""
-    say(f"loading {trained.kept} of {trained.run.name} with {engine.name}{told}")
+    where = f"; its log is {short_path(log)}" if engine.on_gpus else ""
+    say(f"loading {trained.kept} of {trained.run.name} with {engine.name}{where}")
     asked = Serve(
         model=model,
         name=place.name or trained.name,

@@ -44,7 +44,7 @@ class ToolBox:
         self.schemas = _schemas(list(self._functions.values()))
 
     def call(self, name: str, arguments: str) -> str:
-        """What a call returns, as text for the model; an error is told to it too.
+        """What a call returns, as text for the model; an error is returned too.
 
         Args:
             name: Of the tool.
@@ -58,7 +58,7 @@ class ToolBox:
             if not isinstance(read, dict):
                 return "Error: the arguments are no JSON object"
             return result_text(asyncio.run(_called(function, read)))
-        # A tool may raise anything, exits included; the chat goes on, and the model is told.
+        # A tool may raise anything, exits included; the chat goes on, the model reads the error.
         except (Exception, SystemExit) as error:
             return f"Error: {cause_of(error)}"
 

@@ -15,10 +15,10 @@ from rlagent.backends.off_policy import (
     Correction,
     divergence,
     finished,
+    informative,
     is_largest,
     lag_of,
     measure,
-    told,
 )
 from rlagent.config.algorithms import CORRECTIONS
 
@@ -197,9 +197,9 @@ def test_the_lag_counts_tokens_and_what_is_0_by_construction_is_not_shown() -> N
     assert found["off_policy/lag/mean"] == pytest.approx(2 * tokens[0] / sum(tokens))
     assert found["off_policy/lag/max"] == 2
     shown = {"actor/ppo_kl": 0.0, "off_policy/kl/proximal_current": 0.0, "actor/entropy": 1.0}
-    assert set(told(shown, 1, old_is_behaviour=False)) == {"actor/entropy"}
-    assert set(told(shown, 1, old_is_behaviour=True)) == {"actor/entropy", "actor/ppo_kl"}
-    assert told(shown, 2, old_is_behaviour=False) == shown
+    assert set(informative(shown, 1, old_is_behaviour=False)) == {"actor/entropy"}
+    assert set(informative(shown, 1, old_is_behaviour=True)) == {"actor/entropy", "actor/ppo_kl"}
+    assert informative(shown, 2, old_is_behaviour=False) == shown
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,9 @@ class StepTrainer(verl_trainer.VERLTrainer):
         for name in [name for name in merged if off_policy.FAMILY in name]:
             merged[name.removeprefix("actor/")] = merged.pop(name)
         old_is_behaviour = self.global_config.algorithm.bypass_old_logprobs
-        metrics.update(off_policy.told(off_policy.finished(merged), len(done), old_is_behaviour))
+        metrics.update(
+            off_policy.informative(off_policy.finished(merged), len(done), old_is_behaviour)
+        )
         metrics["actor/updates"] = float(len(done))
         return batch
 

@@ -5,9 +5,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from rlagent.base.words import duration, number, percent
+from rlagent.base.words import duration
 from rlagent.records.folder import RunFolder
-from rlagent.records.listing import Entry, best_success, entries, run_entry, sweep_entry
+from rlagent.records.listing import (
+    Entry,
+    best_success,
+    best_text,
+    entries,
+    run_entry,
+    sweep_entry,
+)
 from rlagent.records.sweep_store import Sweep, SweepFolder
 from rlagent.report.view.site import BARE, Asked, Site, address
 
@@ -103,11 +110,13 @@ def _row(site: Site, entry: Entry) -> Row:
         )
     unit = "trials" if entry.kind == "sweep" else "steps"
     done = f"{entry.done} of {entry.asked}" if entry.asked else str(entry.done)
-    best = ""
-    if entry.best is not None:
-        share = "success" in entry.metric
-        best = percent(entry.best) if share else f"{entry.metric} {number(entry.best)}"
-    return Row(entry, address(entry.kind, entry.name), f"{done} {unit}", best, ago(entry.updated))
+    return Row(
+        entry,
+        address(entry.kind, entry.name),
+        f"{done} {unit}",
+        best_text(entry),
+        ago(entry.updated),
+    )
 
 
 def ago(when: float | None, now: Callable[[], float] = time.time) -> str:

@@ -97,7 +97,7 @@ def sides(site: Site, asked: Asked) -> str:
     given = split_opening(shown[0].said[0][1])[0] if shown[0].said else []
     same = all(side.said and split_opening(side.said[0][1])[0] == given for side in shown)
     if same:
-        # What all were told stands above, once.
+        # What all of them were sent stands above, once.
         shown = [replace(side, said=_without_opening(side.said)) for side in shown]
     runs = dict.fromkeys(side.place.run for side in shown)
     return site.page(

@@ -81,7 +81,7 @@ class Completions:
         head = self._head("chat.completion.chunk")
         calls = chat.tool_choice != "none"
         texts = [TextStream(chat.params.stop, calls, self.reasoning) for _ in requests]
-        told = [0] * len(requests)
+        sent = [0] * len(requests)
         first: Dict[str, Any] = {"role": "assistant", "content": ""}
         for index in range(len(requests)):
             yield {**head, "choices": [_delta(index, first)]}
@@ -96,8 +96,8 @@ class Completions:
             asks = chat.logprobs or chat.return_token_ids or chat.return_token_logprobs
             if delta or reason or asks:
                 choice = _delta(index, delta, reason)
-                choice |= self._details(request, chat, told[index])
-                told[index] = len(request.tokens)
+                choice |= self._details(request, chat, sent[index])
+                sent[index] = len(request.tokens)
                 yield {**head, "choices": [choice]}
         if chat.stream_usage:
             yield {**head, "choices": [], "usage": _usage(prompt, requests)}

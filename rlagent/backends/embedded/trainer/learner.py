@@ -28,7 +28,7 @@ from rlagent.backends.embedded.trainer.scoring import Scorer
 from rlagent.backends.embedded.trainer.step_data import StepData
 from rlagent.backends.embedded.trainer.step_metrics import agreement_metrics, data_metrics
 from rlagent.backends.loss import Extent, Objective
-from rlagent.backends.off_policy import finished, is_largest, lag_of, of_updates, told
+from rlagent.backends.off_policy import finished, informative, is_largest, lag_of, of_updates
 from rlagent.backends.updates import ONE_UPDATE, Updates
 from rlagent.base.signs import settled
 from rlagent.config.schedule import lr_factor, warmup_steps
@@ -155,7 +155,7 @@ class Learner:
         metrics["tokens/trained"] = float(sum(len(s.actions) for s in data.samples))
         metrics["tokens/computed"] = float(sum(part["tokens/computed"] for part in parts))
         metrics["perf/time_per_step"] = time.perf_counter() - started
-        return told(metrics, len(updates), self.algorithm.bypass_old_logprobs)
+        return informative(metrics, len(updates), self.algorithm.bypass_old_logprobs)
 
     def _old_logprobs(
         self, data: StepData, updates: List[List[int]], metrics: Dict[str, float]
