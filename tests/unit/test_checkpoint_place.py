@@ -8,8 +8,8 @@ from rlagent import LearnConfig
 from rlagent.base.errors import ConfigError
 from rlagent.config.resolve import resolve
 from rlagent.launch.checkpoint_place import elsewhere, place_checkpoints
-from rlagent.launch.launch import _set_aside
 from rlagent.machine.resources import Machine
+from rlagent.records.files import move_contents_aside
 from rlagent.records.folder import RunFolder
 from rlagent.trinity.translate import to_trinity
 from tests.configured import configured
@@ -73,7 +73,7 @@ def test_a_resumed_run_finds_its_own_again_and_a_fresh_one_finds_nothing(tmp_pat
     (folder.checkpoints / "step").write_text("5")
     place_checkpoints(folder, str(tmp_path / "kept"))
     assert (folder.checkpoints / "step").read_text() == "5"
-    _set_aside(folder)
+    move_contents_aside(folder.path)
     place_checkpoints(folder, str(tmp_path / "kept"))
     assert list(folder.checkpoints.iterdir()) == []
     assert (tmp_path / "run-1.1" / "checkpoints" / "step").read_text() == "5"
