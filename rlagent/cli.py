@@ -8,6 +8,7 @@ from rlagent.base.names import did_you_mean
 
 COMMANDS = {
     "train": ("rlagent.train", "train an agent: rlagent train +experiment=gsm8k_react"),
+    "init": ("rlagent.init", "a folder to begin your own agent from: rlagent init NAME"),
     "plan": ("rlagent.plan", "what would run: choices, batch arithmetic, Trinity's YAML"),
     "evaluate": ("rlagent.evaluate", "how good a run's checkpoints are: rlagent evaluate RUN"),
     "compare": ("rlagent.compare", "is B better than A, and where is it worse?"),
