@@ -21,6 +21,7 @@ from trinity.common.experience import Experience
 from trinity.utils.timer import Timer
 
 from rlagent.base import alive
+from rlagent.base.process import end_on_sigterm
 from rlagent.trinity.translate import WHOLE_STEPS
 from rlagent.upstream import trinity as trinity_patches
 from rlagent.upstream import trinity_hooks
@@ -44,6 +45,8 @@ class EndingQueue(QueueStorage):
 
     def __init__(self, config: StorageConfig) -> None:
         trinity_hooks.queue_of_steps.apply()
+        # Those who wait for it get to know.
+        end_on_sigterm()
         super().__init__(config)
         self._changed = asyncio.Event()
         # The training step whose batch was read last.

@@ -31,6 +31,11 @@ MOST_STARTS = 3
 """Processes that fail to start, one after the other, before rollouts are given up: on a machine
 that is busy a start may take longer than Ray allows."""
 
+ASIDE = 4
+"""Processes among which the rollouts of one that was blocked are divided when they run again. Each
+other one that blocks takes its whole time to be found: in one process they would be found one after
+the other."""
+
 REPORT_SECONDS = 5.0
 """Seconds after which a runner process says that it is well."""
 
@@ -221,6 +226,8 @@ class SharedProcesses:
                 deaths += not fate.certain
                 if suspected(fate, key, deaths):
                     return await self._run_alone(key, arguments)
+                if fate.certain and fate.key:
+                    index = self._aside()
         finally:
             index, members = self._groups.pop(group)
             if members > 1:
@@ -271,11 +278,20 @@ class SharedProcesses:
             return fate
         finally:
             runner.rollouts -= 1
-            if runner.worn and not runner.rollouts and self._runners.get(index) is not runner:
-                runner.kill()
+            if not runner.rollouts:
+                if runner.worn and self._runners.get(index) is not runner:
+                    runner.kill()
+                elif index > self.number:
+                    self._forget(index, runner)
 
     def _least_busy(self) -> int:
         return min(range(self.number), key=lambda index: self._runner(index).rollouts)
+
+    def _aside(self) -> int:
+        """The least busy of the places for what runs again; the one before them is `_alone`'s."""
+        there = self._runners
+        places = range(self.number + 1, self.number + 1 + ASIDE)
+        return min(places, key=lambda place: there[place].rollouts if place in there else 0)
 
     def _forget(self, index: int, runner: Runner | None = None) -> None:
         """Have a process made again on its next use; the one that is known now, if it is given."""

@@ -77,18 +77,19 @@ def test_a_killed_actor_fails_the_run_and_the_same_command_resumes_it(tmp_path, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "actor",
+    ("actor", "number"),
     [
-        "ray::ExplorerActor",
-        "ray::EmbeddedModel",
-        "ray::WholeStepQueue",
-        "ray::Synchronizer",
+        ("ray::ExplorerActor", signal.SIGKILL),
+        ("ray::EmbeddedModel", signal.SIGKILL),
+        ("ray::WholeStepQueue", signal.SIGKILL),
+        ("ray::WholeStepQueue", signal.SIGTERM),
+        ("ray::Synchronizer", signal.SIGKILL),
     ],
 )
-def test_any_killed_actor_fails_the_run_within_a_minute(tmp_path, actor):
+def test_any_killed_actor_fails_the_run_within_a_minute(tmp_path, actor, number):
     process = _start(tmp_path, "algorithm.total_steps=50")
     folder = _until_step(process, tmp_path, 1)
-    os.kill(_pid_of(actor), signal.SIGKILL)
+    os.kill(_pid_of(actor), number)
     assert process.wait(60) == 1
     assert folder.read_status()["state"] == "failed"
     assert folder.read_status()["cause"]

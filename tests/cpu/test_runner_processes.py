@@ -56,9 +56,12 @@ def processes():
         made._forget(index)
 
 
-async def _ended(running):
+async def _ended(running, pids=None):
     try:
-        return (await running)[1]
+        pid, result = await running
+        if pids is not None:
+            pids.append(pid)
+        return result
     except RolloutLost as lost:
         return f"lost: {lost}"
 
@@ -70,12 +73,12 @@ async def _prepared(handle):
         return error
 
 
-async def _group(processes, folder, harm, agent="turns"):
-    """How the rollouts of a group end, the one that does harm first."""
+async def _group(processes, folder, harm, agent="turns", pids=None):
+    """How the rollouts of a group end, the one that does harm first; `pids` gets where they did."""
     common = {"timeout": TIMEOUT, "folder": str(folder), "members": OTHERS + 1, "agent": agent}
     return await asyncio.gather(
         *(
-            _ended(processes.run("g", f"1/0/{n}", {**common, "harm": None if n else harm}))
+            _ended(processes.run("g", f"1/0/{n}", {**common, "harm": None if n else harm}), pids)
             for n in range(OTHERS + 1)
         )
     )
@@ -132,6 +135,15 @@ def test_a_process_with_a_thread_that_never_ends_is_replaced(processes, tmp_path
     assert replaced
     said = warnings.file_of(Path(os.environ["TRINITY_LOG_DIR"])).read_text()
     assert "a process for agent code is replaced: code of 1 ended rollouts goes on" in said
+
+
+@pytest.mark.slow
+def test_the_rollouts_of_one_that_was_blocked_run_again_beside_each_other(processes, tmp_path):
+    pids: list[int] = []
+    asyncio.run(_group(processes, tmp_path, "sleeps", pids=pids))
+    assert len(set(pids)) == OTHERS
+    # What they ran in is gone with them.
+    assert set(processes._runners) <= {0}
 
 
 @pytest.mark.slow
