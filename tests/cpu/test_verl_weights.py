@@ -1,6 +1,7 @@
 """Sharded checkpoints of verl are put together on a CPU, exactly as they were trained."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -58,8 +59,8 @@ def test_an_export_of_shards_has_the_logits_of_the_trainer(run: RunFolder, tmp_p
 
 
 def test_shards_that_are_not_all_there_are_named(run: RunFolder, tmp_path: Path) -> None:
-    (run.checkpoints / "global_step_5" / "actor" / "model_world_size_2_rank_1.pt").rename(
-        tmp_path / "taken"
-    )
+    shutil.copytree(run.path, tmp_path / run.name)
+    actor = tmp_path / run.name / "checkpoints" / "global_step_5" / "actor"
+    (actor / "model_world_size_2_rank_1.pt").unlink()
     with pytest.raises(Exception, match=r"rank_1\.pt is missing.*base"):
-        find_trained(run.name, "last", run.path.parent)
+        find_trained(run.name, "last", tmp_path)
