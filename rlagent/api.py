@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rlagent.base.errors import Problem
-from rlagent.config import schema
+from rlagent.config import parents, schema
 from rlagent.config.fingerprint import (
     NotStableError,
     fingerprint,
@@ -16,6 +16,7 @@ from rlagent.config.fingerprint import (
 from rlagent.config.schema import LearnConfig
 
 if TYPE_CHECKING:
+    from rlagent.config.parents import Parent
     from rlagent.launch.launch import Outcome
 
 
@@ -26,6 +27,15 @@ def _read_config(path: str) -> LearnConfig:
 
 
 schema.reader = _read_config
+
+
+def _find_parent(path: str, root: str) -> "Parent | None":
+    from rlagent.records.parents import find_parent
+
+    return find_parent(path, root)
+
+
+parents.finder = _find_parent
 
 
 class LearnError(RuntimeError):

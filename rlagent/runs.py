@@ -28,13 +28,18 @@ columns:
   updated    when its status was last written
   host       where it ran
   folder     where it is
+  started from   the run and step whose checkpoint it went on from (model.path=RUN@STEP)
 """
 
 
 def table(found: Sequence[Entry]) -> str:
     """Aligned columns for a terminal."""
     heads = ["name", "state", "done", "best", "updated", "host", "folder"]
-    return "\n".join(aligned([heads, *(_row(entry) for entry in found)])) + "\n"
+    rows = [heads, *(_row(entry) for entry in found)]
+    if any(entry.parent for entry in found):
+        starts = ["started from", *(entry.parent or "-" for entry in found)]
+        rows = [[*row, start] for row, start in zip(rows, starts, strict=True)]
+    return "\n".join(aligned(rows)) + "\n"
 
 
 def _row(entry: Entry) -> list[str]:

@@ -39,7 +39,9 @@ LEFT_OUT_OF_NATIVE = {
 """The same of a native Trinity YAML."""
 
 
-def identity(config: LearnConfig, kept: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def identity(
+    config: LearnConfig, kept: Mapping[str, Any] | None = None, parent: str | None = None
+) -> dict[str, Any]:
     """Return what a trial's id is made of, as plain data.
 
     Model and dataset count by their path: a folder by its absolute path, a hub id as written.
@@ -48,6 +50,8 @@ def identity(config: LearnConfig, kept: Mapping[str, Any] | None = None) -> dict
         config: As composed; not resolved.
         kept: What was written against a preset or a recipe and is the schema's default, by dotted
             key: the composed values are those of a configuration in which nobody wrote it.
+        parent: The checkpoint of another run that model.path names, in one spelling; None: it
+            names none.
     """
     from rlagent.config.compose import to_mapping
 
@@ -66,6 +70,8 @@ def identity(config: LearnConfig, kept: Mapping[str, Any] | None = None) -> dict
         if value and not value.startswith("builtin:"):
             local = local_path(value)
             data[group][key] = str(local.resolve()) if local else value
+    if parent is not None:
+        data["model"]["path"] = parent
     for more in data["dataset"]["mix"]:
         local = local_path(more["path"])
         more["path"] = str(local.resolve()) if local else more["path"]
@@ -77,14 +83,17 @@ def identity(config: LearnConfig, kept: Mapping[str, Any] | None = None) -> dict
     return data
 
 
-def trial_id(config: LearnConfig, kept: Mapping[str, Any] | None = None) -> str:
+def trial_id(
+    config: LearnConfig, kept: Mapping[str, Any] | None = None, parent: str | None = None
+) -> str:
     """Return the id of a trial: 8 hexadecimal digits of a hash of its identity.
 
     Args:
         config: As composed; not resolved.
         kept: As for `identity`.
+        parent: As for `identity`.
     """
-    text = json.dumps(identity(config, kept), sort_keys=True, default=str)
+    text = json.dumps(identity(config, kept, parent), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -8,6 +8,7 @@ from rlagent.backends.base import RolloutEngine, Trainer
 from rlagent.backends.registry import engine_named, trainer_named
 from rlagent.base.errors import Problem
 from rlagent.base.origins import FILLED, is_written, put
+from rlagent.config.parents import Parent
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.step_workload import workload_of
 from rlagent.machine.resources import Machine
@@ -33,6 +34,7 @@ class Resolution:
         problems: What is wrong.
         kept: What was written against a preset or a recipe and is the schema's default, by dotted
             key; see identity.py.
+        parent: The checkpoint of another run that this one starts from; None without one.
     """
 
     config: LearnConfig
@@ -44,6 +46,7 @@ class Resolution:
     choices: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     kept: dict[str, Any] = field(default_factory=dict)
+    parent: Parent | None = None
 
     def fill(self, key: str, value: Any, why: str) -> None:
         """Set the value at a dotted key that nobody wrote, with the reason, in a few words."""

@@ -20,6 +20,7 @@ from rlagent.config.identity import trial_id
 from rlagent.config.load import training_tasksets
 from rlagent.config.off_policy import resolve_off_policy
 from rlagent.config.overruled import overruled_choices
+from rlagent.config.parents import Parent, root_of
 from rlagent.config.presets import dataset_preset, overlay
 from rlagent.config.resolution import Resolution
 from rlagent.config.resolve_model import resolve_model_and_layout
@@ -77,6 +78,7 @@ class Resolved:
         trial_id: Identity of the trial, from the configuration before it was resolved.
         composed: The configuration before it was resolved.
         warnings: Downloads and long durations, one line each.
+        parent: The checkpoint of another run that it starts from; None without one.
     """
 
     config: LearnConfig
@@ -88,6 +90,7 @@ class Resolved:
     trial_id: str
     composed: LearnConfig
     warnings: list[str] = field(default_factory=list)
+    parent: Parent | None = None
 
 
 def resolve(
@@ -130,7 +133,7 @@ def resolve(
             resolution.chose(*choice)
     problems = resolution.problems
     raise_if_any(as_in_native(problems) if native else problems)
-    local = local_path(resolution.config.model.path)
+    local, parent = local_path(resolution.config.model.path), resolution.parent
     return Resolved(
         config=resolution.config,
         layout=layout,
@@ -138,9 +141,10 @@ def resolve(
         choices=resolution.choices,
         model_dir=str(local) if local else None,
         batch=arithmetic(resolution.config),
-        trial_id=trial_id(config, resolution.kept),
+        trial_id=trial_id(config, resolution.kept, parent.place if parent else None),
         composed=config,
         warnings=warnings_of(resolution.config, layout, machine),
+        parent=parent,
     )
 
 
@@ -278,7 +282,8 @@ def _dataset(resolution: Resolution) -> None:
             resolution.fill("dataset.name", name, "the end of dataset.path")
         return
     model = resolution.config.model
-    name = "gsm8k_tiny" if model.path == f"{BUILTIN}tiny" else "gsm8k"
+    root = root_of(resolution.parent.lineage if resolution.parent else [], model.path)
+    name = "gsm8k_tiny" if root == f"{BUILTIN}tiny" else "gsm8k"
     preset = dataset_preset(name, resolution.config_dirs)
     resolution.kept |= overlay(preset, dataset, "dataset")
     resolution.config.dataset = preset

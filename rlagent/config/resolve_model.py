@@ -5,12 +5,13 @@ import dataclasses
 import itertools
 from dataclasses import replace
 
-from rlagent.base.errors import Problem
+from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.model_shape import ModelShape
 from rlagent.base.origins import FILLED, get, is_written, origins, record
 from rlagent.base.paths import BUILTIN, local_path
 from rlagent.config.check import LAYOUT_PARTS, LEGAL_LAYOUT, requested_layout, requested_parts
 from rlagent.config.model_files import model_faults
+from rlagent.config.parents import Parent, find_parent, inherited
 from rlagent.config.presets import model_preset, model_preset_of_path, overlay
 from rlagent.config.resolution import NO_LAYOUT, Resolution
 from rlagent.config.resolve_offload import host_lacks
@@ -40,7 +41,7 @@ def resolve_model_and_layout(resolution: Resolution) -> Layout:
         if model.path == AUTO:
             resolution.fill("model.path", model.name, "its name at the endpoint")
     elif model.path != AUTO:
-        _complete_model(resolution)
+        _complete_written(resolution)
     elif resolution.engine.model:
         name, why, other = resolution.engine.model
         resolution.problems += _take_preset(resolution, name)
@@ -111,6 +112,34 @@ def _take_preset(resolution: Resolution, name: str) -> list[Problem]:
     resolution.kept = overlay(preset, resolution.config.model, "model")
     resolution.config.model = preset
     return _read_shape(preset)
+
+
+def _complete_written(resolution: Resolution) -> None:
+    """Complete a model whose path was written: a folder, a hub id, or another run's checkpoint."""
+    model = resolution.config.model
+    try:
+        if not resolution.native:
+            resolution.parent = find_parent(model.path, resolution.config.run.dir)
+    except ConfigError as error:
+        resolution.problems += error.problems
+        return
+    if resolution.parent is not None:
+        _take_parent(resolution, resolution.parent)
+    else:
+        _complete_model(resolution)
+
+
+def _take_parent(resolution: Resolution, parent: Parent) -> None:
+    """Take another run's checkpoint; what was written beside it stays."""
+    written, taken = resolution.config.model, inherited(parent)
+    record(taken, dict.fromkeys(origins(taken), f"{FILLED}as in {parent.run}"))
+    resolution.kept |= overlay(taken, written, "model")
+    resolution.config.model = taken
+    # The same in another form: where it was written stays noted.
+    vars(taken)["path"] = parent.folder
+    resolution.chose("model", f"{taken.name}, {parent.words()}", "model.path=RUN@STEP")
+    if (local := local_path(parent.folder)) is None or (local / "config.json").is_file():
+        resolution.problems += _read_shape(taken)
 
 
 def _complete_model(resolution: Resolution) -> None:

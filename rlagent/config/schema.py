@@ -67,10 +67,12 @@ class ModelConfig(Recorded):
     # ---- core ----
     # Name of the preset, for display and for the run's tags.
     name: str = plain(AUTO, auto="follows the path")
-    # Hugging Face hub id, local folder, or `builtin:tiny`.
+    # Hugging Face hub id, local folder, `builtin:tiny`, or another run's checkpoint: RUN@STEP, with
+    # a step, `best`, `last` or `base` (what that run began from); RUN alone is its best, or its
+    # last where none was measured. Shape, dtype and recipe are then those of that run.
     path: str = place(
         AUTO,
-        "give a hub id, a folder, or auto",
+        "give a hub id, a folder, a run, or auto",
         auto="without a GPU the tiny model, with GPUs the largest of `candidates` that fits, if "
         "possible without hardware.offload",
         trinity="model.model_path",

@@ -10,6 +10,7 @@ from rlagent.config.mix import parts_of
 from rlagent.config.schema import DatasetConfig, LearnConfig, MonitorConfig
 from rlagent.config.task_files import missing_split, split_file
 from rlagent.health.row import FAIL, OK, WARN, Answer, Row, run_python
+from rlagent.records.parents import run_of_export
 from rlagent.records.wandb_access import DEFAULT_URL, NO_KEY, wandb_access
 
 HUB_TIMEOUT = 20.0
@@ -46,6 +47,9 @@ def model_row(label: str, key: str, path: str) -> Row:
     local = local_path(path)
     if local is None:
         return hub_row(label, key, path, "model")
+    if exported := run_of_export(path):
+        run, step = exported
+        return Row(OK, label, f"step {step} of {run.name}")
     missing = [
         what
         for what, pattern in (("config.json", "config.json"), ("weights", "*.safetensors"))

@@ -113,6 +113,7 @@ class Driver:
 
     def _first_status(self) -> dict[str, Any]:
         folder, resolved = self.stage.folder, self.stage.resolved
+        record = read_record(folder) or {}
         folder.point_latest()
         self._reserve.write_bytes(bytes(RESERVE_BYTES))
         write_atomically(folder.config_yaml, to_yaml(self.config))
@@ -131,7 +132,8 @@ class Driver:
             dataset=self.config.dataset.name,
             layout=str(resolved.layout),
             stamp=LOGICAL if self.config.hardware.logical_gpus else None,
-            versions=(read_record(folder) or {}).get("versions"),
+            versions=record.get("versions"),
+            lineage=record.get("lineage") or None,
         )
 
     def _start_mirror(self) -> Mirror:

@@ -98,11 +98,14 @@ def connect(stage: Stage, tree: dict[str, Any], conclude: Callable[[str], None])
     """
     from rlagent.launch import ray_cluster
     from rlagent.launch.hub import models_of, require_models
+    from rlagent.serving.export import require_exported
     from rlagent.trinity import native
     from rlagent.upstream import ray as ray_patches
 
     resolved = stage.resolved
     runs_here = resolved.config.model.url is None
+    if said := require_exported(resolved.config.model.path):
+        stage.display.message(said)
     if runs_here and address_to_join(resolved.config.hardware.ray) is None:
         # In a cluster other nodes download it; they may have network access.
         require_models(models_of(tree))

@@ -15,12 +15,14 @@ from rlagent.backends.registry import engines, packages_of
 from rlagent.base.paths import BUILTIN, local_path
 from rlagent.config.fingerprint import fingerprint, inner
 from rlagent.config.functions import locate
+from rlagent.config.parents import Lineage
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import WorkflowConfig
 from rlagent.config.sources import source_files
 from rlagent.config.task_files import split_file
 from rlagent.records.files import read_object, write_atomically
 from rlagent.records.folder import RunFolder
+from rlagent.records.parents import RECORD, lineage_of_folder
 from rlagent.upstream.patch import installed
 
 PACKAGES = (
@@ -32,7 +34,6 @@ PACKAGES = (
     "transformers",
     *(name for engine in engines() for name in packages_of(engine)),
 )
-FILE = "record.json"
 
 
 def make_record(
@@ -49,7 +50,15 @@ def make_record(
         "versions": {name: installed(name) for name in PACKAGES},
         "workflow": _source_fingerprint((named.function, workflow), (named.judge, judge)),
         "dataset": _dataset_fingerprint(resolved),
+        "lineage": lineage_of(resolved),
     }
+
+
+def lineage_of(resolved: Resolved) -> Lineage:
+    """The checkpoints that the model comes from, the nearest first; empty for a base model."""
+    if resolved.parent is not None:
+        return resolved.parent.lineage
+    return lineage_of_folder(resolved.config.model.path)
 
 
 def read_record(folder: RunFolder) -> dict[str, Any] | None:
@@ -58,12 +67,12 @@ def read_record(folder: RunFolder) -> dict[str, Any] | None:
     Raises:
         DamagedError: It holds something else.
     """
-    return read_object(folder.path / FILE, "the same command resumes the run and writes it again")
+    return read_object(folder.path / RECORD, "the same command resumes the run and writes it again")
 
 
 def write_record(folder: RunFolder, record: dict[str, Any]) -> None:
     """Keep the record of the first attempt."""
-    write_atomically(folder.path / FILE, json.dumps(record, indent=2) + "\n")
+    write_atomically(folder.path / RECORD, json.dumps(record, indent=2) + "\n")
 
 
 CHOSEN = {"model": "the model", "engine": "the engine", "layout": "the layout"}

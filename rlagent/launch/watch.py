@@ -17,11 +17,13 @@ from rlagent.base.texts import shown
 from rlagent.config.compose import to_mapping
 from rlagent.config.resolve import Resolved
 from rlagent.launch import where
+from rlagent.launch.record import lineage_of
 from rlagent.launch.signals import Signals
 from rlagent.records import warnings
 from rlagent.records.display import Display
 from rlagent.records.folder import Attempt, RunFolder
 from rlagent.records.mirror import Mirror, RunInfo, make_mirror
+from rlagent.records.parents import parent_name
 from rlagent.records.rollouts.keeper import Keeper
 
 
@@ -175,12 +177,18 @@ def run_info(resolved: Resolved, folder: RunFolder, resumed_from: int | None) ->
         name=config.monitor.name or folder.name,
         group=config.monitor.group or config.run.name,
         tags=(config.run.name, config.model.name, str(resolved.layout), *config.monitor.tags),
-        config=to_mapping(config),
+        config={**to_mapping(config), **_line(resolved)},
         derived={**asdict(resolved.batch), **asdict(resolved.layout)},
         resumed_from=resumed_from,
         system_stats=bool(resolved.machine.gpus),
         metric=config.sweep.metric,
     )
+
+
+def _line(resolved: Resolved) -> dict[str, Any]:
+    """The checkpoints that the model comes from, where a dashboard can filter by them."""
+    line = lineage_of(resolved)
+    return {"lineage": line, "parent": parent_name(line)} if line else {}
 
 
 def _size(path: Path) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from rlagent.base.words import number, percent, short_path
 from rlagent.records.find import sweep_folders
 from rlagent.records.folder import DIED, RunFolder, run_folders
+from rlagent.records.parents import parent_name
 from rlagent.records.sweep_store import FINISHED, PRUNED, RUNNING, Sweep, SweepFolder, is_dead
 
 UNREADABLE = "unreadable"
@@ -42,6 +43,8 @@ class Entry:
     # Where it ran, and its folder.
     host: str
     folder: str
+    # Of a run, the checkpoint of another one that it started from, RUN@STEP; empty without one.
+    parent: str = ""
 
 
 def best_text(entry: Entry) -> str:
@@ -103,6 +106,7 @@ def run_entry(
         updated=_time(status.get("updated")),
         host=str(status.get("host") or ""),
         folder=str(folder.path),
+        parent=parent_name(status.get("lineage")),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from rlagent.base.signs import signs_in
 from rlagent.base.stats import mean
 from rlagent.base.words import duration, interval, number, percent
+from rlagent.records.parents import lineage_words
 from rlagent.records.rollouts import Rollout
 from rlagent.records.summary import how_it_ended, seconds_spent
 from rlagent.report.conversation import Turn, content_text, conversations_of, split_opening
@@ -163,6 +164,8 @@ def facts(status: dict[str, Any]) -> list[tuple[str, str]]:
         )
         if status.get(key) is not None
     ]
+    if line := lineage_words(status.get("lineage") or []):
+        found.append(("Started from", line))
     if isinstance(status.get("started"), (int, float)):
         when = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(status["started"]))
         found.append(("Last attempt began", when))

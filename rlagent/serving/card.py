@@ -10,8 +10,10 @@ import yaml
 
 from rlagent.base.paths import local_path
 from rlagent.base.redact import redact, redact_command
+from rlagent.config.parents import root_of
 from rlagent.config.presets import preset_names
 from rlagent.records.checkpoints import measured
+from rlagent.records.parents import lineage, lineage_words
 from rlagent.serving.trained import Trained
 
 UNKNOWN = "not recorded"
@@ -33,14 +35,17 @@ def model_card(trained: Trained, folder: Path) -> str:
     }
     if licence != UNKNOWN:
         head["license"] = licence
-    path = config.model.path
-    if local_path(path) is None:
+    line = lineage(trained.run)
+    path = root_of(line, config.model.path)
+    # What a line began from is a hub id, or the last part of a path of some machine.
+    if local_path(path) is None and (not line or "/" in path):
         head |= {"base_model": path, "base_model_relation": "finetune"}
     sampled = f"{config.algorithm.batch_size} tasks x {config.algorithm.repeat_times} rollouts"
     trained_steps = f"{trained.kept.step} of {status.get('steps_asked') or '?'}"
     versions = {name: value for name, value in (status.get("versions") or {}).items() if value}
     rows = [
         ("base model", _public(path)),
+        ("trained before", lineage_words(line)),
         ("licence of the base model", licence),
         ("data", f"{config.dataset.name}, {_public(config.dataset.path)}, {config.dataset.split}"),
         ("agent", _public(str(config.workflow.function or "a function of a script"))),

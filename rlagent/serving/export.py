@@ -15,13 +15,11 @@ from typing import Any
 from rlagent.backends.registry import load
 from rlagent.base.endings import RunError
 from rlagent.base.errors import ConfigError, Problem
-from rlagent.records.checkpoints import WEIGHTS, shards_of
+from rlagent.records.checkpoints import WEIGHTS, CheckpointError, find_checkpoint, shards_of
 from rlagent.records.folder import read_object
+from rlagent.records.parents import STAMP, export_folder, line_of, run_of_export
 from rlagent.serving.card import model_card
-from rlagent.serving.trained import Trained
-
-STAMP = "rlagent.json"
-"""In an exported folder: which checkpoint it was made from."""
+from rlagent.serving.trained import Trained, read_config
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -67,7 +65,7 @@ def ready_folder(trained: Trained) -> str:
     """
     if trained.kept.folder is None:
         return trained.base
-    target = trained.run.path / "exports" / f"step-{trained.kept.step}"
+    target = export_folder(trained.run, trained.kept.step)
     if _is_current(trained, target):
         return str(target)
     if target.exists():
@@ -79,6 +77,34 @@ def ready_folder(trained: Trained) -> str:
         if not _is_current(trained, target):
             raise RunError(f"{target} cannot be written: {error}") from error
     return str(target)
+
+
+def require_exported(path: str) -> str:
+    """Export the checkpoint whose export belongs at a model's path, where it is missing or older.
+
+    Returns:
+        What was exported, in words; empty for other models, and where it was there.
+
+    Raises:
+        RunError, OSError: As for `export`.
+    """
+    found = run_of_export(path)
+    if found is None:
+        return ""
+    run, step = found
+    there = Path(path, STAMP).is_file()
+    try:
+        kept = find_checkpoint(run, str(step))
+    except CheckpointError as error:
+        if there:
+            # Pruned since; the export is what is left of it.
+            return ""
+        raise RunError(str(error)) from error
+    trained = Trained(run, kept, read_config(run))
+    if there and _is_current(trained, Path(path)):
+        return ""
+    ready_folder(trained)
+    return f"exported {kept} of {run.name}, from which this run starts"
 
 
 def _is_current(trained: Trained, target: Path) -> bool:
@@ -106,6 +132,7 @@ def _stamp(trained: Trained, dtype: str) -> dict[str, Any]:
     return {
         "run": trained.run.name,
         "step": trained.kept.step,
+        "lineage": line_of(trained.run, trained.config, trained.kept.step),
         "dtype": dtype or _dtype(trained),
         "weights": [[file.name, each.st_size, each.st_mtime_ns] for file, each in found],
     }

@@ -17,6 +17,7 @@ from rlagent.config.spec import UNKNOWN
 from rlagent.records.checkpoints import CheckpointError, Kept, find_checkpoint
 from rlagent.records.files import DamagedError
 from rlagent.records.folder import RunFolder, RunNotFoundError, find_run, read_object
+from rlagent.records.parents import RECORD
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Trained:
     @property
     def base(self) -> str:
         """The model that was trained: a folder or a hub id, for transformers."""
-        record = read_object(self.run.path / "record.json", "") or {}
+        record = read_object(self.run.path / RECORD, "") or {}
         # A path that was relative to where the run was started is whole there.
         return resolve_path(str(record.get("model") or self.config.model.path))
 

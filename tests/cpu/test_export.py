@@ -1,5 +1,6 @@
 """A checkpoint becomes a Hugging Face folder: the trainer's weights, whole or not there."""
 
+import json
 import os
 import resource
 import shutil
@@ -14,9 +15,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlagent import export as command
 from rlagent.backends.embedded.checkpoint import Checkpoint, write_checkpoint
+from rlagent.base.endings import RunError
 from rlagent.records.checkpoints import WEIGHTS, find_checkpoint
 from rlagent.records.folder import RunFolder
-from rlagent.serving.export import STAMP, export, ready_folder
+from rlagent.records.parents import (
+    RECORD,
+    STAMP,
+    export_folder,
+    lineage_of_folder,
+    lineage_words,
+)
+from rlagent.serving.export import export, ready_folder, require_exported
 from rlagent.serving.trained import find_trained
 
 
@@ -143,3 +152,31 @@ def test_engines_get_an_export_that_is_made_once_until_the_weights_are_others(
 
 def test_engines_get_the_base_model_itself(run: RunFolder) -> None:
     assert ready_folder(find_trained(run.name, "base", run.path.parent)) == TINY
+
+
+def test_a_run_that_starts_from_a_checkpoint_finds_it_exported_once_with_its_line(
+    run: RunFolder,
+) -> None:
+    folder = export_folder(run, 20)
+    assert "step 20 of mine-1a2b3c4d" in require_exported(str(folder))
+    assert lineage_words(lineage_of_folder(str(folder))) == "step 20 of mine-1a2b3c4d (tiny)"
+    first = (folder / STAMP).stat().st_mtime_ns
+    assert require_exported(str(folder)) == ""
+    # What is left of a checkpoint that was pruned since.
+    shutil.rmtree(run.checkpoints / "global_step_20")
+    assert require_exported(str(folder)) == ""
+    assert (folder / STAMP).stat().st_mtime_ns == first
+    shutil.rmtree(folder)
+    with pytest.raises(RunError, match="no checkpoint '20'"):
+        require_exported(str(folder))
+    assert require_exported("Qwen/Qwen3-8B") == ""
+
+
+def test_the_card_says_what_the_model_was_trained_on_before(run: RunFolder, tmp_path: Path) -> None:
+    line = [{"run": "sft-1", "step": 4, "model": "tiny", "base": "some/model"}]
+    (run.path / RECORD).write_text(json.dumps({"model": TINY, "lineage": line}))
+    export(find_trained(run.name, "20", run.path.parent), tmp_path / "model")
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "| trained before | step 4 of sft-1 (tiny) |" in card
+    assert "base_model: some/model" in card
+    assert lineage_of_folder(str(tmp_path / "model"))[1:] == line
