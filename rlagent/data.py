@@ -1,11 +1,11 @@
-"""`rlagent data gsm8k_tools`: conversations with tools, to learn from before reinforcement.
+"""`rlagent data`: conversations to learn from, of GSM8K's answers or of a run's own rollouts.
 
-The conversations are workflows/gsm8k_teacher.py's; here they are read, counted and written.
+Those of GSM8K are workflows/gsm8k_teacher.py's, those of rollouts records/taught.py's; here they
+are counted and written.
 """
 
 import argparse
 import asyncio
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,20 +13,27 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlagent.base.errors import ConfigError, Problem
+from rlagent.base.ranges import rewards, steps
 from rlagent.base.screen import lasting_streams
-from rlagent.base.words import short_path
+from rlagent.base.words import counted, short_path
 from rlagent.config.schema import DatasetConfig
 from rlagent.records.files import row_bytes, write_atomically
+from rlagent.records.folder import RunFolder, RunNotFoundError, find_run
+from rlagent.records.rollouts import Query, RolloutStore
+from rlagent.records.taught import conversation_row, taught_by
 from rlagent.serving.trained import say_outcome
 
 if TYPE_CHECKING:
     from rlagent.workflows.teacher import Transcript
 
 HUB = "openai/gsm8k"
+HELD_OUT = "their tasks are held out: a model that learns from them is no longer measured by them"
+FILE = "conversations.jsonl"
 EPILOG = """\
-a row: `messages` and `tools`, as OpenAI's interface, TRL and Trinity have them. Only the training
-split is read, so that no test question is learnt. Exit status: 0 written; 1 it could not be; 2 the
-data is wrong.
+a row: `messages` and `tools`, as OpenAI's interface, TRL and Trinity have them; algorithm=sft
+dataset=conversations dataset.path=FILE learns from them. Only training tasks are taken, so that no
+held-out one is learnt. Exit status: 0 written; 1 it could not be; 2 the data is wrong.
 """
 
 
@@ -49,8 +56,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     gsm8k.add_argument("--to", type=Path, required=True, help="file to write, .jsonl")
     gsm8k.add_argument("--limit", type=_positive, help="the first so many rows (all)")
+    _rollout_arguments(kinds)
     asked = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
-    return say_outcome("data", lambda: _gsm8k_tools(asked.source, asked.to, asked.limit))
+    if asked.kind == "gsm8k_tools":
+        return say_outcome("data", lambda: _gsm8k_tools(asked.source, asked.to, asked.limit))
+    return say_outcome("data", lambda: _from_rollouts(asked))
+
+
+def _rollout_arguments(kinds: Any) -> None:
+    words = "what a run's rollouts of training tasks said, each conversation once"
+    parser = kinds.add_parser(
+        "from-rollouts",
+        help=words,
+        description=words,
+        epilog="rejection sampling: --successful --best 1, then algorithm=sft from the base model; "
+        "expert iteration: the same from model.path=RUN, again and again (docs/warm-start.md)",
+    )
+    add = parser.add_argument
+    add("run", help="run: its folder, name or id, or `latest`")
+    add("--to", type=Path, help=f"file to write, .jsonl (RUN/{FILE})")
+    add("--successful", action="store_true", help="those whose reward reached success_reward")
+    add(
+        "--reward", type=rewards, metavar="X..Y", default=(None, None),
+        help="1, 0..0.5, 0.5..; with a sign: --reward=-1..0"
+    )  # fmt: skip
+    add("--step", type=steps, metavar="N|N-M", default=(None, None), help="17, 10-20, 10- or -20")
+    add(
+        "--best", type=_positive, metavar="K", help="of each task the K best: most reward, shortest"
+    )
+    add(
+        "--phase", choices=("train", "eval"), default="train",
+        help=f"eval: rollouts of the evaluations, which are refused otherwise: {HELD_OUT}"
+    )  # fmt: skip
+    add(
+        "--evaluation", metavar="NAME", help="an evaluation of `rlagent evaluate`, of its own tasks"
+    )
+    add("--root", default="outputs", help="where run folders are (outputs)")
 
 
 def _positive(text: str) -> int:
@@ -60,17 +101,20 @@ def _positive(text: str) -> int:
 
 
 def _gsm8k_tools(source: str, to: Path, limit: int | None) -> int:
+    taught, without = gsm8k_rows(source, limit)
+    _write(to, taught, without)
+    return 0
+
+
+def gsm8k_rows(
+    source: str = HUB, limit: int | None = None
+) -> tuple[list[dict[str, Any]], Counter[str]]:
+    """GSM8K's training answers as conversations, and how many have none, by the reason."""
     from rlagent.trinity.kept_tasks import rows_of
 
     dataset = DatasetConfig(path=source, subset="main" if source == HUB else None)
     rows = islice(rows_of(source, "train", dataset, "--source"), limit)
-    taught, without = asyncio.run(_taught(rows))
-    write_atomically(to, b"".join(map(row_bytes, taught)))
-    print(f"{short_path(to)} holds {len(taught)} conversations")
-    if count := without.total():
-        said = "; ".join(f"{number} x {reason}" for reason, number in without.most_common(3))
-        print(f"left out {count} rows: {said}")
-    return 0
+    return asyncio.run(_taught(rows))
 
 
 async def _taught(rows: Iterable[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], Counter[str]]:
@@ -86,31 +130,58 @@ async def _taught(rows: Iterable[Mapping[str, Any]]) -> tuple[list[dict[str, Any
 
 
 def as_row(transcript: "Transcript") -> dict[str, Any]:
-    """A conversation as a row: texts as strings, arguments of calls as objects.
-
-    Chat templates render both so; parts of a text and JSON in JSON many of them do not.
-    """
-    messages = []
-    for message in transcript.messages:
-        row = {"role": message["role"], "content": _text(message.get("content"))}
-        if calls := message.get("tool_calls"):
-            row["tool_calls"] = [
-                {"type": "function", "function": {
-                    "name": call["function"]["name"],
-                    "arguments": json.loads(call["function"]["arguments"]),
-                }}
-                for call in calls
-            ]  # fmt: skip
-        if message["role"] == "tool":
-            row["name"] = message.get("name")
-        messages.append(row)
-    return {"messages": messages, "tools": transcript.tools}
+    """A conversation as a row."""
+    return conversation_row(transcript.messages, transcript.tools)
 
 
-def _text(content: Any) -> str:
-    if isinstance(content, list):
-        return "".join(part["text"] for part in content)
-    return content or ""
+def _from_rollouts(asked: argparse.Namespace) -> int:
+    run = find_run(asked.run, asked.root)
+    phase = "eval" if asked.evaluation else asked.phase
+    store = _evaluation(run, asked.evaluation) if asked.evaluation else run.rollouts
+    query = Query(
+        phase=phase,
+        steps=asked.step,
+        reward=asked.reward,
+        success=True if asked.successful else None,
+    )
+    taught = taught_by(store, store.read(query), asked.best)
+    if not taught.rows:
+        raise ConfigError([Problem(run.name, None, *_nothing(store, phase, taught.left_out))])
+    to = asked.to or run.path / FILE
+    _write(to, taught.rows, taught.left_out, f" of {counted(taught.rollouts, 'rollout')}")
+    if phase == "eval":
+        print(f"note: {HELD_OUT}")
+    return 0
+
+
+def _evaluation(run: RunFolder, name: str) -> RolloutStore:
+    folders = {path.name: path for path in sorted((run.path / "evaluations").glob("*/"))}
+    if name not in folders:
+        there = f"there are {', '.join(folders)}" if folders else "it has none"
+        raise RunNotFoundError(f"no evaluation {name!r} of {run.name}: {there}")
+    return RunFolder(folders[name]).rollouts
+
+
+def _nothing(store: RolloutStore, phase: str, left_out: Counter[str]) -> tuple[str, str]:
+    """Why no conversation is left, and what to do."""
+    if store.damaged:
+        path, why = next(iter(store.damaged.items()))
+        return f"{short_path(path)} is damaged: {why}", "take other steps: --step"
+    if left_out:
+        said = "; ".join(f"{number} x {reason}" for reason, number in left_out.most_common(3))
+        return f"no conversation is left: {said}", "take other rollouts"
+    others = {batch.phase for batch in store.batches()} - {phase}
+    if "eval" in others and not store.batches(phase):
+        return f"it has rollouts of evaluations only, and {HELD_OUT}", "ask for them: --phase eval"
+    return "no rollout matches", "`rlagent rollouts RUN` shows which there are"
+
+
+def _write(to: Path, rows: list[dict[str, Any]], left_out: Counter[str], of_what: str = "") -> None:
+    write_atomically(to, b"".join(map(row_bytes, rows)))
+    print(f"{short_path(to)} holds {counted(len(rows), 'conversation')}{of_what}")
+    if count := left_out.total():
+        said = "; ".join(f"{number} x {reason}" for reason, number in left_out.most_common(3))
+        print(f"left out {count}{'' if of_what else ' rows'}: {said}")
 
 
 if __name__ == "__main__":

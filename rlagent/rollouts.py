@@ -6,11 +6,11 @@ Reads the run folder only, also while the run trains.
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
+from rlagent.base.ranges import rewards, steps
 from rlagent.base.screen import lasting_streams
 from rlagent.base.texts import shown
 from rlagent.base.words import counted, short_path
@@ -20,8 +20,6 @@ from rlagent.records.rollouts import Batch, Head, Query, Rollout, RolloutStore, 
 
 SHOWN = {"conversations": 5, "table": 50, "steps": None}
 """What can be shown, and how many rollouts unless --limit says."""
-
-Number = TypeVar("Number", int, float)
 
 UNWRAPPED = 10_000
 """Characters of a line where no terminal shows it."""
@@ -64,12 +62,12 @@ def _parser() -> argparse.ArgumentParser:
         "run", help="its folder, name or id, or `latest`; or an evaluation's folder"
     )
     add = parser.add_argument
-    add("--step", type=_steps, metavar="N|N-M", default=(None, None), help="17, 10-20, 10- or -20")
+    add("--step", type=steps, metavar="N|N-M", default=(None, None), help="17, 10-20, 10- or -20")
     add("--phase", choices=("train", "eval"), help="of training steps, or of evaluations")
     add("--evaluation", metavar="NAME", help="of `rlagent evaluate`, by the name of its folder")
     add("--set", metavar="NAME", help="of this set of held-out tasks")
     add(
-        "--reward", type=_rewards, metavar="X..Y", default=(None, None),
+        "--reward", type=rewards, metavar="X..Y", default=(None, None),
         help="1, 0..0.5, 0.5..; with a sign: --reward=-1..0"
     )  # fmt: skip
     add("--success", choices=("yes", "no"), help="whether the reward reached success_reward")
@@ -203,9 +201,9 @@ def _counts(store: RolloutStore, query: Query, heads: Sequence[Head], name: str)
 def _ranges(batches: Sequence[Batch]) -> str:
     words = []
     for phase, name in (("train", "training"), ("eval", "evaluations")):
-        steps = [batch.step for batch in batches if batch.phase == phase]
-        if steps:
-            many = f"steps {steps[0]} to {steps[-1]}" if len(steps) > 1 else f"step {steps[0]}"
+        found = [batch.step for batch in batches if batch.phase == phase]
+        if found:
+            many = f"steps {found[0]} to {found[-1]}" if len(found) > 1 else f"step {found[0]}"
             words.append(f"{name} at {many}")
     return ", ".join(words) or shown(", ".join(sorted({batch.phase for batch in batches})))
 
@@ -218,39 +216,12 @@ def _thinned(store: RolloutStore) -> str:
     return f" (of {_ranges(sorted(found))} {kept:,} of {of:,} are kept: run.rollouts_gib)"
 
 
-def _steps(text: str) -> tuple[int | None, int | None]:
-    return _range(text, "-", int, "17, 10-20, 10- or -20")
-
-
-def _rewards(text: str) -> tuple[float | None, float | None]:
-    return _range(text, "..", float, "1, 0..0.5, 0.5.. or ..0.5")
-
-
 def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(
             f"{text!r} is no number of rollouts; allowed: 0, 1, 2, ..."
         )
     return int(text)
-
-
-def _range(
-    text: str, between: str, read: Callable[[str], Number], allowed: str
-) -> tuple[Number | None, Number | None]:
-    """Least and greatest; None where an end is open.
-
-    Raises:
-        argparse.ArgumentTypeError: It is no range.
-    """
-    least, found, greatest = text.partition(between)
-    try:
-        low = read(least) if least else None
-        high = (read(greatest) if greatest else None) if found else low
-    except ValueError:
-        low = high = None
-    if (low is None and high is None) or (low is not None and high is not None and low > high):
-        raise argparse.ArgumentTypeError(f"{text!r} is no range; allowed: {allowed}")
-    return low, high
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ An agent sends its whole conversation with every call. Of each call the record h
 since the earlier call that it begins like; `conversations` puts them together again. Pure.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ class Call:
         messages: What was sent, OpenAI-style.
         reply: The answer, in the same form.
         agent: Name of the agent that called; None where it is not known.
-        tools: Names of the tools that were offered.
+        tools: The tools that were offered, OpenAI-style.
         prompt_tokens: Tokens of what was sent.
         response_tokens: Tokens of the answer.
         finish: Why the answer ended: stop, length, tool_calls.
@@ -31,7 +32,7 @@ class Call:
     messages: Sequence[Message]
     reply: Message
     agent: str | None = None
-    tools: tuple[str, ...] = ()
+    tools: Sequence[Mapping[str, Any]] = ()
     prompt_tokens: int = 0
     response_tokens: int = 0
     finish: str = ""
@@ -46,6 +47,8 @@ class Conversation:
     agent: str | None
     messages: list[Message] = field(default_factory=list)
     calls: int = 0
+    # Which tools its latest call with any was offered, see `tools_id`; empty: none.
+    offered: str = ""
 
 
 def compact(calls: Sequence[Call]) -> list[dict[str, Any]]:
@@ -56,8 +59,8 @@ def compact(calls: Sequence[Call]) -> list[dict[str, Any]]:
         conversation belongs to the same, the first to do so), `after` and `keeps` (the call
         whose first `keeps` messages, its answer counted, this one begins with; none: it begins
         by itself), `messages` (those behind), `response`, `prompt_tokens`, `response_tokens`,
-        `finish`, `tools` where they are others than in that call, and `tokens` and `logprobs`
-        where they are known.
+        `finish`, `tools` (their names) and `offered` (their `tools_id`) where they are others than
+        in that call, and `tokens` and `logprobs` where they are known.
     """
     # By call: what identifies its messages, the answer included.
     known: list[list[str]] = []
@@ -82,8 +85,9 @@ def compact(calls: Sequence[Call]) -> list[dict[str, Any]]:
             "response_tokens": call.response_tokens,
             "finish": call.finish,
         }
-        if call.tools != (calls[after].tools if keeps else ()):
-            row["tools"] = list(call.tools)
+        if list(call.tools) != list(calls[after].tools if keeps else ()):
+            names = [str(tool["function"]["name"]) for tool in call.tools]
+            row |= {"tools": names, "offered": tools_id(call.tools)}
         if call.tokens:
             row |= {"tokens": list(call.tokens), "logprobs": list(call.logprobs)}
         found.append(row)
@@ -104,13 +108,30 @@ def conversations(row: Mapping[str, Any]) -> list[Conversation]:
         messages = row.get("messages") or []
         return [Conversation(None, list(messages), int(recorded or 0))] if messages else []
     said: list[list[Message]] = []
+    offered: list[str] = []
     found: dict[int, Conversation] = {}
     for call in recorded:
         before = said[call["after"]][: call["keeps"]] if "after" in call else []
         said.append([*before, *call["messages"], call["response"]])
         one = found.setdefault(call["conversation"], Conversation(call.get("agent")))
         one.messages, one.calls = said[-1], one.calls + 1
+        offered.append(call.get("offered", offered[call["after"]] if "after" in call else ""))
+        one.offered = offered[-1] or one.offered
     return list(found.values())
+
+
+def tools_offered(calls: Sequence[Call]) -> dict[str, list[Any]]:
+    """Each distinct list of tools that calls were offered, by its id: what is kept once for all
+    rollouts, where the names alone stand with each."""
+    return {tools_id(call.tools): list(call.tools) for call in calls if call.tools}
+
+
+def tools_id(tools: Sequence[Mapping[str, Any]]) -> str:
+    """What a list of tools is called: 16 hexadecimal digits of a hash; empty without tools."""
+    if not tools:
+        return ""
+    text = json.dumps(list(tools), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def _longest(keys: list[str], known: list[list[str]]) -> tuple[int, int]:

@@ -89,13 +89,12 @@ class Recorder:
             if logprobs is not None:
                 experience.logprobs = torch.tensor(logprobs, dtype=torch.float32)
         self.experiences.extend(experiences)
-        tools = tuple(str(tool["function"]["name"]) for tool in request.get("tools") or ())
         self.said += [
             Call(
                 messages=request["messages"],
                 reply=_reply(choice.message),
                 agent=agent,
-                tools=tools,
+                tools=list(request.get("tools") or ()),
                 prompt_tokens=experience.prompt_length,
                 response_tokens=len(experience.tokens) - experience.prompt_length,
                 finish=choice.finish_reason or "",

@@ -31,7 +31,7 @@ from rlagent.base.secrets import referenced, resolve_references, without  # noqa
 from rlagent.base.texts import encodable, shown  # noqa: E402
 from rlagent.base.treatment import treatment  # noqa: E402
 from rlagent.config.functions import import_function  # noqa: E402
-from rlagent.records.calls import compact  # noqa: E402
+from rlagent.records.calls import compact, tools_offered  # noqa: E402
 from rlagent.records.files import plain  # noqa: E402
 from rlagent.records.folder import RunFolder  # noqa: E402
 from rlagent.trinity import changes  # noqa: E402
@@ -276,6 +276,7 @@ class AgentWorkflow(Workflow):
             "error": error,
             **({} if self.answer is None else {"answer": self.answer}),
             "calls": compact(recorder.said),
+            TOOLS: tools_offered(recorder.said),
         }
         self.keep(found)
 
@@ -283,6 +284,9 @@ class AgentWorkflow(Workflow):
         """Write what became of the rollout to the run folder."""
         _append(self.task, self.row, self.number, found)
 
+
+TOOLS = "tools_offered"
+"""In what is found of a rollout: the lists of tools that its calls were offered."""
 
 LONGEST_ANSWER = 200
 """Characters; what is longer is a text, of which no two are equal."""
@@ -349,7 +353,10 @@ def _append(task: Task, row: TaskRow, number: int, found: dict[str, Any]) -> Non
     if secrets := referenced(options.get("args")):
         # A tool may have been called with one, and an error may quote it.
         kept = without(plain(kept), secrets)
-    RunFolder(options["run_folder"]).rollouts.append(kept)
+    store = RunFolder(options["run_folder"]).rollouts
+    for name, tools in kept.pop(TOOLS, {}).items():
+        store.keep_tools(name, tools)
+    store.append(kept)
 
 
 def _resolve(function: Any) -> Callable[..., Any] | None:

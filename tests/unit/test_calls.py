@@ -5,7 +5,12 @@ import random
 
 import pytest
 
-from rlagent.records.calls import Call, compact, conversations
+from rlagent.records.calls import Call, compact, conversations, tools_id
+
+TOOLS = [
+    {"type": "function", "function": {"name": name, "description": "d", "parameters": {}}}
+    for name in ("f", "g")
+]
 
 
 def user(text):
@@ -85,12 +90,16 @@ def test_an_answer_that_the_agent_changed_is_kept_as_it_was_sent():
 def test_tools_are_named_where_they_change():
     rows = compact(
         [
-            Call([user("q")], says("a"), tools=("f", "g")),
-            Call([user("q"), says("a"), user("r")], says("b"), tools=("f", "g")),
+            Call([user("q")], says("a"), tools=TOOLS),
+            Call([user("q"), says("a"), user("r")], says("b"), tools=TOOLS),
             Call([user("q"), says("a"), user("r"), says("b"), user("s")], says("c")),
         ]
     )
     assert [row.get("tools") for row in rows] == [["f", "g"], None, []]
+    assert [row.get("offered") for row in rows] == [tools_id(TOOLS), None, ""]
+    # The schemas, which are long, are kept once for all rollouts.
+    assert "description" not in json.dumps(rows)
+    assert conversations({"calls": rows})[0].offered == tools_id(TOOLS)
 
 
 def test_whatever_agents_send_can_be_read_back_call_by_call():

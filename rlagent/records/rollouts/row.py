@@ -66,7 +66,8 @@ class Rollout(TypedDict, total=False):
     error: str | None
     # Every call of the model; records/calls.py puts the conversations together. Where the engine
     # said so, each with its answer token by token: `tokens`, their texts, and `logprobs`, the
-    # logarithms of the probabilities with which they were drawn.
+    # logarithms of the probabilities with which they were drawn. `offered` names the list of tools
+    # that it was offered, which the store keeps once (`RolloutStore.tools`).
     calls: list[dict[str, Any]]
     # What was trained on of each call of the model: its advantage, or one for each of its tokens
     # where they differ; None of a call that was left out. Absent where the trainer works them

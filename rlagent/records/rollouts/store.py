@@ -2,6 +2,7 @@
 
     open/train-000017.jsonl    the rollouts of a step under way, one line each, as they end
     train-000017.jsonl.gz      those of a step that ended, see segment.py
+    tools/0123456789abcdef.json    a list of tools that calls were offered
 
 Any number of processes append; one, the driver, packs. A reader sees each rollout once, whenever
 it looks.
@@ -9,11 +10,11 @@ it looks.
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
-from rlagent.records.files import read_rows, row_bytes, set_aside, write_atomically
+from rlagent.records.files import plain, read_rows, row_bytes, set_aside, write_atomically
 from rlagent.records.rollouts.journal import Journal, named_files
 from rlagent.records.rollouts.query import Query
 from rlagent.records.rollouts.row import Batch, Head, Rollout, head_of
@@ -60,6 +61,32 @@ class RolloutStore:
             OSError: It cannot be written, as on a full disk.
         """
         self._journal.append(_batch_of(row), row_bytes({"time": round(time.time(), 3), **row}))
+
+    def keep_tools(self, name: str, tools: Sequence[Any]) -> None:
+        """Keep a list of tools that calls were offered, once for all rollouts.
+
+        Args:
+            name: Its `tools_id`.
+            tools: OpenAI-style.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        path = self._tools_file(name)
+        if not path.is_file():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_atomically(path, json.dumps(plain(list(tools))), mode=0o600)
+
+    def tools(self, name: str) -> list[Any] | None:
+        """A list of tools by its name; None where it was not kept, as by earlier versions."""
+        try:
+            found = json.loads(self._tools_file(name).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+        return found if isinstance(found, list) else None
+
+    def _tools_file(self, name: str) -> Path:
+        return self.path / "tools" / f"{name}.json"
 
     def join(self, batch: Batch, rows: Iterable[dict[str, Any]]) -> None:
         """Add to rollouts that were appended before what became known later.
