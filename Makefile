@@ -37,6 +37,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/mkdocs build --strict --quiet --site-dir .site
 
 # Pure tests side by side; a real run has both cores of a small machine for itself.
 test: setup lint
