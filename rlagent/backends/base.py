@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlagent.base.errors import Problem
+from rlagent.base.lora import LoraConfig
 from rlagent.base.model_shape import ModelShape
 from rlagent.planner.layout import Layout
 from rlagent.planner.workload import Workload
@@ -126,6 +127,7 @@ class Trainer(ABC):
     """Distributions that no other trainer needs."""
     attention: str = ""
     """The only `hardware.attention` that it has; empty: it can be chosen."""
+    drops: bool = False  # Whether it can drop an adapter's inputs in an update.
     micro_batches: bool = False
     """Whether a sequence must fit a micro-batch of `trainer.max_token_len_per_gpu`."""
     config_keys: tuple[str, ...] = ()
@@ -144,6 +146,10 @@ class Trainer(ABC):
     def of_native(self, written: dict[str, Any], start: Start) -> dict[str, Any]:
         """A native YAML's `trainer`, as this one takes it."""
         return written
+
+    @abstractmethod
+    def adapter(self, lora: LoraConfig) -> dict[str, Any]:
+        """What of Trinity's whole configuration has an adapter trained instead of the model."""
 
     @abstractmethod
     def sync_method(self, colocated: bool) -> str:

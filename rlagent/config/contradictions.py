@@ -10,6 +10,7 @@ from rlagent.base.errors import Problem
 from rlagent.base.origins import get
 from rlagent.base.secrets import HIDDEN
 from rlagent.config.algorithms import OF_SUCCESSES
+from rlagent.config.lora import lora_contradictions
 from rlagent.config.schema import (
     AUTO,
     AlgorithmConfig,
@@ -110,7 +111,7 @@ def request_contradictions(config: LearnConfig, measures: bool = False) -> list[
                 "set one of them",
             )
         )
-    problems += _of_groups(config) + _of_operators(config)
+    problems += _of_groups(config) + _of_operators(config) + lora_contradictions(config)
     return problems + _of_engine(config.hardware, config.model, measures)
 
 

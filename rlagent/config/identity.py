@@ -64,6 +64,11 @@ def identity(
     del data["model"]["key_env"]
     if config.model.url is None:
         del data["model"]["url"]
+    if config.model.lora.rank is None:
+        # What was trained before there were adapters is the same run as ever.
+        del data["model"]["lora"]
+    if not config.model.recipe.lora_lr or config.model.lora.rank is None:
+        del data["model"]["recipe"]["lora_lr"]
     data["run"] = {"name": config.run.name}
     for group, key in (("model", "path"), ("dataset", "path"), ("dataset", "eval_path")):
         value = data[group][key]

@@ -57,6 +57,22 @@ def model_faults(folder: Path) -> list[str]:
     return faults
 
 
+def block_modules(folder: Path) -> set[str]:
+    """Return the last parts of the names of the linear layers in a model's blocks.
+
+    Args:
+        folder: Of a model that was found to be whole. Empty where its weights are no safetensors.
+    """
+    shapes: dict[str, list[int]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        shapes |= _header(file)
+    return {
+        name.removesuffix(".weight").rpartition(".")[2]
+        for name, shape in shapes.items()
+        if name.endswith(".weight") and len(shape) == 2 and _LAYER.search(name)
+    }
+
+
 def _config(file: Path) -> dict[str, Any]:
     whole = _json(file)
     if not isinstance(whole.get("model_type"), str):

@@ -54,6 +54,10 @@ knows the number; the name of an evaluation follows from all that it depends on.
 WITH_CRITIC = ("ppo",)
 """Trinity's algorithms that train a critic beside the model."""
 
+LORA_RATE = 10
+"""Times the learning rate of the whole model that an adapter is trained with where no recipe says
+(Schulman et al., LoRA Without Regret, 2025: about ten, whatever the rank)."""
+
 _RECIPE_KEYS = (
     "model.max_model_len",
     "model.max_response_tokens",
@@ -311,9 +315,18 @@ def _recipe(resolution: Resolution) -> None:
 
 def _take_from_recipe(resolution: Resolution, key: str) -> None:
     """Fill a key with the recipe's value for it."""
-    ours = f"model.recipe.{key.rpartition('.')[2]}"
+    ours, factor, said = f"model.recipe.{key.rpartition('.')[2]}", 1, ""
+    model = resolution.config.model
+    if key == "algorithm.lr" and model.lora.rank is not None:
+        if model.recipe.lora_lr:
+            ours = "model.recipe.lora_lr"
+        else:
+            factor, said = LORA_RATE, f"{LORA_RATE} times "
     where = origin_of(origins(resolution.config), ours).removeprefix(FILLED)
-    resolution.fill(key, get(resolution.config, ours), f"{ours} ({where})")
+    value = get(resolution.config, ours)
+    # 3e-3, not 0.0029999999999999996.
+    value = float(f"{value * factor:.12g}") if factor > 1 else value
+    resolution.fill(key, value, f"{said}{ours} ({where})")
 
 
 def _steps_of_epochs(resolution: Resolution) -> int | None:

@@ -8,6 +8,7 @@ from rlagent.config.batch import count_rows
 from rlagent.config.check import algorithm_problems, value_problems
 from rlagent.config.contradictions import number_contradictions
 from rlagent.config.held_out import splits_itself
+from rlagent.config.lora import lora_problems
 from rlagent.config.mix import parts_of
 from rlagent.config.overruled import overruled_problems
 from rlagent.config.schema import DatasetConfig, LearnConfig
@@ -35,7 +36,7 @@ def resolved_problems(config: LearnConfig, layout: Layout, measures: bool = Fals
     problems += _positions(config)
     if measures:
         return problems + _dataset(config, trained=splits_itself(config.dataset))
-    problems += _batch(config, layout) + _micro_batch(config, layout)
+    problems += _batch(config, layout) + _micro_batch(config, layout) + lora_problems(config)
     contradicted = overruled_problems(config)
     said = {problem.key for problem in contradicted}
     on_gpus = engine_named(config.hardware.engine).on_gpus

@@ -16,6 +16,7 @@ from typing import Any, Dict, List, Optional, Union
 from rlagent.backends.registry import ENGINES
 from rlagent.base.groups import FILTERS
 from rlagent.base.limits import DAY, finite, number, place, plain, text, word
+from rlagent.base.lora import LoraConfig
 from rlagent.base.model_shape import ModelShape
 from rlagent.base.origins import AUTO as AUTO
 from rlagent.base.origins import Recorded
@@ -42,6 +43,8 @@ class Recipe(Recorded):
 
     # Learning rate (algorithm.lr).
     lr: float = number(1e-6, 1e-12, below=1)
+    # The same where model.lora is on; 0: ten times `lr`.
+    lora_lr: float = number(0.0, 0, below=1, note="0: ten times lr")
     # Tasks per step (algorithm.batch_size).
     batch_size: int = number(32, 1, 100_000)
     # Rollouts per task (algorithm.repeat_times), the group size of GRPO.
@@ -123,6 +126,8 @@ class ModelConfig(Recorded):
     candidates: List[str] = field(default_factory=list)
     # Checked against config.json where there is one.
     shape: ModelShape = field(default_factory=ModelShape)
+    # Train an adapter instead of the whole model; off unless its rank is set.
+    lora: LoraConfig = field(default_factory=LoraConfig)
     # Values for the `auto` fields of the other groups.
     recipe: Recipe = field(default_factory=Recipe)
 

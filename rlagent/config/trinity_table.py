@@ -104,7 +104,11 @@ _MODEL = {
         False,
     ),
     "repetition_penalty": on_gpus(VLLM, "the CPU engine knows no repetition penalty"),
-    "lora_configs[]": on_gpus(VERL, "the CPU trainer trains the whole model, not an adapter"),
+    "lora_configs[]": Fate(
+        VERL,
+        cpu="here model.lora asks for an adapter",
+        ours="model.lora",
+    ),
     "fully_sharded_loras": on_gpus(VLLM),
     "max_cpu_loras": on_gpus(VLLM),
     "rope_scaling": on_gpus(VLLM, "the CPU engine takes positions as the model's config.json says"),

@@ -30,6 +30,11 @@ OPTIMIZER = "actor/optimizer.safetensors"
 STATE = "trainer_state.json"
 """Files of a checkpoint of the embedded trainer."""
 
+ADAPTER = "actor/lora_adapter/adapter_model.safetensors"
+ADAPTER_CONFIG = "actor/lora_adapter/adapter_config.json"
+"""With LoRA either trainer keeps the adapter there, in peft's form; the embedded one in the place
+of WEIGHTS."""
+
 _SHARD = re.compile(r"model_world_size_(\d+)_rank_\d+\.pt")
 
 BASE, BEST, LAST = "base", "best", "last"
@@ -207,7 +212,8 @@ def fault_of(folder: Path) -> str | None:
         return f"no {MANIFEST}"
     except (ValueError, KeyError, AttributeError, TypeError):
         return f"{MANIFEST} is damaged"
-    for name in (WEIGHTS, OPTIMIZER, STATE):
+    weights = (ADAPTER, ADAPTER_CONFIG) if ADAPTER in files else (WEIGHTS,)
+    for name in (*weights, OPTIMIZER, STATE):
         if name not in files:
             return f"{MANIFEST} does not name {name}"
     for name, (size, checksum) in files.items():

@@ -76,6 +76,8 @@ def to_trinity(resolved: Resolved, run_dir: str | Path, attempt: int = 1) -> dic
         "data_processor": data_processor(config),
         "monitor": {"monitor_type": MONITOR_TYPE},
     }
+    if config.model.lora.rank is not None and resolved.layout.trainer_gpus:
+        tree = merge(tree, trainer_of(config).adapter(config.model.lora))
     return merge(merge(tree, config.trinity), checkpoint_place(run_dir))
 
 

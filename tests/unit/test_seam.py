@@ -117,7 +117,7 @@ def test_nobody_outside_backends_compares_the_name_of_an_engine() -> None:
 
 
 def test_the_seam_is_one_small_file() -> None:
-    assert len((ROOT / "rlagent/backends/base.py").read_text().splitlines()) <= 150
+    assert len((ROOT / "rlagent/backends/base.py").read_text().splitlines()) <= 160
 
 
 @pytest.mark.parametrize("name", ENGINES)

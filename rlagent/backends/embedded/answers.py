@@ -1,9 +1,11 @@
 """What the engine and the trainer for machines without a GPU answer: see rlagent.backends.base."""
 
+from dataclasses import asdict
 from typing import Any
 
 from rlagent.backends.base import Hardware, RolloutEngine, Start, Trainer
 from rlagent.base.errors import Problem
+from rlagent.base.lora import LoraConfig
 from rlagent.base.model_shape import ModelShape
 from rlagent.planner.constants import MOST_SHARE
 from rlagent.planner.layout import Layout
@@ -100,9 +102,10 @@ class EmbeddedTrainer(Trainer):
     process = "rlagent.backends.embedded.trainer.trainer:EmbeddedTrainer"
     weights = "rlagent.backends.embedded.weights:read_weights"
     attention = "sdpa"
+    drops = True
     config_keys = (
         *("threads", "mini_batch_size", "micro_batch_tokens", "seed"),
-        *("updates_per_step", "epochs_per_step"),
+        *("updates_per_step", "epochs_per_step", "lora"),
     )
     # The one knows no further trainer type, the other measures GPUs.
     unchecked = ("TrainerConfigValidator", "GPUMemoryValidator")
@@ -117,6 +120,10 @@ class EmbeddedTrainer(Trainer):
         known = {key: value for key, value in given.items() if key in self.config_keys}
         own = self.settings(start)["trainer_config"]
         return {**written, "trainer_type": self.name, "trainer_config": {**own, **known}}
+
+    def adapter(self, lora: LoraConfig) -> dict[str, Any]:
+        """See Trainer."""
+        return {"trainer": {"trainer_config": {"lora": asdict(lora)}}}
 
     def sync_method(self, colocated: bool) -> str:
         """See Trainer."""

@@ -19,6 +19,8 @@ from safetensors.torch import load_file
 from trinity.utils.stream_saver import save_safetensors_streaming
 
 from rlagent.records.checkpoints import (
+    ADAPTER,
+    ADAPTER_CONFIG,
     FULL_FLAG,
     LATEST_CHECKPOINT,
     MANIFEST,
@@ -41,15 +43,17 @@ class Checkpoint:
 
     Attributes:
         step: Training steps done.
-        weights: By parameter name.
+        weights: By parameter name; with LoRA the adapter's, by peft's.
         optimizer: Tensors by a name of the trainer's choice.
         state: Small values, JSON.
+        adapter: With LoRA, what peft's adapter_config.json holds.
     """
 
     step: int
     weights: Mapping[str, torch.Tensor]
     optimizer: Mapping[str, torch.Tensor]
     state: Mapping[str, Any]
+    adapter: Optional[Mapping[str, Any]] = None
 
 
 def write_checkpoint(
@@ -75,8 +79,11 @@ def write_checkpoint(
     folder = step_folder(root, checkpoint.step)
     if not (folder / MANIFEST).exists() or fault_of(folder) is not None:
         with _scratch_folder(root, folder.name) as scratch:
-            (scratch / "actor").mkdir()
-            _write_tensors(scratch / WEIGHTS, checkpoint.weights)
+            weights = WEIGHTS if checkpoint.adapter is None else ADAPTER
+            (scratch / weights).parent.mkdir(parents=True)
+            _write_tensors(scratch / weights, checkpoint.weights)
+            if checkpoint.adapter is not None:
+                _write_text(scratch / ADAPTER_CONFIG, json.dumps(checkpoint.adapter, indent=2))
             _write_tensors(scratch / OPTIMIZER, checkpoint.optimizer)
             _write_text(scratch / STATE, json.dumps({**checkpoint.state, "step": checkpoint.step}))
             _write_text(scratch / FULL_FLAG, "")
@@ -116,8 +123,13 @@ def read_latest(root: Path, warn: Callable[[str], None]) -> Optional[Checkpoint]
             warn(f"checkpoint {folder} is not usable ({fault}); trying the one before")
             continue
         state = json.loads((folder / STATE).read_text())
+        has_adapter = (folder / ADAPTER).exists()
         checkpoint = Checkpoint(
-            step, load_file(folder / WEIGHTS), load_file(folder / OPTIMIZER), state
+            step,
+            load_file(folder / (ADAPTER if has_adapter else WEIGHTS)),
+            load_file(folder / OPTIMIZER),
+            state,
+            json.loads((folder / ADAPTER_CONFIG).read_text()) if has_adapter else None,
         )
         _write_text(root / LATEST_CHECKPOINT, str(step))
         if (root / LATEST_WEIGHTS).exists():

@@ -3,8 +3,11 @@
 from typing import Any
 
 from rlagent.backends.base import Start, Trainer
+from rlagent.base.lora import ALL_LINEAR, LoraConfig
 from rlagent.machine.flash_attention import PACKED
 from rlagent.planner.workload import micro_batch_tokens
+
+ADAPTER_NAME = "adapter"
 
 
 class Verl(Trainer):
@@ -43,6 +46,33 @@ class Verl(Trainer):
             # Packed sequences have no padding; sdpa knows padded ones only.
             "use_remove_padding": attention == "packed",
             "trainer_config": {"model": {"override_config": {"attn_implementation": name}}},
+        }
+
+    def adapter(self, lora: LoraConfig) -> dict[str, Any]:
+        """See Trainer.
+
+        Trinity's own adapter is one of random weights, of a whole model made for it in the
+        driver's memory. Until the first sync the engine samples from the base alone, which is the
+        same policy: the path is never read.
+        """
+        every = ALL_LINEAR in lora.target_modules
+        names = "|".join(lora.target_modules)
+        one = {
+            "name": ADAPTER_NAME,
+            "path": ADAPTER_NAME,
+            "is_dummy": True,
+            "lora_rank": lora.rank,
+            "lora_alpha": lora.alpha,
+            # A text is matched with the whole name of a module.
+            "target_modules": ALL_LINEAR if every else rf".*\.({names})",
+        }
+        # The base stays as it was loaded: in half precision nothing of it is lost.
+        base = {"actor": {"fsdp_config": {"model_dtype": "bfloat16"}}}
+        return {
+            "model": {"lora_configs": [one]},
+            "trainer": {"save_hf_checkpoint": "never", "trainer_config": base},
+            # The adapter goes through files, to engines of other processes and nodes.
+            "synchronizer": {"sync_method": "checkpoint"},
         }
 
     def sync_method(self, colocated: bool) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Coroutine, Dict, List, Optional, Tuple
 import torch
 from torch import Tensor
 
+from rlagent.backends.embedded.adapter import Merger, is_adapter
 from rlagent.backends.embedded.engine.fallback import choose_forward
 from rlagent.backends.embedded.engine.generate import Generator, Limits, Request
 from rlagent.backends.embedded.engine.grammar import Grammars, Masker
@@ -71,6 +72,7 @@ class Service:
         self.tokenizer: Any = None
         self.url: Optional[str] = None
         self._model: Any = None
+        self._merger: Optional[Merger] = None
         self._eos_ids: List[int] = []
         self._loop = asyncio.new_event_loop()
         # Made in the service's thread before start() returns.
@@ -115,7 +117,8 @@ class Service:
         return await self._from_outside(work)
 
     async def load_weights(self, state: Dict[str, Tensor]) -> None:
-        """Copy new weights into the model once no request holds a row; caches are cleared.
+        """Copy new weights into the model once no request holds a row; caches are cleared. Of an
+        adapter the model has base + adapter from then on.
 
         Raises:
             ValueError: If names or shapes are not the model's.
@@ -233,7 +236,12 @@ class Service:
         return chosen - logits.logsumexp(dim=-1)
 
     def _replace_weights(self, state: Dict[str, Tensor]) -> None:
-        load_weights(self._model, state)
+        if is_adapter(state):
+            if self._merger is None:
+                self._merger = Merger(self._model)
+            self._merger.merge(state)
+        else:
+            load_weights(self._model, state)
         self._generation.generator.clear()
 
 

@@ -10,7 +10,7 @@ anything else to do they wait for long (ten times slower was measured with two b
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, TypeVar
 
 import torch
@@ -23,6 +23,7 @@ from rlagent.backends.embedded.micro_batches import (
     share_out,
 )
 from rlagent.backends.embedded.trainer.advantages import TrainerAdvantage
+from rlagent.backends.embedded.trainer.lora import Adapter
 from rlagent.backends.embedded.trainer.optim import apply_update, make_optimizer
 from rlagent.backends.embedded.trainer.scoring import Scorer
 from rlagent.backends.embedded.trainer.step_data import StepData
@@ -62,10 +63,12 @@ class Learner:
     Args:
         config: Trinity's Config after its validators.
         model: Float32, in evaluation mode; its parameters are trained in place.
-        reference: Loads the reference model; called once, and only if a KL term needs it.
+        reference: Loads the reference model; called once, and only if a KL term needs it and there
+            is no adapter: without it the model is the reference.
         token_budget: Tokens per micro-batch, padding included; 0: chosen for the model.
         updates: How often a step updates the weights.
         lanes: Micro-batches that run side by side, one core each.
+        adapter: Of the model, which alone is trained then.
 
     Raises:
         ValueError: If the configuration asks for what this trainer does not do.
@@ -79,7 +82,12 @@ class Learner:
         token_budget: int = 0,
         updates: Updates = ONE_UPDATE,
         lanes: int = 1,
+        adapter: Optional[Adapter] = None,
     ):
+        if adapter is not None and adapter.drops:
+            # Side by side they would draw from one random state in an order that differs each time.
+            lanes = 1
+        self.adapter = adapter
         self.algorithm = config.algorithm
         self.total_steps = config.trainer.total_steps or 0
         self.grad_clip = config.trainer.grad_clip or 0.0
@@ -147,7 +155,8 @@ class Learner:
             data.fields["ref_logprob"] = self._reference_logprobs(data, metrics)
         self._check_fields(data)
         rate = self.learning_rate(step)
-        with _timed(metrics, "time/update_actor"):
+        learning = nullcontext() if self.adapter is None else self.adapter.training()
+        with _timed(metrics, "time/update_actor"), learning:
             parts = [self._update(data, indices, rate, step) for indices in updates]
         metrics.update(finished(of_updates(parts)))
         metrics["actor/lr"] = rate
@@ -214,6 +223,9 @@ class Learner:
         }
 
     def _reference_logprobs(self, data: StepData, metrics: Dict[str, float]) -> List:
+        if self.adapter is not None:
+            with _timed(metrics, "time/ref"), self.adapter.off():
+                return self._score_all(self.scorer, data, range(len(data.samples)))
         if self._reference is None:
             self._reference = Scorer(
                 self._load_reference(), self.scorer.temperature, self.scorer.abilities

@@ -86,7 +86,8 @@ class _TokenScores(torch.autograd.Function):
     def backward(ctx, logprob_gradient, entropy_gradient):
         hidden, weight, bias, targets, entropy, masks, *kept = ctx.saved_tensors
         hidden_gradient = torch.empty_like(hidden)
-        weight_gradient = torch.zeros_like(weight)
+        # With LoRA the output layer is not trained.
+        weight_gradient = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         bias_gradient = None if bias is None else torch.zeros_like(bias)
         for number, (low, high) in enumerate(ctx.chunks):
             rows = hidden[low:high]
@@ -107,7 +108,8 @@ class _TokenScores(torch.autograd.Function):
             if ctx.temperature != 1.0:
                 gradient /= ctx.temperature
             torch.mm(gradient, weight, out=hidden_gradient[low:high])
-            weight_gradient.addmm_(gradient.t(), rows)
+            if weight_gradient is not None:
+                weight_gradient.addmm_(gradient.t(), rows)
             if bias_gradient is not None:
                 bias_gradient += gradient.sum(0)
         return hidden_gradient, weight_gradient, bias_gradient, None, None, None, None

@@ -22,13 +22,13 @@ from trinity.utils.log import get_logger
 from rlagent.backends.embedded.answers import TRAINER
 from rlagent.backends.embedded.checkpoint import (
     Checkpoint,
-    announce_weights,
     read_latest,
     write_checkpoint,
     write_weights,
 )
 from rlagent.backends.embedded.loading import TOKENIZER, WEIGHTS, loading
 from rlagent.backends.embedded.trainer.learner import Learner
+from rlagent.backends.embedded.trainer.lora import Adapter
 from rlagent.backends.updates import Updates
 from rlagent.machine.resources import threads
 from rlagent.records import warnings
@@ -46,7 +46,8 @@ class EmbeddedTrainer(TrainEngineWrapper):
 
     Beside Trinity's own fields it reads keys of `trainer.trainer_config`, all optional: `threads`,
     `updates_per_step`, `epochs_per_step` and `mini_batch_size` (see backends/updates.py),
-    `micro_batch_tokens` (tokens per forward pass; 0: chosen for the model) and `seed`.
+    `micro_batch_tokens` (tokens per forward pass; 0: chosen for the model), `seed`, and `lora`
+    (rank, alpha, dropout, target_modules): then an adapter is trained, and handed over alone.
 
     Args:
         config: Trinity's Config after its validators.
@@ -114,14 +115,12 @@ class EmbeddedTrainer(TrainEngineWrapper):
 
     async def upload_state_dict(self) -> None:
         """Hand the weights to the Synchronizer (sync_method `memory`)."""
-        weights = await self._compute(lambda: _detached(self._learner.model))
+        weights = await self._compute(lambda: _handed_over(self._learner))
         await self.synchronizer.set_model_state_dict.remote(weights, self._step)
 
     async def save_state_dict(self) -> None:
         """Hand the weights over through a file (sync_method `checkpoint`)."""
-        await self._compute(
-            lambda: write_weights(self.root, self._step, _stored(self._learner.model))
-        )
+        await self._compute(self._write_weights)
 
     def sync_weight_nccl(self) -> None:
         """Refused: there is no NCCL without GPUs."""
@@ -154,11 +153,13 @@ class EmbeddedTrainer(TrainEngineWrapper):
         # Of this process: the learner uses the cores by running micro-batches side by side.
         torch.set_num_threads(1)
         torch.manual_seed(int(self.options.get("seed") or 0))
-        model_config = self.config.model
+        path, trust = self.config.model.model_path, self.config.model.trust_remote_code
+        model, lora = load_model(path, trust), self.options.get("lora")
         self.learner = Learner(
             self.config,
-            load_model(model_config.model_path, model_config.trust_remote_code),
-            reference=lambda: load_model(model_config.model_path, model_config.trust_remote_code),
+            model,
+            reference=lambda: load_model(path, trust),
+            adapter=Adapter(model, lora, path) if lora else None,
             token_budget=int(self.options.get("micro_batch_tokens") or 0),
             updates=Updates.of(self.options, int(self.options.get("seed") or 0)),
             lanes=lanes,
@@ -181,10 +182,16 @@ class EmbeddedTrainer(TrainEngineWrapper):
             export=self._export if save_as_hf else None,
         )
         if self.config.synchronizer.sync_method == SyncMethod.CHECKPOINT:
-            announce_weights(self.root, self._step)
+            self._write_weights()
+
+    def _write_weights(self) -> None:
+        learner = self._learner
+        given = _stored(learner.model) if learner.adapter is None else _handed_over(learner)
+        write_weights(self.root, self._step, given)
 
     def _export(self, folder: Path) -> None:
-        model = self._learner.model
+        adapter = self._learner.adapter
+        model = self._learner.model if adapter is None else adapter.merged()
         model.save_pretrained(folder)
         path = self.config.model.model_path
         trust = self.config.model.trust_remote_code
@@ -211,6 +218,9 @@ def snapshot(learner: Learner, step: int) -> Checkpoint:
     state: Dict[str, Any] = {}
     if learner.trainer_advantage is not None:
         state["trainer_advantage"] = learner.trainer_advantage.state()
+    if learner.adapter is not None:
+        adapter = learner.adapter
+        return Checkpoint(step, adapter.weights(), optimizer, state, adapter.config())
     return Checkpoint(step, _stored(learner.model), optimizer, state)
 
 
@@ -220,14 +230,18 @@ def restore(learner: Learner, checkpoint: Checkpoint) -> None:
     Raises:
         ValueError: If the checkpoint is of another model.
     """
-    own = set(_stored(learner.model))
+    adapter = learner.adapter
+    own = set(adapter.weights() if adapter else _stored(learner.model))
     if own != set(checkpoint.weights):
         odd = sorted(own ^ set(checkpoint.weights))[:3]
         raise ValueError(
             f"the checkpoint of step {checkpoint.step} is of another model (differs in "
             f"{', '.join(odd)}, ...); start from scratch with run.fresh=true"
         )
-    learner.model.load_state_dict(dict(checkpoint.weights), strict=False)
+    if adapter:
+        adapter.load(checkpoint.weights)
+    else:
+        learner.model.load_state_dict(dict(checkpoint.weights), strict=False)
     for name, parameter in zip(learner.parameter_names, _parameters(learner), strict=True):
         entries = {
             key: checkpoint.optimizer[f"{key}/{name}"].clone()
@@ -245,9 +259,12 @@ def _parameters(learner: Learner) -> List[torch.nn.Parameter]:
     return [p for group in learner.optimizer.param_groups for p in group["params"]]
 
 
-def _detached(model: PreTrainedModel) -> Dict[str, torch.Tensor]:
-    """All weights under all their names, as load_state_dict wants them."""
-    return {name: value.detach() for name, value in model.state_dict().items()}
+def _handed_over(learner: Learner) -> Dict[str, torch.Tensor]:
+    """What an engine needs: all weights under all their names, as load_state_dict wants them; with
+    LoRA the adapter alone."""
+    if learner.adapter is not None:
+        return learner.adapter.handed_over()
+    return {name: value.detach() for name, value in learner.model.state_dict().items()}
 
 
 def _stored(model: PreTrainedModel) -> Dict[str, torch.Tensor]:
