@@ -7,6 +7,7 @@ resolve.py's. Nothing here imports user code.
 import dataclasses
 import functools
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from rlagent.base.errors import Problem
@@ -196,6 +197,17 @@ def _functions(config: LearnConfig, workflow_given: bool, judge_given: bool) -> 
                 None,
                 "no workflow is chosen",
                 "add +experiment=gsm8k_react, or workflow.function=module:function",
+            )
+        )
+    # Their specs are looked up, which imports nothing.
+    missing = [name for name in workflow.packages if find_spec(name.partition(".")[0]) is None]
+    if missing:
+        problems.append(
+            Problem(
+                "workflow.packages",
+                workflow.packages,
+                f"not installed: {', '.join(missing)}",
+                "pip install 'rlagent[experiments]' has those of the shipped experiments",
             )
         )
     if workflow.judge and not judge_given:

@@ -472,6 +472,12 @@ class WorkflowConfig(Recorded):
     # Seconds one rollout may take, judge included, before it counts as failed; those in which
     # another one blocks its process are not counted.
     timeout: float = number(600.0, 0.001, 30 * DAY, unit="seconds")
+    # Rollouts that run side by side at most, over all processes that run agent code, such as for
+    # environments that are slow to start or few; null: all of a step.
+    concurrency: Optional[int] = number(None, 1, 100_000, note="null: all of a step")
+    # Packages that the workflow imports beside rlagent's own; a missing one is refused before
+    # anything starts.
+    packages: List[str] = field(default_factory=list)
     # Reward of a rollout whose conversation outgrows model.max_model_len: its calls are trained
     # on, so that going on for ever does not pay. null: it counts as failed, and is left out.
     overlong_reward: Optional[float] = finite(0.0)

@@ -97,11 +97,13 @@ def compact(calls: Sequence[Call]) -> list[dict[str, Any]]:
     return found
 
 
-def conversations(row: Mapping[str, Any]) -> list[Conversation]:
+def conversations(row: Mapping[str, Any], environment: bool = False) -> list[Conversation]:
     """The conversations of a rollout, in the order in which they began.
 
     Args:
         row: A recorded rollout; those of earlier versions hold the last call's messages only.
+        environment: Whether what happened in environments stands between the messages, where it
+            happened, with the role `environment`. The model has not seen it so.
     """
     recorded = row.get("calls")
     if not isinstance(recorded, list):
@@ -110,6 +112,8 @@ def conversations(row: Mapping[str, Any]) -> list[Conversation]:
     said: list[list[Message]] = []
     offered: list[str] = []
     found: dict[int, Conversation] = {}
+    # Where the answer of each call stands: number of its conversation, and place in it.
+    answers: list[tuple[int, int]] = []
     for call in recorded:
         before = said[call["after"]][: call["keeps"]] if "after" in call else []
         said.append([*before, *call["messages"], call["response"]])
@@ -117,7 +121,38 @@ def conversations(row: Mapping[str, Any]) -> list[Conversation]:
         one.messages, one.calls = said[-1], one.calls + 1
         offered.append(call.get("offered", offered[call["after"]] if "after" in call else ""))
         one.offered = offered[-1] or one.offered
+        answers.append((call["conversation"], len(said[-1]) - 1))
+    if environment and answers:
+        for event in reversed(row.get("environment") or []):
+            after = min(int(event["after"]), len(answers))
+            number, place = answers[max(0, after - 1)]
+            whole = found[number].messages
+            found[number].messages = [
+                *whole[: place + bool(after)],
+                {"role": "environment", "content": event_text(event)},
+                *whole[place + bool(after) :],
+            ]
     return list(found.values())
+
+
+def event_text(event: Mapping[str, Any]) -> str:
+    """What happened in an environment, for people.
+
+    >>> event_text({"environment": "Lake", "action": "up", "observation": "ice", "reward": 0.0})
+    'Lake.step("up"): reward 0\\nice'
+    """
+    name = event.get("environment", "environment")
+    if "action" in event:
+        asked = json.dumps(event["action"], ensure_ascii=False, default=str)
+        first = f"{name}.step({asked}): reward {event.get('reward', 0.0):g}"
+    else:
+        first = f"{name}.reset()"
+    if event.get("done"):
+        first += ", done"
+    seen = event.get("observation")
+    if not isinstance(seen, str):
+        seen = json.dumps(seen, ensure_ascii=False, default=str)
+    return f"{first}\n{seen}"
 
 
 def tools_offered(calls: Sequence[Call]) -> dict[str, list[Any]]:

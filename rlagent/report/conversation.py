@@ -27,7 +27,8 @@ class Block:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one role said at once: system, user, assistant or tool."""
+    """What one role said at once: system, user, assistant or tool; or what happened in an
+    environment."""
 
     role: str
     blocks: tuple[Block, ...]
@@ -66,12 +67,13 @@ def read_turns(messages: Sequence[dict[str, Any]]) -> list[Turn]:
 
 
 def conversations_of(row: Mapping[str, Any]) -> list[tuple[str, list[Turn]]]:
-    """The conversations of a recorded rollout, each with a title that tells it from the others.
+    """The conversations of a recorded rollout, each with a title that tells it from the others,
+    and what happened in environments meanwhile.
 
     Args:
         row: As the run folder keeps it.
     """
-    found = conversations(row)
+    found = conversations(row, environment=True)
     return [
         (
             f"{one.agent or 'Conversation'} ({place} of {len(found)})",

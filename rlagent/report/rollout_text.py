@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 LONGEST = 2000
 """Characters of one piece of a conversation that are shown, unless all of it is asked for."""
 
-_COLOURS = {"system": "dim", "user": "cyan", "assistant": "green", "tool": "magenta"}
+_COLOURS = {
+    "system": "dim",
+    "user": "cyan",
+    "assistant": "green",
+    "tool": "magenta",
+    "environment": "blue",
+}
 
 
 def conversation(row: Rollout, whole: bool = False) -> Iterator["RenderableType"]:

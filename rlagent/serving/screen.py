@@ -12,7 +12,13 @@ from rlagent.base.texts import visible
 from rlagent.base.words import number
 from rlagent.serving.tried import Sample
 
-STYLES = {"system": "dim", "user": "bold cyan", "assistant": "green", "tool": "yellow"}
+STYLES = {
+    "system": "dim",
+    "user": "bold cyan",
+    "assistant": "green",
+    "tool": "yellow",
+    "environment": "blue",
+}
 
 
 def call_text(call: dict[str, Any]) -> str:
@@ -57,7 +63,7 @@ def show_message(console: Console, message: dict[str, Any]) -> None:
     parts = [message.get("reasoning_content"), content_text(message.get("content"))]
     lines = [str(part).strip() for part in parts if part and str(part).strip()]
     lines += [call_text(call) for call in message.get("tool_calls") or []]
-    console.print(plain(f"{role:<10}", style), plain("\n".join(lines) or "(nothing)"), sep="")
+    console.print(plain(f"{role:<12}", style), plain("\n".join(lines) or "(nothing)"), sep="")
 
 
 def show_sample(console: Console, sample: Sample, title: str) -> None:

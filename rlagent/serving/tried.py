@@ -25,11 +25,14 @@ class Sample:
     metrics: dict[str, float]
     error: str | None
     calls: list[dict[str, Any]] = field(default_factory=list)
+    # See records/rollouts/row.py.
+    environment: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def conversations(self) -> list[Any]:
-        """What each agent and the model said."""
-        return conversations({"calls": self.calls})
+        """What each agent and the model said, and what happened in environments meanwhile."""
+        row = {"calls": self.calls, "environment": self.environment}
+        return conversations(row, environment=True)
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,7 @@ def try_task(
                 return Sample(None, False, {}, str(error))
         found = workflow.found
         keys = ("reward", "success", "metrics", "error", "calls")
-        return Sample(**{key: found[key] for key in keys})
+        return Sample(**{key: found[key] for key in keys}, environment=found.get("environment", []))
 
     async def roll_out_all() -> list[Sample]:
         try:

@@ -121,8 +121,10 @@ def log_environment(tree: dict[str, Any]) -> dict[str, str]:
 
 
 def slots(resolved: Resolved) -> int | None:
-    """Rollouts at once, where explorer.runner_per_model asks for some; None: all of a step."""
+    """Rollouts at once, where workflow.concurrency or explorer.runner_per_model asks for some, the
+    fewer of both; None: all of a step."""
     config = resolved.config
     given = getattr(resolved.composed, "native", None) or config.trinity
     each = (given.get("explorer") or {}).get("runner_per_model")
-    return None if each is None else each * resolved.layout.engines
+    asked = [config.workflow.concurrency, each and each * resolved.layout.engines]
+    return min((most for most in asked if most is not None), default=None)

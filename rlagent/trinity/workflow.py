@@ -25,6 +25,7 @@ from trinity.common.experience import Experience  # noqa: E402
 from trinity.common.models.model import ModelWrapper  # noqa: E402
 from trinity.common.workflows.workflow import Task, Workflow  # noqa: E402
 
+from rlagent.base import in_rollout  # noqa: E402
 from rlagent.base.cause import cause_of, whole  # noqa: E402
 from rlagent.base.measures import own_name  # noqa: E402
 from rlagent.base.secrets import referenced, resolve_references, without  # noqa: E402
@@ -108,6 +109,7 @@ class AgentWorkflow(Workflow):
         self.recorder: Recorder | None = None
         # What it hands over for people and majorities, see `answer_of`.
         self.answer: str | None = None
+        self.held = in_rollout.Held()
 
     def _seed(self) -> int | None:
         """From which it samples: in an evaluation that of its task, the same whenever it is asked;
@@ -151,10 +153,12 @@ class AgentWorkflow(Workflow):
         outcome: float | Exception
         metrics: dict[str, float] = {}
         outgrown = False
+        self.held = in_rollout.Held(lambda: len(recorder.said))
         try:
-            outcome, metrics = await within(
-                rollout, self._reward(rollout, function, judge, chat_model, threaded, recorder)
-            )
+            with self.held:
+                outcome, metrics = await within(
+                    rollout, self._reward(rollout, function, judge, chat_model, threaded, recorder)
+                )
             self._check(recorder)
         except Exception as error:
             outcome, metrics = error, {}
@@ -277,6 +281,7 @@ class AgentWorkflow(Workflow):
             **({} if self.answer is None else {"answer": self.answer}),
             "calls": compact(recorder.said),
             TOOLS: tools_offered(recorder.said),
+            **({"environment": self.held.events} if self.held.events else {}),
         }
         self.keep(found)
 

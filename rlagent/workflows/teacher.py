@@ -31,14 +31,14 @@ class TeacherClient:
     """An OpenAI client that plays the given calls, one a reply, and records the last exchange.
 
     Args:
-        calls: `generate_response` being the last.
+        calls: Of an agent with structured output, `generate_response` being the last.
         texts: What is said beside each call; None: nothing is said beside any.
     """
 
     def __init__(self, calls: list[Call], texts: Sequence[str] | None = None) -> None:
         self._calls = list(calls)
         self._texts = list(texts or [""] * len(calls))
-        self._result = calls[-1][1]["result"]
+        self._result = calls[-1][1].get("result", "")
         self.chat = SimpleNamespace(completions=SimpleNamespace(create=self._create))
         self.transcript: Transcript | None = None
 

@@ -129,3 +129,33 @@ def test_the_record_of_an_earlier_version_is_read():
     (one,) = conversations(row)
     assert (one.messages, one.calls, one.agent) == (row["messages"], 2, None)
     assert conversations({"messages": [], "calls": 0}) == []
+
+
+def test_what_happened_in_an_environment_stands_where_it_fell_for_people_alone():
+    calls = [Call([user("q")], says("a"))]
+    calls.append(Call([user("q"), says("a"), user("r")], says("b")))
+    event = {"environment": "Lake", "reward": 0.0, "done": False}
+    events = [
+        {**event, "after": 0, "observation": "start"},
+        {**event, "after": 1, "action": "up", "observation": "ice"},
+        {**event, "after": 1, "action": 3, "observation": [1, 2], "reward": 0.5},
+        {**event, "after": 2, "action": "up", "observation": "goal", "reward": 1.0, "done": True},
+    ]
+    row = {"calls": compact(calls), "environment": events}
+    (told,) = conversations(row, environment=True)
+    assert [m["content"] for m in told.messages] == [
+        "q",
+        "Lake.reset()\nstart",
+        "a",
+        'Lake.step("up"): reward 0\nice',
+        "Lake.step(3): reward 0.5\n[1, 2]",
+        "r",
+        "b",
+        'Lake.step("up"): reward 1, done\ngoal',
+    ]
+    (one,) = conversations(row)
+    assert [m["content"] for m in one.messages] == ["q", "a", "r", "b"]
+
+
+def test_what_happened_without_a_call_of_the_model_is_left_to_the_record():
+    assert conversations({"calls": [], "environment": [{"after": 0}]}, environment=True) == []

@@ -31,11 +31,11 @@ def test_every_shipped_preset_composes(presets: tuple[str | None, ...]) -> None:
 
 def test_every_asked_for_preset_is_shipped() -> None:
     shipped = dict(preset_table())
-    assert set(shipped["model"]) == {
+    assert {
         *("auto", "tiny", "smollm2_135m", "external"),
         *("qwen3_0_6b", "qwen3_1_7b", "qwen3_4b", "qwen3_8b"),
-    }
-    assert set(shipped["dataset"]) == {"auto", "gsm8k", "gsm8k_tiny"}
+    } <= set(shipped["model"])
+    assert {"auto", "gsm8k", "gsm8k_tiny"} <= set(shipped["dataset"])
     assert {"auto", "cpu", "1gpu", "2gpu", "4gpu", "8gpu", "2x8gpu"} <= set(shipped["hardware"])
     assert set(shipped["monitor"]) == {"wandb", "tensorboard", "local"}
     assert "gsm8k_react" in shipped["+experiment"]
@@ -123,10 +123,10 @@ def test_an_unknown_preset_names_the_nearest() -> None:
 
 
 def test_the_only_preset_that_there_is_is_named_once() -> None:
-    (line,) = refusals("+experiment=gsm8k_reackt")
-    assert line.endswith("gsm8k_reackt: there is no such preset; did you mean gsm8k_react?")
-    (line,) = refusals("+experiment=other")
-    assert line == "experiment=other: there is no such preset; there is only gsm8k_react"
+    (line,) = refusals("+debug=fats")
+    assert line.endswith("fats: there is no such preset; did you mean fast?")
+    (line,) = refusals("+debug=other")
+    assert line == "debug=other: there is no such preset; there is only fast"
 
 
 def test_habits_from_elsewhere_are_answered_with_what_to_write() -> None:

@@ -54,6 +54,8 @@ ELSEWHERE = {
     "algorithm.skip_limit": "the driver, as it watches the trainer (test_warnings.py)",
     "algorithm.refill_limit": "filter_groups=refill alone (test_groups.py)",
     "dataset.weight": "where others are mixed in (test_mix.py)",
+    "workflow.concurrency": "the scheduler's slots (test_environments_configured.py)",
+    "workflow.packages": "the check of a command (test_environments_configured.py)",
     "hardware.name": "shown",
     "hardware.gpu": "the estimates (test_resolve.py)",
     "hardware.nodes": "a cluster of several nodes (test_several_nodes.py)",

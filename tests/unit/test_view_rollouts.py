@@ -218,3 +218,13 @@ def test_a_damaged_segment_is_named_and_the_others_are_shown(tmp_path):
     page = asked(tmp_path, f"/run/{RUN}/rollouts")
     assert steps(page) == [2]
     assert "train-000001.jsonl.gz is damaged" in page.text
+
+
+def test_states_of_an_environment_and_their_rewards_are_shown_where_they_fell(tmp_path):
+    shown = row(1)
+    event = {"after": 0, "environment": "Lake", "action": "up", "observation": "<b>ice</b>"}
+    shown["environment"] = [{**event, "reward": 0.25, "done": True}]
+    run_with(tmp_path, [shown])
+    page = asked(tmp_path, f"/run/{RUN}/rollout?phase=train&step=1&group=0&run=0")
+    assert "Lake.step(&#34;up&#34;): reward 0.25, done" in page.text
+    assert "&lt;b&gt;ice" in page.text

@@ -37,9 +37,17 @@ TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 _PIECES = r" [-+*/] | ?\p{L}+|\d| ?[^\s\p{L}\d]|\s+"
 
 
-def train(transcripts: Sequence[Transcript], vocabulary: int) -> PreTrainedTokenizerFast:
-    """A tokenizer of `vocabulary` entries for these conversations, the repeated texts included."""
-    whole = repeated_texts(transcripts)
+def train(
+    transcripts: Sequence[Transcript], vocabulary: int, frame: Sequence[str] = ()
+) -> PreTrainedTokenizerFast:
+    """A tokenizer of `vocabulary` entries for these conversations, the repeated texts included.
+
+    Args:
+        transcripts: What it is to spell.
+        vocabulary: Entries.
+        frame: Further texts that get an entry each.
+    """
+    whole = sorted({*repeated_texts(transcripts), *frame}, key=lambda text: (-len(text), text))
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [

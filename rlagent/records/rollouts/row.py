@@ -69,6 +69,9 @@ class Rollout(TypedDict, total=False):
     # logarithms of the probabilities with which they were drawn. `offered` names the list of tools
     # that it was offered, which the store keeps once (`RolloutStore.tools`).
     calls: list[dict[str, Any]]
+    # What happened in environments: `after`, the calls of the model made before; `environment`, its
+    # name; `action` (absent of a reset), `observation`, `reward`, `done`.
+    environment: list[dict[str, Any]]
     # What was trained on of each call of the model: its advantage, or one for each of its tokens
     # where they differ; None of a call that was left out. Absent where the trainer works them
     # out, and in evaluations.
