@@ -14,7 +14,7 @@ from trinity.algorithm.entropy_loss_fn.entropy_loss_fn import DummyEntropyLossFn
 from trinity.algorithm.kl_fn.kl_fn import DummyKLFn
 
 from rlagent.backends.off_policy import Correction, measure
-from rlagent.config.algorithms import AGGREGATIONS, NONE, UNSUPPORTED
+from rlagent.config.algorithms import AGGREGATIONS, NONE, SUPERVISED, UNSUPPORTED
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,8 @@ class Objective:
                 f"algorithm.algorithm_type={kind}: it {reason}, which the embedded trainer does "
                 "not do; take `grpo` or another algorithm that learns from rollouts"
             )
+        # Without rollouts there is no policy that sampled, and no old one.
+        self.of_given = kind in SUPERVISED
         # The backend whose names for tensors are Trinity's own.
         self.policy_loss = POLICY_LOSS_FN.get(algorithm.policy_loss_fn)(
             backend="tinker", **(algorithm.policy_loss_fn_args or {})

@@ -5,7 +5,7 @@ from rlagent.base.errors import Problem
 GROUPED = ("grpo", "multi_step_grpo", "dapo", "rloo", "cispo", "gspo", "sapo", "rec", "gigpo")
 """Algorithms that compare the rollouts of one task with each other."""
 
-WITHOUT_REFERENCE = ("dapo", "asymre", "raft", "sppo")
+WITHOUT_REFERENCE = ("dapo", "asymre", "raft", "sppo", "sft")
 """Algorithms whose own default is to keep no reference model (`use_reference` in Trinity)."""
 
 WITHOUT_ADVANTAGE = {"raft": "reinforce"}
@@ -24,8 +24,10 @@ ADVANTAGES_IN_TRAINER = ("grpo_verl", "reinforceplusplus", "rloo")
 """Those whose advantages need the trainer's log-probabilities before the update
 (`compute_advantage_in_trainer` in Trinity)."""
 
+SUPERVISED = ("sft",)
+"""Algorithms that learn from given conversations, without an explorer."""
+
 UNSUPPORTED = {
-    "sft": "learns from given answers, not from rollouts",
     "cpt": "learns from given text, not from rollouts",
     "dpo": "learns from pairs of given answers, not from rollouts",
     "mix": "mixes rollouts with given answers",
@@ -34,7 +36,7 @@ UNSUPPORTED = {
     "jsd": "needs a teacher model inside the workflow",
     "ppo": "needs a critic model",
 }
-"""Algorithms of Trinity that do not learn from rollouts of a workflow alone, and why."""
+"""Algorithms of Trinity that learn from something that is not made here, and why."""
 
 AGGREGATIONS = (
     "token-mean",

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
+from rlagent.config.held_out import splits_itself
 from rlagent.config.json_rows import RowError, texts
 from rlagent.config.schema import DatasetConfig, LearnConfig
+from rlagent.config.splits import own_part
+from rlagent.config.supervised import is_supervised
 from rlagent.config.task_files import is_table, split_file
 
 KNOWN_ROWS = {("openai/gsm8k", "train"): 7473, ("openai/gsm8k", "test"): 1319}
@@ -24,6 +27,7 @@ class Batch:
         rows: Rows of the training split; None when unknown.
         steps_per_epoch: rows // tasks; None when unknown.
         most_rollouts: Rollouts of a step that is refilled, at most; as `rollouts` without.
+        given: Whether conversations are learnt from, which are the tasks of a step then.
     """
 
     tasks: int
@@ -34,18 +38,25 @@ class Batch:
     rows: int | None
     steps_per_epoch: int | None
     most_rollouts: int
+    given: bool = False
 
     def lines(self) -> list[str]:
         """Return the arithmetic as lines for a person."""
         update = "all of the step" if self.samples is None else str(self.samples)
-        epoch = "unknown"
+        epoch, noun = "unknown", "conversations" if self.given else "tasks"
         if self.steps_per_epoch is not None:
-            epochs = f"{self.steps / max(1, self.steps_per_epoch):.2g}"
+            passes = self.steps / max(1, self.steps_per_epoch)
+            if self.given and self.rows:
+                # A pass goes on into the next one within a step.
+                passes = self.steps * self.tasks / self.rows
+            epochs = f"{passes:.2g}"
             epoch = (
-                f"{self.steps_per_epoch} ({self.rows} tasks // {self.tasks}); "
+                f"{self.steps_per_epoch} ({self.rows} {noun} // {self.tasks}); "
                 f"{self.steps} step{' is' if self.steps == 1 else 's are'} "
                 f"{epochs} epoch{'' if epochs == '1' else 's'}"
             )
+        if self.given:
+            return [f"conversations per step {self.tasks}", f"steps per epoch        {epoch}"]
         more = ""
         if self.most_rollouts > self.rollouts:
             more = f"; up to {self.most_rollouts} where groups are dead (refilled)"
@@ -63,8 +74,13 @@ def arithmetic(config: LearnConfig) -> Batch:
     algorithm = config.algorithm
     tasks, repeat = int(algorithm.batch_size), int(algorithm.repeat_times)
     fixed = algorithm.train_batch_size
-    # How long several tasksets last depends on their weights.
-    rows = None if config.dataset.mix else count_rows(config.dataset)
+    given = is_supervised(config)
+    rows = count_rows(config.dataset)
+    if given:
+        rows = rows_learnt(config)
+    elif config.dataset.mix:
+        # How long several tasksets last depends on their weights.
+        rows = None
     limit = algorithm.refill_limit if algorithm.filter_groups == "refill" else 1
     return Batch(
         tasks=tasks,
@@ -75,7 +91,17 @@ def arithmetic(config: LearnConfig) -> Batch:
         rows=rows,
         steps_per_epoch=None if rows is None else rows // tasks,
         most_rollouts=tasks * repeat * limit,
+        given=given,
     )
+
+
+def rows_learnt(config: LearnConfig) -> int | None:
+    """Return the number of conversations that are learnt from, without those that a single file
+    holds out; None if unknown."""
+    rows = count_rows(config.dataset)
+    if rows is None or not splits_itself(config.dataset):
+        return rows
+    return max(0, rows - own_part(rows, config.dataset.eval_tasks))
 
 
 def count_rows(dataset: DatasetConfig) -> int | None:

@@ -26,6 +26,7 @@ from rlagent.config.metric_names import metric_problems
 from rlagent.config.mix import mix_problems
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.spec import Spec, spec_of, validate
+from rlagent.config.supervised import is_supervised, supervised_problems
 from rlagent.config.trinity_checks import native_problems, override_problems
 from rlagent.config.trinity_schema import algorithm_types, check_trinity
 from rlagent.config.wandb_names import project_fault, tags_fault
@@ -65,8 +66,12 @@ def check(
     problems += [problem for problem in found if problem.key not in wrong]
     problems += [problem for problem in mix_problems(config) if problem.key not in wrong]
     problems += algorithm_problems(config)
+    if not measures:
+        problems += [item for item in supervised_problems(config) if item.key not in wrong]
     problems += _layout(config, wrong)
-    problems += _functions(config, workflow_given, judge_given)
+    # Without a workflow a run on conversations measures no success.
+    if measures or not is_supervised(config) or config.workflow.function or config.workflow.judge:
+        problems += _functions(config, workflow_given, judge_given)
     if "sweep.metric" not in wrong:
         problems += metric_problems(config, workflow_given)
     found = check_trinity(config.trinity)

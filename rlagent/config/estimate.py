@@ -90,8 +90,8 @@ def run_minutes(
         explore = EXPLORING * step
     else:
         step, explore = planned.step, planned.rollout + planned.agent
-    evaluations = 2.0
-    if algorithm.eval_interval:
+    evaluations = 2.0 * bool(layout.engines)
+    if layout.engines and algorithm.eval_interval:
         evaluations += int(algorithm.total_steps) / algorithm.eval_interval
     # An evaluation generates but does not train.
     asked = (config.dataset.eval_tasks or 1000) * config.evaluate.samples
@@ -115,7 +115,7 @@ def preflight_asked(resolved: "Resolved") -> bool:
     asked = config.run.preflight
     if asked != AUTO:
         return bool(asked)
-    if getattr(resolved.composed, "native", None):
+    if getattr(resolved.composed, "native", None) or not resolved.layout.engines:
         return False
     planned = planned_step(config, resolved.layout, resolved.machine)
     minutes = run_minutes(config, resolved.layout, resolved.machine.cores, planned)

@@ -42,7 +42,7 @@ def resolve_off_policy(resolution: Resolution) -> None:
     config = resolution.config
     if config.algorithm.off_policy == AUTO:
         resolution.fill(KEY, *_automatic(config, resolution.native))
-    if not resolution.native and not resolution.measures:
+    if not (resolution.native or resolution.measures or resolution.alone):
         resolution.problems += off_policy_problems(config)
         resolution.chose("policies", policies(config), _otherwise(config))
 

@@ -11,6 +11,7 @@ from rlagent.base.origins import FILLED, is_written, put
 from rlagent.config.parents import Parent
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.step_workload import workload_of
+from rlagent.config.supervised import is_supervised
 from rlagent.machine.resources import Machine
 from rlagent.planner.gpus import find_gpu
 from rlagent.planner.workload import Workload
@@ -75,6 +76,11 @@ class Resolution:
     def on_gpus(self) -> bool:
         """Whether rollouts and training run on GPUs."""
         return self.engine.on_gpus
+
+    @property
+    def alone(self) -> bool:
+        """Whether the trainer has no engines beside it."""
+        return is_supervised(self.config) and not (self.measures or self.native)
 
     @property
     def total_gpus(self) -> int:

@@ -5,6 +5,7 @@ Pure: the machine is an argument, so invented ones can be tested. `KEPT` names t
 """
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +14,7 @@ from rlagent.backends.registry import automatic_engine, engine_by_url
 from rlagent.base.errors import raise_if_any
 from rlagent.base.origins import FILLED, get, is_written, origin_of, origins, put
 from rlagent.base.paths import BUILTIN, expand_user, local_path
-from rlagent.config.batch import Batch, arithmetic
+from rlagent.config.batch import Batch, arithmetic, rows_learnt
 from rlagent.config.check import LAYOUT_PARTS
 from rlagent.config.estimate import warnings_of
 from rlagent.config.identity import trial_id
@@ -28,6 +29,7 @@ from rlagent.config.resolve_offload import resolve_offload
 from rlagent.config.resolved_checks import resolved_problems
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.spec import Spec, spec_of
+from rlagent.config.supervised import EPOCHS, RATE, is_supervised
 from rlagent.config.trinity_checks import as_in_native, native_problems, set_aside
 from rlagent.machine.resources import Machine
 from rlagent.planner.constants import MOST_SHARE
@@ -285,6 +287,8 @@ def _dataset(resolution: Resolution) -> None:
             name = dataset.path.rstrip("/").rsplit("/", 1)[-1]
             resolution.fill("dataset.name", name, "the end of dataset.path")
         return
+    if resolution.alone:
+        return  # Refused: nothing says which conversations.
     model = resolution.config.model
     root = root_of(resolution.parent.lineage if resolution.parent else [], model.path)
     name = "gsm8k_tiny" if root == f"{BUILTIN}tiny" else "gsm8k"
@@ -297,6 +301,8 @@ def _dataset(resolution: Resolution) -> None:
 
 def _recipe(resolution: Resolution) -> None:
     config, taken = resolution.config, []
+    if resolution.alone:
+        _without_rollouts(resolution)
     for key in _RECIPE_KEYS:
         if get(config, key) == AUTO:
             _take_from_recipe(resolution, key)
@@ -311,6 +317,26 @@ def _recipe(resolution: Resolution) -> None:
             taken.append(f"algorithm.total_steps={config.algorithm.total_steps}")
     if taken:
         resolution.chose("recipe", f"{config.model.name}: {' '.join(taken)}", "set any of these")
+
+
+def _without_rollouts(resolution: Resolution) -> None:
+    """Fill what the recipe has for reinforcement alone."""
+    algorithm, recipe = resolution.config.algorithm, resolution.config.model.recipe
+    for name in ("repeat_times", "sync_interval"):
+        if getattr(algorithm, name) == AUTO:
+            resolution.fill(f"algorithm.{name}", 1, "there are no rollouts")
+    if algorithm.lr == AUTO:
+        why = f"{RATE:g} x model.recipe.lr, which is for reinforcement"
+        resolution.fill("algorithm.lr", float(f"{RATE * recipe.lr:.12g}"), why)
+        resolution.chose("learning rate", f"{algorithm.lr:g}, {why}", "algorithm.lr")
+    rows = rows_learnt(resolution.config)
+    if algorithm.total_steps == AUTO and algorithm.total_epochs is None and rows is not None:
+        if algorithm.batch_size == AUTO:
+            _take_from_recipe(resolution, "algorithm.batch_size")
+        steps = max(1, math.ceil(rows * EPOCHS / int(algorithm.batch_size)))
+        why = f"{EPOCHS} passes over {rows} conversations"
+        resolution.fill("algorithm.total_steps", steps, why)
+        resolution.chose("steps", f"{steps}, {why}", "algorithm.total_epochs, total_steps")
 
 
 def _take_from_recipe(resolution: Resolution, key: str) -> None:
@@ -346,6 +372,9 @@ def _steps_of_epochs(resolution: Resolution) -> int | None:
         words = f"{algorithm.total_epochs} x the tasks, counted when the run reads them"
         resolution.chose("steps", words, "buffer.total_steps")
         return 0
+    if resolution.alone and batch.rows is not None:
+        # The last step of the last epoch goes on into a further one.
+        return math.ceil(batch.rows * algorithm.total_epochs / batch.tasks)
     if batch.steps_per_epoch is not None:
         return batch.steps_per_epoch * algorithm.total_epochs
     resolution.refuse(
@@ -362,11 +391,12 @@ def _engine_settings(resolution: Resolution, layout: Layout) -> None:
     if not resolution.measures:
         resolve_offload(resolution, layout)
     if hardware.runners == AUTO:
-        resolution.fill("hardware.runners", engine.runners(layout.engines), "the engine's own")
+        runners = max(1, engine.runners(layout.engines))
+        resolution.fill("hardware.runners", runners, "the engine's own")
     if hardware.gpu_memory_utilization == AUTO:
         shape, work = resolution.config.model.shape, resolution.workload
         part = MOST_SHARE
-        if not resolution.measures:
+        if not (resolution.measures or resolution.alone):
             part = engine.memory_share(shape, layout, work, resolution.gpu_gib)
         why = "the engine's own, or what the weights of a sync leave"
         resolution.fill("hardware.gpu_memory_utilization", part, why)
@@ -465,6 +495,7 @@ def keeps_best(config: LearnConfig) -> bool:
         and ours.keep_checkpoints
         and ours.eval_interval
         and config.dataset.eval_split
+        and not is_supervised(config)
     )
 
 
@@ -486,7 +517,9 @@ def _rhythm(resolution: Resolution) -> None:
     elif algorithm.save_interval == AUTO:
         tenth = min(100, max(1, int(algorithm.total_steps) // 10))
         resolution.fill("algorithm.save_interval", tenth, "a tenth of the run, at most 100")
-    if not is_written(resolution.config, "algorithm.kl_coef"):
+    if resolution.alone:
+        pass  # There is no reference model to stay near.
+    elif not is_written(resolution.config, "algorithm.kl_coef"):
         _take_from_recipe(resolution, "algorithm.kl_coef")
     elif algorithm.kl_coef is None and recipe.kl_coef is not None:
         resolution.kept["algorithm.kl_coef"] = None

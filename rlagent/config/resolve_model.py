@@ -32,6 +32,8 @@ KV cache's."""
 
 PLAIN = Layout(1, 1, 1)
 """One engine and one trainer: what a CPU has, and a stand-in after a mistake."""
+ALONE = Layout(0, 1, 1)
+"""The same without an engine."""
 
 
 def resolve_model_and_layout(resolution: Resolution) -> Layout:
@@ -201,6 +203,14 @@ def _layout(resolution: Resolution) -> Layout:
         what = "has no trainer: engines alone only measure, in rlagent evaluate"
         resolution.refuse("hardware.layout", str(asked), what, LEGAL_LAYOUT)
         return PLAIN
+    if asked is not None and bool(asked.engines) is resolution.alone:
+        name = resolution.config.algorithm.name
+        what, remedy = f"{name} learns from rollouts, and there is no engine", LEGAL_LAYOUT
+        if resolution.alone:
+            what = f"{name} learns from given conversations: engines would stand idle"
+            remedy = f"write {replace(asked, engines=0, tensor_parallel=1, colocated=False)}"
+        resolution.refuse("hardware.layout", str(asked), what, remedy)
+        return PLAIN
     if asked is not None:
         _check_asked(resolution, asked)
         return asked
@@ -272,6 +282,8 @@ def _given_share(resolution: Resolution) -> str:
 
 
 def _layout_of_processes(resolution: Resolution) -> Layout:
+    if resolution.alone:
+        return ALONE
     logical = resolution.config.hardware.logical_gpus
     parts = requested_parts(resolution.config)
     if not logical:
@@ -314,6 +326,7 @@ def _best(resolution: Resolution, offloads: list[bool]) -> Layout | None:
         parts,
         resolution.workload,
         find_gpu(hardware.gpu, resolution.machine).kind,
+        alone=resolution.alone,
     )
 
 
@@ -351,7 +364,7 @@ def _check_asked(resolution: Resolution, layout: Layout) -> None:
     if "hardware.gpus" in {problem.key for problem in resolution.problems}:
         return
     if not resolution.on_gpus and not hardware.logical_gpus:
-        if layout != PLAIN:
+        if layout not in (PLAIN, ALONE):
             resolution.refuse(
                 "hardware.layout",
                 str(layout),
@@ -367,12 +380,14 @@ def _check_asked(resolution: Resolution, layout: Layout) -> None:
         resolution.refuse("hardware.layout", str(layout), reason, LEGAL_LAYOUT)
     if found or not resolution.on_gpus or resolution.native or _fits(resolution, layout):
         return
-    engine = engine_memory(shape, layout, resolution.workload).gib
     trainer = trainer_memory(shape, layout, resolution.workload, resolution.offloads[-1]).gib
+    needs = f"{trainer:.0f} GiB per trainer GPU"
+    if layout.engines:
+        engine = engine_memory(shape, layout, resolution.workload).gib
+        needs = f"{engine:.0f} GiB per engine GPU and {needs}"
     resolution.refuse(
         "hardware.layout",
         str(layout),
-        f"needs about {engine:.0f} GiB per engine GPU and {trainer:.0f} GiB per trainer GPU, "
-        f"there are {resolution.gpu_gib:.0f}",
+        f"needs about {needs}, there are {resolution.gpu_gib:.0f}",
         "use more GPUs for that part, or hardware.layout=auto",
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from rlagent.base.errors import Problem
 from rlagent.base.names import did_you_mean
-from rlagent.config.algorithms import GROUPED, UNSUPPORTED, lone_rollout
+from rlagent.config.algorithms import GROUPED, SUPERVISED, UNSUPPORTED, lone_rollout
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.trinity_bounds import bound_problems
 from rlagent.config.trinity_fate import look_up
@@ -141,9 +141,13 @@ def _algorithm(algorithm: dict[str, Any], on_cpu: bool | None) -> list[Problem]:
     key, name = "algorithm.algorithm_type", algorithm.get("algorithm_type", "ppo")
     known = algorithm_types()
     if known and name not in known:
-        shown = [item for item in known if item not in UNSUPPORTED]
+        shown = [item for item in known if item not in (*UNSUPPORTED, *SUPERVISED)]
         allowed = f"is no algorithm of Trinity; there are {', '.join(shown)}"
         return [Problem(key, name, allowed, did_you_mean(name, shown))]
+    if name in SUPERVISED:
+        what = "learns from given conversations, which a native YAML cannot train on here"
+        remedy = f"python -m rlagent.train algorithm={name} dataset=conversations dataset.path=FILE"
+        return [Problem(key, name, what, remedy)]
     # verl has a critic.
     if name in UNSUPPORTED and (name != "ppo" or on_cpu):
         return [Problem(key, name, f"{UNSUPPORTED[name]}, so it cannot run here")]

@@ -51,4 +51,5 @@ def _setting(resolved: Resolved, offloads: list[bool]) -> Setting:
         find_gpu(hardware.gpu, resolved.machine).kind,
         workload_of(resolved.config),
         offloads,
+        alone=not resolved.layout.engines,
     )

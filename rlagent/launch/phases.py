@@ -64,7 +64,9 @@ def restore(stage: Stage) -> Restored:
         RunError: Data or checkpoints are damaged.
     """
     from rlagent.launch.checkpoint_place import elsewhere, place_checkpoints
+    from rlagent.launch.hub import models_of, require_models
     from rlagent.trinity import build, translate
+    from rlagent.trinity.conversations import prepare_conversations
     from rlagent.trinity.kept_tasks import prepare_data
     from rlagent.trinity.native_data import prepare_native_data
 
@@ -74,13 +76,20 @@ def restore(stage: Stage) -> Restored:
     if stage.is_native:
         given = bool(stage.functions.workflow or resolved.config.workflow.function)
         tree["buffer"], said = prepare_native_data(tree["buffer"], folder.path, given)
+    elif not resolved.layout.engines:
+        # The tokenizer may come from the hub.
+        require_models(models_of(tree))
+        said = prepare_conversations(resolved.config, folder.path)
     else:
         said = prepare_data(resolved.config.dataset, folder.path)
     choices += [line for line in said if line not in choices]
     build.save_yaml(tree, folder.trinity_yaml)
     place_checkpoints(folder, elsewhere(resolved.composed))
-    explorer = tree["explorer"].get("name") or "explorer"
-    step = rewind.rewind_explorer(folder.checkpoints, explorer, say=stage.display.message)
+    if resolved.layout.engines:
+        explorer = tree["explorer"].get("name") or "explorer"
+        step = rewind.rewind_explorer(folder.checkpoints, explorer, say=stage.display.message)
+    else:
+        step = rewind.checkpoint_step(folder.checkpoints, stage.display.message)
     if step:
         choices.append(f"resuming from the checkpoint of step {step}")
     return Restored(tree, step, choices)
@@ -247,6 +256,7 @@ def _session(stage: Stage, config: Any, trains: bool) -> "Session":
         ),
         logs=stage.attempt.logs,
         trains=trains,
+        explores=bool(stage.resolved.layout.engines),
     )
 
 

@@ -59,6 +59,8 @@ class Session:
         logs: Folder of the attempt's logs.
         trains: Whether there is a trainer; without one the engines keep the weights that they
             load.
+        explores: Whether there are engines and an explorer; without them the trainer learns from
+            what is given.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Session:
         patience: Callable[[], tuple[float, float]],
         logs: Path,
         trains: bool = True,
+        explores: bool = True,
     ) -> None:
         self.config = config
         self.runner_processes = runner_processes
@@ -82,6 +85,7 @@ class Session:
         self.patience = patience
         self.logs = logs
         self.trains = trains
+        self.explores = explores
         self.explorer: Any = None
         self.trainer: Any = None
         self._queue: Any = None
@@ -105,13 +109,14 @@ class Session:
 
             self._queue = create_queue(self.config)
             self.trainer = create_trainer(self.config)
-        self.explorer = create_explorer(self.config, self.runner_processes)
         roles = {"trainer": self.trainer} if self.trains else {}
-        roles["explorer"] = self.explorer
+        if self.explores:
+            self.explorer = create_explorer(self.config, self.runner_processes)
+            roles["explorer"] = self.explorer
         steps = self._wait({name: role.prepare.remote() for name, role in roles.items()})
         if len(set(steps)) > 1:
             raise OutOfStepError(*steps)
-        if self.trains:
+        if self.trains and self.explores:
             self._sync_weights(marks)
             marks.mark("weights_synced")
         theirs = self._wait({name: role.startup_marks.remote() for name, role in roles.items()})
@@ -141,9 +146,10 @@ class Session:
                 steps were trained.
         """
         self.on_phase("training")
-        refs = {"explorer": self.explorer.explore.remote(), "trainer": self.trainer.train.remote()}
+        refs = {"explorer": self.explorer.explore.remote()} if self.explores else {}
+        refs["trainer"] = self.trainer.train.remote()
         try:
-            trained = self._wait(refs, until="trainer")[1]
+            trained = self._wait(refs, until="trainer")[-1]
         except Stopped:
             raise Stopped(self._stop_training(refs["trainer"])) from None
         if trained < asked:

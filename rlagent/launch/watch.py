@@ -103,7 +103,8 @@ class Watch:
         for row in rows:
             for line in self._signs.take(row):
                 self.display.message(f"warning: {line}")
-            if row["role"] == "trainer":
+            # What is measured before the first step trains none.
+            if row["role"] == "trainer" and row["step"] > 0:
                 self.step_trained(row)
             elif row["role"] == "explorer":
                 self.step_explored(row)

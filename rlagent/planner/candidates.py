@@ -32,6 +32,7 @@ class Setting:
         gpu: The kind of GPU; infinite memory leaves memory out.
         work: What a step asks for.
         offloads: Whether the trainer's state may wait in host memory, what may be tried.
+        alone: Whether the trainer has all GPUs.
     """
 
     gpus_per_node: int
@@ -40,6 +41,7 @@ class Setting:
     gpu: GPUKind
     work: Workload
     offloads: Sequence[bool] = (False, True)
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Candidate:
         layout: The layout.
         offload: Whether the trainer's state waits in host memory.
         reasons: Why it cannot run; empty when it can.
-        needs: Least memory of an engine's GPU; None when it is not legal, or the shape unknown.
+        needs: Least memory of an engine's GPU; None when it is not legal, the shape unknown, or
+            there is no engine.
         takes_gib: What vLLM takes of a GPU, GiB.
         sequences: Usual sequences that the KV cache of one engine holds.
         trainer: Memory of a trainer's GPU at its peak.
@@ -72,13 +75,16 @@ class Candidate:
         return self.time.step if self.time else 0.0
 
 
-def written_layouts(gpus_per_node: int, nodes: int) -> Iterator[Layout]:
+def written_layouts(gpus_per_node: int, nodes: int, alone: bool = False) -> Iterator[Layout]:
     """Yield every layout that can be written for all of the GPUs, legal or not.
 
     Of sequence parallelism, what divides the trainer's GPUs; of tensor parallelism, up to one
-    node.
+    node. `alone`: those without an engine, and only those.
     """
     total = gpus_per_node * nodes
+    if alone:
+        yield from (Layout(0, 1, total, s) for s in range(1, total + 1) if total % s == 0)
+        return
     yield Layout(1, 1, 1, colocated=True)
     for tensor in range(1, gpus_per_node + 1):
         for engines in range(1, (total - 1) // tensor + 1):
@@ -100,7 +106,7 @@ def candidates(setting: Setting, parts: Mapping[str, int] | None = None) -> list
     given = (parts or {}).items()
     return [
         weigh(layout, setting)
-        for layout in written_layouts(setting.gpus_per_node, setting.nodes)
+        for layout in written_layouts(setting.gpus_per_node, setting.nodes, setting.alone)
         if all(getattr(layout, key) == value for key, value in given)
     ]
 
@@ -121,10 +127,15 @@ def _of(layout: Layout, setting: Setting, offload: bool) -> Candidate:
     shape, gpu, work = setting.shape, setting.gpu, setting.work
     if not shape.layers:
         return Candidate(layout, offload, ())
+    refused = tuple(memory_refusals(shape, layout, work, gpu.memory_gib, offload))
+    if not layout.engines:
+        trainer = trainer_memory(shape, layout, work, offload)
+        time = step_time(shape, layout, work, gpu, offload, setting.gpus_per_node)
+        return Candidate(layout, offload, refused, trainer=trainer, time=time)
     return Candidate(
         layout,
         offload,
-        tuple(memory_refusals(shape, layout, work, gpu.memory_gib, offload)),
+        refused,
         needs=engine_memory(shape, layout, work),
         takes_gib=takes_gib(shape, layout, work, gpu.memory_gib),
         sequences=sequences_at_once(shape, layout, work, gpu.memory_gib),

@@ -61,6 +61,7 @@ def best_layout(
     parts: Mapping[str, int] | None = None,
     work: Workload | None = None,
     gpu: GPUKind | None = None,
+    alone: bool = False,
 ) -> Layout | None:
     """Return the first choice among the legal layouts that fit, None when none does.
 
@@ -74,9 +75,10 @@ def best_layout(
         parts: Fields of the layout that are given, such as engines.
         work: What a step asks for; None: a usual one of that length.
         gpu: The kind of GPU; None: the usual one.
+        alone: Whether the trainer has all GPUs.
     """
     work = work or Workload.usual(max_model_len, max_model_len)
     kind = replace(gpu or ASSUMED, memory_gib=float("inf") if gpu_gib is None else gpu_gib)
-    setting = Setting(gpus_per_node, nodes, shape, kind, work, offloads)
+    setting = Setting(gpus_per_node, nodes, shape, kind, work, offloads, alone)
     order = ranked(candidates(setting, parts), max_model_len)
     return order[0].layout if order else None

@@ -23,7 +23,7 @@ class Layout:
     """How many GPUs do what.
 
     Args:
-        engines: Rollout engines.
+        engines: Rollout engines; 0: the trainer alone, which learns from given conversations.
         tensor_parallel: GPUs of one engine.
         trainer_gpus: GPUs of the trainer; 0: engines alone, which measure.
         sequence_parallel: Trainer GPUs that share one sequence (Ulysses).
@@ -75,9 +75,10 @@ class Layout:
             if match:
                 engines, tensor, trainer = (int(part) for part in match.group(1, 2, 3))
                 sequence = int(match.group(4) or 1)
-                if 0 in (engines, tensor, trainer, sequence):
+                without_engines = not (engines or colocated)
+                if 0 in (engines or without_engines, tensor, trainer, sequence):
                     raise ValueError("every number in a layout must be at least 1")
-                return cls(engines, tensor, trainer, sequence, colocated)
+                return cls(engines, tensor if engines else 1, trainer, sequence, colocated)
         raise ValueError(f"a layout is written {FORMAT}")
 
     def __str__(self) -> str:
@@ -95,6 +96,10 @@ class Layout:
             unit: What the layout is made of; `process` for embedded engines.
         """
         engines = _count(self.engines, "rollout engine")
+        if not self.engines:
+            shared = f" (each sequence shared by {self.sequence_parallel})"
+            text = f"the trainer alone on {_count(self.trainer_gpus, unit)}, no rollout engine"
+            return text + shared * (self.sequence_parallel > 1)
         if self.colocated:
             return f"{engines} and the trainer share {_count(self.trainer_gpus, unit)}"
         each = _count(self.tensor_parallel, unit)

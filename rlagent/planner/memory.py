@@ -56,7 +56,7 @@ def trainer_memory(
     state = _state(shape, layout, offload)
     copy = 0 if offload else const.ADAM_COPY_BYTES
     optimizer = state | {"optimizer step": copy * parameters(shape) / layout.trainer_gpus / GIB}
-    sync = state | {"weight sync": _sync_bytes(shape, layout) / GIB}
+    sync = state | ({"weight sync": _sync_bytes(shape, layout) / GIB} if layout.engines else {})
     passes = _passes(shape, layout, work, offload)
     peaks = [*(state | part for part in passes), optimizer, sync]
     return RoleMemory("trainer", max(peaks, key=lambda parts: sum(parts.values())))
@@ -270,6 +270,25 @@ def memory_refusals(
     if not shape.layers:
         return []
     found = []
+    if layout.engines:
+        found += _engine_refusals(shape, layout, work, gpu_gib)
+    trainer = trainer_memory(shape, layout, work, offload)
+    left = room_gib(gpu_gib)
+    where = f"there are {left:.0f} to plan with"
+    if layout.colocated:
+        left -= takes_gib(shape, layout, work, gpu_gib)
+        where = f"beside the engine there are {left:.0f}"
+    if trainer.gib > left:
+        found.append(
+            f"the trainer needs {trainer.gib:.0f} GiB of each GPU ({trainer.words()}), {where}"
+        )
+    return found
+
+
+def _engine_refusals(
+    shape: ModelShape, layout: Layout, work: Workload, gpu_gib: float
+) -> list[str]:
+    found = []
     part = share(shape, layout, work, gpu_gib)
     total, beside = part * gpu_gib, _beside_share(shape, layout)
     engine = engine_memory(shape, layout, work)
@@ -283,15 +302,5 @@ def memory_refusals(
             f"an engine's share of {part:g} is {total:.0f} GiB, and beside it "
             f"{beside:.1f} GiB are needed for weights that arrive, of "
             f"{gpu_gib:.0f}; leave hardware.gpu_memory_utilization=auto"
-        )
-    trainer = trainer_memory(shape, layout, work, offload)
-    left = room_gib(gpu_gib)
-    where = f"there are {left:.0f} to plan with"
-    if layout.colocated:
-        left -= total + beside
-        where = f"beside the engine there are {left:.0f}"
-    if trainer.gib > left:
-        found.append(
-            f"the trainer needs {trainer.gib:.0f} GiB of each GPU ({trainer.words()}), {where}"
         )
     return found

@@ -62,8 +62,9 @@ def table(
     example = chosen or fitting[0]
     assert example.time is not None
     lines += step_words(example.time, example.layout, work)
-    if chosen and chosen.trainer and chosen.needs:
+    if chosen and chosen.trainer:
         lines.append(f"{taken} trainer, GiB: {chosen.trainer.words()}")
+    if chosen and chosen.needs:
         lines.append(
             f"{taken} engine, GiB: {chosen.needs.words()}; "
             f"its KV cache holds about {chosen.sequences:.0f} usual sequences"
@@ -90,8 +91,10 @@ def _row(item: Candidate, taken: Layout) -> tuple[str, ...]:
 
 def memory_cells(item: Candidate) -> tuple[str, str]:
     """Return what an engine's GPU takes and needs, and a trainer's; empty where it is unknown."""
-    if item.needs is None or item.trainer is None:
+    if item.trainer is None:
         return "", ""
+    if item.needs is None:
+        return "no engine", f"{item.trainer.gib:.0f} GiB"
     return f"{item.takes_gib:.0f} ({item.needs.gib:.0f}) GiB", f"{item.trainer.gib:.0f} GiB"
 
 

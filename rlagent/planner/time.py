@@ -58,13 +58,15 @@ def step_time(
     gpus_per_node: int = 8,
 ) -> StepTime:
     """Return the estimated seconds of one step."""
-    rollout = work.explored * rollout_seconds(shape, layout, work, gpu)
-    agent = work.explored * const.AGENT_SECONDS * work.rollouts
+    rollout = agent = sync = 0.0
+    if layout.engines:
+        rollout = work.explored * rollout_seconds(shape, layout, work, gpu)
+        agent = work.explored * const.AGENT_SECONDS * work.rollouts
+        sync = sync_seconds(shape, layout, gpu) / work.sync_interval
     trainer = _Trainer(shape, layout, work, gpu, offload, gpus_per_node)
     train = trainer.train()
     old = trainer.forward(offload) if work.old_logprobs else 0.0
     reference = trainer.forward(from_host=True) if work.reference else 0.0
-    sync = sync_seconds(shape, layout, gpu) / work.sync_interval
     parts = StepTime(rollout, agent, train, old, reference, sync, step=0.0)
     step = overlapped(parts.explore, parts.learn, layout, work) + sync
     return replace(parts, step=step)

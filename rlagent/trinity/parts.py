@@ -49,7 +49,7 @@ def start_of(resolved: Resolved) -> Start:
         max_model_len=int(config.model.max_model_len),
         vocab=config.model.shape.vocab,
         sequence_parallel=layout.sequence_parallel,
-        concurrency=math.ceil(rollouts_at_once(resolved) / layout.engines),
+        concurrency=math.ceil(rollouts_at_once(resolved) / max(1, layout.engines)),
         url=config.model.url,
         key_env=config.model.key_env,
     )

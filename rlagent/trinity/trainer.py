@@ -22,9 +22,12 @@ from rlagent.base.startup import Marks  # noqa: E402
 from rlagent.records.checkpoints import prune  # noqa: E402
 from rlagent.records.folder import RunFolder  # noqa: E402
 from rlagent.trinity.buffer import BatchReader, NothingToTrainOn, find_queue  # noqa: E402
+from rlagent.trinity.given_steps import GivenConversations  # noqa: E402
 from rlagent.trinity.lag import closes_with_a_sync  # noqa: E402
 from rlagent.trinity.monitor import RunFolderMonitor  # noqa: E402
 from rlagent.trinity.translate import CUT_RESPONSE  # noqa: E402
+
+LOSS = "eval/loss"
 
 
 class AgentTrainer(trinity_trainer.Trainer):
@@ -82,6 +85,8 @@ class AgentTrainer(trinity_trainer.Trainer):
             Exception: Whatever went wrong while sampling, training, syncing or saving.
         """
         began = time.monotonic()
+        if self.train_step_num == 0 and (measured := await self._held_out_loss()):
+            self.monitor.log(measured, 0)
         while self.train_step_num < self.total_steps and not self._stop.is_set():
             step = self.train_step_num + 1
             alive.doing(f"waiting for the experiences of step {step}")
@@ -100,6 +105,8 @@ class AgentTrainer(trinity_trainer.Trainer):
             if self.need_save() and not last:
                 always = self.save_hf_checkpoint == "always"
                 metrics.update(await self.save_checkpoint(save_as_hf=always))
+            if last or self._measures_now():
+                metrics.update(await self._held_out_loss())
             now = time.monotonic()
             metrics["time/trainer_step"], began = now - began, now
             self.monitor.log(metrics, self.train_step_num)
@@ -119,7 +126,32 @@ class AgentTrainer(trinity_trainer.Trainer):
             prune(RunFolder(arguments["run_folder"]), keep)
         return metrics
 
+    async def need_sync(self) -> bool:
+        """Whether to hand over the weights; without an explorer nobody takes them."""
+        return not self._given and await super().need_sync()
+
+    @property
+    def _given(self) -> GivenConversations | None:
+        """Where conversations are learnt from that are given."""
+        found = self.sample_strategy
+        return found if isinstance(found, GivenConversations) else None
+
+    def _measures_now(self) -> bool:
+        every = self._given.eval_interval if self._given else 0
+        return bool(every) and self.train_step_num % every == 0
+
+    async def _held_out_loss(self) -> dict[str, float]:
+        """The mean loss of the tokens to be learnt of held-out conversations; nothing without."""
+        if not self._given or not self._given.held_out:
+            return {}
+        alive.doing("measuring the held-out loss")
+        began = time.monotonic()
+        loss = await self.engine.mean_loss(self._given.held_out)
+        return {LOSS: loss, "time/eval": time.monotonic() - began}
+
     def _is_to_close(self) -> bool:
+        if self._given:
+            return False
         return self.last_sync_step != self.train_step_num and closes_with_a_sync(self.config)
 
     async def _next_sample(self) -> tuple[list, dict[str, Any], list] | None:

@@ -16,6 +16,7 @@ from rlagent.config.mix import parts_of
 from rlagent.config.off_policy import rollout_correction
 from rlagent.config.resolve import Resolved, keeps_best
 from rlagent.config.schema import LearnConfig
+from rlagent.trinity import given
 from rlagent.trinity.kept_tasks import HELD_OUT, TRAIN, rows_file, taskset
 from rlagent.trinity.native import native_tree
 from rlagent.trinity.parts import (
@@ -69,7 +70,7 @@ def to_trinity(resolved: Resolved, run_dir: str | Path, attempt: int = 1) -> dic
         "algorithm": algorithm(config),
         "model": model(config),
         "cluster": cluster(resolved),
-        "buffer": buffer(config, run_dir, workflow),
+        "buffer": buffer(config, run_dir, workflow) if resolved.layout.engines else {},
         "explorer": explorer(resolved),
         "trainer": trainer(resolved),
         "synchronizer": synchronizer(resolved),
@@ -78,6 +79,8 @@ def to_trinity(resolved: Resolved, run_dir: str | Path, attempt: int = 1) -> dic
     }
     if config.model.lora.rank is not None and resolved.layout.trainer_gpus:
         tree = merge(tree, trainer_of(config).adapter(config.model.lora))
+    if not resolved.layout.engines:
+        tree = {**merge(tree, given.parts(config, run_dir, workflow)), **given.WITHOUT_EXPLORER}
     return merge(merge(tree, config.trinity), checkpoint_place(run_dir))
 
 
@@ -292,7 +295,7 @@ def explorer(resolved: Resolved) -> dict[str, Any]:
     }
     return {
         # One slot per task of a step: the tasks of a step all run at once.
-        "runner_per_model": math.ceil(int(config.algorithm.batch_size) / layout.engines),
+        "runner_per_model": math.ceil(int(config.algorithm.batch_size) / max(1, layout.engines)),
         "concurrent_mode": "asynchronous",
         # A rollout that fails is counted, not repeated: repeating hides what goes wrong.
         "max_retry_times": 0,

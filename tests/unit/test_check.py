@@ -40,7 +40,7 @@ def test_the_shipped_experiment_has_no_mistake() -> None:
         ("algorithm.lr_schedule=linear", "must be one of constant, cosine"),
         ("algorithm.recompute_old_logprobs=perhaps", "true, false or auto"),
         ("algorithm.name=grpoo", "did you mean grpo?"),
-        ("algorithm.name=sft", "learns from given answers"),
+        ("algorithm.name=dpo", "learns from pairs of given answers"),
         ("algorithm.repeat_times=1", "compares the rollouts of a task"),
         ("hardware.engine=vlm", "did you mean vllm?"),
         ("hardware.gpu_memory_utilization=1.5", "must be at least 0.01 and below 1"),

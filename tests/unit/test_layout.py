@@ -18,7 +18,7 @@ def test_a_layout_is_written_as_it_is_read(text: str) -> None:
     assert str(Layout.parse(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "4", "4x1-4", "0x1+1", "4x1+4s0", "axb+c"])
+@pytest.mark.parametrize("text", ["", "4", "4x1-4", "0x1*1", "0x1+0", "4x1+4s0", "axb+c"])
 def test_what_is_no_layout_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="layout"):
         Layout.parse(text)

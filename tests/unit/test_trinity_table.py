@@ -453,11 +453,11 @@ def test_a_judge_on_a_cpu_has_an_engine_of_its_own(tmp_path) -> None:
 def test_an_algorithm_whose_loss_reads_no_advantage_names_one_that_can_be_computed(
     tmp_path,
 ) -> None:
-    from rlagent.config.algorithms import UNSUPPORTED, WITHOUT_ADVANTAGE
+    from rlagent.config.algorithms import SUPERVISED, UNSUPPORTED, WITHOUT_ADVANTAGE
     from rlagent.config.trinity_functions import algorithm_defaults
 
     without = {name for name in algorithm_types() if "advantage_fn" not in algorithm_defaults(name)}
-    assert without - set(UNSUPPORTED) == set(WITHOUT_ADVANTAGE)
+    assert without - {*UNSUPPORTED, *SUPERVISED} == set(WITHOUT_ADVANTAGE)
     ours = tree(resolve(configured("hardware=cpu", "algorithm=raft"), CPU), tmp_path)
     assert ours["algorithm"]["advantage_fn"] == "reinforce"
     theirs = native(tmp_path, nested("algorithm.algorithm_type", "raft"))

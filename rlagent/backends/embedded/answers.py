@@ -71,7 +71,7 @@ class Embedded(RolloutEngine):
         self, layout: Layout, gpus: int, nodes: int, kept_gib: float, threads: int
     ) -> tuple[int, float]:
         """See RolloutEngine."""
-        return min(CORES, threads), RUN_GIB + ENGINE_GIB * (layout.engines - 1)
+        return min(CORES, threads), RUN_GIB + ENGINE_GIB * max(0, layout.engines - 1)
 
     def settings(self, start: Start) -> dict[str, Any]:
         """See RolloutEngine."""

@@ -12,6 +12,7 @@ from trinity.common.constants import SyncMethod
 from trinity.common.experience import Experience
 from trinity.trainer.verl import trainer as verl_trainer
 from trinity.trainer.verl.monkey_patch import left_right_2_no_padding
+from trinity.trainer.verl.utils import to_data_proto
 from verl import DataProto
 from verl.utils import tensordict_utils as tu
 from verl.utils.metric import reduce_metrics
@@ -28,6 +29,8 @@ from rlagent.upstream import trinity as trinity_patches
 from rlagent.upstream import trinity_hooks, verl
 
 _AGREEMENT = "rollout_probs_diff"
+_AT_ONCE = 64
+"""Held-out sequences that are scored together; verl makes micro-batches of them."""
 
 
 def reads_reference(algorithm: AlgorithmConfig) -> bool:
@@ -93,6 +96,24 @@ class StepTrainer(verl_trainer.VERLTrainer):
         metrics.update(off_policy.lag_of(batch_exps, self.global_steps))
         metrics["tokens/trained"] = float(metrics.get("perf/total_num_tokens", 0))
         return metrics
+
+    async def mean_loss(self, given: list[Experience]) -> float:
+        """Mean of -log p over the actions of experiences that are not trained on, in nats."""
+        total, actions = 0.0, 0
+        compute = super()._compute_old_log_prob
+        for first in range(0, len(given), _AT_ONCE):
+            batch = to_data_proto(
+                given[first : first + _AT_ONCE],
+                self.tokenizer.pad_token_id,
+                self.empty_model,
+                self.logger,
+            )
+            batch.meta_info["temperature"] = self.global_config.model.temperature
+            scored = self._spread(batch, lambda rows: compute(rows, {}))
+            mask = scored.batch["response_mask"].bool()
+            total -= float(scored.batch["old_log_probs"][mask].sum())
+            actions += int(mask.sum())
+        return total / actions
 
     def _balance_batch(self, batch: DataProto, metrics: dict) -> None:
         """Each computation balances its own rows; the step's stay as they are."""

@@ -64,8 +64,10 @@ class VLLM(RolloutEngine):
         self, size: int, tokens: float, longest: float, flop: float, layout: Layout, cores: int
     ) -> float:
         """See RolloutEngine."""
-        decode = tokens * size / (DECODE_TOKENS * layout.rollout_gpus)
         training = flop / (GPU_FLOPS * layout.trainer_gpus)
+        if not layout.engines:
+            return training + STEP_SECONDS
+        decode = tokens * size / (DECODE_TOKENS * layout.rollout_gpus)
         return max(decode, longest / SEQUENCE_TOKENS) + training + STEP_SECONDS
 
     def host_need(

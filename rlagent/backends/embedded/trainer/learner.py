@@ -164,13 +164,25 @@ class Learner:
         metrics["tokens/trained"] = float(sum(len(s.actions) for s in data.samples))
         metrics["tokens/computed"] = float(sum(part["tokens/computed"] for part in parts))
         metrics["perf/time_per_step"] = time.perf_counter() - started
+        if self.objective.of_given:
+            metrics.pop("actor/ppo_kl", None)
         return informative(metrics, len(updates), self.algorithm.bypass_old_logprobs)
+
+    def mean_loss(self, experiences: Sequence[Any]) -> float:
+        """Mean of -log p over all actions, in nats; nothing is trained."""
+        data = StepData(experiences)
+        scored = self._score_all(self.scorer, data, range(len(data.samples)))
+        # What is no action counts 0.
+        total = sum(float(values.sum()) for values in scored if values is not None)
+        return -total / sum(len(sample.actions) for sample in data.samples)
 
     def _old_logprobs(
         self, data: StepData, updates: List[List[int]], metrics: Dict[str, float]
     ) -> None:
         """Fill `old_logprob`: as the rollout recorded them, or as the weights before the step
         give them. Where the first update itself computes them, they are left out."""
+        if self.objective.of_given:
+            return
         if self.algorithm.bypass_old_logprobs:
             data.fields["old_logprob"] = data.require(
                 "logprobs", "set algorithm.bypass_old_logprobs=false, so the trainer computes them"

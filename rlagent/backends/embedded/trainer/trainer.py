@@ -103,6 +103,10 @@ class EmbeddedTrainer(TrainEngineWrapper):
         self._step += 1
         return metrics
 
+    async def mean_loss(self, given: List[Experience]) -> float:
+        """Mean of -log p over the actions of experiences that are not trained on, in nats."""
+        return await self._compute(lambda: self._learner.mean_loss(given))
+
     async def save_checkpoint(
         self, block_until_saved: bool = False, save_as_hf: bool = False
     ) -> None:

@@ -1,0 +1,155 @@
+"""A run on given conversations: what it may be asked for, and what it is planned as."""
+
+import json
+
+import pytest
+
+from rlagent.base.errors import ConfigError
+from rlagent.config.check import check
+from rlagent.config.conversations import conversation, file_problems
+from rlagent.config.resolve import resolve
+from rlagent.machine.resources import Machine
+from rlagent.planner.layout import Layout
+from rlagent.trinity.translate import to_trinity
+from tests.configured import configured
+
+CPU = Machine((), 4, 16.0)
+SAID = {"messages": [{"role": "user", "content": "2?"}, {"role": "assistant", "content": "2"}]}
+
+
+@pytest.fixture
+def file(tmp_path):
+    found = tmp_path / "conversations.jsonl"
+    found.write_text("".join(json.dumps({**SAID, "n": n}) + "\n" for n in range(40)))
+    return found
+
+
+def learning(file, *overrides, hardware="cpu"):
+    return configured(
+        "algorithm=sft",
+        "dataset=conversations",
+        f"dataset.path={file}",
+        "workflow=own",
+        f"hardware={hardware}",
+        *overrides,
+    )
+
+
+def refused(config):
+    return {problem.key: str(problem) for problem in check(config)}
+
+
+def test_it_needs_no_workflow(file):
+    assert check(learning(file)) == []
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "algorithm.repeat_times=8",
+        "algorithm.kl_coef=0.1",
+        "algorithm.max_lag=1",
+        "algorithm.filter_groups=drop",
+        "algorithm.shuffle_rewards=true",
+        "dataset.order=difficulty",
+        "hardware.engines=2",
+    ],
+)
+def test_what_only_rollouts_give_a_meaning_is_refused(file, asked):
+    assert asked.partition("=")[0] in refused(learning(file, asked))
+
+
+def test_it_says_which_data_it_needs(file):
+    nothing = refused(configured("algorithm=sft", "workflow=own"))
+    assert "dataset=conversations dataset.path=FILE.jsonl" in nothing["dataset.path"]
+    tasks = refused(configured("algorithm=sft", "workflow=own", "dataset=gsm8k_tiny"))
+    assert "messages" in tasks["dataset.columns"]
+
+
+def test_on_a_cpu_the_trainer_is_alone_and_passes_three_times_over_what_is_not_held_out(file):
+    resolved = resolve(learning(file, "model=tiny", "algorithm.batch_size=4"), CPU)
+    assert resolved.layout == Layout(0, 1, 1)
+    # Of 40 conversations 4 are held out.
+    assert resolved.config.algorithm.total_steps == 27
+    assert resolved.config.algorithm.lr == pytest.approx(3e-3)
+    assert resolved.batch.lines()[0] == "conversations per step 4"
+    assert "3 epochs" in resolved.batch.lines()[1]
+    assert not any("policies" in line for line in resolved.choices)
+
+
+def test_of_eight_gpus_all_are_the_trainers(file):
+    config = learning(file, "model=qwen3_4b", hardware="8gpu")
+    resolved = resolve(config, CPU, plan_only=True)
+    assert resolved.layout.engines == 0
+    assert resolved.layout.trainer_gpus == 8
+    assert "no rollout engine" in resolved.layout.words()
+    assert Layout.parse(str(resolved.layout)) == resolved.layout
+    tree = to_trinity(resolved, "run")
+    assert (tree["mode"], tree["explorer"]) == ("train", {})
+    assert tree["cluster"] == {"node_num": 1, "gpu_per_node": 8}
+
+
+def test_a_layout_with_engines_is_refused_with_the_one_without(file):
+    config = learning(file, "model=qwen3_4b", "hardware.layout=4x1+4", hardware="8gpu")
+    with pytest.raises(ConfigError, match=r"write 0x1\+4"):
+        resolve(config, CPU, plan_only=True)
+
+
+def test_rollouts_need_an_engine(file):
+    config = configured("model=qwen3_4b", "hardware=8gpu", "hardware.layout=0x1+8")
+    with pytest.raises(ConfigError, match="there is no engine"):
+        resolve(config, CPU, plan_only=True)
+
+
+def call(arguments):
+    return {
+        "role": "assistant",
+        "tool_calls": [{"function": {"name": "f", "arguments": arguments}}],
+    }
+
+
+def test_the_forms_of_trinity_openai_and_trl_are_one():
+    tool = {"type": "function", "function": {"name": "f", "parameters": None}}
+    user = {
+        "role": "user",
+        "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}],
+    }
+    texts = {"messages": json.dumps([user, call('{"x": 1}')]), "tools": json.dumps([tool])}
+    table = {"messages": [{**user, "name": None}, call({"x": 1, "y": None})], "tools": [tool]}
+    assert conversation(texts) == conversation(table)
+    found = conversation(table)
+    assert found.messages[0] == {"role": "user", "content": "ab"}
+    assert found.messages[1]["tool_calls"][0]["function"]["arguments"] == {"x": 1}
+    assert found.tools == [{"type": "function", "function": {"name": "f"}}]
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({"messages": []}, "has no messages"),
+        ({"messages": "[1"}, "no JSON"),
+        ({"messages": [{"role": "user", "content": "a"}]}, "no message of the assistant"),
+        ({"messages": [{"role": "assistant", "content": ""}]}, "no message of the assistant"),
+        ({"messages": [{"role": "bot", "content": "a"}]}, "messages.0.role is 'bot'"),
+        ({"messages": ["a"]}, "messages.0 is no object but a text"),
+        ({**SAID, "tools": {"name": "f"}}, "tools is no list but an object"),
+        ({**SAID, "tools": [{"name": "f"}]}, "tools.0 is no function with a name"),
+        ({"messages": [call("{")]}, "arguments are no JSON"),
+        ({"messages": [call([1])]}, "arguments are no object but a list"),
+        ({"messages": [{**call({}), "role": "user"}]}, "in a message of the role user"),
+    ],
+)
+def test_what_cannot_be_learnt_from_is_said_with_its_place(row, why):
+    with pytest.raises(ValueError, match=why.replace(".", r"\.").replace("(", r"\(")):
+        conversation(row)
+
+
+def test_wrong_rows_are_named_by_their_lines(tmp_path):
+    file = tmp_path / "some.jsonl"
+    wrong = {"messages": [{"role": "bot"}]}
+    file.write_text("\n".join(json.dumps(row) for row in (SAID, wrong, SAID, *[wrong] * 4)))
+    problems = [str(p) for p in file_problems(file, "dataset.path", str(file))]
+    assert [f"line {n} of" in text for n, text in zip((2, 4, 5), problems, strict=False)] == [
+        True
+    ] * 3
+    assert "2 more rows" in problems[3]
