@@ -10,15 +10,17 @@ from collections.abc import Sequence
 
 from omegaconf import OmegaConf
 
-from rlagent.base.errors import ConfigError, Problem
+from rlagent.base.errors import ConfigError, Problem, raise_if_any
 from rlagent.base.screen import lasting_streams
 from rlagent.config.command import Command, parse_command, print_error, print_problems
 from rlagent.config.compose import Draft, to_yaml
 from rlagent.config.over_run import over_run
 from rlagent.config.overrides import key_of, quoted
+from rlagent.config.resolve import Resolved
 from rlagent.config.schema import LearnConfig
 from rlagent.records.files import DamagedError
 from rlagent.records.folder import RunFolder, RunNotFoundError, find_run
+from rlagent.serving.trained import read_config
 
 INTERRUPTED = 130
 
@@ -36,6 +38,10 @@ HELP = """rlagent evaluate: how good is a model on held-out tasks, and with what
   rlagent evaluate +experiment=gsm8k_react model.url=http://127.0.0.1:8000/v1 model.name=NAME
                                                    a model behind an OpenAI-compatible endpoint
 
+  rlagent evaluate -m +experiment=gsm8k_react model=qwen3_0_6b,qwen3_4b
+                                                   each combination of the values, one after the
+                                                   other, and a table of all
+
 Results are in evaluations/NAME/ of the run folder, or of run.dir for a model without a run. The
 same command again finishes what was cut off and answers from what is there; evaluate.fresh=true
 measures again. Overrides, --cfg job and --config-dir are as for rlagent train.
@@ -52,16 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         name, command = split_run(command)
-        if command.flags.multirun:
-            remedy = "name several with commas, such as checkpoint=base,last, or run it for each"
-            raise ConfigError([Problem("-m", None, "is for training", remedy)])
-        draft = command.draft()
-        run = _run_named(name, draft, command) if name else None
-        if run is not None:
-            draft = over_run(_config_of(run, draft), draft)
+        base = command.draft(multirun=command.flags.multirun)
+        run = _run_named(name, base, command) if name else None
         if command.flags.cfg == "job":
-            return _show(draft)
-        return _measure(command, draft, run)
+            return _show(_laid_over(run, base))
+        if command.flags.multirun:
+            return _measure_each(command, base, run)
+        return _measure(command, _laid_over(run, base), run)
     except ConfigError as error:
         return print_error(error)
     except (RunNotFoundError, DamagedError, OSError) as error:
@@ -115,11 +118,15 @@ def _run_named(name: str, draft: Draft, command: Command) -> RunFolder:
         raise
 
 
+def _laid_over(run: RunFolder | None, draft: Draft) -> Draft:
+    return draft if run is None else over_run(_config_of(run, draft), draft)
+
+
 def _config_of(run: RunFolder, draft: Draft) -> LearnConfig:
     if not run.config_yaml.is_file():
         print_problems(draft.problems)
         raise RunNotFoundError(f"{run.name} has no config.yaml: it has not begun to train")
-    return LearnConfig.load_config(str(run.config_yaml))
+    return read_config(run)
 
 
 def _show(draft: Draft) -> int:
@@ -131,8 +138,53 @@ def _show(draft: Draft) -> int:
 
 
 def _measure(command: Command, draft: Draft, run: RunFolder | None) -> int:
-    from rlagent.base.origins import COMMAND_LINE, is_written, put
     from rlagent.base.words import same_command
+
+    resolved, own = _prepared(command, draft, run)
+    from rlagent.launch.evaluating import measure
+
+    return measure(resolved, run, own, same_command()).code
+
+
+def _measure_each(command: Command, base: Draft, run: RunFolder | None) -> int:
+    """Measure every combination of the values given, one after the other, since each has all GPUs;
+    returns the worst exit status.
+
+    Raises:
+        ConfigError: With the mistakes of all; then none has started.
+    """
+    from rlagent.base.words import same_command
+    from rlagent.sweep.grid import choices_of
+
+    choices, prepared, problems = choices_of(command, base), [], []
+    for choice in choices:
+        one = dataclasses.replace(command, overrides=choice.overrides)
+        try:
+            prepared.append(_prepared(one, _laid_over(run, one.draft()), run))
+        except ConfigError as error:
+            problems += error.problems
+    raise_if_any(dict.fromkeys(problems))
+    from rlagent.launch.evaluating import Measured, measure
+    from rlagent.records.evaluation_text import table_of_several
+
+    measured: list[Measured] = []
+    for choice, (resolved, own) in zip(choices, prepared, strict=True):
+        print(f"\n== {choice.words()}", flush=True)
+        measured.append(measure(resolved, run, own, same_command()))
+        if measured[-1].ended_on_request:
+            break
+    names = [choice.words() for choice in choices]
+    print("\n".join(["", *table_of_several(names, [each.found for each in measured])]))
+    return max(each.code for each in measured)
+
+
+def _prepared(command: Command, draft: Draft, run: RunFolder | None) -> tuple[Resolved, bool]:
+    """What is to be measured, and whether the run's own held-out tasks are asked.
+
+    Raises:
+        ConfigError: With every mistake.
+    """
+    from rlagent.base.origins import COMMAND_LINE, is_written, put
     from rlagent.config.cluster import with_cluster
     from rlagent.config.prepare import prepare
     from rlagent.machine.resources import detect
@@ -149,10 +201,7 @@ def _measure(command: Command, draft: Draft, run: RunFolder | None) -> int:
         what, remedy = "is a run's, and none is named", "put the run first: rlagent evaluate RUN"
         draft.problems.append(Problem("checkpoint", config.checkpoint, what, remedy))
     machine = with_cluster(detect(), config.hardware)
-    resolved = prepare(draft, machine, command.config_dirs, measures=True)
-    from rlagent.launch.evaluating import measure
-
-    return measure(resolved, run, own, same_command())
+    return prepare(draft, machine, command.config_dirs, measures=True), own
 
 
 def _asks_others(draft: Draft) -> bool:

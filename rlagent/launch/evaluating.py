@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from rlagent.records.evaluations import (
 from rlagent.records.files import move_contents_aside, write_atomically
 from rlagent.records.folder import RunFolder
 from rlagent.report.evaluation_page import evaluation_page
-from rlagent.serving.trained import Trained
+from rlagent.serving.trained import Trained, read_config
 
 ROLE = "evaluate"
 """Of the rows of a run's metrics that hold what was measured afterwards."""
@@ -52,7 +53,22 @@ ALL = "all"
 """Every checkpoint that is kept."""
 
 
-def measure(resolved: Resolved, run: RunFolder | None, own: bool, command: str) -> int:
+@dataclass(frozen=True)
+class Measured:
+    """How an evaluation ended.
+
+    Args:
+        code: The exit status.
+        found: What was measured of each checkpoint that was asked for, as in results.json.
+        ended_on_request: Whether somebody stopped it.
+    """
+
+    code: int
+    found: list[dict[str, Any]]
+    ended_on_request: bool = False
+
+
+def measure(resolved: Resolved, run: RunFolder | None, own: bool, command: str) -> Measured:
     """Measure what was asked for, as far as it is not measured yet, and say what it came to.
 
     Args:
@@ -60,9 +76,6 @@ def measure(resolved: Resolved, run: RunFolder | None, own: bool, command: str) 
         run: Whose checkpoints are measured; None: the configured model.
         own: Whether the run's own held-out tasks are asked.
         command: Recorded with the results.
-
-    Returns:
-        The exit status.
 
     Raises:
         ConfigError: There is no such checkpoint, or other results have that name.
@@ -76,7 +89,7 @@ def measure(resolved: Resolved, run: RunFolder | None, own: bool, command: str) 
     with locked(folder.path) as lock:
         if lock is None:
             display.message(f"{folder.path} is in use by an evaluation")
-            return EXIT_FAILED
+            return Measured(EXIT_FAILED, [])
         if config.evaluate.fresh:
             _set_aside(folder)
         results = folder.read_results()
@@ -92,6 +105,8 @@ def measure(resolved: Resolved, run: RunFolder | None, own: bool, command: str) 
                 "depends": depends,
                 "measured": [],
             }
+            # Whoever goes on knows what the rollouts there are of.
+            folder.write_results(results)
         results["command"] = redact_command(command)
         there = {each["step"] for each in results["measured"]}
         missing = [kept for kept in asked if kept.step not in there]
@@ -102,7 +117,7 @@ def measure(resolved: Resolved, run: RunFolder | None, own: bool, command: str) 
         shown = [each for each in folder.measured() if each["step"] in {k.step for k in asked}]
         for line in closing_lines(folder, shown) if shown else ():
             display.message(line)
-        return code
+        return Measured(code, shown, code != EXIT_OK and _was_asked_to_end(folder))
 
 
 def checkpoints_asked(run: RunFolder | None, names: str) -> list[Kept]:
@@ -188,6 +203,10 @@ def _place(resolved: Resolved, run: RunFolder | None, depends: dict[str, Any]) -
         name = f"{config.model.name.replace('/', '-')}-{name}"
     root = run.path if run else Path(config.run.dir)
     return root / EVALUATIONS / name
+
+
+def _was_asked_to_end(folder: EvaluationFolder) -> bool:
+    return folder.read_status().get("state") in ("stopped", "interrupted")
 
 
 def _set_aside(folder: EvaluationFolder) -> None:
@@ -342,8 +361,6 @@ class Evaluating:
         if written and any(written.glob("*.safetensors")):
             # The trainer's own of its last step; making one takes seconds.
             return str(written)
-        from rlagent.config.load import load_config
         from rlagent.serving.export import ready_folder
 
-        trained = load_config(str(self.run_folder.config_yaml))
-        return ready_folder(Trained(self.run_folder, kept, trained))
+        return ready_folder(Trained(self.run_folder, kept, read_config(self.run_folder)))

@@ -32,6 +32,16 @@ def table(measured: Sequence[Measured]) -> list[list[str]]:
     return [titles, *map(list, zip(*(cells for _, cells in columns), strict=True))]
 
 
+def table_of_several(names: Sequence[str], several: Sequence[Sequence[Measured]]) -> list[str]:
+    """The measures of several evaluations as lines, each row with the name of its evaluation."""
+    rows = [
+        (name, each) for name, measured in zip(names, several, strict=False) for each in measured
+    ]
+    header, *cells = table([each for _, each in rows])
+    named = [[name, *cell] for (name, _), cell in zip(rows, cells, strict=True)]
+    return aligned([["of", *header], *named])
+
+
 def _success(each: Measured) -> str:
     return f"{percent(each['success'])} {interval(each['success_low'], each['success_high'])}"
 

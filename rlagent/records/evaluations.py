@@ -5,13 +5,14 @@ A folder is a run folder whose steps are those of the checkpoints; 0 is the base
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rlagent.base.estimates import clustered_interval, majority_at, pass_at, powers_up_to
 from rlagent.base.measures import OURS
-from rlagent.records.files import read_object, write_atomically
+from rlagent.records.files import DamagedError, read_object, write_atomically
 from rlagent.records.folder import RunFolder
 from rlagent.records.rollouts import Query, Rollout
 
@@ -74,12 +75,21 @@ def by_task(rows: Iterable[Rollout]) -> dict[tuple[Any, str], list[Rollout]]:
 
 
 def evaluations_in(root: Path) -> list[EvaluationFolder]:
-    """The evaluations of a run folder, or those of bare models in run.dir, by name."""
+    """The evaluations of a run folder, or those of bare models in run.dir, by name; not those that
+    have measured nothing yet."""
     folder = root / EVALUATIONS
     if not folder.is_dir():
         return []
     found = [EvaluationFolder(path) for path in sorted(folder.iterdir()) if path.is_dir()]
-    return [each for each in found if each.results_json.is_file()]
+    return [each for each in found if each.results_json.is_file() and _holds_any(each)]
+
+
+def _holds_any(folder: EvaluationFolder) -> bool:
+    try:
+        return folder.read_results().get("measured") != []
+    except DamagedError:
+        # Whoever reads it says so.
+        return True
 
 
 def measures(rows: Sequence[Rollout], tasks: int, samples: int) -> dict[str, Any]:
@@ -164,7 +174,9 @@ def _majority(k: int, rows: Sequence[Rollout], samples: int) -> float:
 
 def _mean(reports: Sequence[Mapping[str, float]], name: str) -> float | None:
     values = [float(report[name]) for report in reports if name in report]
-    return sum(values) / len(values) if values else None
+    mean = sum(values) / len(values) if values else None
+    # JSON has no word for NaN, which a workflow may report.
+    return mean if mean is not None and math.isfinite(mean) else None
 
 
 def _sum_of_means(reports: Sequence[Mapping[str, float]], *names: str) -> float | None:

@@ -14,7 +14,7 @@ from rlagent.launch import evaluating
 from rlagent.launch.evaluating import Evaluating, checkpoints_asked, identity, measure
 from rlagent.machine.resources import GPU, Machine
 from rlagent.records.checkpoints import LATEST_CHECKPOINT
-from rlagent.records.evaluations import EvaluationFolder
+from rlagent.records.evaluations import EvaluationFolder, measures
 from rlagent.records.folder import RunFolder
 from rlagent.train import main as train
 from tests.configured import configured, drafted
@@ -76,9 +76,9 @@ def test_as_many_tasks_are_asked_as_are_typed_else_as_the_run_asked(
     run.write_status(state="finished")
     found = []
 
-    def measured(resolved, *_) -> int:
+    def measured(resolved, *_) -> evaluating.Measured:
         found.append(resolved.config.dataset.eval_tasks)
-        return 0
+        return evaluating.Measured(0, [])
 
     monkeypatch.setattr(evaluating, "measure", measured)
     assert evaluate.main([str(tmp_path), *typed]) == 0
@@ -186,6 +186,53 @@ def test_measuring_afresh_takes_nothing_of_what_was_left(tmp_path, monkeypatch, 
     )
     asked = ("evaluate.fresh=true", "evaluate.name=mine", f"run.dir={tmp_path}")
     resolved = resolve(configured("hardware=cpu", *asked), CPU)
-    assert measure(resolved, None, False, "again") == 0
+    assert measure(resolved, None, False, "again").code == 0
     assert found == []
     assert len(EvaluationFolder(folder.path.with_name("mine.1")).samples(0)) == 1
+
+
+def answered(self: Evaluating, asked: list) -> int:
+    """In place of rollouts: every task solved, or none with an odd seed."""
+    solved = self.stage.resolved.config.seed % 2 == 0
+    row = {"phase": "eval", "step": 0, "group": 0, "run": 0, "success": solved}
+    entry = {"step": 0, "checkpoint": "tiny", "seconds": 1.0, **measures([row], 1, 1)}
+    self.results["measured"] = [entry]
+    self.folder.write_results(self.results)
+    return 0
+
+
+def test_several_values_are_measured_each_and_shown_together(capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(Evaluating, "run", answered)
+    line = ["-m", "+experiment=gsm8k_react", "hardware=cpu", "seed=1,2", f"run.dir={tmp_path}"]
+    assert evaluate.main(line) == 0
+    *_, header, one, two = capsys.readouterr().out.splitlines()
+    assert header.split()[:3] == ["of", "checkpoint", "success"]
+    assert one.split()[:3] == ["seed=1", "tiny", "0.0"]
+    assert two.split()[:3] == ["seed=2", "tiny", "100.0"]
+
+
+def test_the_mistakes_of_all_values_are_said_before_any_is_measured(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(Evaluating, "run", lambda *_: pytest.fail("it was begun"))
+    line = ["-m", "+experiment=gsm8k_react", "hardware=cpu", "seed=1,-2,-3", f"run.dir={tmp_path}"]
+    assert evaluate.main(line) == 2
+    said = capsys.readouterr().err
+    assert "seed=-2" in said
+    assert "seed=-3" in said
+
+
+def test_what_was_cut_off_before_its_first_result_is_not_gone_on_with_otherwise(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(Evaluating, "run", lambda self, asked: 1)
+    named = ("hardware=cpu", "evaluate.name=mine", f"run.dir={tmp_path}")
+    measure(resolve(configured(*named), CPU), None, False, "first")
+    with pytest.raises(ConfigError, match="holds what was measured otherwise"):
+        measure(resolve(configured(*named, "seed=9"), CPU), None, False, "second")
+
+
+def test_a_run_of_an_earlier_version_is_read_without_the_keys_that_are_gone(capsys, run) -> None:
+    text = run.config_yaml.read_text()
+    run.config_yaml.write_text(text.replace("\nrun:\n", "\nrun:\n  gone: 3\n", 1))
+    assert "gone: 3" in run.config_yaml.read_text()
+    code, _, said = shown(capsys, run)
+    assert (code, said) == (0, "")

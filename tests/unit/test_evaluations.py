@@ -133,3 +133,12 @@ def test_the_page_shows_measures_and_conversations_and_runs_nothing_of_them(tmp_
     assert "demo-1 on gsm8k" in text
     assert "failed: 1" in text
     assert "Success over the checkpoints" in text
+
+
+def test_a_metric_that_is_no_number_has_no_mean_and_the_results_stay_json(tmp_path) -> None:
+    row = {"metrics": {"reward": 1.0, "score": float("nan")}, "success": True, "error": None}
+    found = measures([row], 1, 1)
+    assert found["metrics"] == {"score": None}
+    folder = EvaluationFolder(tmp_path)
+    folder.write_results({"measured": [found]})
+    assert "NaN" not in folder.results_json.read_text()
