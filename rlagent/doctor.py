@@ -140,10 +140,14 @@ def machine_rows(resolved: "Resolved | None") -> list[Row]:
 
 
 def reach_rows(resolved: "Resolved") -> list[Row]:
-    """Model, data and W&B."""
+    """Model, data, what the workflow requires, and W&B."""
     from rlagent.health import reachable as reach
 
-    return [*reach.reach_rows(resolved.config), reach.wandb_row(resolved.config.monitor)]
+    return [
+        *reach.reach_rows(resolved.config),
+        *reach.required_rows(resolved.config.workflow.requires),
+        reach.wandb_row(resolved.config.monitor),
+    ]
 
 
 def sampled_rows(resolved: "Resolved") -> bool:

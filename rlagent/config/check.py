@@ -215,6 +215,8 @@ def _functions(config: LearnConfig, workflow_given: bool, judge_given: bool) -> 
                 "pip install 'rlagent[experiments]' has those of the shipped experiments",
             )
         )
+    for index, reference in enumerate(workflow.requires):
+        problems += check_function(f"workflow.requires.{index}", reference, ())
     if workflow.judge and not judge_given:
         problems += check_function(
             "workflow.judge", workflow.judge, JUDGE_ARGUMENTS, JUDGE_OPTIONAL

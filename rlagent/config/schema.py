@@ -485,6 +485,10 @@ class WorkflowConfig(Recorded):
     # is trained on with its reward; mask: that response is not trained on, while its reward counts
     # in its group; drop: the rollout counts as failed, and is left out. Evaluations keep it.
     truncated: str = word("train", CUT)
+    # What else the workflow needs of the machine, asked before Ray starts and by `rlagent doctor`:
+    # each a function `module:function` without arguments that returns why the workflow cannot run
+    # here, with the remedy, and an empty text where it can.
+    requires: List[str] = field(default_factory=list)
     # Further models for workflow or judge.
     auxiliary_models: List[AuxiliaryModel] = field(default_factory=list)
 

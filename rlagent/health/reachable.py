@@ -1,12 +1,14 @@
 """Whether model, dataset and W&B can be reached, without downloading and without showing keys."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from rlagent.base.paths import local_path
 from rlagent.base.words import short_path
 from rlagent.config.estimate import is_cached
 from rlagent.config.mix import parts_of
+from rlagent.config.requirements import required
 from rlagent.config.schema import DatasetConfig, LearnConfig, MonitorConfig
 from rlagent.config.task_files import missing_split, split_file
 from rlagent.health.row import FAIL, OK, WARN, Answer, Row, run_python
@@ -40,6 +42,17 @@ def reach_rows(config: LearnConfig) -> list[Row]:
         for one in (part.dataset,)
     ]
     return rows
+
+
+def required_rows(requires: Sequence[str]) -> list[Row]:
+    """A row for each thing that the workflow requires where it runs."""
+    found = required(requires)
+    return [
+        Row(FAIL, each.name, "not here", remedy=each.lack)
+        if each.lack
+        else Row(OK, each.name, "ok")
+        for each in found
+    ]
 
 
 def model_row(label: str, key: str, path: str) -> Row:

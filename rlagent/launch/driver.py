@@ -69,7 +69,7 @@ class Driver:
     def _attempt(self) -> None:
         """Restore, connect, evaluate, train, evaluate."""
         stage = self.stage
-        phases.require_surroundings()
+        phases.require_surroundings(stage.resolved.config.workflow.requires)
         restored = phases.restore(stage)
         stage.display.start(restored.said, self.total_steps, restored.step)
         if restored.step >= self.total_steps:

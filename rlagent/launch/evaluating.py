@@ -288,7 +288,7 @@ class Evaluating:
         from rlagent.trinity.measuring import to_measure
 
         stage = self.stage
-        phases.require_surroundings()
+        phases.require_surroundings(stage.resolved.config.workflow.requires)
         chosen = [line for line in stage.resolved.choices if line.startswith(SAID)]
         dataset = stage.resolved.config.dataset
         said = [*chosen, *measured_alone(dataset), *stage.resolved.warnings]

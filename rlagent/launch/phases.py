@@ -7,7 +7,7 @@ Evaluating is a method of the session, and what is written at the end is the com
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,16 +44,22 @@ class Restored:
     said: list[str]
 
 
-def require_surroundings() -> None:
+def require_surroundings(requires: Sequence[str]) -> None:
     """Prepare this process for Ray, as far as that can be done.
+
+    Args:
+        requires: What the workflow needs beside (`workflow.requires`).
 
     Raises:
         RunError: Something is missing; with the remedy.
     """
+    from rlagent.config.requirements import required
     from rlagent.machine import surroundings
 
-    if wrong := surroundings.prepare():
-        raise RunError("; ".join(f"{each.found}: {each.remedy}" for each in wrong))
+    wrong = [f"{each.found}: {each.remedy}" for each in surroundings.prepare()]
+    wrong += [each.lack for each in required(requires) if each.lack]
+    if wrong:
+        raise RunError("; ".join(wrong))
 
 
 def restore(stage: Stage) -> Restored:

@@ -31,7 +31,7 @@ def sample(resolved: Resolved) -> str:
 
 
 def _phases(stage: Stage) -> None:
-    phases.require_surroundings()
+    phases.require_surroundings(stage.resolved.config.workflow.requires)
     restored = phases.restore(stage)
     with phases.connect(stage, restored.tree, lambda cause: None):
         config = phases.configure(stage, restored.tree)

@@ -56,6 +56,7 @@ ELSEWHERE = {
     "dataset.weight": "where others are mixed in (test_mix.py)",
     "workflow.concurrency": "the scheduler's slots (test_environments_configured.py)",
     "workflow.packages": "the check of a command (test_environments_configured.py)",
+    "workflow.requires": "before Ray starts (test_requirements.py)",
     "hardware.name": "shown",
     "hardware.gpu": "the estimates (test_resolve.py)",
     "hardware.nodes": "a cluster of several nodes (test_several_nodes.py)",

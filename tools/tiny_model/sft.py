@@ -42,17 +42,23 @@ class Schedule:
     warmup: int = 30
 
 
-def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
-    """A Qwen3 of about 0.9 M parameters with random weights, in float32."""
+SHAPE = {
+    "hidden_size": 128,
+    "intermediate_size": 384,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+}
+"""Of about 0.9 M parameters."""
+
+
+def new_model(tokenizer: PreTrainedTokenizerFast, seed: int, **shape: int) -> Qwen3ForCausalLM:
+    """A Qwen3 with random weights, in float32; `shape` is what differs from SHAPE."""
     torch.manual_seed(seed)
     config = Qwen3Config(
         vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
+        **{**SHAPE, **shape},
         max_position_embeddings=2048,
         tie_word_embeddings=True,
         initializer_range=0.05,
