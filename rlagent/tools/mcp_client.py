@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import IO, Any
+from typing import Any, TextIO
 
 from agentscope.mcp import MCPToolFunction
 from agentscope.message import TextBlock
@@ -100,7 +100,7 @@ async def tools_of(server: Server) -> AsyncIterator[Tools]:
 
 
 @contextlib.asynccontextmanager
-async def _streams(server: Server, said: IO[str]) -> AsyncIterator[tuple[Any, Any]]:
+async def _streams(server: Server, said: TextIO) -> AsyncIterator[tuple[Any, Any]]:
     command = [sys.executable, "-S", "-P", "-c", _LEASH, *server.command]
     if not server.http:
         program = StdioServerParameters(
@@ -133,7 +133,7 @@ async def _streams(server: Server, said: IO[str]) -> AsyncIterator[tuple[Any, An
         await process.wait()
 
 
-async def _address(process: asyncio.subprocess.Process, server: Server, said: IO[str]) -> str:
+async def _address(process: asyncio.subprocess.Process, server: Server, said: TextIO) -> str:
     assert process.stdout is not None
     try:
         async with asyncio.timeout(server.start_seconds):
@@ -145,7 +145,7 @@ async def _address(process: asyncio.subprocess.Process, server: Server, said: IO
     return line
 
 
-async def _listed(session: ClientSession, server: Server, said: IO[str]) -> list[Any]:
+async def _listed(session: ClientSession, server: Server, said: TextIO) -> list[Any]:
     try:
         async with asyncio.timeout(server.start_seconds):
             await session.initialize()
@@ -158,7 +158,7 @@ async def _listed(session: ClientSession, server: Server, said: IO[str]) -> list
     raise _unusable(server, said, words)
 
 
-def _unusable(server: Server, said: IO[str], words: str) -> ToolServerError:
+def _unusable(server: Server, said: TextIO, words: str) -> ToolServerError:
     said.seek(0)
     last = said.read().strip().rpartition("\n")[2][-200:]
     name = " ".join(server.command)[-120:]
