@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlagent.base.paths import local_path
+from rlagent.config.chat_templates import template_digest
 from rlagent.config.fillable import without
 from rlagent.config.schema import AUTO, LearnConfig
 
@@ -77,6 +78,10 @@ def identity(
             data[group][key] = str(local.resolve()) if local else value
     if parent is not None:
         data["model"]["path"] = parent
+    if config.model.chat_template == AUTO:
+        del data["model"]["chat_template"]
+    elif config.model.chat_template:
+        data["model"]["chat_template"] = template_digest(config.model.chat_template)
     for more in data["dataset"]["mix"]:
         local = local_path(more["path"])
         more["path"] = str(local.resolve()) if local else more["path"]

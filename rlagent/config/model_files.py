@@ -233,7 +233,7 @@ def _is_used(folder: Path, config: dict[str, Any], token: int, name: Any) -> boo
     said = _json(settings) if settings.exists() else {}
     roles = [said.get(role) for role in ("bos_token", "eos_token")]
     texts = [role.get("content") if isinstance(role, dict) else role for role in roles]
-    return name in texts or any(str(name) in text for _, text in _templates(folder))
+    return name in texts or any(str(name) in text for _, text in templates_of(folder))
 
 
 def _generation(folder: Path, config: dict[str, Any]) -> None:
@@ -244,7 +244,7 @@ def _generation(folder: Path, config: dict[str, Any]) -> None:
 def _template(folder: Path, config: dict[str, Any]) -> None:
     import jinja2
 
-    for where, text in _templates(folder):
+    for where, text in templates_of(folder):
         # Hugging Face's own tag marks what the assistant says; it changes no text.
         plain = re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", text)
         try:
@@ -254,7 +254,8 @@ def _template(folder: Path, config: dict[str, Any]) -> None:
             raise _FaultError(said) from error
 
 
-def _templates(folder: Path) -> Iterator[tuple[str, str]]:
+def templates_of(folder: Path) -> Iterator[tuple[str, str]]:
+    """Where each chat template of a model folder stands, and its text."""
     for file in sorted(folder.glob("*.jinja")):
         yield file.name, _text(file)
     settings = folder / "tokenizer_config.json"

@@ -57,9 +57,10 @@ the recipe. How it samples, and how far, are its own."""
 
 
 def inherited(parent: Parent) -> ModelConfig:
-    """The part of the parent's model that belongs to its weights."""
+    """The part of the parent's model that belongs to its weights. An export has the chat template
+    in its tokenizer."""
     taken = ModelConfig()
-    for name in INHERITED:
+    for name in (*INHERITED, *(() if parent.step else ("chat_template",))):
         setattr(taken, name, copy.deepcopy(getattr(parent.model, name)))
     return taken
 

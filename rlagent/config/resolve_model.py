@@ -4,11 +4,18 @@ import copy
 import dataclasses
 import itertools
 from dataclasses import replace
+from pathlib import Path
 
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.model_shape import ModelShape
 from rlagent.base.origins import FILLED, get, is_written, origins, record
 from rlagent.base.paths import BUILTIN, local_path
+from rlagent.config.chat_templates import (
+    SHIPPED,
+    lacks_tools,
+    template_file,
+    template_problems,
+)
 from rlagent.config.check import LAYOUT_PARTS, LEGAL_LAYOUT, requested_layout, requested_parts
 from rlagent.config.model_files import model_faults
 from rlagent.config.parents import Parent, find_parent, inherited
@@ -50,6 +57,7 @@ def resolve_model_and_layout(resolution: Resolution) -> Layout:
         resolution.chose("model", f"{name}, {why}", other)
     else:
         _take_largest_that_fits(resolution)
+    _chat_template(resolution)
     layout = _engines_alone(resolution) if resolution.measures else _layout(resolution)
     hardware = resolution.config.hardware
     if hardware.layout == AUTO:
@@ -188,6 +196,40 @@ def _read_shape(model: ModelConfig) -> list[Problem]:
     record(read, dict.fromkeys(dataclasses.asdict(read), where) | same)
     model.shape = read
     return found
+
+
+def _chat_template(resolution: Resolution) -> None:
+    """Choose or check the template of conversations."""
+    model, key = resolution.config.model, "model.chat_template"
+    folder = _tokenizer_folder(resolution)
+    if model.chat_template == AUTO:
+        choose = not (resolution.native or resolution.engine.by_url) and folder is not None
+        if choose and folder is not None and lacks_tools(folder):
+            what = f"{SHIPPED}: the tokenizer's own shows no tools"
+            resolution.chose("chat template", what, "model.chat_template=null")
+            resolution.fill(key, SHIPPED, "the tokenizer's own is ChatML without tools")
+        else:
+            resolution.fill(key, None, "the tokenizer's own")
+    elif model.chat_template and resolution.engine.by_url:
+        what = "is the endpoint's own affair"
+        resolution.refuse(key, model.chat_template, what, "leave it out")
+    elif model.chat_template:
+        resolution.problems += template_problems(model.chat_template, folder)
+        if not model.chat_template.startswith(BUILTIN):
+            # The same in another form, which means the same from everywhere.
+            vars(model)["chat_template"] = str(template_file(model.chat_template).absolute())
+
+
+def _tokenizer_folder(resolution: Resolution) -> Path | None:
+    """Where the model's tokenizer can be looked at; None: not here, or its template is settled."""
+    parent, path = resolution.parent, resolution.config.model.path
+    if any(problem.key == "model.path" for problem in resolution.problems):
+        return None  # Its files are damaged, or not there.
+    local = None if path == AUTO else local_path(path)
+    if parent is not None and local is not None and not local.is_dir():
+        # What is exported has the template of that run, else that of its base.
+        local = None if parent.model.chat_template else local_path(parent.model.path)
+    return local if local is not None and local.is_dir() else None
 
 
 # ---- layout ----

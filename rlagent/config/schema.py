@@ -99,6 +99,16 @@ class ModelConfig(Recorded):
     top_k: int = number(-1, 1, 10_000_000, also=-1, note="all tokens", trinity="model.top_k")
     # Whether a hybrid model thinks before it answers; null leaves the chat template's default.
     enable_thinking: Optional[bool] = plain(None, trinity="model.enable_thinking")
+    # Chat template, as a Jinja file, in place of the tokenizer's; checked against the tokenizer. It
+    # is exported with the model. `builtin:chatml_tools.jinja` is ChatML with tools. null: the
+    # tokenizer's own.
+    chat_template: Optional[str] = place(
+        AUTO,
+        auto="the tokenizer's own; of a local model whose own is ChatML without tools, "
+        "builtin:chatml_tools.jinja",
+        trinity="model.chat_template_path model.custom_chat_template",
+        binding=True,
+    )
     # Parser of tool calls for vLLM (`hermes` for Qwen); null: none.
     tool_call_parser: Optional[str] = plain("hermes", trinity=f"{_ROLLOUT}.tool_call_parser")
     # How a tool call that an agent requires is sampled. `as_asked`: only calls can be decoded; vLLM

@@ -15,6 +15,7 @@ from typing import Any
 from rlagent.backends.registry import load
 from rlagent.base.endings import RunError
 from rlagent.base.errors import ConfigError, Problem
+from rlagent.config.chat_templates import template_digest, template_text
 from rlagent.records.checkpoints import WEIGHTS, CheckpointError, find_checkpoint, shards_of
 from rlagent.records.folder import read_object
 from rlagent.records.parents import STAMP, export_folder, line_of, run_of_export
@@ -63,7 +64,7 @@ def ready_folder(trained: Trained) -> str:
     Raises:
         RunError, OSError: As for `export`.
     """
-    if trained.kept.folder is None:
+    if trained.kept.folder is None and not trained.config.model.chat_template:
         return trained.base
     target = export_folder(trained.run, trained.kept.step)
     if _is_current(trained, target):
@@ -127,6 +128,7 @@ def _dtype(trained: Trained) -> str:
 def _stamp(trained: Trained, dtype: str) -> dict[str, Any]:
     """What tells an export from one of other weights of the same step, as a resume may write."""
     folder = trained.kept.folder
+    template = trained.config.model.chat_template
     files = (shards_of(folder) or [folder / WEIGHTS]) if folder else []
     found = [(file, file.stat()) for file in files if file.is_file()]
     return {
@@ -134,6 +136,7 @@ def _stamp(trained: Trained, dtype: str) -> dict[str, Any]:
         "step": trained.kept.step,
         "lineage": line_of(trained.run, trained.config, trained.kept.step),
         "dtype": dtype or _dtype(trained),
+        "chat_template": template and template_digest(template),
         "weights": [[file.name, each.st_size, each.st_mtime_ns] for file, each in found],
     }
 
@@ -168,6 +171,8 @@ def _write_model(trained: Trained, target: Path, dtype: str) -> None:
             ) from error
         except ValueError as error:
             raise RunError(f"the checkpoint of step {trained.kept.step}: {error}") from error
+    if template := trained.config.model.chat_template:
+        tokenizer.chat_template = template_text(template)
     # Where the base was loaded from is a path of this machine.
     model.config._name_or_path = ""
     try:

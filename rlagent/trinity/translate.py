@@ -12,6 +12,7 @@ from typing import Any
 from rlagent.base.groups import EQUAL
 from rlagent.base.paths import local_path, resolve_path
 from rlagent.config.algorithms import OF_SUCCESSES, OWN_LOSS, WITHOUT_ADVANTAGE
+from rlagent.config.chat_templates import template_file
 from rlagent.config.mix import parts_of
 from rlagent.config.off_policy import rollout_correction
 from rlagent.config.resolve import Resolved, keeps_best
@@ -164,6 +165,8 @@ def model(config: LearnConfig) -> dict[str, Any]:
     }
     if ours.enable_thinking is not None:
         tree["enable_thinking"] = ours.enable_thinking
+    if ours.chat_template:
+        tree["chat_template_path"] = str(template_file(ours.chat_template))
     return tree
 
 

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rlagent import export as command
 from rlagent.backends.embedded.checkpoint import Checkpoint, write_checkpoint
 from rlagent.base.endings import RunError
+from rlagent.config.chat_templates import template_text
 from rlagent.records.checkpoints import WEIGHTS, find_checkpoint
 from rlagent.records.folder import RunFolder
 from rlagent.records.parents import (
@@ -180,3 +181,13 @@ def test_the_card_says_what_the_model_was_trained_on_before(run: RunFolder, tmp_
     assert "| trained before | step 4 of sft-1 (tiny) |" in card
     assert "base_model: some/model" in card
     assert lineage_of_folder(str(tmp_path / "model"))[1:] == line
+
+
+def test_a_template_of_the_run_is_exported_with_the_model_the_base_too(run: RunFolder) -> None:
+    written = yaml.safe_load(run.config_yaml.read_text())
+    written["model"]["chat_template"] = "builtin:chatml_tools.jinja"
+    run.config_yaml.write_text(yaml.safe_dump(written))
+    for step in ("base", "20"):
+        folder = ready_folder(find_trained(run.name, step, run.path.parent))
+        there = AutoTokenizer.from_pretrained(folder).chat_template
+        assert there == template_text("builtin:chatml_tools.jinja")

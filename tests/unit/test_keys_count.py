@@ -70,6 +70,7 @@ OWN_TESTS = ("run", "monitor", "sweep", "trinity")
 
 VALUES: dict[str, list[Any]] = {
     "model.max_model_len": [768],
+    "model.chat_template": ["builtin:chatml_tools.jinja"],
     "model.recipe.max_model_len": [768],
     "dataset.eval_split": [None],
     "algorithm.name": ["rloo"],

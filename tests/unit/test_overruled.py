@@ -70,6 +70,9 @@ def runs() -> list[Resolved]:
     return [resolved("hardware=cpu"), resolved("hardware=8gpu", "algorithm.total_epochs=1")]
 
 
+NAMED = ("model.path", "model.chat_template", "hardware.engine", "algorithm.off_policy")
+
+
 def test_the_table_holds_what_is_translated_from_one_key_and_no_more(runs: list[Resolved]) -> None:
     config = runs[0].config
     keys = ["seed"]
@@ -84,15 +87,16 @@ def test_the_table_holds_what_is_translated_from_one_key_and_no_more(runs: list[
     for key in keys:
         for run in runs:
             # A path and a word must be text, and an engine one that there is.
-            named = key in ("model.path", "hardware.engine", "algorithm.off_policy")
+            named = key in NAMED
             tree = {} if named else to_trinity(marked(run, key), "outputs/x")
             found |= {field: key for field, value in fields_of(tree) if value == MARK}
     for field in COMPUTED:
         del found[field]
     every = {**BINDING, **NOTED}
     known = {field: key for field, key in every.items() if key in keys}
-    # The path is looked up, and what is a flag becomes one.
-    for field in ("model.model_path", "trainer.offload_policy"):
+    # Paths are looked up, and what is a flag becomes one.
+    looked_up = ("model.model_path", "model.chat_template_path", "model.custom_chat_template")
+    for field in (*looked_up, "trainer.offload_policy"):
         found[field] = known[field]
     assert found == known
     assert not set(BINDING) & set(NOTED)

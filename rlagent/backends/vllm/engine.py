@@ -11,7 +11,12 @@ from trinity.common.config import InferenceModelConfig
 from trinity.common.models.vllm_model import vLLMRolloutModel
 
 from rlagent.backends.vllm import forked
-from rlagent.backends.vllm.engine_arguments import engine_arguments, environment, is_one_process
+from rlagent.backends.vllm.engine_arguments import (
+    engine_arguments,
+    environment,
+    is_one_process,
+    template_argument,
+)
 from rlagent.base.startup import Marks
 from rlagent.upstream import vllm
 
@@ -32,6 +37,8 @@ class RolloutEngine(vLLMRolloutModel):
         # vLLM's server reads it where Trinity hands it no --api-key. It guards /v1.
         os.environ["VLLM_API_KEY"] = config.api_key
         super().__init__(config)
+        if config.chat_template:
+            config.chat_template = template_argument(config.chat_template)
 
     async def prepare(self) -> None:
         """Load the model and serve it."""

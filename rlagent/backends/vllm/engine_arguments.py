@@ -1,5 +1,7 @@
 """How vLLM is started for one rollout engine: decisions on plain values, without importing it."""
 
+import os
+import tempfile
 from typing import Any
 
 GRAPH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -47,6 +49,16 @@ def environment(arguments: dict[str, Any]) -> dict[str, str]:
         return {}
     # vLLM asks the network for this host's address, to meet the engine's one process there.
     return {"VLLM_HOST_IP": LOOPBACK}
+
+
+def template_argument(text: str) -> str:
+    """A chat template as vLLM's server takes it: a file. Of a text it decodes what looks like
+    escapes, those in Jinja's own strings too, and other letters than ASCII are lost."""
+    folder = tempfile.mkdtemp(prefix="chat-template-")
+    path = os.path.join(folder, "chat_template.jinja")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    return path
 
 
 def is_one_process(arguments: dict[str, Any]) -> bool:
