@@ -41,14 +41,20 @@ KNOWN = (
     *("rollout/rollouts", "rollout/failed_share", "rollout/experiences", "rollout/model_version"),
     *("rollout/groups", "rollout/dead_share", "rollout/group_std", "rollout/refilled_groups"),
     *(f"time/{name}" for name in _TIMES),
-    *("tokens/per_second", "tokens/generated", "tokens/trained", "tokens/computed"),
+    *(
+        "tokens/per_second",
+        "tokens/generated",
+        "tokens/trained",
+        "tokens/computed",
+        "tokens/merged",
+    ),
     *("idle/rollout", "idle/trainer", "perf/time_per_step", "perf/total_num_tokens"),
     *("perf/mfu/actor", "perf/mfu/rollout", "perf/mfu/trainer"),
     *(f"actor/{name}" for name in _ACTOR),
     *(f"critic/{name}/{part}" for name in ("score", "rewards", "advantages") for part in _SPREAD),
     *(f"{name}/{part}" for name in ("prompt_length", "response_length") for part in _SPREAD),
     *(f"off_policy/{name}" for name in _OFF_POLICY),
-    *("sample/experiences", "sample/lag", "sample/lag/max"),
+    *("sample/experiences", "sample/lag", "sample/lag/max", "sample/turns_apart"),
     *("training/rollout_probs_diff_mean", "training/rollout_probs_diff_max"),
 )
 """Every name of an evaluation, and of the others those that the run itself writes."""

@@ -20,6 +20,7 @@ from verl.utils.py_functional import rename_dict
 
 from rlagent.backends import off_policy
 from rlagent.backends.updates import Updates
+from rlagent.backends.verl.merged import allows_merging, merge_turns
 from rlagent.backends.verl.step_batch import StepBatch
 from rlagent.backends.verl.step_loss import StepLoss
 from rlagent.backends.verl.worker import StepWorker
@@ -85,14 +86,25 @@ class StepTrainer(verl_trainer.VERLTrainer):
 
     def set_loss(self) -> None:
         """Hand the loss to the workers, in the place of Trinity's."""
-        self.actor_rollout_wg.set_loss_fn(StepLoss(self.algorithm_config, self._fresh))
+        loss = StepLoss(self.algorithm_config, self._fresh)
+        # Advantages that the trainer computes are by its rows.
+        self._merges = not self.algorithm.compute_advantage_in_trainer and allows_merging(
+            self.algorithm_config, loss.policy_loss_fn
+        )
+        self.actor_rollout_wg.set_loss_fn(loss)
 
     async def train_step(self, batch_exps: list[Experience]) -> dict[str, Any]:
         """Train on what one explore step produced; on nothing, the weights stay."""
         if not batch_exps:
             self.global_steps += 1
             return {}
-        metrics = await super().train_step(batch_exps)
+        if not self._merges:
+            metrics = await super().train_step(batch_exps)
+        else:
+            merged = merge_turns(batch_exps)
+            metrics = await super().train_step(merged.sequences)
+            metrics["tokens/merged"] = float(merged.saved)
+            metrics["sample/turns_apart"] = float(merged.apart)
         metrics.update(off_policy.lag_of(batch_exps, self.global_steps))
         metrics["tokens/trained"] = float(metrics.get("perf/total_num_tokens", 0))
         return metrics
