@@ -6,6 +6,7 @@ held-out tasks is a share of all rollouts, since one that failed is no success. 
 """
 
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -39,7 +40,28 @@ ASKED: dict[str, Callable[[Sequence[float]], float]] = {
 }
 """Endings by which a name asks for an aggregate, as in `tokens:sum`; Trinity's notation."""
 
+OF_AGENT = "reward/"
+"""Prefix of what each agent earned, where a workflow returns rewards by agent or by call."""
+
 Reports = Sequence[Mapping[str, float]]
+
+
+def rewards_of(reports: Reports) -> list[float]:
+    """The rewards of a task's rollouts, as far as they ended with one; where several agents earn
+    their own, those of the agent whose rewards differ most: it is compared with itself.
+
+    >>> rewards_of([{"reward": 0.5, "reward/a": 1.0, "reward/b": 0.0},
+    ...             {"reward": 0.5, "reward/a": 0.0, "reward/b": 1.0}])
+    [1.0, 0.0]
+    """
+    found = {name: values for name, values in _by_name(reports).items() if _is_reward(name)}
+    if not found:
+        return []
+    return max(found.values(), key=lambda values: statistics.pstdev(values) if values else 0.0)
+
+
+def _is_reward(name: str) -> bool:
+    return name == "reward" or name.startswith(OF_AGENT)
 
 
 def own_name(name: str) -> str:
@@ -48,7 +70,7 @@ def own_name(name: str) -> str:
     >>> own_name("format"), own_name("success"), own_name("workflow/success")
     ('format', 'workflow/success', 'workflow/workflow/success')
     """
-    taken = _base(name) in (*OURS, *COUNTED) or name.startswith(WORKFLOW)
+    taken = _base(name) in (*OURS, *COUNTED) or name.startswith((WORKFLOW, OF_AGENT))
     return WORKFLOW + name if taken else name
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rlagent.base.groups import is_dead
+from rlagent.base.measures import rewards_of
 
 SAMPLED_TASKS = 16
 """Groups of a sample; with 16 a share of them is right within 25 points, 19 times of 20."""
@@ -128,8 +129,8 @@ def sampled(
     if not rollouts:
         raise ValueError("no rollout was sampled")
     reports = [report for group in groups for report in group["metrics"]]
-    rewards = [[report["reward"] for report in group["metrics"]] for group in groups]
-    every = [reward for group in rewards for reward in group]
+    rewards = [rewards_of(group["metrics"]) for group in groups]
+    every = [report["reward"] for report in reports]
     spread = [statistics.pstdev(group) for group in rewards if group]
 
     def mean(name: str) -> float | None:

@@ -13,7 +13,7 @@ from typing import Any
 from rlagent.base.errors import Problem
 from rlagent.base.names import did_you_mean
 from rlagent.base.secrets import HIDDEN, NATIVE_PLACE, secret_problems
-from rlagent.config.algorithms import GROUPED, UNSUPPORTED, lone_rollout
+from rlagent.config.algorithms import GROUPED, UNSUPPORTED, lone_rollout, reward_problems
 from rlagent.config.contradictions import number_contradictions, request_contradictions
 from rlagent.config.functions import (
     JUDGE_ARGUMENTS,
@@ -122,9 +122,13 @@ def algorithm_problems(config: LearnConfig) -> list[Problem]:
         return [Problem("algorithm.name", name, allowed, did_you_mean(name, shown))]
     if name in UNSUPPORTED:
         return [Problem("algorithm.name", name, f"{UNSUPPORTED[name]}, so it cannot run here")]
-    if name in GROUPED and config.algorithm.repeat_times == 1:
-        return [lone_rollout(name)]
-    return []
+    algorithm = config.algorithm
+    problems = reward_problems(
+        name, algorithm.group_by, algorithm.discount, algorithm.advantage_args
+    )
+    if name in GROUPED and algorithm.repeat_times == 1:
+        return [lone_rollout(name), *problems]
+    return problems
 
 
 def requested_layout(config: LearnConfig) -> Layout | None:

@@ -21,7 +21,7 @@ from rlagent.base.model_shape import ModelShape
 from rlagent.base.origins import AUTO as AUTO
 from rlagent.base.origins import Recorded
 from rlagent.base.treatment import CUT
-from rlagent.config.algorithms import AGGREGATIONS, CORRECTIONS
+from rlagent.config.algorithms import AGGREGATIONS, CORRECTIONS, GROUPS
 
 _RECIPE = "the model's recipe"
 _ROLLOUT, _OPTIMIZER = "explorer.rollout_model", "algorithm.optimizer"
@@ -329,6 +329,17 @@ class AlgorithmConfig(Recorded):
     # token-mean, seq-mean-token-sum, seq-mean-token-mean or seq-mean-token-sum-norm;
     # null: the algorithm's own.
     loss_agg_mode: Optional[str] = word(None, AGGREGATIONS, trinity="algorithm.loss_agg_mode")
+    # What a reward is worth a turn earlier: a call is trained on with what its agent earns from
+    # it on, each further call of that agent discounted by this. 1: all alike.
+    discount: float = number(1.0, 0, 1)
+    # What is compared with each other: the rollouts of a task, those of a task by agent (role), or
+    # the calls of a task by agent and turn. The algorithms say which of them they take.
+    group_by: str = word(
+        AUTO,
+        (AUTO, *GROUPS),
+        auto="turn where a workflow returns rewards by call and the algorithm takes turns, role "
+        "where it returns them by agent, else task",
+    )
     # Arguments of Trinity's advantage function; what is left out keeps its own default.
     advantage_args: Dict[str, Any] = field(default_factory=dict)
     # Arguments of Trinity's policy loss function; what is left out keeps its own default.

@@ -10,6 +10,7 @@ from trinity.buffer.operators.experience_operator import ExperienceOperatorV1
 from trinity.common.experience import Experience
 
 from rlagent.records.rollouts import Batch, RolloutStore
+from rlagent.trinity.grouping import rollout_of
 
 
 class NoteAdvantages(ExperienceOperatorV1):
@@ -29,7 +30,7 @@ class NoteAdvantages(ExperienceOperatorV1):
             if exp.advantages is None:
                 continue
             batch = found.setdefault(Batch(int(exp.eid.batch), "train"), {})
-            batch.setdefault((exp.eid.task, exp.eid.run), {})[exp.eid.step] = _of_call(exp)
+            batch.setdefault(rollout_of(exp), {})[exp.eid.step] = _of_call(exp)
         for of_step, rollouts in found.items():
             self._store.join(
                 of_step,

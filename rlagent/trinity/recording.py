@@ -7,6 +7,7 @@ short rollout; each rollout has its own record. Turning calls into experiences i
 import copy
 import json
 import time
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
@@ -58,6 +59,11 @@ class Recorder:
         self.refusals: list[openai.BadRequestError] = []
         # Whether the latest call was one.
         self.refused = False
+
+    @property
+    def agents(self) -> list[str | None]:
+        """Who made each call, in the order of the answers; None: an agent without a name."""
+        return [call.agent for call in self.said]
 
     def is_overlong(self, error: BaseException) -> bool:
         """Whether an agent ends by an error because its conversation has grown too long.
@@ -201,6 +207,8 @@ class _Completions:
         extra_body: dict[str, Any],
         free_tool_choice: bool,
         seed: int | None,
+        asked: Iterator[int],
+        role: str | None = None,
     ) -> None:
         self._client = client
         self._plain: PlainClient | None = client.plain
@@ -208,7 +216,8 @@ class _Completions:
         self._extra_body = extra_body
         self._free_tool_choice = free_tool_choice
         self._seed = seed
-        self._asked = count()
+        self._role = role
+        self._asked = asked
 
     async def create(self, **request: Any) -> Any:
         """Call the engine and record the call."""
@@ -232,7 +241,7 @@ class _Completions:
         body = {k: v for k, v in {**request, **extra}.items() if not isinstance(v, _ABSENT)}
         # The agent may change its own while it waits for the answer.
         body["messages"] = [dict(message) for message in body.get("messages") or ()]
-        agent = agentscope.replying_agent.apply()
+        agent = self._role or agentscope.replying_agent.apply()
         began = time.monotonic()
         try:
             response = await self._answer(body)
@@ -291,17 +300,36 @@ class RecordingClient:
         extra_body: dict[str, Any],
         free_tool_choice: bool = False,
         seed: int | None = None,
+        asked: Iterator[int] | None = None,
+        role: str | None = None,
     ) -> None:
         self._client = client
         self.model_path = client.model_path
-        self.chat = _Chat(_Completions(client, recorder, extra_body, free_tool_choice, seed))
+        asked = count() if asked is None else asked
+        self._made = (client, recorder, extra_body, free_tool_choice, seed, asked)
+        self.chat = _Chat(_Completions(*self._made, role))
+
+    def as_role(self, role: str) -> "RecordingClient":
+        """The same, whose calls are of the agent with this name."""
+        return RecordingClient(*self._made, role)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
 
+class RecordedModel(TrinityChatModel):
+    """The chat model that a workflow gets."""
+
+    def as_role(self, role: str) -> "RecordedModel":
+        """The same model, whose calls count as those of the agent with this name, whoever makes
+        them: for rewards by agent. Calls of an AgentScope agent have its name without this."""
+        other = copy.copy(self)
+        other.client = self.client.as_role(str(role))
+        return other
+
+
 _clients: dict[str, Any] = {}
-_prototypes: dict[str, TrinityChatModel] = {}
+_prototypes: dict[str, RecordedModel] = {}
 
 
 def _new_client(model: ModelWrapper, shared: bool) -> Any:
@@ -340,7 +368,7 @@ def recorded_model(
     shared: bool = True,
     free_tool_choice: bool = False,
     seed: int | None = None,
-) -> tuple[TrinityChatModel, Recorder]:
+) -> tuple[RecordedModel, Recorder]:
     """A chat model of the engine behind `model`, and the record of its calls.
 
     Args:
@@ -365,7 +393,7 @@ def recorded_model(
         extra_body["top_k"] = model.config.top_k
     if address not in _prototypes:
         # Its constructor makes an HTTP client of its own, so it runs once.
-        _prototypes[address] = TrinityChatModel(client)
+        _prototypes[address] = RecordedModel(client)
     recorder = Recorder()
     chat_model = copy.copy(_prototypes[address])
     chat_model.generate_kwargs = dict(generate_kwargs)

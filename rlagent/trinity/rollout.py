@@ -28,11 +28,12 @@ from trinity.explorer.workflow_runner import Status  # noqa: E402
 
 from rlagent.base.cause import cause_of  # noqa: E402
 from rlagent.base.groups import group_metrics  # noqa: E402
-from rlagent.base.measures import Reports, step_metrics  # noqa: E402
+from rlagent.base.measures import rewards_of, step_metrics  # noqa: E402
 from rlagent.config.algorithms import GROUPED  # noqa: E402
 from rlagent.records.folder import RunFolder  # noqa: E402
 from rlagent.trinity import workflow  # noqa: E402
 from rlagent.trinity.advantages import NoteAdvantages  # noqa: E402
+from rlagent.trinity.grouping import add_grouping  # noqa: E402
 from rlagent.trinity.processes import RolloutLost, SharedProcesses  # noqa: E402
 from rlagent.trinity.translate import GROUP_FILTERS  # noqa: E402
 
@@ -265,11 +266,6 @@ def compares_groups(config: Config) -> bool:
     return algorithm.repeat_times > 1 and (algorithm.algorithm_type in GROUPED or filters)
 
 
-def rewards_of(reports: Reports) -> list[float]:
-    """The rewards among what the rollouts of a task reported."""
-    return [report["reward"] for report in reports if "reward" in report]
-
-
 def task_results(statuses: list[Any], missing: list[int]) -> dict[str, Any]:
     """Counts and numbers of the tasks of a batch; those without a status count as failed.
 
@@ -313,7 +309,9 @@ class AgentCoordinator(RolloutCoordinator):
     async def _init_experience_pipeline(self) -> None:
         await super()._init_experience_pipeline()
         if self.experience_pipeline is not None:
-            store = RunFolder(workflow_args_of(self.config)["run_folder"]).rollouts
+            options = workflow_args_of(self.config)
+            add_grouping(self.experience_pipeline.operators, self.config, options)
+            store = RunFolder(options["run_folder"]).rollouts
             # Behind the algorithm's own, which Trinity puts last.
             self.experience_pipeline.operators.append(NoteAdvantages(store))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from rlagent.base.groups import EQUAL
 from rlagent.base.paths import local_path, resolve_path
-from rlagent.config.algorithms import OF_SUCCESSES, OWN_LOSS, WITHOUT_ADVANTAGE
+from rlagent.config.algorithms import BY_STATE, OF_SUCCESSES, OWN_LOSS, WITHOUT_ADVANTAGE
 from rlagent.config.chat_templates import template_file
 from rlagent.config.mix import parts_of
 from rlagent.config.off_policy import rollout_correction
@@ -131,6 +131,9 @@ def algorithm(config: LearnConfig) -> dict[str, Any]:
         tree["loss_agg_mode"] = ours.loss_agg_mode
     if ours.advantage_args:
         tree["advantage_fn_args"] = dict(ours.advantage_args)
+    if ours.discount != 1 and ours.name in BY_STATE:
+        # It discounts the rewards of each call itself, which it gets as they fell.
+        tree.setdefault("advantage_fn_args", {}).setdefault("gamma", ours.discount)
     loss = dict(ours.policy_loss_args or {})
     if ours.clip_range is not None:
         loss["clip_range"] = ours.clip_range
@@ -182,6 +185,9 @@ def workflow_args(config: LearnConfig, run_dir: Path, attempt: int) -> dict[str,
         "truncated": config.workflow.truncated,
         "run_folder": str(run_dir),
         "attempt": attempt,
+        "algorithm": config.algorithm.name,
+        "discount": config.algorithm.discount,
+        "group_by": config.algorithm.group_by,
         "free_tool_choice": config.model.tool_choice == "free",
         "keep_checkpoints": config.algorithm.keep_checkpoints if keeps_best(config) else 0,
     }

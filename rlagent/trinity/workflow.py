@@ -11,7 +11,6 @@ import functools
 import hashlib
 import inspect
 import json
-import math
 import time
 import warnings
 from collections.abc import Callable
@@ -27,15 +26,24 @@ from trinity.common.workflows.workflow import Task, Workflow  # noqa: E402
 
 from rlagent.base import in_rollout  # noqa: E402
 from rlagent.base.cause import cause_of, whole  # noqa: E402
-from rlagent.base.measures import own_name  # noqa: E402
+from rlagent.base.measures import OF_AGENT, own_name  # noqa: E402
+from rlagent.base.rewards import (  # noqa: E402
+    NAMED,
+    NUMBER,
+    Rewards,
+    WorkflowResultError,
+    rewards_of_calls,
+)
 from rlagent.base.secrets import referenced, resolve_references, without  # noqa: E402
 from rlagent.base.texts import encodable, shown  # noqa: E402
 from rlagent.base.treatment import treatment  # noqa: E402
+from rlagent.config.algorithms import takes  # noqa: E402
 from rlagent.config.functions import import_function  # noqa: E402
 from rlagent.records.calls import compact, tools_offered  # noqa: E402
 from rlagent.records.files import plain  # noqa: E402
 from rlagent.records.folder import RunFolder  # noqa: E402
 from rlagent.trinity import changes  # noqa: E402
+from rlagent.trinity.grouping import AGENT, SHAPE  # noqa: E402
 from rlagent.trinity.guard import Rollout, within  # noqa: E402
 from rlagent.trinity.task_row import TaskRow, task_row  # noqa: E402
 from rlagent.trinity.threads import in_thread  # noqa: E402
@@ -64,10 +72,6 @@ def sampling_seed(seed: int | None, row: str, number: int) -> int | None:
     return int.from_bytes(digest[:8]) >> 2
 
 
-class WorkflowResultError(ValueError):
-    """The workflow or judge returned no reward; the message says what to do."""
-
-
 class RolloutError(RuntimeError):
     """A rollout failed; the message is the cause in one line, whose whole text is in the log.
 
@@ -83,7 +87,7 @@ class AgentWorkflow(Workflow):
 
     `workflow_args` holds: `function` (spec or callable), `judge` (likewise or None), `args`,
     `success_reward`, `timeout` in s, `truncated`, `run_folder`, `attempt`, `free_tool_choice`,
-    `overlong_reward`, `rows` (see `task_row`).
+    `overlong_reward`, `rows` (see `task_row`), `algorithm` (its name), `discount`.
     """
 
     is_async: bool = True
@@ -122,8 +126,8 @@ class AgentWorkflow(Workflow):
         """Run the function once.
 
         Returns:
-            One experience per recorded model call, each with the rollout's reward; the last one
-            carries the metrics.
+            One experience per recorded model call, each with its return; the last one carries the
+            metrics.
 
         Raises:
             RolloutError: Function or judge raised, returned no reward, or took too long.
@@ -151,15 +155,17 @@ class AgentWorkflow(Workflow):
         rollout = self.rollout = Rollout(self.key, self.options.get("timeout"))
         began = rollout.began
         outcome: float | Exception
+        rewards: Rewards | None = None
         metrics: dict[str, float] = {}
         outgrown = False
         self.held = in_rollout.Held(lambda: len(recorder.said))
         try:
             with self.held:
-                outcome, metrics = await within(
+                given, metrics, source = await within(
                     rollout, self._reward(rollout, function, judge, chat_model, threaded, recorder)
                 )
-            self._check(recorder)
+            rewards = self._check(given, source, recorder)
+            outcome = rewards.total
         except Exception as error:
             outcome, metrics = error, {}
             outgrown = bool(recorder.experiences) and recorder.is_overlong(error)
@@ -169,6 +175,8 @@ class AgentWorkflow(Workflow):
             self._fail(recorder, treated.cause)
         reward = treated.reward
         assert reward is not None
+        if rewards is None:
+            rewards = rewards_of_calls(reward, recorder.agents, "workflow.overlong_reward")
         if not treated.masked:
             # Trinity's operator masks those that say they were cut.
             for experience in cut:
@@ -177,6 +185,7 @@ class AgentWorkflow(Workflow):
         metrics = {own_name(name): value for name, value in metrics.items()}
         metrics |= {"overlong": float(treated.overlong), "truncated": float(bool(cut))}
         metrics |= {"reward": reward, "success": success}
+        metrics |= {f"{OF_AGENT}{name}": value for name, value in rewards.by_agent.items()}
         if (name := self.options.get("taskset")) and not self.task.is_eval:
             # An evaluation has the numbers of each set.
             metrics |= {f"{name}/reward": reward, f"{name}/success": success}
@@ -188,8 +197,8 @@ class AgentWorkflow(Workflow):
         metrics["response_tokens"] = float(
             sum(len(exp.tokens) - exp.prompt_length for exp in recorder.experiences)
         )
-        self._keep(recorder, reward, metrics, None)
-        return _experiences(recorder, reward, metrics)
+        self._keep(recorder, reward, metrics, None, rewards)
+        return _experiences(recorder, rewards, self.options.get("discount", 1.0), metrics)
 
     async def _reward(
         self,
@@ -199,7 +208,8 @@ class AgentWorkflow(Workflow):
         chat_model: Any,
         threaded: bool,
         recorder: "Recorder",
-    ) -> tuple[float, dict[str, float]]:
+    ) -> tuple[Any, dict[str, float], str]:
+        """What workflow or judge gives as reward, with metrics, and who gives it."""
         from agentscope.tuner import JudgeOutput, WorkflowOutput
 
         from rlagent.trinity.recording import auxiliary_model
@@ -221,18 +231,19 @@ class AgentWorkflow(Workflow):
         )
         # The agent got over it: what a judge raises from here on is another matter.
         recorder.refused = False
-        name = getattr(function, "__name__", str(function))
+        source = f"workflow {getattr(function, '__name__', str(function))}"
         if not isinstance(output, WorkflowOutput):
-            return _number(output, f"workflow {name}"), {}
+            reward, metrics = _parted(output)
+            return reward, _metrics(metrics, source), source
         self.answer = answer_of(output.response)
-        metrics = _metrics(output.metrics, f"workflow {name}")
+        metrics = _metrics(output.metrics, source)
         if judge is None:
             if output.reward is None:
                 raise WorkflowResultError(
-                    f"workflow {name} returned a WorkflowOutput without a reward; "
+                    f"{source} returned a WorkflowOutput without a reward; "
                     "give it one, or name a judge (workflow.judge)"
                 )
-            return _number(output.reward, f"workflow {name}"), metrics
+            return output.reward, metrics, source
         changes.reset(rollout)
         verdict = await _call(
             judge,
@@ -240,12 +251,15 @@ class AgentWorkflow(Workflow):
             {"task": task, "response": output.response},
             extra,
         )
-        judge_name = getattr(judge, "__name__", str(judge))
-        if isinstance(verdict, JudgeOutput):
-            for metric, value in _metrics(verdict.metrics, f"judge {judge_name}").items():
-                metrics[f"judge/{metric}" if metric in metrics else metric] = value
-            verdict = verdict.reward
-        return _number(verdict, f"judge {judge_name}"), metrics
+        source = f"judge {getattr(judge, '__name__', str(judge))}"
+        reward, own = (
+            (verdict.reward, verdict.metrics)
+            if isinstance(verdict, JudgeOutput)
+            else _parted(verdict)
+        )
+        for metric, value in _metrics(own, source).items():
+            metrics[f"judge/{metric}" if metric in metrics else metric] = value
+        return reward, metrics, source
 
     def _fail(self, recorder: "Recorder", error: Exception) -> NoReturn:
         self.logger.error(encodable(whole(error)))
@@ -258,12 +272,21 @@ class AgentWorkflow(Workflow):
         if self.recorder is not None:
             self._keep(self.recorder, None, {}, cause)
 
-    def _check(self, recorder: "Recorder") -> None:
+    def _check(self, given: Any, source: str, recorder: "Recorder") -> Rewards:
+        rewards = rewards_of_calls(given, recorder.agents, source)
         if not recorder.experiences:
             raise WorkflowResultError(
                 "the workflow made no model call that can be trained on: it must call the model "
                 "it is given (calls with structured_model= are not recorded)"
             )
+        name = self.options.get("algorithm")
+        if name and not self.task.is_eval and rewards.shape not in takes(name).shapes:
+            allowed = " or ".join(NAMED[shape] for shape in takes(name).shapes)
+            raise WorkflowResultError(
+                f"{source} returned {NAMED[rewards.shape]}; algorithm.name={name} takes {allowed}: "
+                "return that, or take multi_step_grpo, which takes all"
+            )
+        return rewards
 
     def _keep(
         self,
@@ -271,7 +294,12 @@ class AgentWorkflow(Workflow):
         reward: float | None,
         metrics: dict[str, float],
         error: str | None,
+        rewards: Rewards | None = None,
     ) -> None:
+        calls = compact(recorder.said)
+        if rewards is not None and rewards.shape != NUMBER:
+            for call, fell in zip(calls, rewards.fell, strict=True):
+                call |= {} if fell is None else {"reward": fell}
         found = {
             "model_version": self.model_version,
             "reward": reward,
@@ -279,7 +307,7 @@ class AgentWorkflow(Workflow):
             "metrics": metrics,
             "error": error,
             **({} if self.answer is None else {"answer": self.answer}),
-            "calls": compact(recorder.said),
+            "calls": calls,
             TOOLS: tools_offered(recorder.said),
             **({"environment": self.held.events} if self.held.events else {}),
         }
@@ -388,16 +416,11 @@ async def _call(
     return await result if inspect.isawaitable(result) else result
 
 
-def _number(value: Any, source: str) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise WorkflowResultError(
-            f"{source} returned {type(value).__name__}, expected a number or a WorkflowOutput"
-        ) from None
-    if not math.isfinite(number):
-        raise WorkflowResultError(f"{source} returned the reward {number}; it must be finite")
-    return number
+def _parted(output: Any) -> tuple[Any, Any]:
+    """The reward and the metrics of what a function returned: a reward, or a tuple of the two."""
+    if isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], dict):
+        return output
+    return output, None
 
 
 def _metrics(metrics: dict[str, Any] | None, source: str) -> dict[str, float]:
@@ -414,10 +437,13 @@ def _metrics(metrics: dict[str, Any] | None, source: str) -> dict[str, float]:
 
 
 def _experiences(
-    recorder: "Recorder", reward: float, metrics: dict[str, float]
+    recorder: "Recorder", rewards: Rewards, discount: float, metrics: dict[str, float]
 ) -> list[Experience]:
+    returns, agents = rewards.returns(discount), recorder.agents
     for number, experience in enumerate(recorder.experiences):
-        experience.reward = reward
+        experience.reward = returns[number]
         experience.eid.step = number
+        known = {SHAPE: rewards.shape, AGENT: agents[number]}
+        experience.info = {**(experience.info or {}), **known}
     recorder.experiences[-1].metrics = metrics
     return recorder.experiences
