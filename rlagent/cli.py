@@ -33,7 +33,7 @@ COMMANDS = {
     ),
     "data": (
         "rlagent.data",
-        "conversations to learn from: rlagent data gsm8k_tools --to FILE.jsonl",
+        "the tasks as the workflow will see them: rlagent data show +experiment=gsm8k_react",
     ),
     "runs": ("rlagent.runs", "what has run here, its state, best metric, where"),
     "rollouts": (

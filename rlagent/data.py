@@ -1,7 +1,8 @@
-"""`rlagent data`: conversations to learn from, of GSM8K's answers or of a run's own rollouts.
+"""`rlagent data`: the tasks as the workflow will see them; conversations to learn from, of GSM8K's
+answers or of a run's own rollouts.
 
-Those of GSM8K are workflows/gsm8k_teacher.py's, those of rollouts records/taught.py's; here they
-are counted and written.
+What is shown is trinity/preview.py's. Conversations of GSM8K are workflows/gsm8k_teacher.py's,
+those of rollouts records/taught.py's; here they are counted and written.
 """
 
 import argparse
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(
         prog="rlagent data",
-        description="Write conversations to learn from.",
+        description="Show the tasks of a configuration, or write conversations to learn from.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -57,7 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     gsm8k.add_argument("--to", type=Path, required=True, help="file to write, .jsonl")
     gsm8k.add_argument("--limit", type=_positive, help="the first so many rows (all)")
     _rollout_arguments(kinds)
-    asked = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
+    words = "the first tasks as the workflow will see them, how many there are, and how long"
+    # Its arguments are overrides, which are Hydra's to read.
+    kinds.add_parser("show", help=words, add_help=False)
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments[:1] == ["show"]:
+        return _show(arguments[1:])
+    asked = parser.parse_args(arguments)
     if asked.kind == "gsm8k_tools":
         return say_outcome("data", lambda: _gsm8k_tools(asked.source, asked.to, asked.limit))
     return say_outcome("data", lambda: _from_rollouts(asked))
@@ -92,6 +99,38 @@ def _rollout_arguments(kinds: Any) -> None:
         "--evaluation", metavar="NAME", help="an evaluation of `rlagent evaluate`, of its own tasks"
     )
     add("--root", default="outputs", help="where run folders are (outputs)")
+
+
+SHOW_HELP = """rlagent data show [key=value ...] [--rows]
+
+Shows the tasks of a configuration after dataset.map and dataset.filter, as the workflow will see
+them: how many of how many rows each split has, how long their texts are, and the first of each.
+Overrides and --config-dir are as for rlagent train; --rows shows ten tasks of each split.
+Starts nothing and writes nothing. Exit status: 0; 1 it cannot be reached; 2 something is wrong.
+
+  rlagent data show +experiment=gsm8k_react dataset=gsm8k_tiny
+  rlagent data show dataset.path=mine.jsonl 'dataset.map={question: prompt, answer: solution}'
+  rlagent data show dataset.path=mine.csv 'dataset.filter="level <= 3"'"""
+
+
+def _show(argv: Sequence[str]) -> int:
+    from rlagent.config.command import parse_command, print_error
+    from rlagent.config.prepare import prepare
+    from rlagent.machine.resources import detect
+    from rlagent.trinity.preview import preview
+
+    command = parse_command(argv, {"--rows": "Show ten tasks of each split"})
+    if command.flags.help:
+        print(SHOW_HELP)
+        return 0
+    try:
+        resolved = prepare(
+            command.draft(), detect(), command.config_dirs, plan_only=True, workflow_given=True
+        )
+        print("\n".join(preview(resolved.config.dataset, 10 if command.flags.rows else 1)))
+    except ConfigError as error:
+        return print_error(error)
+    return 0
 
 
 def _positive(text: str) -> int:

@@ -131,6 +131,16 @@ def leaves(data: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield key, value
 
 
+def fields(section: Recorded, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted key of each field of a group and of the groups in it."""
+    for item in dataclasses.fields(section):  # type: ignore[arg-type]
+        value = getattr(section, item.name)
+        if isinstance(value, Recorded):
+            yield from fields(value, f"{prefix}{item.name}.")
+        else:
+            yield f"{prefix}{item.name}"
+
+
 def _note(notes: dict[str, str], name: str, where: str) -> None:
     # The whole was set: what was noted of its parts is over.
     for other in [other for other in notes if other.startswith(f"{name}.")]:

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from rlagent.config.held_out import splits_itself
 from rlagent.config.json_rows import RowError, texts
+from rlagent.config.row_view import view_of
 from rlagent.config.schema import DatasetConfig, LearnConfig
 from rlagent.config.splits import own_part
 from rlagent.config.supervised import is_supervised
-from rlagent.config.task_files import is_table, split_file
+from rlagent.config.task_files import is_table, scan, split_file
 
 KNOWN_ROWS = {("openai/gsm8k", "train"): 7473, ("openai/gsm8k", "test"): 1319}
 """Rows of hub datasets that the shipped presets use, so that planning needs no hub."""
@@ -107,7 +108,11 @@ def rows_learnt(config: LearnConfig) -> int | None:
 def count_rows(dataset: DatasetConfig) -> int | None:
     """Return the number of rows of the training split, None if unknown; those that a single file
     holds out count."""
-    file = split_file(dataset.path, dataset.split)
+    file, view = split_file(dataset.path, dataset.split), view_of(dataset)
+    if view.chosen is not None:
+        if file is None or is_table(file) or view != view.without_code():
+            return None
+        return len(scan(file, dataset.columns, "dataset.path", dataset.path, view).rows)
     if file is None or is_table(file):
         return KNOWN_ROWS.get((dataset.path, dataset.split))
     try:

@@ -23,7 +23,8 @@ from rlagent.config.functions import (
     check_function,
 )
 from rlagent.config.metric_names import metric_problems
-from rlagent.config.mix import mix_problems
+from rlagent.config.mix import mix_problems, parts_of
+from rlagent.config.row_checks import row_problems
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.spec import Spec, spec_of, validate
 from rlagent.config.supervised import is_supervised, supervised_problems
@@ -65,6 +66,7 @@ def check(
     found = number_contradictions(config) + request_contradictions(config, measures)
     problems += [problem for problem in found if problem.key not in wrong]
     problems += [problem for problem in mix_problems(config) if problem.key not in wrong]
+    problems += [item for part in parts_of(config.dataset) for item in row_problems(part)]
     problems += algorithm_problems(config)
     if not measures:
         problems += [item for item in supervised_problems(config) if item.key not in wrong]

@@ -39,6 +39,8 @@ from rlagent.upstream import hydra as hydra_patches
 OPEN_NODES = (
     "trinity",
     "workflow.args",
+    "dataset.args",
+    "dataset.map",
     "algorithm.advantage_args",
     "algorithm.policy_loss_args",
 )

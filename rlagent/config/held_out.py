@@ -4,6 +4,7 @@ that are read in a moment.
 
 from pathlib import Path
 
+from rlagent.config.row_view import view_of
 from rlagent.config.schema import DatasetConfig
 from rlagent.config.splits import draw, hold_out, notes, repeated
 from rlagent.config.task_files import (
@@ -24,9 +25,9 @@ def splits_itself(dataset: DatasetConfig) -> bool:
 
 def known_notes(dataset: DatasetConfig) -> list[str]:
     """Return what is to be said of the held-out tasks; nothing where the files are large, tables,
-    not here or wrong."""
-    file = _quick(dataset.path, dataset.split)
-    if file is None or not dataset.eval_split:
+    not here or wrong, or a function would have to be run."""
+    file, view = _quick(dataset.path, dataset.split), view_of(dataset)
+    if file is None or not dataset.eval_split or view != view.without_code():
         return []
     training, column = _scan(file, dataset, "dataset.path"), question_column(dataset.columns)
     if splits_itself(dataset):
@@ -50,4 +51,4 @@ def _quick(path: str, split: str) -> Path | None:
 
 
 def _scan(file: Path, dataset: DatasetConfig, key: str) -> Scan:
-    return scan(file, dataset.columns, key, dataset.path)
+    return scan(file, dataset.columns, key, dataset.path, view_of(dataset))

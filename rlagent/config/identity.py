@@ -82,6 +82,10 @@ def identity(
         del data["model"]["chat_template"]
     elif config.model.chat_template:
         data["model"]["chat_template"] = template_digest(config.model.chat_template)
+    for tasks in (data["dataset"], *data["dataset"]["mix"]):
+        for key in ("args", "map", "filter"):
+            if not tasks[key]:
+                del tasks[key]
     for more in data["dataset"]["mix"]:
         local = local_path(more["path"])
         more["path"] = str(local.resolve()) if local else more["path"]

@@ -41,6 +41,9 @@ def parts_of(dataset: DatasetConfig) -> list[Part]:
             split=more.split,
             eval_path=None,
             eval_split=more.eval_split,
+            args=more.args,
+            map=more.map,
+            filter=more.filter,
         )
         key = f"dataset.mix.{index}"
         found.append(Part(key, other, more.weight, f"train-{more.name}", f"heldout-{more.name}"))

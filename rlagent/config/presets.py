@@ -11,6 +11,7 @@ from rlagent.base.names import did_you_mean
 from rlagent.base.origins import (
     FILLED,
     Recorded,
+    fields,
     get,
     is_written,
     leaves,
@@ -61,12 +62,11 @@ def overlay(preset: Recorded, given: Recorded, prefix: str) -> dict[str, Any]:
     """
     default, found = type(given)(), origins(given)
     kept: dict[str, Any] = {}
-    for key, value in leaves(dataclasses.asdict(given)):  # type: ignore[call-overload]
+    for key in fields(given):
         if not is_written(given, key):
             continue
-        if isinstance(value, list):
-            # Whose items may be of the schema's classes.
-            value = copy.deepcopy(get(given, key))
+        # Lists and mappings are set as wholes.
+        value = copy.deepcopy(get(given, key))
         if value == get(default, key) != get(preset, key):
             kept[f"{prefix}.{key}"] = value
         put(preset, key, value, origin_of(found, key))

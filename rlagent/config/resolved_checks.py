@@ -11,11 +11,13 @@ from rlagent.config.held_out import splits_itself
 from rlagent.config.lora import lora_problems
 from rlagent.config.mix import parts_of
 from rlagent.config.overruled import overruled_problems
+from rlagent.config.row_view import view_of
 from rlagent.config.schema import DatasetConfig, LearnConfig
 from rlagent.config.shapes import read_positions
 from rlagent.config.step_workload import TOKENS_PER_GPU, asked_tokens_per_gpu
 from rlagent.config.task_files import (
     CHECKED_EARLY,
+    is_function,
     is_table,
     missing_split,
     scan,
@@ -126,22 +128,24 @@ def _dataset(config: LearnConfig, trained: bool = True) -> list[Problem]:
 
 def _taskset(dataset: DatasetConfig, prefix: str, trained: bool) -> list[Problem]:
     key = f"{prefix}.path"
-    problems = _split(dataset, key, dataset.path, dataset.split) if trained else []
+    problems = _split(dataset, prefix, key, dataset.path, dataset.split) if trained else []
     if dataset.eval_split:
         key = f"{prefix}.eval_path" if dataset.eval_path else f"{prefix}.eval_split"
         path = dataset.eval_path or dataset.path
         if not problems or path != dataset.path:
-            problems += _split(dataset, key, path, dataset.eval_split)
+            problems += _split(dataset, prefix, key, path, dataset.eval_split)
     return problems
 
 
-def _split(dataset: DatasetConfig, key: str, path: str, split: str) -> list[Problem]:
-    file = split_file(path, split)
+def _split(dataset: DatasetConfig, prefix: str, key: str, path: str, split: str) -> list[Problem]:
+    if is_function(path):
+        return []
+    file, view = split_file(path, split), view_of(dataset, prefix).without_code()
     if file is None:
         problem = missing_split(key, path, split)
         return [] if problem is None else [problem]
     if file.stat().st_size > CHECKED_EARLY:
         return []
     if is_table(file):
-        return table_problems(file, dataset.columns, key, path)
-    return scan(file, dataset.columns, key, path).problems
+        return table_problems(file, dataset.columns, key, path, view)
+    return scan(file, dataset.columns, key, path, view).problems

@@ -159,6 +159,12 @@ class MixedTasks:
     eval_split: Optional[str] = "test"
     # Share of the tasks of a step, against dataset.weight and the other weights.
     weight: float = number(1.0, 1e-3, 1000)
+    # As dataset.args.
+    args: Dict[str, Any] = field(default_factory=dict)
+    # As dataset.map, which is not this one's.
+    map: Dict[str, str] = field(default_factory=dict)
+    # As dataset.filter, which is not this one's.
+    filter: Optional[str] = None
 
 
 @dataclass
@@ -174,7 +180,9 @@ class DatasetConfig(Recorded):
     # reads, one .jsonl, .json, .csv or .parquet file, or `builtin:gsm8k_tiny`. JSON values arrive
     # as JSON values. Of .csv, .parquet and hub data each column has one type, the same in training
     # and evaluation, as `datasets` reads it: numbers in .csv arrive as int or float, empty cells
-    # and NA as None; timestamps in .parquet as datetime; what a row lacks as None.
+    # and NA as None; timestamps in .parquet as datetime; what a row lacks as None. Or a function
+    # that makes the rows of a split, `module:function` or `FILE.py:FUNCTION`, called with
+    # (split, **dataset.args).
     path: str = place(AUTO, "give a hub id, a folder, or auto", auto="follows the name")
     # Subset (configuration) of a hub dataset; null: the default one.
     subset: Optional[str] = None
@@ -189,6 +197,15 @@ class DatasetConfig(Recorded):
     eval_tasks: int = number(256, 0, 10_000_000, note="0: all")
 
     # ---- advanced ----
+    # Keyword arguments of the function that dataset.path names.
+    args: Dict[str, Any] = field(default_factory=dict)
+    # Names for the workflow, each with the column that it is taken from, or a path with dots within
+    # nested values: {question: prompt, answer: reward_model.ground_truth}. Others stay.
+    map: Dict[str, str] = field(default_factory=dict)
+    # Which rows are tasks, by their names for the workflow: a comparison of columns, such as
+    # "level <= 3 and subject == 'algebra'" (also in, not, or, len()), which is read and not run; or
+    # a function (row) -> bool, `module:function` or `FILE.py:FUNCTION`. null: all rows.
+    filter: Optional[str] = None
     # Columns that every row must have; checked before anything starts.
     columns: List[str] = field(default_factory=lambda: ["question", "answer"])
     # Further tasksets; evaluations and curves show each by its name. Each step takes from all, by

@@ -11,9 +11,11 @@ from typing import Any
 
 from rlagent.base.errors import Problem, written
 from rlagent.base.names import did_you_mean, listed
-from rlagent.base.paths import local_path
+from rlagent.base.paths import BUILTIN, local_path
 from rlagent.config.csv_rows import csv_problems
 from rlagent.config.json_rows import RowError, content_hash, parse, texts
+from rlagent.config.row_filter import MissingColumnError, is_reference
+from rlagent.config.row_view import AS_IS, View
 
 JSON = (".jsonl", ".json")
 """Endings of files whose rows arrive as they are written."""
@@ -32,7 +34,7 @@ _SHOWN = 3
 def split_file(path: str, split: str) -> Path | None:
     """The local file with the rows of a split: `path` itself, or of a folder `{split}.jsonl`, else
     .json, else .csv; None where there is none, or `datasets` has to find it."""
-    local = local_path(path)
+    local = None if is_function(path) else local_path(path)
     if local is None:
         return None
     if local.is_file():
@@ -42,9 +44,18 @@ def split_file(path: str, split: str) -> Path | None:
     )
 
 
+def is_function(path: str) -> bool:
+    """Whether a dataset's path names a function that makes the rows.
+
+    >>> is_function("mine.py:rows"), is_function("mine.jsonl"), is_function("builtin:gsm8k_tiny")
+    (True, False, False)
+    """
+    return is_reference(path) and not path.startswith(BUILTIN) and not Path(path).exists()
+
+
 def is_single_file(path: str) -> bool:
     """Whether a dataset's path names one file, part of which is held out, and not a folder."""
-    local = local_path(path)
+    local = None if is_function(path) else local_path(path)
     return local is not None and local.suffix in JSON + TABLES and not local.is_dir()
 
 
@@ -78,15 +89,17 @@ class Scan:
     """What one look at every row has shown.
 
     Args:
-        rows: Content hash of each row.
-        questions: Content hash of what each row asks.
-        lines: Line that each row begins at, from 1.
+        rows: Content hash of each row that is a task.
+        questions: Content hash of what each of them asks.
+        positions: Place of each among all rows, from 0.
+        seen: How many rows there are, those that are no tasks included.
         problems: What is wrong, a few rows of it named.
     """
 
     rows: list[str] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
-    lines: "array[int]" = field(default_factory=lambda: array("q"))
+    positions: "array[int]" = field(default_factory=lambda: array("q"))
+    seen: int = 0
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -102,32 +115,46 @@ def question_hash(row: dict[str, Any], column: str | None) -> str:
     return content_hash((row if column is None else row.get(column)) or row)
 
 
-def scan(file: Path, columns: Iterable[str], key: str, path: str) -> Scan:
+def scan(file: Path, columns: Iterable[str], key: str, path: str, view: View = AS_IS) -> Scan:
     """Read every row of a JSON file; the same file is read once.
 
     Args:
         file: As from `split_file`.
-        columns: What every row must have.
+        columns: What every task must have.
         key: Configuration key that names the file, for the problems.
         path: The value of that key.
+        view: What makes a row a task.
     """
     stat = file.stat()
-    found = _scan(file, tuple(columns), (stat.st_size, stat.st_mtime_ns))
+    found = _scan(file, tuple(columns), (stat.st_size, stat.st_mtime_ns), view)
     named = [item if item.key else replace(item, key=key, value=path) for item in found.problems]
     return replace(found, problems=named)
 
 
 @functools.lru_cache(maxsize=4)
-def _scan(file: Path, columns: tuple[str, ...], version: tuple[int, int]) -> Scan:
+def _scan(file: Path, columns: tuple[str, ...], version: tuple[int, int], view: View) -> Scan:
     found, wrong, column = Scan(), 0, question_column(columns)
     try:
         for line, text in texts(file):
+            found.seen += 1
             try:
-                row = parse(text)
+                written_row = parse(text)
+                row = view.of(written_row)
+            except MissingColumnError as error:
+                where = f"line {line} of {file}"
+                if not found.rows and not wrong:
+                    found.problems.append(view.missing(error, written_row, where))
+                    return found
+                wrong += 1
+                if wrong <= _SHOWN:
+                    found.problems.append(Problem("", None, f"{where} {error}", "complete it"))
+                continue
             except ValueError as error:
                 wrong += 1
                 if wrong <= _SHOWN:
                     found.problems.append(_unreadable(file, line, error))
+                continue
+            if row is None:
                 continue
             missing = [name for name in columns if name not in row]
             if missing and not found.rows and not wrong:
@@ -140,19 +167,32 @@ def _scan(file: Path, columns: tuple[str, ...], version: tuple[int, int]) -> Sca
                     found.problems.append(_lacking(file, line, missing, row))
             found.rows.append(content_hash(row))
             found.questions.append(question_hash(row, column))
-            found.lines.append(line)
+            found.positions.append(found.seen - 1)
     except RowError as error:
         found.problems.append(_unreadable(file, error.line, error))
     if wrong > _SHOWN:
         found.problems.append(Problem("", None, f"{wrong - _SHOWN} more rows of it are wrong"))
-    if not found.rows and not found.problems:
+    if found.seen and not found.rows and not found.problems:
+        found.problems.append(view.nothing_left(found.seen, str(file)))
+    elif not found.rows and not found.problems:
         found.problems.append(Problem("", None, f"{file} has no rows", "name a file that has"))
     return found
 
 
-def table_problems(file: Path, columns: Iterable[str], key: str, path: str) -> list[Problem]:
+def table_problems(
+    file: Path, columns: Iterable[str], key: str, path: str, view: View = AS_IS
+) -> list[Problem]:
     """Return what is wrong with a file that `datasets` reads, as far as it would not say so."""
-    return csv_problems(file, columns, key, path) if file.suffix == ".csv" else []
+    if file.suffix != ".csv":
+        return []
+    mapped = {source.partition(".")[0]: name for name, source in view.names}
+    problems = csv_problems(file, view.needs(columns), key, path)
+    return [
+        replace(item, key=f"{view.key}.map.{mapped[str(item.value)]}")
+        if item.key == "dataset.columns" and item.value in mapped
+        else item
+        for item in problems
+    ]
 
 
 def _unreadable(file: Path, line: int, error: ValueError) -> Problem:

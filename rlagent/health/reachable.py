@@ -10,7 +10,7 @@ from rlagent.config.estimate import is_cached
 from rlagent.config.mix import parts_of
 from rlagent.config.requirements import required
 from rlagent.config.schema import DatasetConfig, LearnConfig, MonitorConfig
-from rlagent.config.task_files import missing_split, split_file
+from rlagent.config.task_files import is_function, missing_split, split_file
 from rlagent.health.row import FAIL, OK, WARN, Answer, Row, run_python
 from rlagent.records.parents import run_of_export
 from rlagent.records.wandb_access import DEFAULT_URL, NO_KEY, wandb_access
@@ -81,6 +81,8 @@ def model_row(label: str, key: str, path: str) -> Row:
 def dataset_row(label: str, key: str, path: str, split: str, data: DatasetConfig) -> Row:
     """A file or folder whose rows are found, one for `datasets` to read, or a hub id that answers;
     plan and train read the rows themselves."""
+    if is_function(path):
+        return Row(OK, label, f"{path} makes them")
     local = local_path(path)
     if local is None:
         return hub_row(label, key, path, "dataset")

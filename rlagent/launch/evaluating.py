@@ -23,7 +23,7 @@ from rlagent.config.mix import measured_alone
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import AUTO
 from rlagent.launch import phases
-from rlagent.launch.record import source_record
+from rlagent.launch.record import ROWS, rows_source, source_record
 from rlagent.launch.stage import Stage, guarded
 from rlagent.launch.watch import start_mirror
 from rlagent.records.checkpoints import CheckpointError, Kept, find_checkpoint, kept_checkpoints
@@ -181,6 +181,8 @@ def identity(resolved: Resolved, bare: bool) -> dict[str, Any]:
         },
         "trinity": config.trinity,
     }
+    if done := {key: value for key in ROWS if (value := getattr(dataset, key))}:
+        found["dataset"]["rows"] = {**done, "source": rows_source(dataset)}
     if bare:
         found["model"] = model.url or _absolute(model.path)
     # As it is read back.

@@ -15,11 +15,13 @@ from rlagent.backends.registry import engines, packages_of
 from rlagent.base.paths import BUILTIN, local_path
 from rlagent.config.fingerprint import fingerprint, inner
 from rlagent.config.functions import locate
+from rlagent.config.mix import parts_of
 from rlagent.config.parents import Lineage
 from rlagent.config.resolve import Resolved
-from rlagent.config.schema import WorkflowConfig
+from rlagent.config.row_filter import is_reference
+from rlagent.config.schema import DatasetConfig, WorkflowConfig
 from rlagent.config.sources import source_files
-from rlagent.config.task_files import split_file
+from rlagent.config.task_files import is_function, split_file
 from rlagent.records.files import read_object, write_atomically
 from rlagent.records.folder import RunFolder
 from rlagent.records.parents import RECORD, lineage_of_folder
@@ -163,6 +165,22 @@ def _known(function: Any) -> Any:
     return function if is_known else type(function)
 
 
+ROWS = ("args", "map", "filter")
+"""Fields of a dataset that make other tasks of the same rows."""
+
+
+def functions_of(dataset: DatasetConfig) -> list[str]:
+    """The functions that make a taskset's rows and choose among them, by name."""
+    named = [dataset.path] if is_function(dataset.path) else []
+    chosen = dataset.filter
+    return [*named, chosen] if chosen and is_reference(chosen) else named
+
+
+def rows_source(dataset: DatasetConfig) -> str | None:
+    """The fingerprint of the sources of those."""
+    return _source_fingerprint(*((named, None) for named in functions_of(dataset)))
+
+
 def _dataset_fingerprint(resolved: Resolved) -> str:
     dataset = resolved.config.dataset
     files: list[Path] = []
@@ -173,6 +191,8 @@ def _dataset_fingerprint(resolved: Resolved) -> str:
         file = split_file(path, split or "") if path else None
         if file is not None:
             files.append(file)
+    for one in (part.dataset for part in parts_of(dataset)):
+        files += [file for named in functions_of(one) for file in source_files(locate(named).file)]
     said = [f"{dataset.path} {dataset.subset} {dataset.split} {dataset.eval_split}"]
     said += [f"{more.path} {more.subset} {more.split} {more.eval_split}" for more in dataset.mix]
     return _digest(files, " ".join(said))

@@ -7,23 +7,28 @@ Training tasks that `datasets` reads from a folder or the hub stay there.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rlagent.base.endings import RunError
-from rlagent.base.errors import raise_if_any
+from rlagent.base.errors import ConfigError, Problem, raise_if_any
 from rlagent.base.paths import resolve_path
+from rlagent.config.functions import import_function
 from rlagent.config.held_out import splits_itself
-from rlagent.config.json_rows import parse, texts
+from rlagent.config.json_rows import content_hash, parse, texts
 from rlagent.config.mix import Part, parts_of
+from rlagent.config.row_filter import MissingColumnError
+from rlagent.config.row_view import AS_IS, View, as_text, view_of
 from rlagent.config.schema import DatasetConfig
 from rlagent.config.splits import draw, hold_out, notes, repeated
 from rlagent.config.task_files import (
+    is_function,
     is_single_file,
     is_table,
     missing_split,
     question_column,
+    question_hash,
     scan,
     split_file,
     table_problems,
@@ -40,15 +45,28 @@ _MANIFEST = "tasks.json"
 class WrittenRows:
     """The rows of a JSON file; methods as of `tables.Table`."""
 
-    def __init__(self, file: Path, columns: Iterable[str], key: str, path: str) -> None:
-        self._file = file
-        self._scan = scan(file, columns, key, path)
+    def __init__(
+        self, file: Path, columns: Iterable[str], key: str, path: str, view: View = AS_IS
+    ) -> None:
+        self._file, self._view = file, view
+        self._scan = scan(file, columns, key, path, view)
+        self.seen = self._scan.seen
 
     def __len__(self) -> int:
         return len(self._scan.rows)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (parse(text) for _, text in texts(self._file))
+        return (parse(text) for _, text in self._texts())
+
+    def _texts(self) -> Iterator[tuple[int, bytes]]:
+        """Each task as JSON, with the place of its row among all of the file."""
+        places_of = iter(self._scan.positions)
+        wanted = next(places_of, None)
+        for position, (_, text) in enumerate(texts(self._file)):
+            if position == wanted:
+                renamed = self._view.names
+                yield position, as_text(self._view.renamed(parse(text))) if renamed else text
+                wanted = next(places_of, None)
 
     def require(self, columns: Iterable[str]) -> None:
         """Raise ConfigError with what is wrong in any row."""
@@ -66,15 +84,95 @@ class WrittenRows:
     def write(self, chosen: Sequence[int], folder: Path, name: str, split: str) -> None:
         """Keep some of the rows as they are written, and for Trinity their places."""
         wanted = set(chosen)
-        every = enumerate(text for _, text in texts(self._file))
-        kept = ((index, text) for index, text in every if index in wanted)
-        rows, theirs = rows_file(folder, name, split), folder / "tasks" / name / f"{split}.jsonl"
-        for file in (rows, theirs):
-            file.parent.mkdir(parents=True)
-        with rows.open("wb") as lines, theirs.open("w", encoding="utf-8") as pointers:
-            for line, place in places(kept):
-                lines.write(line)
-                pointers.write(json.dumps(place) + "\n")
+        kept = (found for index, found in enumerate(self._texts()) if index in wanted)
+        _write_texts(kept, folder, name, split)
+
+
+class MadeRows:
+    """The rows that a function makes; methods as of `tables.Table`."""
+
+    def __init__(self, dataset: DatasetConfig, path: str, split: str, key: str) -> None:
+        made = list(made_rows(path, split, dataset.args, key))
+        view = view_of(dataset, key.rpartition(".")[0])
+        self.seen, self._path, self._key = len(made), path, key
+        self._tasks, self._positions, self._view = [], [], view
+        for position, row in enumerate(made):
+            where = f"row {position} of {path}"
+            try:
+                task = view.of(row)
+            except MissingColumnError as error:
+                raise ConfigError([view.missing(error, row, where)]) from error
+            except ValueError as error:
+                raise ConfigError([Problem(key, path, f"{where} {error}")]) from error
+            if task is not None:
+                self._tasks.append(task)
+                self._positions.append(position)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self._tasks)
+
+    def require(self, columns: Iterable[str]) -> None:
+        """Raise ConfigError without tasks, or where one lacks a column."""
+        if self.seen and not self._tasks:
+            raise ConfigError([self._view.nothing_left(self.seen, self._path)])
+        if not self._tasks:
+            raise ConfigError([Problem(self._key, self._path, "makes no rows")])
+        for position, task in zip(self._positions, self._tasks, strict=True):
+            for name in columns:
+                if name not in task:
+                    text = f"row {position} of {self._path} has no {name}; it has {', '.join(task)}"
+                    raise ConfigError([Problem("dataset.columns", name, text)])
+
+    def hashes(self) -> list[str]:
+        """Content hash of each task."""
+        return [content_hash(task) for task in self._tasks]
+
+    def questions(self, column: str | None, chosen: Sequence[int] | None = None) -> list[str]:
+        """Content hash of what each task asks, or each of those chosen."""
+        every = range(len(self)) if chosen is None else chosen
+        return [question_hash(self._tasks[index], column) for index in every]
+
+    def write(self, chosen: Sequence[int], folder: Path, name: str, split: str) -> None:
+        """Keep some of the tasks as JSON, and for Trinity their places."""
+        kept = ((self._positions[index], as_text(self._tasks[index])) for index in chosen)
+        _write_texts(kept, folder, name, split)
+
+
+def made_rows(
+    path: str, split: str, arguments: Mapping[str, Any], key: str
+) -> Iterator[dict[str, Any]]:
+    """The rows that a function of a dataset makes, each checked to be JSON as it is.
+
+    Raises:
+        ConfigError: It fails, or makes something else.
+    """
+    number = 0
+    try:
+        for number, row in enumerate(import_function(path)(split, **arguments)):
+            text = json.dumps(row, allow_nan=False)
+            # What only looks like JSON, such as a tuple, would not arrive as it was made.
+            if not isinstance(row, dict) or parse(text.encode()) != row:
+                raise ConfigError([Problem(key, path, f"row {number} is no object of JSON values")])
+            yield row
+    except ConfigError:
+        raise
+    # Whatever the function raises ends the command in a line.
+    except Exception as error:
+        text = f"failed at row {number} of the split {split}: {type(error).__name__}: {error}"
+        raise ConfigError([Problem(key, path, text)]) from error
+
+
+def _write_texts(kept: Iterable[tuple[int, bytes]], folder: Path, name: str, split: str) -> None:
+    rows, theirs = rows_file(folder, name, split), folder / "tasks" / name / f"{split}.jsonl"
+    for file in (rows, theirs):
+        file.parent.mkdir(parents=True)
+    with rows.open("wb") as lines, theirs.open("w", encoding="utf-8") as pointers:
+        for line, place in places(kept):
+            lines.write(line)
+            pointers.write(json.dumps(place) + "\n")
 
 
 def rows_file(folder: Path, name: str, split: str) -> Path:
@@ -91,7 +189,8 @@ def taskset(dataset: DatasetConfig, run_dir: Path, name: str = TRAIN[0]) -> tupl
         name: Of the folder where they are kept.
     """
     kept, file = run_dir / "data" / "tasks" / name, split_file(dataset.path, dataset.split)
-    if is_table(file) and not is_single_file(dataset.path) and not kept.is_dir():
+    stays = is_table(file) and not is_single_file(dataset.path) and not is_function(dataset.path)
+    if stays and view_of(dataset).as_is and not kept.is_dir():
         return None, dataset.split
     return kept, TRAIN[1]
 
@@ -205,8 +304,11 @@ def _write_held_out(dataset: DatasetConfig, folder: Path) -> list[str]:
     return notes(len(asked), 0, None)
 
 
-def rows_of(path: str, split: str, dataset: DatasetConfig, key: str) -> WrittenRows | Table:
-    """The rows of a split, each with the dataset's columns.
+Rows = WrittenRows | MadeRows | Table
+
+
+def rows_of(path: str, split: str, dataset: DatasetConfig, key: str) -> Rows:
+    """The tasks of a split, each with the dataset's columns.
 
     Args:
         key: What named the path, for what is wrong with it.
@@ -214,16 +316,18 @@ def rows_of(path: str, split: str, dataset: DatasetConfig, key: str) -> WrittenR
     Raises:
         ConfigError: They cannot be read, or some are wrong.
     """
-    file = split_file(path, split)
-    rows: WrittenRows | Table
-    if file is not None and not is_table(file):
-        rows = WrittenRows(file, dataset.columns, key, path)
+    file, view = split_file(path, split), view_of(dataset, key.rpartition(".")[0] or "dataset")
+    rows: Rows
+    if is_function(path):
+        rows = MadeRows(dataset, path, split, key)
+    elif file is not None and not is_table(file):
+        rows = WrittenRows(file, dataset.columns, key, path, view)
     else:
         problem = None if file else missing_split(key, path, split)
         raise_if_any([problem] if problem else [])
         if file is not None:
-            raise_if_any(table_problems(file, dataset.columns, key, path))
-        rows = Table(resolve_path(path), split, dataset.subset, key)
+            raise_if_any(table_problems(file, dataset.columns, key, path, view))
+        rows = Table(resolve_path(path), split, dataset.subset, key, view)
     rows.require(dataset.columns)
     return rows
 

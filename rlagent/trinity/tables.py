@@ -12,6 +12,8 @@ from rlagent.base.cause import text_of
 from rlagent.base.errors import ConfigError, Problem, UnreachableError, written
 from rlagent.base.paths import local_path
 from rlagent.config.json_rows import content_hash
+from rlagent.config.row_filter import MissingColumnError
+from rlagent.config.row_view import AS_IS, View, pick
 from rlagent.config.task_files import is_single_file, question_hash
 from rlagent.trinity.task_row import INDEX
 
@@ -24,15 +26,20 @@ class Table:
         split: Its name; of a file, what it is to be.
         subset: Subset of a hub dataset.
         key: The configuration key that names it.
+        view: What makes a row a task.
 
     Raises:
         UnreachableError: The hub does not give it.
-        ConfigError: It cannot be read, has no such split, or holds JSON.
+        ConfigError: It cannot be read, has no such split or column, or holds JSON.
     """
 
-    def __init__(self, path: str, split: str, subset: str | None, key: str) -> None:
+    def __init__(
+        self, path: str, split: str, subset: str | None, key: str, view: View = AS_IS
+    ) -> None:
         self.path, self.key = path, key
-        self._rows = _load(path, split, subset, key)
+        rows = _load(path, split, subset, key)
+        self.seen = len(rows)
+        self._rows, self._positions = _viewed(rows, path, key, view)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -76,7 +83,8 @@ class Table:
         file.parent.mkdir(parents=True)
         shown = datasets.is_progress_bar_enabled()
         datasets.disable_progress_bars()
-        self._rows.select(chosen).add_column(INDEX, list(chosen)).to_parquet(file)
+        index = [self._positions[place] for place in chosen]
+        self._rows.select(chosen).add_column(INDEX, index).to_parquet(file)
         if shown:
             datasets.enable_progress_bars()
 
@@ -143,6 +151,32 @@ def _load(path: str, split: str, subset: str | None, key: str) -> Any:
             text = f"holds JSON, but no {split}.jsonl; `datasets` would guess types"
             raise ConfigError([Problem(key, path, text, f"name the file {split}.jsonl")])
         return datasets.load_dataset(path, name=subset, split=split)
+
+
+def _viewed(rows: Any, path: str, key: str, view: View) -> tuple[Any, Sequence[int]]:
+    """The tasks, and the place of each among the rows."""
+    there = rows.column_names
+    try:
+        moved = {source: name for name, source in view.names if source in there}
+        # From within nested values, and a column that is taken twice.
+        copied = [(name, source) for name, source in view.names if moved.get(source) != name]
+        added = {name: [pick(row, source) for row in rows] for name, source in copied}
+        replaced = [name for name in there if name in dict(view.names) and name not in moved]
+        whole = rows.remove_columns(replaced).rename_columns(moved)
+        for name, values in added.items():
+            whole = whole.add_column(name, values)
+        places: Sequence[int] = range(len(rows))
+        if view.chosen is not None:
+            places = [place for place, row in enumerate(whole) if view.keeps(row)]
+            if len(rows) and not places:
+                raise ConfigError([view.nothing_left(len(rows), path)])
+            whole = whole.select(places)
+    except MissingColumnError as error:
+        columns = there if error.column in dict(view.names).values() else whole.column_names
+        raise ConfigError([view.missing(error, columns, path)]) from error
+    except ValueError as error:
+        raise ConfigError([Problem(key, path, f"a row of it {error}")]) from error
+    return whole, places
 
 
 def _inner(error: BaseException) -> BaseException:
