@@ -48,6 +48,7 @@ ELSEWHERE = {
     "dataset.eval_path": "the tasks in the run folder (test_kept_tasks.py)",
     "dataset.eval_tasks": "the tasks in the run folder (test_kept_tasks.py)",
     "dataset.columns": "the check of every row (test_kept_tasks.py)",
+    "dataset.args": "rows that a function makes (test_row_view.py)",
     "algorithm.off_policy_max": "where samples are weighted (test_off_policy_chosen.py)",
     "algorithm.off_policy_min": "likewise, with mis",
     "algorithm.allow_uncorrected_lag": "what is refused without it",
@@ -76,6 +77,7 @@ VALUES: dict[str, list[Any]] = {
     "algorithm.name": ["rloo"],
     "algorithm.advantage_args": [{"epsilon": 0.1}],
     "algorithm.policy_loss_args": [{"clip_range_low": 0.1}],
+    "dataset.map": [{"question": "prompt"}],
     "dataset.mix": [[MixedTasks("more", "builtin:gsm8k_tiny")]],
     "hardware.layout": ["1x1+3"],
     "workflow.auxiliary_models": [[AuxiliaryModel("judge", "builtin:tiny")]],
@@ -100,7 +102,7 @@ def values(key: str, spec: Spec) -> list[Any]:
     found += [1, 2, 3, 4, 8] if "int" in spec.types else []
     found += [0.5, 0.01] if "float" in spec.types else []
     found += ["other"] if spec.types == ("str",) and not found else []
-    return [*found, {"a": 1}] if spec.kind == "dict" else found
+    return [{"a": 1}] if spec.kind == "dict" and not found else found
 
 
 def given(config: LearnConfig, machine: Machine) -> dict[str, Any] | None:
