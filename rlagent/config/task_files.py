@@ -91,6 +91,7 @@ class Scan:
     Args:
         rows: Content hash of each row that is a task.
         questions: Content hash of what each of them asks.
+        lines: Line that each begins at, from 1.
         positions: Place of each among all rows, from 0.
         seen: How many rows there are, those that are no tasks included.
         problems: What is wrong, a few rows of it named.
@@ -98,6 +99,7 @@ class Scan:
 
     rows: list[str] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
+    lines: "array[int]" = field(default_factory=lambda: array("q"))
     positions: "array[int]" = field(default_factory=lambda: array("q"))
     seen: int = 0
     problems: list[Problem] = field(default_factory=list)
@@ -167,6 +169,7 @@ def _scan(file: Path, columns: tuple[str, ...], version: tuple[int, int], view: 
                     found.problems.append(_lacking(file, line, missing, row))
             found.rows.append(content_hash(row))
             found.questions.append(question_hash(row, column))
+            found.lines.append(line)
             found.positions.append(found.seen - 1)
     except RowError as error:
         found.problems.append(_unreadable(file, error.line, error))

@@ -16,11 +16,10 @@ from rlagent.config.conversations import SHOWN, conversation, wrong_rows
 from rlagent.config.held_out import splits_itself
 from rlagent.config.schema import LearnConfig, ModelConfig
 from rlagent.config.splits import draw, hold_out
-from rlagent.config.task_files import scan, split_file
+from rlagent.config.task_files import split_file
 from rlagent.trinity.given import FOLDER
-from rlagent.trinity.kept_tasks import WrittenRows, keep, rows_of
+from rlagent.trinity.kept_tasks import Rows, WrittenRows, keep, rows_of
 from rlagent.trinity.masks import Learnt, Masks, NoMaskError
-from rlagent.trinity.tables import Table
 
 TRAIN, HELD_OUT = "train", "heldout"
 """Files of tokens."""
@@ -143,12 +142,12 @@ class _Given:
 
     def __init__(self, path: str, split: str, config: LearnConfig, key: str) -> None:
         self.path, self.key = path, key
-        self.rows: WrittenRows | Table = rows_of(path, split, config.dataset, key)
+        self.rows: Rows = rows_of(path, split, config.dataset, key)
         file = split_file(path, split)
         self.file: Path | str = file or path
         self.lines: Sequence[int] = range(1, len(self.rows) + 1)
-        if isinstance(self.rows, WrittenRows) and file is not None:
-            self.lines = scan(file, config.dataset.columns, key, path).lines
+        if isinstance(self.rows, WrittenRows):
+            self.lines = self.rows.lines
         raise_if_any(wrong_rows(zip(self.lines, self.rows, strict=True), self.file, key, path))
 
 

@@ -50,7 +50,7 @@ class WrittenRows:
     ) -> None:
         self._file, self._view = file, view
         self._scan = scan(file, columns, key, path, view)
-        self.seen = self._scan.seen
+        self.seen, self.lines = self._scan.seen, self._scan.lines
 
     def __len__(self) -> int:
         return len(self._scan.rows)
