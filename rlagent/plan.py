@@ -83,6 +83,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _plan_trials(command)
         draft = command.draft()
         machine = with_cluster(detect(), draft.config.hardware)
+        if draft.config.model.warm_start:
+            from rlagent.launch.warm_start import from_warm_start
+
+            draft, _ = from_warm_start(command, draft, machine)
         resolved = prepare(draft, machine, command.config_dirs, plan_only=True)
         if command.flags.origin:
             sys.stdout.write(origin_table(resolved.config))

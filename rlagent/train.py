@@ -130,6 +130,11 @@ def _show(command: Command) -> int:
     return 0
 
 
+def say(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)
+
+
 def _train(command: Command) -> int:
     from rlagent.config.cluster import with_cluster
     from rlagent.config.contradictions import sweep_without_m
@@ -142,6 +147,14 @@ def _train(command: Command) -> int:
     if resolved is None:
         draft = command.draft()
         machine = with_cluster(detect(), draft.config.hardware)
+        if draft.config.model.warm_start:
+            from rlagent.launch.warm_start import from_warm_start
+
+            # What is wrong with this run is said before another one is trained.
+            prepare(draft, machine, command.config_dirs, plan_only=True)
+            draft, code = from_warm_start(command, draft, machine, say)
+            if code:
+                return code
         resolved = prepare(draft, machine, command.config_dirs)
     for line in () if led else sweep_without_m(resolved.config.sweep):
         print(line, file=sys.stderr)

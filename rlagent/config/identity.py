@@ -76,6 +76,10 @@ def identity(
         if value and not value.startswith("builtin:"):
             local = local_path(value)
             data[group][key] = str(local.resolve()) if local else value
+    if config.model.warm_start is None:
+        # A run from a checkpoint is the same, whoever trained that.
+        for name in ("warm_start", "warm_start_data", "warm_start_overrides"):
+            del data["model"][name]
     if parent is not None:
         data["model"]["path"] = parent
     if config.model.chat_template == AUTO:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.model_shape import ModelShape
+from rlagent.base.names import did_you_mean
 from rlagent.base.origins import FILLED, get, is_written, origins, record
 from rlagent.base.paths import BUILTIN, local_path
 from rlagent.config.chat_templates import (
@@ -19,7 +20,12 @@ from rlagent.config.chat_templates import (
 from rlagent.config.check import LAYOUT_PARTS, LEGAL_LAYOUT, requested_layout, requested_parts
 from rlagent.config.model_files import model_faults
 from rlagent.config.parents import Parent, find_parent, inherited
-from rlagent.config.presets import model_preset, model_preset_of_path, overlay
+from rlagent.config.presets import (
+    model_preset,
+    model_preset_of_path,
+    overlay,
+    preset_names,
+)
 from rlagent.config.resolution import NO_LAYOUT, Resolution
 from rlagent.config.resolve_offload import host_lacks
 from rlagent.config.schema import AUTO, ModelConfig
@@ -58,6 +64,7 @@ def resolve_model_and_layout(resolution: Resolution) -> Layout:
     else:
         _take_largest_that_fits(resolution)
     _chat_template(resolution)
+    _warm_start(resolution)
     layout = _engines_alone(resolution) if resolution.measures else _layout(resolution)
     hardware = resolution.config.hardware
     if hardware.layout == AUTO:
@@ -196,6 +203,28 @@ def _read_shape(model: ModelConfig) -> list[Problem]:
     record(read, dict.fromkeys(dataclasses.asdict(read), where) | same)
     model.shape = read
     return found
+
+
+def _warm_start(resolution: Resolution) -> None:
+    """Say what is trained first; who trains it has named its checkpoint before (warm_start.py)."""
+    model = resolution.config.model
+    if model.warm_start is None:
+        for name in ("warm_start_data", "warm_start_overrides"):
+            if value := getattr(model, name):
+                what, remedy = "is for a warm start, and there is none", "add model.warm_start"
+                resolution.refuse(f"model.{name}", value, what, remedy)
+        return
+    known = preset_names("experiment", resolution.config_dirs)
+    if model.warm_start not in known:
+        remedy = did_you_mean(model.warm_start, known)
+        resolution.refuse("model.warm_start", model.warm_start, "is no experiment", remedy)
+    elif resolution.plan_only:
+        what = f"{model.warm_start} is trained first, and this run starts from its last step"
+        resolution.chose("warm start", what, "model.warm_start=null")
+    else:
+        what = "is not trained yet, and only `rlagent train` of one run trains it first"
+        remedy = "train it, then name it: model.path=RUN model.warm_start=null"
+        resolution.refuse("model.warm_start", model.warm_start, what, remedy)
 
 
 def _chat_template(resolution: Resolution) -> None:

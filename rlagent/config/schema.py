@@ -132,6 +132,14 @@ class ModelConfig(Recorded):
     key_env: Optional[str] = plain(None)
     # Run code that comes with the model. Off: a model is data.
     trust_remote_code: bool = plain(False, trinity="model.trust_remote_code")
+    # Experiment whose run is trained first where it is not there yet; this run then starts from its
+    # last checkpoint. It begins from this model, on the same hardware. null: none.
+    warm_start: Optional[str] = plain(None)
+    # What the warm start learns from: conversations that `rlagent data` writes of dataset.path's
+    # training rows. null: the experiment has its own dataset.
+    warm_start_data: Optional[str] = word(None, ("gsm8k_tools",))
+    # Overrides for the warm start alone, such as ["algorithm.total_steps=100"].
+    warm_start_overrides: List[str] = field(default_factory=list)
     # Presets that `auto` may take when there are GPUs, smallest first.
     candidates: List[str] = field(default_factory=list)
     # Checked against config.json where there is one.

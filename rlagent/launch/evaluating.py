@@ -291,6 +291,7 @@ class Evaluating:
 
         stage = self.stage
         phases.require_surroundings(stage.resolved.config.workflow.requires)
+        phases.ready_model(stage)
         chosen = [line for line in stage.resolved.choices if line.startswith(SAID)]
         dataset = stage.resolved.config.dataset
         said = [*chosen, *measured_alone(dataset), *stage.resolved.warnings]

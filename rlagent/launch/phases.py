@@ -62,6 +62,18 @@ def require_surroundings(requires: Sequence[str]) -> None:
         raise RunError("; ".join(wrong))
 
 
+def ready_model(stage: Stage) -> None:
+    """Export the checkpoint of another run that this one starts from, where it is not yet.
+
+    Raises:
+        RunError: It cannot be exported.
+    """
+    from rlagent.serving.export import require_exported
+
+    if said := require_exported(stage.resolved.config.model.path):
+        stage.display.message(said)
+
+
 def restore(stage: Stage) -> Restored:
     """Write the run's tasks and Trinity's configuration, and find the checkpoint to continue from.
 
@@ -76,6 +88,7 @@ def restore(stage: Stage) -> Restored:
     from rlagent.trinity.kept_tasks import prepare_data
     from rlagent.trinity.native_data import prepare_native_data
 
+    ready_model(stage)
     resolved, folder = stage.resolved, stage.folder
     choices = [*resolved.choices, *resolved.warnings]
     tree = translate.to_trinity(resolved, folder.path, stage.attempt.number)
@@ -113,14 +126,11 @@ def connect(stage: Stage, tree: dict[str, Any], conclude: Callable[[str], None])
     """
     from rlagent.launch import ray_cluster
     from rlagent.launch.hub import models_of, require_models
-    from rlagent.serving.export import require_exported
     from rlagent.trinity import native
     from rlagent.upstream import ray as ray_patches
 
     resolved = stage.resolved
     runs_here = resolved.config.model.url is None
-    if said := require_exported(resolved.config.model.path):
-        stage.display.message(said)
     if runs_here and address_to_join(resolved.config.hardware.ray) is None:
         # In a cluster other nodes download it; they may have network access.
         require_models(models_of(tree))

@@ -12,6 +12,7 @@ import numpy as np
 from rlagent.backends.embedded.loading import TOKENIZER, loading
 from rlagent.base.errors import ConfigError, Problem, raise_if_any
 from rlagent.base.paths import resolve_path
+from rlagent.config.chat_templates import template_text
 from rlagent.config.conversations import SHOWN, conversation, wrong_rows
 from rlagent.config.held_out import splits_itself
 from rlagent.config.schema import LearnConfig, ModelConfig
@@ -209,7 +210,9 @@ def _masks(model: ModelConfig) -> Masks:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=model.trust_remote_code)
     thinks = model.enable_thinking
     try:
-        return Masks(tokenizer, {} if thinks is None else {"enable_thinking": thinks})
+        arguments = {} if thinks is None else {"enable_thinking": thinks}
+        template = template_text(model.chat_template) if model.chat_template else None
+        return Masks(tokenizer, arguments, template)
     except NoMaskError as error:
         raise ConfigError([Problem("model.path", model.path, str(error), _REMEDY)]) from error
 
