@@ -14,12 +14,18 @@ _PR_SET_PDEATHSIG = 1
 def start_child(
     command: Sequence[str],
     environment: Mapping[str, str],
-    output: IO[bytes] | int,
-    errors: IO[bytes] | int,
+    output: IO[bytes] | int | None,
+    errors: IO[bytes] | int | None,
 ) -> "subprocess.Popen[bytes]":
     """Start a process that gets SIGTERM when this one is gone.
 
     Ctrl+C in a terminal is for this process alone, which then ends the child.
+
+    Args:
+        command: The program and its arguments.
+        environment: Its environment.
+        output: Where its output goes; None: where this process's goes.
+        errors: Likewise, what it says of errors.
     """
     return subprocess.Popen(
         command,
