@@ -169,6 +169,22 @@ def test_it_is_ended_when_nobody_waits_for_it_any_more():
     asyncio.run(abandoned())
 
 
+def test_many_are_asked_for_and_few_run_at_once(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    most = 0
+
+    async def all_of_them() -> list[str]:
+        nonlocal most
+        work = asyncio.gather(*(run(f"print({n})", Limits(30)) for n in range(12)))
+        while not work.done():
+            await asyncio.sleep(0.005)
+            most = max(most, len(psutil.Process().children()))
+        return [outcome.stdout.strip() for outcome in await work]
+
+    assert asyncio.run(all_of_them()) == [str(n) for n in range(12)]
+    assert most <= 4
+
+
 def test_it_ends_with_the_process_that_started_it():
     script = (
         "from rlagent.tools.confined import Limits, run_blocking\n"

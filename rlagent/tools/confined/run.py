@@ -15,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +67,11 @@ async def run(source: str, limits: Limits = Limits()) -> Outcome:
     Raises:
         ConfinementError: It was not run, since this machine cannot confine it.
     """
+    async with _turn():
+        return await _run_in_thread(source, limits)
+
+
+async def _run_in_thread(source: str, limits: Limits) -> Outcome:
     started = _Started(limits)
     work = asyncio.ensure_future(asyncio.to_thread(started.collect, source))
     try:
@@ -75,6 +81,19 @@ async def run(source: str, limits: Limits = Limits()) -> Outcome:
         work.add_done_callback(lambda done: done.cancelled() or done.exception())
         started.stop()
         raise
+
+
+def _turn() -> asyncio.Semaphore:
+    """Of which each of this loop's programs takes one: no more run at once than help."""
+    loop = asyncio.get_running_loop()
+    if loop not in _turns:
+        _turns[loop] = asyncio.Semaphore(max(4, os.cpu_count() or 1))
+    return _turns[loop]
+
+
+_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def refusal() -> str:
