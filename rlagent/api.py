@@ -13,6 +13,7 @@ from rlagent.config.fingerprint import (
     not_stable,
     qualified,
 )
+from rlagent.config.functions import missing_way
 from rlagent.config.schema import LearnConfig
 
 if TYPE_CHECKING:
@@ -67,8 +68,10 @@ def learn(
 
     Args:
         workflow_func: `async (task: dict, model) -> float`, the reward of one rollout; or one
-            that returns AgentScope's `WorkflowOutput`. It may also name the arguments
-            `auxiliary_models` (dict of chat models) and `logger`. A plain `def` runs in a thread.
+            that returns AgentScope's `WorkflowOutput`. In place of `model`, or besides, it may
+            name `client`, or `base_url` and `api_key`: an OpenAI-compatible endpoint. It may also
+            name `auxiliary_models` (dict of chat models) and `logger`. A plain `def` runs in a
+            thread.
         config: From `LearnConfig.load_config(path)`.
         judge_func: `async (task, response) -> JudgeOutput`, for workflows without a reward.
 
@@ -94,12 +97,12 @@ def learn(
         kind = type(config).__name__
         raise TypeError(f"config must come from LearnConfig.load_config(path), not be a {kind}")
     parameters = inspect.signature(workflow_func).parameters
-    missing = {"task", "model"} - set(parameters)
+    fault = "takes no task" if "task" not in parameters else missing_way(parameters)
     takes_all = any(item.kind is item.VAR_KEYWORD for item in parameters.values())
-    if missing and not takes_all:
+    if fault and not takes_all:
         raise TypeError(
-            f"workflow_func {qualified(workflow_func)!r} must take the arguments task and model; "
-            f"missing: {', '.join(sorted(missing))}"
+            f"workflow_func {qualified(workflow_func)!r} {fault}; write it with the arguments "
+            "task and model"
         )
     config, problems = with_python_changes(config)
     # What is passed counts, whatever the file names, and is part of the run's identity.

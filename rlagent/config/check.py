@@ -200,6 +200,7 @@ def _functions(config: LearnConfig, workflow_given: bool, judge_given: bool) -> 
             WORKFLOW_ARGUMENTS,
             WORKFLOW_OPTIONAL,
             given=list(workflow.args),
+            reaches_model=True,
         )
     elif not workflow_given:
         problems.append(

@@ -10,7 +10,7 @@ import importlib.machinery
 import importlib.util
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -20,8 +20,11 @@ from rlagent.base.errors import Problem
 from rlagent.base.names import did_you_mean, nearest
 from rlagent.base.paths import expand_user
 
-WORKFLOW_ARGUMENTS = ("task", "model")
-WORKFLOW_OPTIONAL = ("auxiliary_models", "logger")
+WORKFLOW_ARGUMENTS = ("task",)
+WORKFLOW_OPTIONAL = ("model", "auxiliary_models", "logger")
+WORKFLOW_WAYS = (("model",), ("client",), ("base_url", "api_key"))
+"""How a workflow may reach the model, of which it takes at least one: AgentScope's chat model, an
+`openai.AsyncOpenAI`, address and key of an OpenAI-compatible endpoint."""
 JUDGE_ARGUMENTS = ("task", "response")
 JUDGE_OPTIONAL = ("auxiliary_models", "logger")
 
@@ -205,6 +208,34 @@ def _of_encoding(message: str) -> str:
     return "save the file as UTF-8" if "unicode error" in message or "encod" in message else ""
 
 
+def taken_ways(names: Collection[str], given: Collection[str] = ()) -> list[tuple[str, ...]]:
+    """Of `WORKFLOW_WAYS`, those whose arguments a workflow takes, all of them.
+
+    Args:
+        names: Its arguments.
+        given: What `workflow.args` gives: an address and a key of something else.
+
+    >>> taken_ways(["task", "base_url", "api_key"]), taken_ways(["task", "model", "api_key"])
+    ([('base_url', 'api_key')], [('model',)])
+    """
+    free = set(names) - set(given).intersection(WORKFLOW_WAYS[-1])
+    return [way for way in WORKFLOW_WAYS if free.issuperset(way)]
+
+
+def missing_way(names: Collection[str], given: Collection[str] = ()) -> str:
+    """What is wrong with the arguments of a workflow that reaches no model; empty: nothing.
+
+    >>> missing_way(["task", "client"]), missing_way(["task", "base_url"])
+    ('', 'takes base_url without api_key; one is of no use without the other')
+    """
+    if taken_ways(names, given):
+        return ""
+    for one, other in (WORKFLOW_WAYS[-1], WORKFLOW_WAYS[-1][::-1]):
+        if one in names and other not in names:
+            return f"takes {one} without {other}; one is of no use without the other"
+    return "takes nothing to reach the model by: model, client, or base_url and api_key"
+
+
 def check_function(
     key: str,
     reference: str,
@@ -212,6 +243,7 @@ def check_function(
     optional: Sequence[str] = (),
     given: Sequence[str] = (),
     folder: Path | None = None,
+    reaches_model: bool = False,
 ) -> list[Problem]:
     """Return what is wrong with a user function: not found, or a signature that does not fit.
 
@@ -222,6 +254,7 @@ def check_function(
         optional: Arguments that it gets when it names them.
         given: Further keyword arguments that it will be called with.
         folder: Searched first; the working directory by default.
+        reaches_model: Whether it must also take one of `WORKFLOW_WAYS`.
     """
     try:
         located = locate(reference, folder)
@@ -233,6 +266,8 @@ def check_function(
     names = [item.arg for item in (*arguments.args, *arguments.kwonlyargs)]
     needed = _without_default(arguments)
     wanted = f"def {located.node.name}({', '.join(required)}, ...)"
+    ways = taken_ways(names, given) if reaches_model else []
+    optional = [*optional, *(name for way in ways for name in way)]
     problems = []
     missing = [name for name in required if name not in names]
     if missing and arguments.kwarg is None:
@@ -246,6 +281,10 @@ def check_function(
             )
         )
         return problems
+    if reaches_model and arguments.kwarg is None and (fault := missing_way(names, given)):
+        forms = ", ".join(f"(task, {', '.join(way)})" for way in WORKFLOW_WAYS)
+        remedy = f"write def {located.node.name} with one of {forms}"
+        return [Problem(key, reference, fault, remedy)]
     for name in given:
         if name in (*required, *optional):
             problems.append(

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from rlagent.base.programs import Program
 from rlagent.trinity import streams
 from rlagent.trinity.guard import Rollout, current
 
@@ -22,6 +23,13 @@ class _Changed:
     """Whether any rollout has ever changed its directory: else there is nothing to switch."""
 
     any = False
+
+
+class _Programs:
+    """How many programs this process has started since it was asked to look."""
+
+    started = 0
+    is_counted = False
 
 
 class _Own:
@@ -37,6 +45,7 @@ class _Own:
 
 
 changed = _Changed()
+programs = _Programs()
 _own = _Own()
 _thread = threading.local()
 _chdir, _fchdir = os.chdir, os.fchdir
@@ -54,6 +63,7 @@ def remember() -> None:
     os.environ.__class__ = _Environment
     streams.install()
     subprocess.Popen.__init__ = _with_environment  # type: ignore[method-assign]
+    programs.is_counted = True
 
 
 def enter(rollout: Rollout | None) -> None:
@@ -153,13 +163,17 @@ def _change_directory(really: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def _with_environment(self: Any, *args: Any, **kwargs: Any) -> None:
-    """Popen's constructor; a program gets the environment of the rollout that starts it."""
+    """Popen's constructor; a program gets the environment of the rollout that starts it, and is
+    noted where it is to end with it."""
     rollout = current.get()
     # The eleventh argument; an empty one is meant.
     given = len(args) > 10 or kwargs.get("env") is not None
     if rollout is not None and rollout.environment and not given:
         kwargs["env"] = dict(os.environ)
     _popen(self, *args, **kwargs)
+    programs.started += 1
+    if rollout is not None and rollout.programs is not None:
+        rollout.programs.append(Program.of(self.pid))
 
 
 class _Environment(os._Environ):  # type: ignore[type-arg]

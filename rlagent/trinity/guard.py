@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from rlagent.base.programs import Program
+
 T = TypeVar("T")
 
 CANCEL_SECONDS = 1.0
@@ -62,6 +64,8 @@ class Rollout:
         # Its threads, and tasks that went on after they were cancelled.
         self.elsewhere: set[threading.Thread | asyncio.Task[Any] | Future[Any]] = set()
         self.ended = False
+        # Started by its code, while somebody wants to know.
+        self.programs: list[Program] | None = None
         # What it has changed, see changes.py and streams.py.
         self.directory: str | None = None
         self.streams: dict[str, Any] = {}

@@ -6,6 +6,7 @@ short rollout; each rollout has its own record. Turning calls into experiences i
 
 import copy
 import json
+import threading
 import time
 from collections.abc import Iterator
 from itertools import count
@@ -59,6 +60,14 @@ class Recorder:
         self.refusals: list[openai.BadRequestError] = []
         # Whether the latest call was one.
         self.refused = False
+        # The model's endpoint records from a thread of its own.
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def close(self) -> None:
+        """Record nothing more: what is there is being trained on."""
+        with self._lock:
+            self._closed = True
 
     @property
     def agents(self) -> list[str | None]:
@@ -76,6 +85,11 @@ class Recorder:
 
     def record(self, request: dict[str, Any], response: Any, agent: str | None = None) -> None:
         """Keep one call, by the name of the agent that made it."""
+        with self._lock:
+            if not self._closed:
+                self._record(request, response, agent)
+
+    def _record(self, request: dict[str, Any], response: Any, agent: str | None) -> None:
         self.calls += 1
         self.refused = False
         experiences = (
@@ -199,7 +213,9 @@ class PlainClient:
             self._session = None
 
 
-class _Completions:
+class Completions:
+    """Calls of the engine, each of them recorded; what OpenAI's client has of that name."""
+
     def __init__(
         self,
         client: Any,
@@ -219,10 +235,32 @@ class _Completions:
         self._role = role
         self._asked = asked
 
+    @property
+    def model_path(self) -> str:
+        """The model's name at the engine."""
+        return self._client.model_path
+
+    def through(self, client: Any) -> "Completions":
+        """The same, of the same record, by another client: one belongs to one event loop."""
+        return Completions(
+            client,
+            self._recorder,
+            self._extra_body,
+            self._free_tool_choice,
+            self._seed,
+            # Two calls of one rollout must not draw alike.
+            self._asked,
+            self._role,
+        )
+
     async def create(self, **request: Any) -> Any:
         """Call the engine and record the call."""
         if request.get("stream"):
             raise ValueError("stream=True cannot be trained on; use a model that does not stream")
+        return await self.ask(request, self._role or agentscope.replying_agent.apply())
+
+    async def ask(self, request: dict[str, Any], agent: str | None) -> Any:
+        """Call the engine and record the call by the name of the agent that makes it."""
         extra = {**self._extra_body, **request.pop("extra_body", {})}
         template = {
             **self._extra_body.get("chat_template_kwargs", {}),
@@ -241,7 +279,6 @@ class _Completions:
         body = {k: v for k, v in {**request, **extra}.items() if not isinstance(v, _ABSENT)}
         # The agent may change its own while it waits for the answer.
         body["messages"] = [dict(message) for message in body.get("messages") or ()]
-        agent = self._role or agentscope.replying_agent.apply()
         began = time.monotonic()
         try:
             response = await self._answer(body)
@@ -286,7 +323,7 @@ class _Completions:
 
 
 class _Chat:
-    def __init__(self, completions: _Completions) -> None:
+    def __init__(self, completions: Completions) -> None:
         self.completions = completions
 
 
@@ -307,7 +344,7 @@ class RecordingClient:
         self.model_path = client.model_path
         asked = count() if asked is None else asked
         self._made = (client, recorder, extra_body, free_tool_choice, seed, asked)
-        self.chat = _Chat(_Completions(*self._made, role))
+        self.chat = _Chat(Completions(*self._made, role))
 
     def as_role(self, role: str) -> "RecordingClient":
         """The same, whose calls are of the agent with this name."""
@@ -332,7 +369,8 @@ _clients: dict[str, Any] = {}
 _prototypes: dict[str, RecordedModel] = {}
 
 
-def _new_client(model: ModelWrapper, shared: bool) -> Any:
+def new_client(model: ModelWrapper, shared: bool) -> Any:
+    """A client of the engine behind `model`; `shared`: by all code of one event loop."""
     if not model.api_address:
         raise RuntimeError("the rollout engine has no address; was the runner prepared?")
     # A thread may run one event loop after the other, and nobody closes its client: each connection
@@ -383,8 +421,8 @@ def recorded_model(
     """
     address = str(model.api_address)
     if shared and address not in _clients:
-        _clients[address] = _new_client(model, shared=True)
-    client = _clients[address] if shared else _new_client(model, shared=False)
+        _clients[address] = new_client(model, shared=True)
+    client = _clients[address] if shared else new_client(model, shared=False)
     engine = engine_of_type(model.config.engine_type)
     extra_body: dict[str, Any] = dict.fromkeys(engine.asks_for, True)
     if model.config.enable_thinking is not None:

@@ -38,7 +38,7 @@ from rlagent.base.secrets import referenced, resolve_references, without  # noqa
 from rlagent.base.texts import encodable, shown  # noqa: E402
 from rlagent.base.treatment import treatment  # noqa: E402
 from rlagent.config.algorithms import takes  # noqa: E402
-from rlagent.config.functions import import_function  # noqa: E402
+from rlagent.config.functions import import_function, taken_ways  # noqa: E402
 from rlagent.records.calls import compact, tools_offered  # noqa: E402
 from rlagent.records.files import plain  # noqa: E402
 from rlagent.records.folder import RunFolder  # noqa: E402
@@ -50,6 +50,7 @@ from rlagent.trinity.threads import in_thread  # noqa: E402
 from rlagent.trinity.translate import CUT_RESPONSE  # noqa: E402
 
 if TYPE_CHECKING:
+    from rlagent.trinity.model_access import ModelAccess
     from rlagent.trinity.recording import Recorder
 
 warnings.filterwarnings("ignore", message=".*TrinityChatModel is deprecated.*")
@@ -132,12 +133,14 @@ class AgentWorkflow(Workflow):
         Raises:
             RolloutError: Function or judge raised, returned no reward, or took too long.
         """
+        from rlagent.trinity.model_access import ModelAccess
         from rlagent.trinity.recording import recorded_model
 
         # Before the rollout begins: what is imported is there for all.
         function, judge = _resolve(self.options["function"]), _resolve(self.options.get("judge"))
         assert function is not None
         threaded = not inspect.iscoroutinefunction(function)
+        ways = _ways(function, self.options.get("args", {}))
         arguments = self.task.rollout_args
         generate = {"temperature": arguments.temperature, "top_p": arguments.top_p}
         if arguments.max_tokens is not None:
@@ -147,12 +150,13 @@ class AgentWorkflow(Workflow):
         chat_model, recorder = recorded_model(
             self.model,
             generate,
-            shared=not threaded,
+            shared=not threaded or "model" not in ways,
             free_tool_choice=self.options.get("free_tool_choice", False),
             seed=self._seed(),
         )
         self.recorder = recorder
         rollout = self.rollout = Rollout(self.key, self.options.get("timeout"))
+        access = ModelAccess(rollout, self.model, chat_model, recorder, generate)
         began = rollout.began
         outcome: float | Exception
         rewards: Rewards | None = None
@@ -162,13 +166,16 @@ class AgentWorkflow(Workflow):
         try:
             with self.held:
                 given, metrics, source = await within(
-                    rollout, self._reward(rollout, function, judge, chat_model, threaded, recorder)
+                    rollout,
+                    self._reward(rollout, function, judge, access.by(ways), threaded, access),
                 )
             rewards = self._check(given, source, recorder)
             outcome = rewards.total
         except Exception as error:
             outcome, metrics = error, {}
             outgrown = bool(recorder.experiences) and recorder.is_overlong(error)
+        finally:
+            access.close()
         cut = [exp for exp in recorder.experiences if exp.truncate_status == CUT_RESPONSE]
         treated = treatment(self.options, outcome, outgrown, bool(cut), self.task.is_eval)
         if treated.cause is not None:
@@ -205,9 +212,9 @@ class AgentWorkflow(Workflow):
         rollout: Rollout,
         function: Callable[..., Any],
         judge: Callable[..., Any] | None,
-        chat_model: Any,
+        model: dict[str, Any],
         threaded: bool,
-        recorder: "Recorder",
+        access: "ModelAccess",
     ) -> tuple[Any, dict[str, float], str]:
         """What workflow or judge gives as reward, with metrics, and who gives it."""
         from agentscope.tuner import JudgeOutput, WorkflowOutput
@@ -226,11 +233,12 @@ class AgentWorkflow(Workflow):
         output = await _call(
             function,
             threaded,
-            {"task": task, "model": chat_model, **resolve_references(self.options.get("args", {}))},
+            {"task": task, **model, **resolve_references(self.options.get("args", {}))},
             extra,
         )
+        access.close()
         # The agent got over it: what a judge raises from here on is another matter.
-        recorder.refused = False
+        access.recorder.refused = False
         source = f"workflow {getattr(function, '__name__', str(function))}"
         if not isinstance(output, WorkflowOutput):
             reward, metrics = _parted(output)
@@ -398,6 +406,12 @@ def _resolve(function: Any) -> Callable[..., Any] | None:
 
 # Importing a file runs it, and there is one call per rollout.
 _imported = functools.cache(import_function)
+
+
+def _ways(function: Callable[..., Any], written: dict[str, Any]) -> set[str]:
+    """By which arguments a workflow reaches the model; one that takes any gets AgentScope's."""
+    ways = taken_ways(inspect.signature(function).parameters, written)
+    return {name for way in ways for name in way} or {"model"}
 
 
 async def _call(

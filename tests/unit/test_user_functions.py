@@ -28,6 +28,12 @@ def anything(**kwargs): ...
 def no_model(task): ...
 def demanding(task, model, secret): ...
 def with_hint(task, model, hint): ...
+async def by_client(task, client): ...
+def by_address(task, base_url, api_key): ...
+def by_all(task, model, client, base_url, api_key): ...
+def no_key(task, base_url): ...
+def no_address(task, api_key=None): ...
+def judged(task, model, api_key): ...
 made = functools.partial(good)
 @functools.cache
 def decorated(a): ...
@@ -49,13 +55,21 @@ def folder(tmp_path: Path) -> Path:
 
 def check(reference: str, folder: Path, given: tuple[str, ...] = ()) -> list[str]:
     found = check_function(
-        "workflow.function", reference, WORKFLOW_ARGUMENTS, WORKFLOW_OPTIONAL, given, folder
+        "workflow.function", reference, WORKFLOW_ARGUMENTS, WORKFLOW_OPTIONAL, given, folder, True
     )
     return [str(problem) for problem in found]
 
 
-@pytest.mark.parametrize("name", ["good", "plain", "anything", "made", "decorated", "conditional"])
-def test_functions_that_take_task_and_model_are_accepted(name: str, folder: Path) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("good", "plain", "anything", "made", "decorated", "conditional"),
+        *("by_client", "by_address", "by_all"),
+    ],
+)
+def test_functions_that_take_task_and_a_way_to_the_model_are_accepted(
+    name: str, folder: Path
+) -> None:
     assert check(f"mine.flow:{name}", folder) == []
 
 
@@ -85,7 +99,11 @@ def test_what_is_missing_says_where_it_was_looked_for(folder: Path) -> None:
         ("mine.flwo:good", "did you mean mine.flow?"),
         ("nowhere_at_all:good", "there is no module nowhere_at_all"),
         ("mine.flow.good", "did you mean mine.flow:good?"),
-        ("mine.flow:no_model", "missing: model"),
+        ("mine.flow:no_model", "reach the model by: model, client, or base_url and api_key"),
+        ("mine.flow:no_model", "(task, model), (task, client), (task, base_url, api_key)"),
+        ("mine.flow:no_key", "takes base_url without api_key"),
+        ("mine.flow:no_address", "takes api_key without base_url"),
+        ("mine.flow:judged", "set workflow.args.api_key"),
         ("mine.flow:demanding", "needs the argument secret"),
         ("mine.flow:imported", "needs the argument extra"),
         ("mine.flow:missing_module_function", "there is no module elsewhere_entirely"),
@@ -105,6 +123,16 @@ def test_arguments_of_the_configuration_count_as_given(folder: Path) -> None:
     (line,) = check("mine.flow:with_hint", folder, given=("hint", "hnt"))
     assert "workflow.args.hnt" in line
     assert "did you mean hint?" in line
+
+
+def test_an_address_and_key_that_the_configuration_gives_are_not_the_models(folder: Path) -> None:
+    assert check("mine.flow:judged", folder, given=("api_key",)) == []
+    assert check("mine.flow:by_all", folder, given=("base_url", "api_key")) == []
+    (line,) = check("mine.flow:by_address", folder, given=("base_url", "api_key"))
+    assert "nothing to reach the model by" in line
+    for own in ("model", "client"):
+        (line,) = check("mine.flow:by_all", folder, given=(own,))
+        assert f"workflow.args.{own}: is given by rlagent itself" in line
 
 
 def test_checking_imports_nothing(folder: Path) -> None:

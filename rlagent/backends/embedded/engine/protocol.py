@@ -151,7 +151,7 @@ def parse_chat_request(body: Any, defaults: Defaults) -> ChatRequest:
     key = "max_completion_tokens" if body.get("max_completion_tokens") is not None else "max_tokens"
     max_tokens = _integer(body, key, defaults.max_tokens, 1)
     logprobs = _boolean(body, "logprobs", False)
-    stream = _boolean(body, "stream", False)
+    stream, stream_usage = parse_streaming(body)
     top_logprobs = _integer(body, "top_logprobs", 0, 0, 20)
     arguments = body.get("chat_template_kwargs") or {}
     if not isinstance(arguments, dict):
@@ -171,7 +171,7 @@ def parse_chat_request(body: Any, defaults: Defaults) -> ChatRequest:
         return_token_logprobs=_boolean(body, "return_token_logprobs", False),
         template_arguments=arguments,
         stream=stream,
-        stream_usage=_stream_usage(body, stream),
+        stream_usage=stream_usage,
         params=SamplingParams(
             max_tokens=max_tokens or 1,
             temperature=_number(body, "temperature", defaults.temperature, 0.0),
@@ -253,13 +253,19 @@ def _response_format(body: Dict[str, Any]) -> Tuple[bool, Optional[Dict[str, Any
     )
 
 
-def _stream_usage(body: Dict[str, Any], stream: bool) -> bool:
+def parse_streaming(body: Dict[str, Any]) -> Tuple[bool, bool]:
+    """Whether to answer in pieces, and whether the last of them says how many tokens there were.
+
+    Raises:
+        BadRequestError: One of the two is asked for in another form.
+    """
+    stream = _boolean(body, "stream", False)
     options = body.get("stream_options")
     if options is None:
-        return False
+        return stream, False
     if not stream or not isinstance(options, dict):
         raise BadRequestError("stream_options is an object, for stream=true only", "stream_options")
-    return _boolean(options, "include_usage", False)
+    return stream, _boolean(options, "include_usage", False)
 
 
 def _stop(body: Dict[str, Any]) -> Tuple[str, ...]:

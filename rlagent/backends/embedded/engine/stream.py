@@ -4,7 +4,7 @@ The drawing is the generation loop's, the events' transport the server's.
 """
 
 import json
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, Iterator, List, Sequence
 
 from rlagent.backends.embedded.engine.chat import BEGIN_CALL
 
@@ -18,6 +18,30 @@ DONE = b"data: [DONE]\n\n"
 def event(data: Dict[str, Any]) -> bytes:
     """One server-sent event."""
     return b"data: " + json.dumps(data, ensure_ascii=False).encode("utf-8", "replace") + b"\n\n"
+
+
+def pieces_of(completion: Dict[str, Any], usage: bool) -> Iterator[Dict[str, Any]]:
+    """The chunks of a chat completion that is known whole.
+
+    Args:
+        completion: As OpenAI's JSON.
+        usage: Whether the last chunk says how many tokens there were.
+    """
+    head = {k: v for k, v in completion.items() if k not in ("choices", "usage")}
+    head["object"] = "chat.completion.chunk"
+    for choice in completion["choices"]:
+        rest = {k: v for k, v in choice.items() if k not in ("message", "finish_reason")}
+        delta = {k: v for k, v in choice["message"].items() if v is not None}
+        if calls := delta.get("tool_calls"):
+            delta["tool_calls"] = [{"index": i, **call} for i, call in enumerate(calls)]
+        first = {"role": delta.pop("role", "assistant"), "content": ""}
+        index = choice["index"]
+        yield {**head, "choices": [{"index": index, "delta": first, "finish_reason": None}]}
+        yield {**head, "choices": [{**rest, "delta": delta, "finish_reason": None}]}
+        reason = choice["finish_reason"]
+        yield {**head, "choices": [{"index": index, "delta": {}, "finish_reason": reason}]}
+    if usage:
+        yield {**head, "choices": [], "usage": completion.get("usage")}
 
 
 class TextStream:
