@@ -7,13 +7,15 @@ only when both have started.
 import functools
 import socket
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from rlagent.base.cause import cause_of
-from rlagent.base.errors import Problem, UnreachableError
+from rlagent.base.errors import Problem, UnreachableError, raise_if_any
 from rlagent.base.paths import local_path
+from rlagent.config.chat_templates import template_problems
 
 _SECONDS = 4.0
 """How long a hub may take to answer at all."""
@@ -87,3 +89,23 @@ def require_models(models: Iterable[tuple[str, str]]) -> None:
             missing.append(Problem(key, path, text, remedy))
     if missing:
         raise UnreachableError(missing)
+
+
+def require_template(path: str, template: str | None) -> None:
+    """Check a chat template against the tokenizer of a model of the hub; local ones are checked
+    where they are resolved.
+
+    Args:
+        path: Of the model, which `require_models` has found.
+        template: model.chat_template as resolved.
+
+    Raises:
+        ConfigError: It does not fit.
+    """
+    if not template or local_path(path) is not None:
+        return
+    from huggingface_hub import snapshot_download
+
+    files = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
+    folder = snapshot_download(path, allow_patterns=files, local_files_only=bool(hub_is_away()))
+    raise_if_any(template_problems(template, Path(folder)))

@@ -125,7 +125,7 @@ def connect(stage: Stage, tree: dict[str, Any], conclude: Callable[[str], None])
             waits for it; this process ends then.
     """
     from rlagent.launch import ray_cluster
-    from rlagent.launch.hub import models_of, require_models
+    from rlagent.launch.hub import models_of, require_models, require_template
     from rlagent.trinity import native
     from rlagent.upstream import ray as ray_patches
 
@@ -134,6 +134,7 @@ def connect(stage: Stage, tree: dict[str, Any], conclude: Callable[[str], None])
     if runs_here and address_to_join(resolved.config.hardware.ray) is None:
         # In a cluster other nodes download it; they may have network access.
         require_models(models_of(tree))
+        require_template(resolved.config.model.path, resolved.config.model.chat_template)
     stage.display.phase("starting Ray")
     on_gpus = engine_named(resolved.config.hardware.engine).on_gpus
     # Ray's processes start while this one imports what checks the configuration.

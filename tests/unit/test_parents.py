@@ -9,10 +9,12 @@ from rlagent.base.errors import ConfigError
 from rlagent.config.compose import to_yaml
 from rlagent.config.resolve import Resolved, resolve
 from rlagent.launch.record import lineage_of, make_record, write_record
+from rlagent.launch.watch import run_info
 from rlagent.machine.resources import Machine
 from rlagent.records.folder import RunFolder
 from rlagent.records.listing import run_entry
 from rlagent.records.parents import STAMP, find_parent, lineage_of_folder, lineage_words
+from rlagent.report.page import facts
 from rlagent.serving.trained import Trained
 from tests.configured import configured
 from tests.unit.test_checkpoint_names import keep, measure
@@ -141,6 +143,17 @@ def test_a_line_is_recorded_from_run_to_run(root: Path) -> None:
     # It trained from that export, and so does whoever exports it.
     kept = Trained(child, None, None).base  # type: ignore[arg-type]
     assert kept == str(root / "sft-1a2b3c4d" / "exports" / "step-20")
+
+
+def test_report_and_dashboard_show_the_line(root: Path) -> None:
+    found = resolved(root, "model.path=1a2b3c4d@20")
+    info = run_info(found, RunFolder(root / "rl-00000002"), None)
+    assert info.config["parent"] == "sft-1a2b3c4d@20"
+    assert [one["run"] for one in info.config["lineage"]] == ["sft-1a2b3c4d"]
+    assert ("Started from", "step 20 of sft-1a2b3c4d (tiny)") in facts(
+        {"lineage": lineage_of(found)}
+    )
+    assert "parent" not in run_info(resolved(root), RunFolder(root / "rl-00000003"), None).config
 
 
 def test_an_exported_folder_has_its_line_with_it(root: Path, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Models of the hub are asked for before a run starts its parts."""
 
+import shutil
 import socket
 
 import huggingface_hub.constants
 import pytest
 
 from rlagent.base.errors import ConfigError, UnreachableError
-from rlagent.launch.hub import hub_is_away, require_models
+from rlagent.base.paths import asset_dir
+from rlagent.launch.hub import hub_is_away, require_models, require_template
 from rlagent.trinity.tables import Table
 
 
@@ -79,3 +81,19 @@ def test_a_folder_without_the_split_is_a_wrong_configuration(tmp_path) -> None:
     with pytest.raises(ConfigError) as caught:
         Table(str(tmp_path), "test", None, "dataset.path")
     assert not isinstance(caught.value, UnreachableError)
+
+
+def test_a_template_is_checked_against_the_tokenizer_of_a_model_of_the_hub(
+    offline, tmp_path
+) -> None:
+    folder = offline / "models--owner--one"
+    snapshot = folder / "snapshots" / ("0" * 40)
+    shutil.copytree(asset_dir("tiny"), snapshot)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0" * 40)
+    require_template("owner/one", "builtin:chatml_tools.jinja")
+    require_template("owner/one", None)
+    wrong = tmp_path / "wrong.jinja"
+    wrong.write_text("{{ tools }}<|end_of_turn|>{{ eos_token }}")
+    with pytest.raises(ConfigError, match="which is no token of the model's tokenizer"):
+        require_template("owner/one", str(wrong))
