@@ -21,6 +21,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 KINDS = {
     "agent": "an AgentScope agent with a tool, called with a task and a model",
+    "environment": "an agent that acts in an environment of your own, over several turns",
 }
 
 _PLACE = "NAME"
