@@ -102,8 +102,9 @@ def conversations(row: Mapping[str, Any], environment: bool = False) -> list[Con
 
     Args:
         row: A recorded rollout; those of earlier versions hold the last call's messages only.
-        environment: Whether what happened in environments stands between the messages, where it
-            happened, with the role `environment`. The model has not seen it so.
+        environment: Whether what happened in environments, and what an agent earned, stand between
+            the messages, where they happened, with the roles `environment` and `reward`. The model
+            has not seen them so.
     """
     recorded = row.get("calls")
     if not isinstance(recorded, list):
@@ -123,16 +124,35 @@ def conversations(row: Mapping[str, Any], environment: bool = False) -> list[Con
         one.offered = offered[-1] or one.offered
         answers.append((call["conversation"], len(said[-1]) - 1))
     if environment and answers:
-        for event in reversed(row.get("environment") or []):
-            after = min(int(event["after"]), len(answers))
+        for after, message in reversed(_events(row, recorded)):
             number, place = answers[max(0, after - 1)]
             whole = found[number].messages
             found[number].messages = [
                 *whole[: place + bool(after)],
-                {"role": "environment", "content": event_text(event)},
+                message,
                 *whole[place + bool(after) :],
             ]
     return list(found.values())
+
+
+def _events(
+    row: Mapping[str, Any], calls: Sequence[Mapping[str, Any]]
+) -> list[tuple[int, Message]]:
+    """What happened, in its order, each with the number of calls made before."""
+    happened = [
+        (
+            min(int(event["after"]), len(calls)),
+            {"role": "environment", "content": event_text(event)},
+        )
+        for event in row.get("environment") or []
+    ]
+    earned = [
+        (number, {"role": "reward", "content": f"{call['reward']:g}"})
+        for number, call in enumerate(calls, 1)
+        if "reward" in call
+    ]
+    # Of one call, what happened before what it earned in all.
+    return sorted([*happened, *earned], key=lambda event: event[0])
 
 
 def event_text(event: Mapping[str, Any]) -> str:

@@ -25,6 +25,7 @@ _COLOURS = {
     "assistant": "green",
     "tool": "magenta",
     "environment": "blue",
+    "reward": "yellow",
 }
 
 

@@ -159,3 +159,19 @@ def test_what_happened_in_an_environment_stands_where_it_fell_for_people_alone()
 
 def test_what_happened_without_a_call_of_the_model_is_left_to_the_record():
     assert conversations({"calls": [], "environment": [{"after": 0}]}, environment=True) == []
+
+
+def test_what_an_agent_earned_stands_behind_the_call_it_fell_on_for_people_alone():
+    calls = [
+        Call([{"role": "user", "content": "2 + 3?"}], {"role": "assistant", "content": text}, agent)
+        for text, agent in (("5", "guesser"), ("A", "chooser"))
+    ]
+    kept = compact(calls)
+    kept[0]["reward"], kept[1]["reward"] = 0.5, 1.0
+    row = {"calls": kept, "environment": [{"after": 1, "environment": "Game", "observation": "on"}]}
+    guesser, chooser = conversations(row, environment=True)
+    assert [(m["role"], m["content"]) for m in guesser.messages[1:]] == [
+        ("assistant", "5"), ("environment", "Game.reset()\non"), ("reward", "0.5")
+    ]  # fmt: skip
+    assert [m["content"] for m in chooser.messages] == ["2 + 3?", "A", "1"]
+    assert [len(one.messages) for one in conversations(row)] == [2, 2]

@@ -67,7 +67,8 @@ class Rollout(TypedDict, total=False):
     # Every call of the model; records/calls.py puts the conversations together. Where the engine
     # said so, each with its answer token by token: `tokens`, their texts, and `logprobs`, the
     # logarithms of the probabilities with which they were drawn. `offered` names the list of tools
-    # that it was offered, which the store keeps once (`RolloutStore.tools`).
+    # that it was offered, which the store keeps once (`RolloutStore.tools`). `reward` is what fell
+    # on it, where a workflow returns rewards by agent or by call.
     calls: list[dict[str, Any]]
     # What happened in environments: `after`, the calls of the model made before; `environment`, its
     # name; `action` (absent of a reset), `observation`, `reward`, `done`.
