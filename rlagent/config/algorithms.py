@@ -123,14 +123,15 @@ def reward_problems(
         name: Of the algorithm; the rest as in the configuration.
     """
     taken, problems = takes(name), []
-    if group_by != "auto" and group_by not in taken.groups:
+    # What is no group at all is refused as such.
+    if group_by in GROUPS and group_by not in taken.groups:
         problems.append(
             Problem(
                 "algorithm.group_by",
                 group_by,
                 f"{name} compares no groups"
                 if not taken.groups
-                else f"{name} compares by {' or '.join(taken.groups)}",
+                else f"{name} compares by {', '.join(taken.groups)}",
                 "leave it at auto, or take another algorithm",
             )
         )

@@ -102,12 +102,13 @@ def test_a_workflows_own_metric_cannot_take_the_name_of_an_agents_reward():
 @pytest.mark.parametrize(
     ("name", "group_by", "discount", "said"),
     [
-        ("gigpo", "turn", 1.0, ["gigpo compares by task or role"]),
+        ("gigpo", "turn", 1.0, ["gigpo compares by task, role"]),
         ("topr", "role", 1.0, ["topr compares no groups"]),
         ("raft", "auto", 0.9, ["raft takes each reward as it is"]),
         ("raft", "role", 0.9, ["compares no groups", "takes each reward as it is"]),
         ("multi_step_grpo", "turn", 0.9, []),
         ("grpo", "role", 0.0, []),
+        ("grpo", "turns", 1.0, []),
     ],
 )
 def test_what_an_algorithm_cannot_take_is_refused_before_anything_starts(
