@@ -22,6 +22,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 KINDS = {
     "agent": "an AgentScope agent with a tool, called with a task and a model",
     "environment": "an agent that acts in an environment of your own, over several turns",
+    "endpoint": "an agent of the openai SDK, or of any library that takes an endpoint",
 }
 
 _PLACE = "NAME"
