@@ -149,7 +149,8 @@ def warnings_of(config: LearnConfig, layout: Layout, machine: Machine) -> list[s
             found.append(f"downloads the dataset {dataset} from the Hugging Face hub: {amount}")
     if not layout.trainer_gpus:
         return found
-    for part in parts_of(config.dataset):
+    # Of conversations loss is measured, which moves in no steps.
+    for part in parts_of(config.dataset) if layout.engines else ():
         found += known_notes(part.dataset)
     planned = planned_step(config, layout, machine)
     minutes = run_minutes(config, layout, machine.cores, planned)

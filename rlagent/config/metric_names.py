@@ -11,10 +11,14 @@ from rlagent.base.names import is_one_slip, nearest
 from rlagent.config.functions import NotFoundError, locate
 from rlagent.config.mix import parts_of
 from rlagent.config.schema import LearnConfig
+from rlagent.config.supervised import is_supervised
 
 KEY = "sweep.metric"
 EVALUATED = "eval/"
 """What metrics measured on held-out tasks begin with."""
+
+LOSS = "eval/loss"
+"""Of held-out conversations, where those are learnt from."""
 
 _SPREAD = tuple(SPREAD)
 _USUAL = ("valid", "accuracy")
@@ -28,7 +32,7 @@ _TIMES = (
 )
 _ACTOR = (
     *("entropy", "entropy_loss", "final_loss", "grad_norm", "lr", "pg_clipfrac", "pg_loss"),
-    *("ppo_kl", "skipped_updates", "updates"),
+    *("ppo_kl", "skipped_updates", "updates", "sft_loss"),
 )
 _OFF_POLICY = (
     *("weight/mean", "weight/max", "ess", "truncated", "masked"),
@@ -36,6 +40,7 @@ _OFF_POLICY = (
 )
 
 KNOWN = (
+    LOSS,
     *(f"{EVALUATED}{name}" for name in _HELD_OUT),
     *(f"rollout/{name}/{part}" for name in _ROLLOUT for part in _SPREAD),
     *("rollout/rollouts", "rollout/failed_share", "rollout/experiences", "rollout/model_version"),
@@ -69,7 +74,7 @@ def metric_problems(config: LearnConfig, workflow_given: bool = False) -> list[P
             known here.
     """
     name = config.sweep.metric
-    if name in KNOWN:
+    if name in KNOWN and (name != LOSS or is_supervised(config)):
         return []
     if name.startswith(EVALUATED):
         return _evaluated_problems(config, name, workflow_given)

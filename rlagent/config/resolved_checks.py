@@ -7,6 +7,7 @@ from rlagent.base.errors import Problem
 from rlagent.config.batch import count_rows
 from rlagent.config.check import algorithm_problems, value_problems
 from rlagent.config.contradictions import number_contradictions
+from rlagent.config.conversations import file_problems
 from rlagent.config.held_out import splits_itself
 from rlagent.config.lora import lora_problems
 from rlagent.config.mix import parts_of
@@ -15,6 +16,7 @@ from rlagent.config.row_view import view_of
 from rlagent.config.schema import DatasetConfig, LearnConfig
 from rlagent.config.shapes import read_positions
 from rlagent.config.step_workload import TOKENS_PER_GPU, asked_tokens_per_gpu
+from rlagent.config.supervised import is_supervised
 from rlagent.config.task_files import (
     CHECKED_EARLY,
     is_function,
@@ -94,6 +96,7 @@ def _batch(config: LearnConfig, layout: Layout) -> list[Problem]:
                 "take a multiple, or auto",
             )
         )
+    noun = "conversations" if is_supervised(config) else "training tasks"
     for dataset in (part.dataset for part in parts_of(config.dataset)):
         rows = count_rows(dataset)
         if rows and int(algorithm.batch_size) > rows:
@@ -101,7 +104,7 @@ def _batch(config: LearnConfig, layout: Layout) -> list[Problem]:
                 Problem(
                     "algorithm.batch_size",
                     algorithm.batch_size,
-                    f"{dataset.path} has only {rows} training tasks",
+                    f"{dataset.path} has only {rows} {noun}",
                     f"take at most {rows}",
                 )
             )
@@ -119,11 +122,26 @@ def _batch(config: LearnConfig, layout: Layout) -> list[Problem]:
 
 
 def _dataset(config: LearnConfig, trained: bool = True) -> list[Problem]:
-    return [
+    problems = [
         problem
         for part in parts_of(config.dataset)
         for problem in _taskset(part.dataset, part.key, trained)
     ]
+    return problems or (_conversations(config.dataset) if trained and is_supervised(config) else [])
+
+
+def _conversations(dataset: DatasetConfig) -> list[Problem]:
+    """What is wrong with the conversations of files that are read in a moment, as they stand."""
+    places = [("dataset.path", dataset.path, dataset.split)]
+    if dataset.eval_split and not splits_itself(dataset):
+        path = dataset.eval_path or dataset.path
+        places.append(("dataset.eval_path", path, dataset.eval_split))
+    problems = []
+    for key, path, split in places if view_of(dataset).as_is else ():
+        file = split_file(path, split)
+        if file and not is_table(file) and file.stat().st_size <= CHECKED_EARLY:
+            problems += file_problems(file, key, path)
+    return problems
 
 
 def _taskset(dataset: DatasetConfig, prefix: str, trained: bool) -> list[Problem]:

@@ -14,6 +14,8 @@ from rlagent.base.words import duration, interval, percent
 WINDOW = 10
 """Steps over which speed is averaged."""
 
+_LOSSES = {"actor/sft_loss": "loss", "eval/loss": "held-out loss"}
+
 DEAD_SHOWN = 0.5
 """Share of dead groups from which a step's line says it."""
 
@@ -104,6 +106,8 @@ class Progress:
     # By step: exploring may be ahead of training, and a step's speed is known after it.
     _explored: dict[int, dict[str, float]] = field(default_factory=dict)
     _speed: dict[int, float] = field(default_factory=dict)
+    # Loss of the conversations that a step learnt from, and of held-out ones after it.
+    _losses: dict[int, dict[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.step = self.first_step
@@ -121,6 +125,9 @@ class Progress:
                 self._take_explorer(row)
             if row["role"] == "driver" and "tokens/per_second" in metrics:
                 self._speed[row["step"]] = metrics["tokens/per_second"]
+            if row["role"] == "trainer":
+                losses = {name: metrics[name] for name in _LOSSES if name in metrics}
+                self._losses |= {row["step"]: losses} if losses else {}
             if row["role"] == "trainer" and row["step"] > self.step:
                 self.step = row["step"]
                 self._trained = [*self._trained, (row["step"], row["time"])][-WINDOW - 1 :]
@@ -182,6 +189,8 @@ class Progress:
             parts.append(f"failed {percent(failed, 0)}")
         if (dead := explored.get("rollout/dead_share", 0.0)) >= DEAD_SHOWN:
             parts.append(f"dead groups {percent(dead, 0)}")
+        for name, value in self._losses.get(step, {}).items():
+            parts.append(f"{_LOSSES[name]} {value:.3f}")
         if step in self._speed:
             parts.append(f"{self._speed[step]:,.0f} tok/s")
         return parts

@@ -80,6 +80,21 @@ def success_lines(measured: Sequence[Evaluation]) -> list[str]:
     return lines
 
 
+def loss_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Held-out loss before and after, given the trainer's merged rows; none where it is not
+    measured."""
+    found = [
+        (row["step"], row["metrics"]["eval/loss"]) for row in rows if "eval/loss" in row["metrics"]
+    ]
+    if not found:
+        return []
+    each = "nats per token of the assistant"
+    (first, before), (last, after) = found[0], found[-1]
+    if first == last:
+        return [f"Held-out loss     {before:.3f} at step {first}, {each}"]
+    return [f"Held-out loss     {before:.3f} at step {first} -> {after:.3f} at step {last}, {each}"]
+
+
 def empty_step_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     """How many of the trained steps changed nothing, given the trainer's merged rows."""
     counts = [row["metrics"].get("sample/experiences") for row in rows]
@@ -154,12 +169,15 @@ def summary_lines(
 ) -> list[str]:
     """All of the above, for the end of a run."""
     stamp = status.get("stamp")
+    trainer = folder.read_metrics("trainer")
+    losses, measured = loss_lines(trainer), evaluations(folder.read_metrics("explorer"))
     return [
         how_it_ended(status),
         *([stamp] if stamp else []),
-        *empty_step_lines(folder.read_metrics("trainer")),
+        *empty_step_lines(trainer),
         "",
-        *success_lines(evaluations(folder.read_metrics("explorer"))),
+        *losses,
+        *(success_lines(measured) if measured or not losses else ()),
         "",
         *place_lines(folder, mirror),
         "",

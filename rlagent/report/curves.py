@@ -28,7 +28,7 @@ MOST_OWN = 24
 def all_charts(data: ReportData) -> tuple[tuple[Chart | None, Chart | None], list[Chart]]:
     """The large chart, for wide and for narrow windows (None without held-out measurements), and
     the small ones."""
-    small = [training(data), reward(data), time_split(data)]
+    small = [training(data), reward(data), loss(data), time_split(data)]
     for title, name, axis in SMALL:
         line = Line(title, data.series(name), colour=1, smoothed=name == "tokens/per_second")
         small.append(chart(title, [line], axis))
@@ -82,6 +82,15 @@ def reward(data: ReportData) -> Chart | None:
     """Mean reward of the training rollouts."""
     line = Line("mean per step", data.series("rollout/reward/mean"), colour=1, smoothed=True)
     return chart("Training reward", [line], ZERO)
+
+
+def loss(data: ReportData) -> Chart | None:
+    """Loss of the conversations that are learnt from, and of those that are held out."""
+    lines = [
+        Line("learnt from", data.series("actor/sft_loss"), colour=1, smoothed=True),
+        Line("held out", data.series("eval/loss"), colour=2, dots=True),
+    ]
+    return chart("Loss, nats per token of the assistant", lines, ZERO)
 
 
 PARTS = (

@@ -107,6 +107,9 @@ def tiles(data: ReportData) -> list[Tile]:
             tasks = f"of {last.tasks} held-out tasks" if last.tasks else ""
             valid = f"{100 * first.valid:.1f}", percent(last.valid)
             shown.append(("Valid answers", valid, tasks, ""))
+    if losses := data.series("eval/loss").values:
+        first_and_last = (f"{losses[0]:.3f}", f"{losses[-1]:.3f}")
+        shown.append(("Held-out loss", first_and_last, "nats per token of the assistant", "wide"))
     trained, asked = data.status.get("steps_trained") or 0, data.status.get("steps_asked")
     spent = seconds_spent(data.status)
     shown.append(

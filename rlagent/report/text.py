@@ -11,6 +11,8 @@ from rlagent.records.summary import how_it_ended
 from rlagent.report.data import ReportData
 
 LAST_OF = (
+    "eval/loss",
+    "actor/sft_loss",
     "rollout/reward/mean",
     "rollout/success/mean",
     "rollout/valid/mean",

@@ -16,6 +16,7 @@ from trinity.common.constants import SyncMethod
 from trinity.common.experience import EID, Experience
 
 from rlagent.backends.embedded.trainer.trainer import EmbeddedTrainer
+from rlagent.config.algorithms import SUPERVISED
 
 VOCABULARY = 64
 
@@ -58,6 +59,9 @@ def make_config(
     config.algorithm.optimizer.lr = 1e-3
     for name, value in changes.items():
         setattr(config.algorithm, name, value)
+    if algorithm in SUPERVISED:
+        # With a trainer alone Trinity wants a file to read from.
+        config.mode = "bench"
     AlgorithmConfigValidator().validate(config)
     config.model.model_path = str(model)
     config.checkpoint_job_dir = str(checkpoints)

@@ -10,6 +10,8 @@ from rlagent.config.conversations import conversation, file_problems
 from rlagent.config.resolve import resolve
 from rlagent.machine.resources import Machine
 from rlagent.planner.layout import Layout
+from rlagent.records.progress import Progress
+from rlagent.records.summary import loss_lines
 from rlagent.trinity.translate import to_trinity
 from tests.configured import configured
 
@@ -153,3 +155,36 @@ def test_wrong_rows_are_named_by_their_lines(tmp_path):
         True
     ] * 3
     assert "2 more rows" in problems[3]
+
+
+def test_a_wrong_row_is_refused_before_anything_starts(file):
+    with file.open("a") as lines:
+        lines.write(json.dumps({"messages": [{"role": "bot"}]}) + "\n")
+    with pytest.raises(ConfigError, match=r"line 41 of .*: messages\.0\.role is 'bot'"):
+        resolve(learning(file), CPU)
+
+
+def test_the_loss_is_shown_step_by_step_and_at_the_end():
+    rows = [
+        {"role": "trainer", "step": 0, "time": 0.0, "metrics": {"eval/loss": 2.0}},
+        {"role": "trainer", "step": 1, "time": 1.0, "metrics": {"actor/sft_loss": 1.5}},
+        {
+            "role": "trainer",
+            "step": 2,
+            "time": 2.0,
+            "metrics": {"actor/sft_loss": 1.25, "eval/loss": 1.0},
+        },
+    ]
+    progress = Progress(total_steps=2)
+    assert progress.take(rows) == [1, 2]
+    assert progress.phrases(1) == ["loss 1.500"]
+    assert progress.phrases(2) == ["loss 1.250", "held-out loss 1.000"]
+    assert loss_lines(rows) == [
+        "Held-out loss     2.000 at step 0 -> 1.000 at step 2, nats per token of the assistant"
+    ]
+
+
+def test_trials_on_conversations_can_be_compared_by_their_held_out_loss(file):
+    by_loss = ("sweep.metric=eval/loss", "sweep.direction=minimize")
+    assert check(learning(file, *by_loss)) == []
+    assert "sweep.metric" in refused(configured(*by_loss))
