@@ -32,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     checkpoint_arguments(parser)
     parser.add_argument("--to", type=Path, help="folder to write, new or empty")
+    parser.add_argument(
+        "--adapter", action="store_true", help="with model.lora: the adapter alone, for peft"
+    )
     parser.add_argument("--push", metavar="USER/NAME", help="show what would go to the hub")
     parser.add_argument("--yes", action="store_true", help="with --push: upload it")
     parser.add_argument("--public", action="store_true", help="with --push: not private")
@@ -48,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _export(asked: argparse.Namespace) -> int:
-    from rlagent.serving.export import export, ready_folder
+    from rlagent.serving.export import export, export_adapter, ready_folder
     from rlagent.serving.push import Upload, checked_repo
     from rlagent.serving.trained import find_trained
 
@@ -58,10 +61,18 @@ def _export(asked: argparse.Namespace) -> int:
         raise ConfigError([Problem("--yes, --public", None, "they belong to --push USER/NAME")])
     if asked.to is None and asked.dtype:
         raise ConfigError([Problem("--dtype", asked.dtype, "it needs --to FOLDER")])
+    if asked.adapter and (asked.push or asked.dtype or asked.to is None):
+        what = "is written to a folder, as it was trained"
+        remedy = "give it --to FOLDER, without --push and --dtype"
+        raise ConfigError([Problem("--adapter", None, what, remedy)])
     repo = asked.push and checked_repo(asked.push)
     trained = find_trained(asked.run, asked.step, asked.root)
     if asked.to is None and trained.kept.folder is None:
         raise ConfigError([Problem("--step", asked.step, "the base model needs --to FOLDER")])
+    if asked.adapter:
+        place = export_adapter(trained, asked.to)
+        print(f"{short_path(place)} holds the adapter of {trained.kept} of {trained.run.name}")
+        return 0
     if asked.to is not None:
         place = export(trained, asked.to, asked.dtype)
         print(f"{short_path(place)} holds {trained.kept} of {trained.run.name}", flush=True)

@@ -15,7 +15,7 @@ class LoraConfig(Recorded):
     """LoRA: the model's weights stay, and a small adapter beside them is trained (docs/lora.md)."""
 
     # Rank of the adapter's matrices; null: no adapter, the whole model is trained.
-    rank: Optional[int] = number(None, 1, 1024)
+    rank: Optional[int] = number(None, 1, 512)
     # What the adapter adds is scaled by alpha / rank.
     alpha: int = number(32, 1, 1_000_000)
     # Share of the adapter's inputs that are dropped in an update, at random; for the embedded

@@ -202,6 +202,13 @@ def shards_of(folder: Path) -> list[Path]:
     return [folder / f"actor/model_world_size_{ranks}_rank_{rank}.pt" for rank in range(ranks)]
 
 
+def weights_of(folder: Path) -> list[Path]:
+    """The files that hold the weights of a checkpoint: an adapter's, verl's shards, or one."""
+    if (folder / ADAPTER).is_file():
+        return [folder / ADAPTER, folder / ADAPTER_CONFIG]
+    return shards_of(folder) or [folder / WEIGHTS]
+
+
 def fault_of(folder: Path) -> str | None:
     """What is wrong with a checkpoint folder of the embedded trainer, or None if it agrees with
     its manifest."""

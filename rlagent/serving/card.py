@@ -26,10 +26,32 @@ def model_card(trained: Trained, folder: Path) -> str:
         trained: The checkpoint.
         folder: Where the model is, for its configuration.
     """
+    use = (
+        "    from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        '    model = AutoModelForCausalLM.from_pretrained("FOLDER")\n'
+        '    tokenizer = AutoTokenizer.from_pretrained("FOLDER")'
+    )
+    numbers = ("numbers", _architecture(folder))
+    more = f"To train on from it: `{_train_on(trained)}`."
+    return _card(trained, "transformers", numbers, use, more)
+
+
+def adapter_card(trained: Trained) -> str:
+    """The same of an exported adapter, which needs its base model beside it."""
+    use = (
+        "    from peft import AutoPeftModelForCausalLM\n\n"
+        '    model = AutoPeftModelForCausalLM.from_pretrained("FOLDER")'
+    )
+    more = f"It is an adapter of {_public(trained.config.model.path)}, which is loaded with it."
+    return _card(trained, "peft", ("", ""), use, more)
+
+
+def _card(trained: Trained, library: str, numbers: tuple[str, str], use: str, more: str) -> str:
     config, status = trained.config, redact(trained.run.standing())
+    lora = config.model.lora
     licence = licence_of(trained.base)
     head: dict[str, Any] = {
-        "library_name": "transformers",
+        "library_name": library,
         "pipeline_tag": "text-generation",
         "tags": ["rlagent", "reinforcement-learning", "agent"],
     }
@@ -39,7 +61,8 @@ def model_card(trained: Trained, folder: Path) -> str:
     path = root_of(line, config.model.path)
     # What a line began from is a hub id, or the last part of a path of some machine.
     if local_path(path) is None and (not line or "/" in path):
-        head |= {"base_model": path, "base_model_relation": "finetune"}
+        relation = "adapter" if library == "peft" else "finetune"
+        head |= {"base_model": path, "base_model_relation": relation}
     sampled = f"{config.algorithm.batch_size} tasks x {config.algorithm.repeat_times} rollouts"
     trained_steps = f"{trained.kept.step} of {status.get('steps_asked') or '?'}"
     versions = {name: value for name, value in (status.get("versions") or {}).items() if value}
@@ -50,10 +73,11 @@ def model_card(trained: Trained, folder: Path) -> str:
         ("data", f"{config.dataset.name}, {_public(config.dataset.path)}, {config.dataset.split}"),
         ("agent", _public(str(config.workflow.function or "a function of a script"))),
         ("algorithm", f"{config.algorithm.name}, learning rate {config.algorithm.lr}"),
+        ("LoRA", f"rank {lora.rank}, alpha {lora.alpha}" if lora.rank else ""),
         ("a step", sampled),
         ("steps", trained_steps),
         *_success(trained),
-        ("numbers", _architecture(folder)),
+        numbers,
         ("versions", ", ".join(f"{name} {value}" for name, value in versions.items())),
     ]
     command = status.get("command")
@@ -65,10 +89,8 @@ def model_card(trained: Trained, folder: Path) -> str:
         "\n".join(["| what | value |", "| :--- | :--- |", *table]),
         *(["## Command", f"    {_public_command(command)}"] if command else []),
         "## Use",
-        "    from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        '    model = AutoModelForCausalLM.from_pretrained("FOLDER")\n'
-        '    tokenizer = AutoTokenizer.from_pretrained("FOLDER")',
-        f"To train on from it: `{_train_on(trained)}`.",
+        use,
+        more,
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -16,10 +16,16 @@ from rlagent.backends.registry import load
 from rlagent.base.endings import RunError
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.config.chat_templates import template_digest, template_text
-from rlagent.records.checkpoints import WEIGHTS, CheckpointError, find_checkpoint, shards_of
+from rlagent.records.checkpoints import (
+    ADAPTER,
+    ADAPTER_CONFIG,
+    CheckpointError,
+    find_checkpoint,
+    weights_of,
+)
 from rlagent.records.folder import read_object
 from rlagent.records.parents import STAMP, export_folder, line_of, run_of_export
-from rlagent.serving.card import model_card
+from rlagent.serving.card import adapter_card, model_card
 from rlagent.serving.trained import Trained, read_config
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -51,6 +57,44 @@ def export(trained: Trained, target: Path, dtype: str = "") -> Path:
         stamp = _stamp(trained, dtype)
         _write_model(trained, scratch, dtype or _dtype(trained))
         (scratch / "README.md").write_text(model_card(trained, scratch), encoding="utf-8")
+        (scratch / STAMP).write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
+        _sync(scratch)
+        os.rename(scratch, target)
+    return target
+
+
+def export_adapter(trained: Trained, target: Path) -> Path:
+    """Write the adapter of a checkpoint as peft's folder; its base is named, not written.
+
+    Args:
+        trained: Its checkpoint must be whole.
+        target: The folder; it may exist if it is empty.
+
+    Returns:
+        The folder's absolute path.
+
+    Raises:
+        ConfigError: Something is at `target`, or the checkpoint holds no adapter.
+        OSError: It cannot be written; nothing is left of it then.
+    """
+    target, folder = target.expanduser().absolute(), trained.kept.folder
+    fault = _no_room_at(target)
+    if fault:
+        raise ConfigError([Problem("--to", str(target), fault, "name a folder that is not there")])
+    if folder is None or not (folder / ADAPTER).is_file():
+        what = f"{trained.kept} of {trained.run.name} has no adapter: the whole model was trained"
+        what = "the base model has no adapter" if folder is None else what
+        raise ConfigError([Problem("--adapter", None, what, "leave it out")])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _scratch_beside(target) as scratch:
+        shutil.copyfile(folder / ADAPTER, scratch / Path(ADAPTER).name)
+        config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        # verl's has none, and that of a run elsewhere is a path of then.
+        config["base_model_name_or_path"] = trained.base
+        text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+        (scratch / Path(ADAPTER_CONFIG).name).write_text(text, encoding="utf-8")
+        (scratch / "README.md").write_text(adapter_card(trained), encoding="utf-8")
+        stamp = {**_stamp(trained, ""), "adapter": True}
         (scratch / STAMP).write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
         _sync(scratch)
         os.rename(scratch, target)
@@ -129,7 +173,7 @@ def _stamp(trained: Trained, dtype: str) -> dict[str, Any]:
     """What tells an export from one of other weights of the same step, as a resume may write."""
     folder = trained.kept.folder
     template = trained.config.model.chat_template
-    files = (shards_of(folder) or [folder / WEIGHTS]) if folder else []
+    files = weights_of(folder) if folder else []
     found = [(file, file.stat()) for file in files if file.is_file()]
     return {
         "run": trained.run.name,
@@ -147,23 +191,31 @@ def _write_model(trained: Trained, target: Path, dtype: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
+    from rlagent.backends.embedded.adapter import Merger, read_adapter
     from rlagent.backends.embedded.engine.service import load_weights
 
     logging.disable_progress_bar()
-    trust = trained.config.model.trust_remote_code
+    trust, folder = trained.config.model.trust_remote_code, trained.kept.folder
+    has_adapter = folder is not None and (folder / ADAPTER).is_file()
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            trained.base, dtype=getattr(torch, dtype), trust_remote_code=trust
+            trained.base,
+            # An adapter is added in full precision, and the sum rounded.
+            dtype=torch.float32 if has_adapter else getattr(torch, dtype),
+            trust_remote_code=trust,
         )
         tokenizer = AutoTokenizer.from_pretrained(trained.base, trust_remote_code=trust)
     except (OSError, ValueError, SafetensorError) as error:
         raise RunError(
             f"the base model {trained.base}, which has the tokenizer, cannot be loaded: {error}"
         ) from error
-    if trained.kept.folder is not None:
-        read = load(trained.trainer.weights)
+    if folder is not None:
         try:
-            load_weights(model, read(trained.kept.folder))
+            if has_adapter:
+                Merger(model).merge(read_adapter(folder))
+                model.to(getattr(torch, dtype))
+            else:
+                load_weights(model, load(trained.trainer.weights)(folder))
         except FileNotFoundError as error:
             raise RunError(
                 f"the checkpoint of step {trained.kept.step} went away while it was read "

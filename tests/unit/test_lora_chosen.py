@@ -63,7 +63,7 @@ def test_on_gpus_it_goes_through_trinitys_adapter_without_a_random_one() -> None
     assert found["synchronizer"]["sync_method"] == "checkpoint"
     assert found["trainer"]["save_hf_checkpoint"] == "never"
     actor = found["trainer"]["trainer_config"]["actor"]
-    assert actor["fsdp_config"]["model_dtype"] == "bfloat16"
+    assert actor["fsdp_config"]["model_dtype"] == "bf16"
 
 
 def test_every_linear_layer_is_peft_s_own_word() -> None:

@@ -67,7 +67,7 @@ class Verl(Trainer):
             "target_modules": ALL_LINEAR if every else rf".*\.({names})",
         }
         # The base stays as it was loaded: in half precision nothing of it is lost.
-        base = {"actor": {"fsdp_config": {"model_dtype": "bfloat16"}}}
+        base = {"actor": {"fsdp_config": {"model_dtype": "bf16"}}}
         return {
             "model": {"lora_configs": [one]},
             "trainer": {"save_hf_checkpoint": "never", "trainer_config": base},

@@ -96,6 +96,18 @@ class StepWorker(TrinityActorRolloutRefWorker):
         torch.cuda.empty_cache()
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def save_state_dict(self, local_path: str, global_step: int = 0) -> None:
+        """Write the weights for the engines; with LoRA the adapter alone, where Trinity's worker
+        writes the base beside it each time."""
+        if not self.config.model.get("lora_rank", 0):
+            super().save_state_dict(local_path, global_step=global_step)
+            return
+        self._save_lora(local_path)
+        if self.rank == 0:
+            # Says that it is there.
+            self._get_coordinator().save_sync(lambda: None, global_step, is_state_dict=True)
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def set_loss_fn(self, loss_fn: Any) -> None:
         """Take the loss over; what it needs of the logits logits.py computes."""
         super().set_loss_fn(loss_fn)

@@ -6,11 +6,13 @@ it is for the engine's own process (engine_actor.py).
 
 import importlib
 import os
+from typing import Any
 
 from trinity.common.config import InferenceModelConfig
+from trinity.common.constants import SyncMethod
 from trinity.common.models.vllm_model import vLLMRolloutModel
 
-from rlagent.backends.vllm import forked
+from rlagent.backends.vllm import adapters, forked
 from rlagent.backends.vllm.engine_arguments import (
     engine_arguments,
     environment,
@@ -32,6 +34,9 @@ class RolloutEngine(vLLMRolloutModel):
         config.extra_engine_args = {
             key: value for key, value in config.extra_engine_args.items() if key not in self._ours
         }
+        if config.enable_lora:
+            self._ours |= adapters.arguments(config.lora_kwargs["max_lora_rank"])
+        self._adapter: Any = None
         for name, value in environment(self._ours).items():
             os.environ.setdefault(name, value)
         # vLLM's server reads it where Trinity hands it no --api-key. It guards /v1.
@@ -51,7 +56,32 @@ class RolloutEngine(vLLMRolloutModel):
             vllm.look_at_model.apply(forked.call),
         ):
             await super().prepare()
+        if self.enable_lora:
+            # The HTTP server has the same engine.
+            self.async_llm.generate = adapters.with_adapter(
+                self.async_llm.generate, self.get_lora_request
+            )
         self._marks.mark("engine_ready")
+
+    async def sync_model_weights(
+        self, model_version: int, method: SyncMethod, timeout: float = 1200
+    ) -> int:
+        """Take the weights of a version; with LoRA the adapter that the trainer wrote."""
+        if not self.enable_lora:
+            return await super().sync_model_weights(model_version, method, timeout)
+        from vllm.lora.request import LoRARequest
+
+        asked = adapters.request_of(self.config.checkpoint_job_dir, model_version)
+        if asked is not None:
+            adapter = LoRARequest(**asked)
+            await self.async_llm.add_lora(adapter)
+            self._adapter = adapter
+        self.model_version = model_version
+        return model_version
+
+    def get_lora_request(self, lora_path: str | None = None) -> Any:
+        """The adapter that is sampled with; None before the first sync."""
+        return self._adapter
 
     def _import_server(self) -> None:
         """Import the HTTP server's modules, while the process with the model starts up."""

@@ -1,0 +1,64 @@
+"""Which LoRA adapter a rollout engine samples with: decisions on plain values, without vLLM.
+
+Trinity 0.6.0 gives an adapter to requests of its own alone. An agent's come by HTTP and name the
+base model, so that they would be sampled without it, for as long as the run lasts
+(trinity/common/models/vllm_model.py: `add_lora` beside a server that is told of no module).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rlagent.records.checkpoints import ADAPTER, step_folder
+
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes as its largest rank (MaxLoRARanks)."""
+
+AT_ONCE = 2
+"""Adapters that an engine holds: those of two versions of the weights, since rollouts that are
+under way at a sync go on with the one that they began with."""
+
+
+def arguments(rank: int) -> dict[str, Any]:
+    """vLLM's arguments for adapters of a rank.
+
+    >>> arguments(12)
+    {'max_lora_rank': 16, 'max_loras': 2}
+    """
+    return {"max_lora_rank": next(each for each in RANKS if each >= rank), "max_loras": AT_ONCE}
+
+
+def request_of(checkpoints: str, version: int) -> dict[str, Any] | None:
+    """The arguments of vLLM's LoRARequest for the adapter of a version of the weights.
+
+    Its name is new with each version: vLLM keeps what it computed of a prompt by that name.
+
+    Returns:
+        None before the first update, when the adapter adds nothing and need not be there.
+
+    Raises:
+        FileNotFoundError: The trainer has written none of that version.
+    """
+    file = step_folder(Path(checkpoints), version) / ADAPTER
+    if version <= 0 and not file.is_file():
+        return None
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: the trainer wrote no adapter of step {version}")
+    number = max(1, version)
+    return {"lora_name": f"step-{version}", "lora_int_id": number, "lora_path": str(file.parent)}
+
+
+def with_adapter(generate: Callable[..., Any], current: Callable[[], Any]) -> Callable[..., Any]:
+    """vLLM's `generate`, which takes the current adapter for every request that names none.
+
+    Args:
+        generate: Of an engine; its keyword `lora_request` names an adapter.
+        current: The adapter at this moment; None: the base alone.
+    """
+
+    def generating(*args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("lora_request") is None:
+            kwargs["lora_request"] = current()
+        return generate(*args, **kwargs)
+
+    return generating

@@ -1,0 +1,57 @@
+"""A rollout engine on GPUs samples with the adapter of the newest weights, whoever asks."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlagent.backends.vllm.adapters import RANKS, arguments, request_of, with_adapter
+from rlagent.base.limits import LIMITS
+from rlagent.base.lora import LoraConfig
+from rlagent.records.checkpoints import ADAPTER, step_folder
+
+
+def write_adapter(root: Path, step: int) -> Path:
+    file = step_folder(root, step) / ADAPTER
+    file.parent.mkdir(parents=True)
+    file.touch()
+    return file.parent
+
+
+def test_a_request_that_names_no_adapter_is_sampled_with_the_newest() -> None:
+    asked: list[Any] = []
+    newest: list[Any] = [None]
+    generate = with_adapter(lambda *_, **given: asked.append(given), lambda: newest[-1])
+    generate("prompt", lora_request=None)
+    newest.append("step 1")
+    generate("prompt", lora_request=None)
+    generate("prompt")
+    generate("prompt", lora_request="another")
+    assert [each["lora_request"] for each in asked] == [None, "step 1", "step 1", "another"]
+
+
+def test_each_version_has_a_name_and_a_number_of_its_own(tmp_path: Path) -> None:
+    folders = {step: write_adapter(tmp_path, step) for step in (1, 2)}
+    first, second = (request_of(str(tmp_path), step) for step in (1, 2))
+    assert first is not None
+    assert second is not None
+    assert first["lora_path"] == str(folders[1])
+    assert first["lora_name"] != second["lora_name"]
+    assert first["lora_int_id"] != second["lora_int_id"]
+
+
+def test_before_the_first_update_there_need_be_none(tmp_path: Path) -> None:
+    assert request_of(str(tmp_path), 0) is None
+
+
+def test_a_version_whose_adapter_was_not_written_is_no_silent_base(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no adapter of step 3"):
+        request_of(str(tmp_path), 3)
+
+
+def test_every_rank_that_can_be_asked_for_fits_one_that_vllm_takes() -> None:
+    limits = LoraConfig.__dataclass_fields__["rank"].metadata[LIMITS]
+    for rank in range(int(limits.least), int(limits.most) + 1):
+        taken = arguments(rank)["max_lora_rank"]
+        assert taken in RANKS
+        assert taken >= rank
