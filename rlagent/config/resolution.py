@@ -117,4 +117,6 @@ class Resolution:
     def offloads(self) -> list[bool]:
         """Whether the trainer may keep its state in host memory, in the order to try."""
         offload = self.config.hardware.offload
+        if self.config.model.lora.rank is not None and not isinstance(offload, bool):
+            return [False]
         return [offload] if isinstance(offload, bool) else [False, True]

@@ -2,6 +2,7 @@
 
 from rlagent.config.algorithms import ADVANTAGES_IN_TRAINER, WITHOUT_REFERENCE
 from rlagent.config.schema import AUTO, AlgorithmConfig, LearnConfig
+from rlagent.planner.shape import adapter_parameters
 from rlagent.planner.workload import Workload
 
 REFILLED = 2
@@ -59,6 +60,11 @@ def workload_of(config: LearnConfig) -> Workload:
         utilization=None if isinstance(share, str) else share,
         graphs=not hardware.enforce_eager,
         prefix_caching=hardware.prefix_caching,
+        adapter=(
+            adapter_parameters(model.shape, model.lora.rank, model.lora.target_modules)
+            if model.lora.rank is not None
+            else 0
+        ),
     )
 
 

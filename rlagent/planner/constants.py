@@ -27,6 +27,12 @@ MOMENT_BYTES = 8
 # (torch/optim/adam.py, _multi_tensor_adam). Activations are gone by then.
 ADAM_COPY_BYTES = 4
 
+# With LoRA the base stays in bf16, and the adapter has bf16 weights, gradients and moments
+# (trinity/trainer/verl/workers.py, _maybe_patch_lora_fsdp2). Of the adapter as much is planned as
+# of fp32 and the optimizer's copy: it is small, and none of it has been measured.
+BASE_BYTES = 2
+ADAPTER_BYTES = 20
+
 # What is pinned in host memory takes the next power of two of each tensor (torch's
 # CachingHostAllocator), and what a node's other processes take beside it, GiB. Of the 4B shape,
 # offloaded, 108 GiB were measured in use, where this comes to 104.
@@ -71,6 +77,11 @@ GRAPH_GIB_PER_BLOCK = 0.0125
 # GiB. Measured with them: 4.7 of 0.6B, 5.0 and 5.4 of SmolLM2, 7.6 and 7.7 of 1.7B; 0.9-1.4 without
 # a sync.
 ENGINE_BESIDE_GIB = 4.5
+# The same where adapters come as files: what was measured without a sync. Of LoRA not measured.
+ENGINE_BESIDE_ADAPTERS_GIB = 1.4
+# What an engine keeps for the KV cache of several sequences where it shares a GPU with the trainer
+# of an adapter, as a share of the GPU: less than what it needs is no choice.
+ADAPTERS_KV_SHARE = 0.05
 # Most of a GPU that an engine takes as its share, as vLLM does by itself, and what stays free
 # beside everything else, GiB: the same run differs by about half of that.
 MOST_SHARE = 0.9
@@ -117,6 +128,8 @@ MOST_MFU = 0.65
 HALF_MFU_WIDTH = 1750
 # Forward passes that one training pass costs: forward, recomputed forward, backward twice.
 TRAINING_PASSES = 4
+# With LoRA the base's weights get no gradients: the backward pass counts once. Not measured.
+ADAPTER_PASSES = 3
 # Kernel launches and Python per block of one pass, seconds.
 BLOCK_SECONDS = 0.003
 # verl's and Trinity's own time of a training step, seconds: reading, padding, metrics, Ray. What a
@@ -143,6 +156,10 @@ ADAM_BYTES = 28
 SYNC_SECONDS = 0.2
 # Bytes per second of sync through host memory and Ray's objects (colocated).
 MEMORY_SYNC = 1.5e9
+
+# Seconds of one through files, of an adapter: written, announced, found by a look each second, and
+# loaded. Not measured.
+FILE_SYNC_SECONDS = 2.0
 
 # ---- choosing ----
 

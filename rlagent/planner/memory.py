@@ -20,6 +20,10 @@ FULL = 4
 """Bytes of an fp32 number."""
 
 
+ADAPTERS_HELD = 2
+"""Adapters that an engine has room for (backends/vllm/adapters.py)."""
+
+
 @dataclass(frozen=True)
 class RoleMemory:
     """The peak of one role on one of its GPUs.
@@ -53,10 +57,11 @@ def trainer_memory(
     reference model waits in host memory (FSDP2's CPUOffloadPolicy) and its pass keeps nothing
     for gradients: it is never the peak.
     """
-    state = _state(shape, layout, offload)
-    copy = 0 if offload else const.ADAM_COPY_BYTES
+    state = _state(shape, layout, work, offload)
+    copy = 0 if offload or work.adapter else const.ADAM_COPY_BYTES
     optimizer = state | {"optimizer step": copy * parameters(shape) / layout.trainer_gpus / GIB}
-    sync = state | ({"weight sync": _sync_bytes(shape, layout) / GIB} if layout.engines else {})
+    sent = {"weight sync": _sync_bytes(shape, layout, work) / GIB} if layout.engines else {}
+    sync = state | sent
     passes = _passes(shape, layout, work, offload)
     peaks = [*(state | part for part in passes), optimizer, sync]
     return RoleMemory("trainer", max(peaks, key=lambda parts: sum(parts.values())))
@@ -67,7 +72,8 @@ def host_gib(
 ) -> float:
     """Return what a trainer keeps in the host memory of a node: the reference model, and offloaded
     weights and gradients, pinned, and Adam's moments; of several nodes the one with most."""
-    pinned = const.WEIGHT_BYTES if work.reference else 0
+    # With LoRA the reference is the base on the GPUs.
+    pinned = const.WEIGHT_BYTES if work.reference and not work.adapter else 0
     moments = 0
     if offload:
         pinned += const.WEIGHT_BYTES + const.GRADIENT_BYTES
@@ -76,8 +82,11 @@ def host_gib(
     return (const.HOST_PINNED * pinned + moments) * parameters(shape) * here / GIB
 
 
-def _sync_bytes(shape: ModelShape, layout: Layout) -> float:
+def _sync_bytes(shape: ModelShape, layout: Layout, work: Workload) -> float:
     """Return what the weights need on their way to the engines."""
+    if work.adapter:
+        # Gathered, and written to a file.
+        return FULL * work.adapter
     largest = _largest_matrix(shape)
     if layout.colocated:
         # One by one through host memory: gathered in fp32, cast.
@@ -95,7 +104,7 @@ def _sync_buffer(shape: ModelShape) -> float:
     return min(HALF * parameters(shape), over)
 
 
-def _state(shape: ModelShape, layout: Layout, offload: bool) -> dict[str, float]:
+def _state(shape: ModelShape, layout: Layout, work: Workload, offload: bool) -> dict[str, float]:
     """Return what stays through a step: shards of weights, gradients and both moments, GiB."""
     shard = parameters(shape) / layout.trainer_gpus / GIB
     if offload:
@@ -103,6 +112,12 @@ def _state(shape: ModelShape, layout: Layout, offload: bool) -> dict[str, float]
         # memory. verl's param_offload and optimizer_offload bring it back before the first
         # micro-batch (verl/workers/engine/base.py, BaseEngineCtx), and so lower no peak.
         return {"context": const.TRAINER_CONTEXT_GIB}
+    if work.adapter:
+        return {
+            "context": const.TRAINER_CONTEXT_GIB,
+            "weights": const.BASE_BYTES * shard,
+            "adapter": const.ADAPTER_BYTES * work.adapter / layout.trainer_gpus / GIB,
+        }
     return {
         "context": const.TRAINER_CONTEXT_GIB,
         "weights": const.WEIGHT_BYTES * shard,
@@ -144,6 +159,9 @@ def _passes(
     sums = const.SUMMED_COPIES if gpus == 1 else const.SUMMED_COPIES_SHARDED
     summed = {"summed gradients": sums * embeddings * FULL}
     passing = FULL / gpus if offload else 0
+    if work.adapter:
+        # The base has no gradients, and nothing is summed.
+        reduced, summed = 0, {}
     moments = [
         {"activations": kept, "gathered blocks": gathered, "logits": logits} | summed,
         {
@@ -158,6 +176,8 @@ def _passes(
             "shards in passing": passing * embeddings,
         },
     ]
+    if work.adapter:
+        moments.pop()
     return [{name: value / GIB for name, value in parts.items()} for parts in moments]
 
 
@@ -185,6 +205,8 @@ def engine_memory(shape: ModelShape, layout: Layout, work: Workload) -> RoleMemo
         "KV cache": _kv_per_gpu(shape, tensor) * work.max_model_len / GIB,
         "activations": _profile_bytes(shape, layout, work) / GIB,
     }
+    if work.adapter:
+        parts["adapters"] = ADAPTERS_HELD * HALF * work.adapter / tensor / GIB
     if work.graphs:
         parts["CUDA graphs"] = const.GRAPH_GIB_PER_BLOCK * shape.layers
     return RoleMemory("rollout", parts)
@@ -193,23 +215,28 @@ def engine_memory(shape: ModelShape, layout: Layout, work: Workload) -> RoleMemo
 def share(shape: ModelShape, layout: Layout, work: Workload, gpu_gib: float) -> float:
     """Return the share of a GPU's memory that vLLM takes.
 
-    Unless the workload says it: a quarter when colocated, as Trinity does; else 0.9, or less where
-    the weights that arrive would not fit beside it.
+    Unless the workload says it: a quarter when colocated, as Trinity does, with LoRA more where
+    the engine needs it; else 0.9, or less where the weights that arrive would not fit beside it.
     """
     if work.utilization is not None:
         return work.utilization
+    if layout.colocated and work.adapter and gpu_gib:
+        needed = engine_memory(shape, layout, work).gib / gpu_gib + const.ADAPTERS_KV_SHARE
+        return min(const.MOST_SHARE, max(const.COLOCATED_SHARE, math.ceil(100 * needed) / 100))
     if layout.colocated:
         return const.COLOCATED_SHARE
-    beside = _beside_share(shape, layout) + const.SPARE_GIB
+    beside = _beside_share(shape, layout, work) + const.SPARE_GIB
     return max(0.01, min(const.MOST_SHARE, math.floor(100 * (1 - beside / gpu_gib)) / 100))
 
 
 def takes_gib(shape: ModelShape, layout: Layout, work: Workload, gpu_gib: float) -> float:
     """Return what vLLM takes of a GPU: its share and, beside it, weights that arrive."""
-    return share(shape, layout, work, gpu_gib) * gpu_gib + _beside_share(shape, layout)
+    return share(shape, layout, work, gpu_gib) * gpu_gib + _beside_share(shape, layout, work)
 
 
-def _beside_share(shape: ModelShape, layout: Layout) -> float:
+def _beside_share(shape: ModelShape, layout: Layout, work: Workload) -> float:
+    if work.adapter:
+        return 0.0 if layout.colocated else const.ENGINE_BESIDE_ADAPTERS_GIB
     if layout.colocated:
         return _largest_matrix(shape) * HALF / GIB
     # Two packed buffers in turns, received by every GPU of the engine.
@@ -290,7 +317,7 @@ def _engine_refusals(
 ) -> list[str]:
     found = []
     part = share(shape, layout, work, gpu_gib)
-    total, beside = part * gpu_gib, _beside_share(shape, layout)
+    total, beside = part * gpu_gib, _beside_share(shape, layout, work)
     engine = engine_memory(shape, layout, work)
     if engine.gib > total:
         found.append(

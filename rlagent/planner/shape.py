@@ -1,5 +1,8 @@
 """What follows from a model's shape: parameters, KV cache and operations per token."""
 
+from collections.abc import Sequence
+
+from rlagent.base.lora import ALL_LINEAR
 from rlagent.base.model_shape import ModelShape
 
 
@@ -11,6 +14,30 @@ def block_parameters(shape: ModelShape) -> int:
     """
     attention = 2 * shape.hidden * shape.head_dim * (shape.heads + shape.kv_heads)
     return attention + 3 * shape.hidden * shape.intermediate
+
+
+def adapter_parameters(shape: ModelShape, rank: int, targets: Sequence[str]) -> int:
+    """Return the parameters of a LoRA adapter: rank x (inputs + outputs) of each module.
+
+    Args:
+        shape: The model's shape.
+        rank: Of the adapter's matrices.
+        targets: Last parts of the modules' names, or ALL_LINEAR; those that are not known here
+            count as the largest that is.
+    """
+    query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    forward = shape.hidden + shape.intermediate
+    widths = {
+        "q_proj": shape.hidden + query,
+        "k_proj": shape.hidden + key,
+        "v_proj": shape.hidden + key,
+        "o_proj": query + shape.hidden,
+        "gate_proj": forward,
+        "up_proj": forward,
+        "down_proj": forward,
+    }
+    named = widths if ALL_LINEAR in targets else targets
+    return rank * shape.layers * sum(widths.get(name, forward) for name in named)
 
 
 def parameters(shape: ModelShape) -> int:

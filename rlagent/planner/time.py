@@ -62,11 +62,12 @@ def step_time(
     if layout.engines:
         rollout = work.explored * rollout_seconds(shape, layout, work, gpu)
         agent = work.explored * const.AGENT_SECONDS * work.rollouts
-        sync = sync_seconds(shape, layout, gpu) / work.sync_interval
+        sync = sync_seconds(shape, layout, gpu, work) / work.sync_interval
     trainer = _Trainer(shape, layout, work, gpu, offload, gpus_per_node)
     train = trainer.train()
     old = trainer.forward(offload) if work.old_logprobs else 0.0
-    reference = trainer.forward(from_host=True) if work.reference else 0.0
+    # With LoRA it is the base, which is there.
+    reference = trainer.forward(from_host=not work.adapter) if work.reference else 0.0
     parts = StepTime(rollout, agent, train, old, reference, sync, step=0.0)
     step = overlapped(parts.explore, parts.learn, layout, work) + sync
     return replace(parts, step=step)
@@ -169,13 +170,16 @@ class _Trainer:
 
     @property
     def shard_bytes(self) -> float:
-        """One GPU's part of the fp32 weights, bytes."""
-        return const.WEIGHT_BYTES * parameters(self.shape) / self.layout.trainer_gpus
+        """One GPU's part of the fp32 weights, of a base in bf16, bytes."""
+        each = const.BASE_BYTES if self.work.adapter else const.WEIGHT_BYTES
+        return each * parameters(self.shape) / self.layout.trainer_gpus
 
     def train(self) -> float:
         """Return the seconds of forward and backward passes and the optimizer's step."""
         # Twice the bf16 weights, once the fp32 gradients; from the host twice the fp32 shards.
         host = 2 if self.offload else 0
+        if self.work.adapter:
+            return self._passes(const.ADAPTER_PASSES, 2 * 2, host=0) + const.TRAIN_STEP_SECONDS
         passes = self._passes(const.TRAINING_PASSES, gathered=2 * 2 + 4, host=host)
         if self.offload:
             passes += self.micro_batches * self.shard_bytes / const.HOST_SUM
@@ -212,8 +216,10 @@ class _Trainer:
         return (const.NODE_LINK if spans else self.gpu.link) * const.LINK_SHARE
 
 
-def sync_seconds(shape: ModelShape, layout: Layout, gpu: GPUKind) -> float:
+def sync_seconds(shape: ModelShape, layout: Layout, gpu: GPUKind, work: Workload) -> float:
     """Return the seconds of one weight sync."""
+    if work.adapter:
+        return const.FILE_SYNC_SECONDS
     weights = 2 * parameters(shape)
     speed = const.MEMORY_SYNC if layout.colocated else gpu.link * const.LINK_SHARE
     return const.SYNC_SECONDS + weights / speed

@@ -56,6 +56,7 @@ class Workload:
         utilization: Share of a GPU that vLLM takes; None: memory.share.
         graphs: Whether vLLM captures CUDA graphs.
         prefix_caching: Whether equal beginnings of prompts are computed once.
+        adapter: Parameters of the LoRA adapter that is trained; 0: the whole model is.
     """
 
     max_model_len: int
@@ -75,6 +76,7 @@ class Workload:
     utilization: float | None = None
     graphs: bool = True
     prefix_caching: bool = True
+    adapter: int = 0
 
     @classmethod
     def usual(cls, max_model_len: int, max_response_tokens: int, **others: Any) -> "Workload":

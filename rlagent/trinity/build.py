@@ -53,8 +53,13 @@ def build(tree: dict[str, Any]) -> Any:
         key = getattr(error, "full_key", None) or ""
         raise ConfigError([Problem(f"trinity.{key}", None, str(error.msg), "")]) from error
     _complete_arguments(config)
-    interval = config.explorer.eval_interval
+    interval, engine = config.explorer.eval_interval, config.explorer.rollout_model
+    share = engine.gpu_memory_utilization
     _validate(config)
+    if config.model.lora_configs and "gpu_memory_utilization" in tree["explorer"]["rollout_model"]:
+        # Trinity lowers it to a quarter where the trainer shares the GPU; that of an adapter
+        # leaves more, and a model of 8 B parameters needs it.
+        engine.gpu_memory_utilization = share
     # Trinity moves evaluations to steps with a sync; here each says which weights it measures.
     config.explorer.eval_interval = interval
     return config

@@ -162,3 +162,26 @@ def test_inputs_are_dropped_in_updates_alone(model, tmp_path):
 def test_modules_that_the_model_lacks_are_named(model, tmp_path):
     with pytest.raises(ValueError, match=r"model\.lora\.target_modules.*c_attn"):
         prepared(config_for(model, tmp_path, {"target_modules": ["c_attn"]}))
+
+
+def test_trinity_takes_the_adapter_of_one_gpu_as_it_was_planned(tmp_path):
+    from configured import configured
+
+    from rlagent.config.resolve import resolve
+    from rlagent.machine.resources import GPU, Machine
+    from rlagent.trinity.build import build
+    from rlagent.trinity.translate import to_trinity
+
+    asked = configured("hardware=1gpu", "model=qwen3_8b", "model.lora.rank=12")
+    machine = Machine((GPU("NVIDIA H100 80GB HBM3", 80),), 16, 128)
+    resolved = resolve(asked, machine)
+    tree = to_trinity(resolved, tmp_path)
+    # Where the model is downloaded is not asked here.
+    tree["model"]["model_path"] = str(make_model(tmp_path / "model"))
+    config = build(tree)
+    engine = config.explorer.rollout_model
+    assert engine.enable_lora
+    assert engine.gpu_memory_utilization == resolved.config.hardware.gpu_memory_utilization > 0.25
+    assert engine.lora_kwargs["max_lora_rank"] == 12
+    assert config.synchronizer.sync_method.value == "checkpoint"
+    assert not (tmp_path / "checkpoints" / "dummy_lora").exists()
