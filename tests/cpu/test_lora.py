@@ -3,12 +3,14 @@
 import asyncio
 
 import pytest
+import random_model
 import torch
 from safetensors.torch import load_file
 from trainer_fixtures import make_config, make_experiences, make_model, prepared, step, weights
 from transformers import AutoModelForCausalLM
 
 from rlagent.backends.embedded.adapter import Merger, read_adapter
+from rlagent.backends.embedded.engine.service import Service, ServiceOptions
 from rlagent.backends.embedded.trainer.trainer import load_model
 from rlagent.records.checkpoints import ADAPTER, WEIGHTS, fault_of
 
@@ -185,3 +187,29 @@ def test_trinity_takes_the_adapter_of_one_gpu_as_it_was_planned(tmp_path):
     assert engine.lora_kwargs["max_lora_rank"] == 12
     assert config.synchronizer.sync_method.value == "checkpoint"
     assert not (tmp_path / "checkpoints" / "dummy_lora").exists()
+
+
+def test_what_an_engine_samples_has_the_log_probabilities_of_the_trainer(tmp_path):
+    folder = random_model.save(tmp_path / "random")
+    trainer = train(prepared(config_for(folder, tmp_path / "run")), 2)
+    service = Service(ServiceOptions(str(folder), "random", 512, max_response_tokens=24))
+    service.start()
+    prompt, body = list(range(5, 25)), {"temperature": 1.0}
+
+    def drawn():
+        (request,) = asyncio.run(service.generate(prompt, body))
+        logs = logits(trainer.learner.model, prompt + request.tokens)[0].log_softmax(-1)
+        after = logs[len(prompt) - 1 : -1]
+        tokens = torch.tensor(request.tokens)[:, None]
+        return torch.tensor(request.logprobs), after.gather(1, tokens)[:, 0]
+
+    try:
+        sampled, trained = drawn()
+        assert (sampled - trained).abs().max() > 1e-2, "the base is another policy"
+        for _ in range(2):
+            asyncio.run(service.load_weights(trainer.learner.adapter.handed_over()))
+            sampled, trained = drawn()
+            torch.testing.assert_close(sampled, trained, rtol=0, atol=1e-4)
+            train(trainer, 1)
+    finally:
+        service.stop()
