@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rlagent.backends.vllm.adapters import RANKS, arguments, request_of, with_adapter
+from rlagent.backends.vllm.adapters import RANKS, arguments, first_of, request_of, with_adapter
 from rlagent.base.limits import LIMITS
 from rlagent.base.lora import LoraConfig
 from rlagent.records.checkpoints import ADAPTER, step_folder
@@ -47,6 +47,15 @@ def test_before_the_first_update_there_need_be_none(tmp_path: Path) -> None:
 def test_a_version_whose_adapter_was_not_written_is_no_silent_base(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no adapter of step 3"):
         request_of(str(tmp_path), 3)
+
+
+def test_the_adapter_that_a_run_starts_from_is_sampled_with_at_once(tmp_path: Path) -> None:
+    assert first_of(None) is None
+    assert first_of([{"lora_path": str(tmp_path)}]) is None
+    (tmp_path / "adapter_config.json").touch()
+    found = first_of([{"lora_path": str(tmp_path)}])
+    assert found is not None
+    assert found["lora_path"] == str(tmp_path)
 
 
 def test_every_rank_that_can_be_asked_for_fits_one_that_vllm_takes() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rlagent.records.checkpoints import ADAPTER, step_folder
+from rlagent.records.checkpoints import ADAPTER, ADAPTER_CONFIG, step_folder
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes as its largest rank (MaxLoRARanks)."""
@@ -46,6 +46,19 @@ def request_of(checkpoints: str, version: int) -> dict[str, Any] | None:
         raise FileNotFoundError(f"{file}: the trainer wrote no adapter of step {version}")
     number = max(1, version)
     return {"lora_name": f"step-{version}", "lora_int_id": number, "lora_path": str(file.parent)}
+
+
+def first_of(modules: list[dict[str, Any]] | None) -> dict[str, Any] | None:
+    """The same for the adapter that a run starts from, as a native YAML may name one.
+
+    Args:
+        modules: Trinity's `lora_modules`.
+    """
+    path = modules[0]["lora_path"] if modules else None
+    if not path or not (Path(path) / Path(ADAPTER_CONFIG).name).is_file():
+        return None
+    # A number that no step has.
+    return {"lora_name": "start", "lora_int_id": 2**31 - 1, "lora_path": str(path)}
 
 
 def with_adapter(generate: Callable[..., Any], current: Callable[[], Any]) -> Callable[..., Any]:

@@ -57,6 +57,7 @@ class RolloutEngine(vLLMRolloutModel):
         ):
             await super().prepare()
         if self.enable_lora:
+            await self._take(adapters.first_of(self.config.lora_modules))
             # The HTTP server has the same engine.
             self.async_llm.generate = adapters.with_adapter(
                 self.async_llm.generate, self.get_lora_request
@@ -69,15 +70,17 @@ class RolloutEngine(vLLMRolloutModel):
         """Take the weights of a version; with LoRA the adapter that the trainer wrote."""
         if not self.enable_lora:
             return await super().sync_model_weights(model_version, method, timeout)
+        await self._take(adapters.request_of(self.config.checkpoint_job_dir, model_version))
+        self.model_version = model_version
+        return model_version
+
+    async def _take(self, asked: dict[str, Any] | None) -> None:
         from vllm.lora.request import LoRARequest
 
-        asked = adapters.request_of(self.config.checkpoint_job_dir, model_version)
         if asked is not None:
             adapter = LoRARequest(**asked)
             await self.async_llm.add_lora(adapter)
             self._adapter = adapter
-        self.model_version = model_version
-        return model_version
 
     def get_lora_request(self, lora_path: str | None = None) -> Any:
         """The adapter that is sampled with; None before the first sync."""
