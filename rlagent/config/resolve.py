@@ -131,6 +131,7 @@ def resolve(
     _dataset(resolution)
     _recipe(resolution)
     _engine_settings(resolution, layout)
+    _adapter(resolution)
     _rhythm(resolution)
     _evaluations(resolution)
     if not native:
@@ -485,6 +486,17 @@ def _evaluations(resolution: Resolution) -> None:
     ):
         if get(resolution.config, f"evaluate.{name}") == AUTO:
             resolution.fill(f"evaluate.{name}", get(resolution.config, ours), f"as {ours}")
+
+
+def _adapter(resolution: Resolution) -> None:
+    """Say what is trained, where it is not the whole model."""
+    lora, size = resolution.config.model.lora, resolution.workload.adapter
+    if lora.rank is None or resolution.measures:
+        return
+    of = f", {size / 1e6:.1f} M parameters" if size else ""
+    where = ", ".join(lora.target_modules)
+    chosen = f"an adapter of rank {lora.rank} in {where}{of}; the model's own weights stay"
+    resolution.chose("trained", chosen, "model.lora.rank=null")
 
 
 def keeps_best(config: LearnConfig) -> bool:

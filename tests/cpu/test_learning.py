@@ -82,6 +82,14 @@ def test_the_shipped_experiment_learns_in_fifteen_steps(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
+def test_an_adapter_learns_in_fifteen_steps_what_the_whole_model_does(tmp_path):
+    folder = _train(tmp_path, "algorithm.total_steps=15", "model.lora.rank=16", "monitor=local")
+    _assert_learnt(folder, success=0.55)
+    _assert_on_policy(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_it_learns_with_every_seed(tmp_path, seed):
     _assert_learnt(_train(tmp_path, f"seed={seed}", "monitor=local"))

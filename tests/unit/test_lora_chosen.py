@@ -127,6 +127,13 @@ def test_trinity_s_own_setting_is_refused_beside_ours() -> None:
     assert "model.lora" in message
 
 
+def test_the_choices_say_what_is_trained_and_how_large_it_is() -> None:
+    said = resolve(configured(*GPUS, RANK), MACHINE).choices
+    (line,) = [line for line in said if line.startswith("trained:")]
+    assert "an adapter of rank 16 in all-linear, 10.1 M parameters" in line
+    assert not [each for each in resolve(configured(*GPUS), MACHINE).choices if "adapter" in each]
+
+
 def test_what_only_measures_loads_no_adapter() -> None:
     resolved = resolve(configured(*GPUS, RANK), MACHINE)
     measured = replace(resolved, layout=replace(resolved.layout, trainer_gpus=0))
