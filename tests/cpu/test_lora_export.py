@@ -44,6 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, torch.Ten
                 parameter.add_(0.02 * torch.randn_like(parameter))
     weights, config_json = adapter.weights(), adapter.config()
     write_checkpoint(run.checkpoints, Checkpoint(20, weights, {}, {}, config_json))
+    run.append_metrics("explorer", 20, {"eval/success": 0.2, "eval/tasks": 64})
     return run, logits(model)
 
 
@@ -101,5 +102,5 @@ def test_a_run_that_trained_the_whole_model_has_no_adapter(made, tmp_path, capsy
     run.make()
     run.config_yaml.write_text(made[0].config_yaml.read_text())
     write_checkpoint(run.checkpoints, Checkpoint(3, {"a": torch.zeros(1)}, {}, {}))
-    assert call(run, "--adapter", "--to", str(tmp_path / "adapter")) == 2
+    assert call(run, "--adapter", "--step", "3", "--to", str(tmp_path / "adapter")) == 2
     assert "the whole model was trained" in capsys.readouterr().err
