@@ -101,6 +101,7 @@ def test_a_run_that_trained_the_whole_model_has_no_adapter(made, tmp_path, capsy
     run = RunFolder(tmp_path / "outputs" / "whole-1a2b3c4d")
     run.make()
     run.config_yaml.write_text(made[0].config_yaml.read_text())
+    run.write_status(state="finished", steps_asked=3)
     write_checkpoint(run.checkpoints, Checkpoint(3, {"a": torch.zeros(1)}, {}, {}))
     assert call(run, "--adapter", "--step", "3", "--to", str(tmp_path / "adapter")) == 2
     assert "the whole model was trained" in capsys.readouterr().err
