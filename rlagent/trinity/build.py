@@ -55,8 +55,9 @@ def build(tree: dict[str, Any]) -> Any:
     _complete_arguments(config)
     interval, engine = config.explorer.eval_interval, config.explorer.rollout_model
     share = engine.gpu_memory_utilization
+    written = (tree.get("explorer") or {}).get("rollout_model") or {}
     _validate(config)
-    if config.model.lora_configs and "gpu_memory_utilization" in tree["explorer"]["rollout_model"]:
+    if config.model.lora_configs and "gpu_memory_utilization" in written:
         # Trinity lowers it to a quarter where the trainer shares the GPU; that of an adapter
         # leaves more, and a model of 8 B parameters needs it.
         engine.gpu_memory_utilization = share
