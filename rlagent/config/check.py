@@ -190,6 +190,10 @@ def _layout(config: LearnConfig, wrong: set[str]) -> list[Problem]:
     return problems
 
 
+_BY_HAND = {"openenv": "pip install --no-deps openenv-core==0.3.0"}
+"""Of packages that ask for others which contradict what is installed here, and do without them."""
+
+
 def _functions(config: LearnConfig, workflow_given: bool, judge_given: bool) -> list[Problem]:
     problems = []
     workflow = config.workflow
@@ -213,13 +217,15 @@ def _functions(config: LearnConfig, workflow_given: bool, judge_given: bool) -> 
         )
     # Their specs are looked up, which imports nothing.
     missing = [name for name in workflow.packages if find_spec(name.partition(".")[0]) is None]
+    by_hand = [_BY_HAND[name] for name in missing if name in _BY_HAND]
     if missing:
         problems.append(
             Problem(
                 "workflow.packages",
                 workflow.packages,
                 f"not installed: {', '.join(missing)}",
-                "pip install 'rlagent[experiments]' has those of the shipped experiments",
+                " and ".join(["pip install 'rlagent[experiments]'", *by_hand])
+                + " has those of the shipped experiments",
             )
         )
     for index, reference in enumerate(workflow.requires):

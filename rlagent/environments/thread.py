@@ -9,7 +9,11 @@ from typing import Any
 
 from rlagent.base.cause import cause_of
 from rlagent.environments.finisher import Finisher
-from rlagent.environments.protocol import EnvironmentRaisedError, EnvironmentTimeoutError
+from rlagent.environments.protocol import (
+    EnvironmentFailedError,
+    EnvironmentRaisedError,
+    EnvironmentTimeoutError,
+)
 from rlagent.environments.reference import found, name_of
 from rlagent.trinity.threads import in_thread
 
@@ -150,5 +154,7 @@ async def _timed(name: str, what: str, work: Callable[[], Any], seconds: float) 
         if limit.expired():
             raise too_late(name, what, seconds) from None
         raise EnvironmentRaisedError(f"{name}.{what} raised {cause_of(error)}") from error
+    except EnvironmentFailedError:
+        raise
     except Exception as error:
         raise EnvironmentRaisedError(f"{name}.{what} raised {cause_of(error)}") from error

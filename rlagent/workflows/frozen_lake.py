@@ -4,15 +4,15 @@ The lake is gymnasium's, in rlagent.environments. The loop is plain, so that not
 model behind the end of an episode.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from agentscope.model import ChatModelBase
 from agentscope.tuner import WorkflowOutput
 
-from rlagent.environments import opened
+from rlagent.environments import Session, opened
 from rlagent.environments.frozen_lake import MOVES, FrozenLake, draw
+from rlagent.workflows.turns import said
 
 SYSTEM_PROMPT = (
     "You walk over a frozen lake from S to G, a step at a time. "
@@ -83,12 +83,12 @@ async def walk(
         while taken < turns and not world.done:
             reply = await model(messages, tools=[MOVE], tool_choice="required")
             taken += 1
-            calls = [block for block in reply.content if block["type"] == "tool_use"]
-            messages.append(_said(reply.content, calls))
+            message, calls = said(reply.content)
+            messages.append(message)
             if not calls:
                 messages.append({"role": "user", "content": "Call move."})
             for call in calls:
-                answer = await _move(world, call.get("input"))
+                answer = await _move(world, call["input"])
                 messages.append({"role": "tool", "tool_call_id": call["id"], "content": answer})
         reached = float(world.done and world.reward > 0)
         metrics = {
@@ -101,29 +101,10 @@ async def walk(
     return WorkflowOutput(reward=reached, metrics=metrics)
 
 
-async def _move(world: Any, arguments: Any) -> str:
-    direction = arguments.get("direction") if isinstance(arguments, dict) else None
+async def _move(world: Session, arguments: dict[str, Any]) -> str:
+    direction = arguments.get("direction")
     if world.done:
         return "The walk is over."
-    if direction not in MOVES:
+    if direction not in tuple(MOVES):
         return f"Error: direction is one of {', '.join(MOVES)}."
     return (await world.step(direction)).observation
-
-
-def _said(content: Any, calls: list[Any]) -> dict[str, Any]:
-    """The model's answer as it is sent back."""
-    text = "".join(block["text"] for block in content if block["type"] == "text")
-    said: dict[str, Any] = {"role": "assistant", "content": text or None}
-    if calls:
-        said["tool_calls"] = [
-            {
-                "id": call["id"],
-                "type": "function",
-                "function": {
-                    "name": call["name"],
-                    "arguments": json.dumps(call.get("input") or {}),
-                },
-            }
-            for call in calls
-        ]
-    return said

@@ -107,7 +107,7 @@ def _plain_texts(transcripts: Sequence[Transcript]) -> list[str]:
         for message in transcript.messages:
             texts.append(_text(message) if message["role"] != "system" else "")
             for call in message.get("tool_calls", ()):
-                texts += json.loads(call["function"]["arguments"]).values()
+                texts += map(str, json.loads(call["function"]["arguments"]).values())
     return [text for text in texts if text]
 
 
