@@ -89,7 +89,9 @@ def main() -> None:
     link = socket.socket()
     link.bind(("127.0.0.1", 0))
     link.listen(128)
-    server = uvicorn.Server(uvicorn.Config(outer, log_level="error", access_log=False))
+    # A session whose client is gone is an error to it, and each ends so; what a step raises is
+    # answered.
+    server = uvicorn.Server(uvicorn.Config(outer, log_level="critical", access_log=False))
 
     def until_nobody_asks() -> None:
         sys.stdin.read()
