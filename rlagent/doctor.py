@@ -93,7 +93,13 @@ def configuration(arguments: Sequence[str]) -> tuple[list[Row], "Resolved | None
         command = parse_command(arguments)
         draft = command.draft()
         machine = with_cluster(detect(), draft.config.hardware)
-        resolved = prepare(draft, machine, command.config_dirs)
+        pending = False
+        if draft.config.model.warm_start:
+            from rlagent.launch.warm_start import from_warm_start
+
+            draft, _ = from_warm_start(command, draft, machine)
+            pending = bool(draft.config.model.warm_start)
+        resolved = prepare(draft, machine, command.config_dirs, plan_only=pending)
     except ConfigError as error:
         lines = dict.fromkeys(
             (problem.head or "flag", problem.message, problem.remedy) for problem in error.problems

@@ -9,7 +9,7 @@ from pathlib import Path
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.model_shape import ModelShape
 from rlagent.base.names import did_you_mean
-from rlagent.base.origins import FILLED, get, is_written, origins, record
+from rlagent.base.origins import DEFAULT, FILLED, get, is_written, origin_of, origins, record
 from rlagent.base.paths import BUILTIN, local_path
 from rlagent.config.chat_templates import (
     SHIPPED,
@@ -209,6 +209,8 @@ def _warm_start(resolution: Resolution) -> None:
     """Say what is trained first; who trains it has named its checkpoint before (warm_start.py)."""
     model = resolution.config.model
     if model.warm_start is None:
+        if origin_of(origins(model), "warm_start") != DEFAULT:
+            return  # Written: an experiment's own is not wanted, nor what belongs to it.
         for name in ("warm_start_data", "warm_start_overrides"):
             if value := getattr(model, name):
                 what, remedy = "is for a warm start, and there is none", "add model.warm_start"

@@ -139,7 +139,6 @@ def test_a_plan_trains_nothing_and_says_what_would_be(
             "model.warm_start=gsm8k_smolm2_warm",
             "is no experiment; did you mean gsm8k_smollm2_warm?",
         ),
-        ("model.warm_start=null", "is for a warm start, and there is none"),
         ("model.warm_start=gsm8k_smollm2_warm", "is not trained yet"),
     ],
 )
@@ -148,6 +147,23 @@ def test_a_run_never_starts_from_the_base_where_a_warm_start_was_asked_for(
 ) -> None:
     with pytest.raises(ConfigError, match=said.replace("?", r"\?")):
         prepare(command(tmp_path, source, override).draft(), HERE)
+
+
+def test_a_warm_start_can_be_left_out_of_an_experiment_that_has_one(
+    tmp_path: Path, source: Path
+) -> None:
+    resolved = prepare(command(tmp_path, source, "model.warm_start=null").draft(), HERE)
+    assert resolved.config.model.path == "builtin:tiny"
+    found = parse_command(["+experiment=gsm8k_react", "model.warm_start_data=gsm8k_tools"]).draft()
+    with pytest.raises(ConfigError, match="is for a warm start, and there is none"):
+        prepare(found, HERE)
+
+
+def test_a_part_runs_as_a_process_of_its_own_and_its_status_is_known() -> None:
+    said: list[str] = []
+    assert warm_start._run(["rlagent.data", "--help"], said.append) == 0
+    assert warm_start._run(["rlagent.data", "nothing"], said.append) == 2
+    assert said[1].endswith("-m rlagent.data nothing")
 
 
 def test_no_question_that_is_measured_is_learnt_before(
