@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from rlagent.config.held_out import splits_itself
-from rlagent.config.json_rows import RowError, texts
+from rlagent.config.json_rows import RowError
 from rlagent.config.row_view import view_of
 from rlagent.config.schema import DatasetConfig, LearnConfig
 from rlagent.config.splits import own_part
 from rlagent.config.supervised import is_supervised
-from rlagent.config.task_files import is_table, scan, split_file
+from rlagent.config.task_files import every_text, is_table, scan, split_file
 
 KNOWN_ROWS = {("openai/gsm8k", "train"): 7473, ("openai/gsm8k", "test"): 1319}
 """Rows of hub datasets that the shipped presets use, so that planning needs no hub."""
@@ -116,6 +116,6 @@ def count_rows(dataset: DatasetConfig) -> int | None:
     if file is None or is_table(file):
         return KNOWN_ROWS.get((dataset.path, dataset.split))
     try:
-        return sum(1 for _ in texts(file))
+        return sum(1 for _ in every_text(file))
     except RowError:
         return None

@@ -4,6 +4,7 @@ that are read in a moment.
 
 from pathlib import Path
 
+from rlagent.config.row_folders import size_of
 from rlagent.config.row_view import view_of
 from rlagent.config.schema import DatasetConfig
 from rlagent.config.splits import draw, hold_out, notes, repeated
@@ -45,7 +46,7 @@ def known_notes(dataset: DatasetConfig) -> list[str]:
 
 def _quick(path: str, split: str) -> Path | None:
     file = split_file(path, split)
-    if file is None or is_table(file) or file.stat().st_size > CHECKED_EARLY:
+    if file is None or is_table(file) or size_of(file) > CHECKED_EARLY:
         return None
     return file
 

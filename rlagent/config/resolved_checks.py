@@ -12,6 +12,7 @@ from rlagent.config.held_out import splits_itself
 from rlagent.config.lora import lora_problems
 from rlagent.config.mix import parts_of
 from rlagent.config.overruled import overruled_problems
+from rlagent.config.row_folders import size_of
 from rlagent.config.row_view import view_of
 from rlagent.config.schema import DatasetConfig, LearnConfig
 from rlagent.config.shapes import read_positions
@@ -162,7 +163,7 @@ def _split(dataset: DatasetConfig, prefix: str, key: str, path: str, split: str)
     if file is None:
         problem = missing_split(key, path, split)
         return [] if problem is None else [problem]
-    if file.stat().st_size > CHECKED_EARLY:
+    if size_of(file) > CHECKED_EARLY:
         return []
     if is_table(file):
         return table_problems(file, dataset.columns, key, path, view)

@@ -184,8 +184,9 @@ class DatasetConfig(Recorded):
     # ---- core ----
     # Name of the preset.
     name: str = plain(AUTO, auto="follows the model: gsm8k_tiny for tiny, else gsm8k")
-    # Hugging Face hub id, folder with {split}.jsonl (or .json, .csv) or with what else `datasets`
-    # reads, one .jsonl, .json, .csv or .parquet file, or `builtin:gsm8k_tiny`. JSON values arrive
+    # Hugging Face hub id, folder with {split}.jsonl (or .json, .csv), with a folder {split} of JSON
+    # files, or with what else `datasets` reads, one .jsonl, .json, .csv or .parquet file, a folder
+    # of several of one form, not named by splits, or `builtin:gsm8k_tiny`. JSON values arrive
     # as JSON values. Of .csv, .parquet and hub data each column has one type, the same in training
     # and evaluation, as `datasets` reads it: numbers in .csv arrive as int or float, empty cells
     # and NA as None; timestamps in .parquet as datetime; what a row lacks as None. Or a function
@@ -196,8 +197,8 @@ class DatasetConfig(Recorded):
     subset: Optional[str] = None
     # Split for training.
     split: str = "train"
-    # Where held-out tasks come from, as `path`; null: the same place, of a single file a tenth of
-    # its rows (equal ones on one side).
+    # Where held-out tasks come from, as `path`; null: the same place, of a single file, or of
+    # files not named by splits, a tenth of the rows (equal ones on one side).
     eval_path: Optional[str] = place(None)
     # Split of the held-out tasks; null: no evaluation.
     eval_split: Optional[str] = "test"

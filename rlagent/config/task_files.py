@@ -4,7 +4,7 @@ read tables.
 
 import functools
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,10 @@ from rlagent.base.paths import BUILTIN, local_path
 from rlagent.config.csv_rows import csv_problems
 from rlagent.config.json_rows import RowError, content_hash, parse, texts
 from rlagent.config.row_filter import MissingColumnError, is_reference
+from rlagent.config.row_folders import JSON as JSON
+from rlagent.config.row_folders import TABLES as TABLES
+from rlagent.config.row_folders import files_of, forms, is_one_set, version_of
 from rlagent.config.row_view import AS_IS, View
-
-JSON = (".jsonl", ".json")
-"""Endings of files whose rows arrive as they are written."""
-
-TABLES = (".csv", ".parquet")
-"""Endings of files that the library `datasets` reads, and gives the types of."""
 
 CHECKED_EARLY = 8 << 20
 """Bytes up to which every row is read before anything starts; those of larger files follow when
@@ -33,15 +30,16 @@ _SHOWN = 3
 
 def split_file(path: str, split: str) -> Path | None:
     """The local file with the rows of a split: `path` itself, or of a folder `{split}.jsonl`, else
-    .json, else .csv; None where there is none, or `datasets` has to find it."""
+    .json, else .csv; or a folder whose JSON files are all of them: `{split}/`, or `path` itself
+    where no file in it is named by a split. None where there is none, or `datasets` finds it."""
     local = None if is_function(path) else local_path(path)
     if local is None:
         return None
     if local.is_file():
         return local if local.suffix in JSON + TABLES else None
-    return next(
-        (file for end in (*JSON, ".csv") if (file := local / f"{split}{end}").is_file()), None
-    )
+    named = (file for end in (*JSON, ".csv") if (file := local / f"{split}{end}").is_file())
+    whole = (local / split, *([local] if local.is_dir() and is_one_set(local) else []))
+    return next(named, None) or next((at for at in whole if forms(at) == {JSON[0]}), None)
 
 
 def is_function(path: str) -> bool:
@@ -54,9 +52,12 @@ def is_function(path: str) -> bool:
 
 
 def is_single_file(path: str) -> bool:
-    """Whether a dataset's path names one file, part of which is held out, and not a folder."""
+    """Whether a dataset's path names one set of rows, part of which is held out: a file, or a
+    folder of several in which none is named by a split."""
     local = None if is_function(path) else local_path(path)
-    return local is not None and local.suffix in JSON + TABLES and not local.is_dir()
+    if local is not None and local.is_dir():
+        return is_one_set(local)
+    return local is not None and local.suffix in JSON + TABLES
 
 
 def is_table(file: Path | None) -> bool:
@@ -75,6 +76,12 @@ def missing_split(key: str, path: str, split: str) -> Problem | None:
     if local.is_file():
         allowed = f"must end in {', '.join(JSON + TABLES)}, or be a folder"
         return Problem(key, path, allowed, "write a .jsonl file with one JSON object per line")
+    if is_one_set(local):
+        several = sorted(forms(local))
+        if len(several) == 1:
+            return None
+        text = f"holds files of several forms: {', '.join(several)}"
+        return Problem(key, path, text, "keep one form of file in it")
     there = sorted(file.stem for file in local.glob("*.jsonl"))
     if not there and any(local.iterdir()):
         return None
@@ -127,52 +134,52 @@ def scan(file: Path, columns: Iterable[str], key: str, path: str, view: View = A
         path: The value of that key.
         view: What makes a row a task.
     """
-    stat = file.stat()
-    found = _scan(file, tuple(columns), (stat.st_size, stat.st_mtime_ns), view)
+    found = _scan(file, tuple(columns), version_of(file), view)
     named = [item if item.key else replace(item, key=key, value=path) for item in found.problems]
     return replace(found, problems=named)
 
 
 @functools.lru_cache(maxsize=4)
-def _scan(file: Path, columns: tuple[str, ...], version: tuple[int, int], view: View) -> Scan:
+def _scan(file: Path, columns: tuple[str, ...], version: object, view: View) -> Scan:
     found, wrong, column = Scan(), 0, question_column(columns)
-    try:
-        for line, text in texts(file):
-            found.seen += 1
-            try:
-                written_row = parse(text)
-                row = view.of(written_row)
-            except MissingColumnError as error:
-                where = f"line {line} of {file}"
-                if not found.rows and not wrong:
-                    found.problems.append(view.missing(error, written_row, where))
+    for part in files_of(file):
+        try:
+            for line, text in texts(part):
+                found.seen += 1
+                try:
+                    written_row = parse(text)
+                    row = view.of(written_row)
+                except MissingColumnError as error:
+                    where = f"line {line} of {part}"
+                    if not found.rows and not wrong:
+                        found.problems.append(view.missing(error, written_row, where))
+                        return found
+                    wrong += 1
+                    if wrong <= _SHOWN:
+                        found.problems.append(Problem("", None, f"{where} {error}", "complete it"))
+                    continue
+                except ValueError as error:
+                    wrong += 1
+                    if wrong <= _SHOWN:
+                        found.problems.append(_unreadable(part, line, error))
+                    continue
+                if row is None:
+                    continue
+                missing = [name for name in columns if name not in row]
+                if missing and not found.rows and not wrong:
+                    # Rather the columns are wrong than every row.
+                    found.problems += _columns(part, line, missing, row)
                     return found
-                wrong += 1
-                if wrong <= _SHOWN:
-                    found.problems.append(Problem("", None, f"{where} {error}", "complete it"))
-                continue
-            except ValueError as error:
-                wrong += 1
-                if wrong <= _SHOWN:
-                    found.problems.append(_unreadable(file, line, error))
-                continue
-            if row is None:
-                continue
-            missing = [name for name in columns if name not in row]
-            if missing and not found.rows and not wrong:
-                # Rather the columns are wrong than every row.
-                found.problems += _columns(file, line, missing, row)
-                return found
-            if missing:
-                wrong += 1
-                if wrong <= _SHOWN:
-                    found.problems.append(_lacking(file, line, missing, row))
-            found.rows.append(content_hash(row))
-            found.questions.append(question_hash(row, column))
-            found.lines.append(line)
-            found.positions.append(found.seen - 1)
-    except RowError as error:
-        found.problems.append(_unreadable(file, error.line, error))
+                if missing:
+                    wrong += 1
+                    if wrong <= _SHOWN:
+                        found.problems.append(_lacking(part, line, missing, row))
+                found.rows.append(content_hash(row))
+                found.questions.append(question_hash(row, column))
+                found.lines.append(line)
+                found.positions.append(found.seen - 1)
+        except RowError as error:
+            found.problems.append(_unreadable(part, error.line, error))
     if wrong > _SHOWN:
         found.problems.append(Problem("", None, f"{wrong - _SHOWN} more rows of it are wrong"))
     if found.seen and not found.rows and not found.problems:
@@ -180,6 +187,11 @@ def _scan(file: Path, columns: tuple[str, ...], version: tuple[int, int], view: 
     elif not found.rows and not found.problems:
         found.problems.append(Problem("", None, f"{file} has no rows", "name a file that has"))
     return found
+
+
+def every_text(file: Path) -> Iterator[bytes]:
+    """Each row of what `split_file` found, as JSON on one line."""
+    return (text for part in files_of(file) for _, text in texts(part))
 
 
 def table_problems(

@@ -19,6 +19,7 @@ from rlagent.config.mix import parts_of
 from rlagent.config.parents import Lineage
 from rlagent.config.resolve import Resolved
 from rlagent.config.row_filter import is_reference
+from rlagent.config.row_folders import files_of
 from rlagent.config.schema import DatasetConfig, WorkflowConfig
 from rlagent.config.sources import source_files
 from rlagent.config.task_files import is_function, split_file
@@ -190,7 +191,7 @@ def _dataset_fingerprint(resolved: Resolved) -> str:
     for path, split in places:
         file = split_file(path, split or "") if path else None
         if file is not None:
-            files.append(file)
+            files += files_of(file)
     for one in (part.dataset for part in parts_of(dataset)):
         files += [file for named in functions_of(one) for file in source_files(locate(named).file)]
     said = [f"{dataset.path} {dataset.subset} {dataset.split} {dataset.eval_split}"]

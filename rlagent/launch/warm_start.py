@@ -24,6 +24,7 @@ from rlagent.config.compose import Draft
 from rlagent.config.overrides import key_of, parse
 from rlagent.config.prepare import prepare
 from rlagent.config.resolve import Resolved
+from rlagent.config.row_folders import files_of
 from rlagent.config.schema import LearnConfig
 from rlagent.config.task_files import split_file
 from rlagent.machine.resources import Machine
@@ -166,7 +167,8 @@ def _flags(command: Command) -> list[str]:
 def _digest(source: str) -> str:
     """What tells a source of conversations from others: its training file's content, or its id."""
     file = None if source == AUTO or local_path(source) is None else split_file(source, "train")
-    content = file.read_bytes() if file is not None else source.encode()
+    files = [] if file is None else files_of(file)
+    content = b"".join(each.read_bytes() for each in files) or source.encode()
     return hashlib.sha256(content).hexdigest()[:8]
 
 

@@ -13,16 +13,18 @@ from typing import Any
 
 from rlagent.base.endings import RunError
 from rlagent.base.errors import ConfigError, Problem, raise_if_any
-from rlagent.base.paths import resolve_path
+from rlagent.base.paths import local_path, resolve_path
 from rlagent.config.functions import import_function
 from rlagent.config.held_out import splits_itself
-from rlagent.config.json_rows import content_hash, parse, texts
+from rlagent.config.json_rows import content_hash, parse
 from rlagent.config.mix import Part, parts_of
 from rlagent.config.row_filter import MissingColumnError
+from rlagent.config.row_folders import files_of
 from rlagent.config.row_view import AS_IS, View, as_text, view_of
 from rlagent.config.schema import DatasetConfig
 from rlagent.config.splits import draw, hold_out, notes, repeated
 from rlagent.config.task_files import (
+    every_text,
     is_function,
     is_single_file,
     is_table,
@@ -62,7 +64,7 @@ class WrittenRows:
         """Each task as JSON, with the place of its row among all of the file."""
         places_of = iter(self._scan.positions)
         wanted = next(places_of, None)
-        for position, (_, text) in enumerate(texts(self._file)):
+        for position, text in enumerate(every_text(self._file)):
             if position == wanted:
                 renamed = self._view.names
                 yield position, as_text(self._view.renamed(parse(text))) if renamed else text
@@ -325,8 +327,9 @@ def rows_of(path: str, split: str, dataset: DatasetConfig, key: str) -> Rows:
     else:
         problem = None if file else missing_split(key, path, split)
         raise_if_any([problem] if problem else [])
-        if file is not None:
-            raise_if_any(table_problems(file, dataset.columns, key, path, view))
+        local = local_path(path) if is_single_file(path) else None
+        for each in files_of(local) if local else [file] if file else []:
+            raise_if_any(table_problems(each, dataset.columns, key, path, view))
         rows = Table(resolve_path(path), split, dataset.subset, key, view)
     rows.require(dataset.columns)
     return rows

@@ -13,6 +13,7 @@ from rlagent.base.errors import ConfigError, Problem, UnreachableError, written
 from rlagent.base.paths import local_path
 from rlagent.config.json_rows import content_hash
 from rlagent.config.row_filter import MissingColumnError
+from rlagent.config.row_folders import files_of
 from rlagent.config.row_view import AS_IS, View, pick
 from rlagent.config.task_files import is_single_file, question_hash
 from rlagent.trinity.task_row import INDEX
@@ -143,9 +144,9 @@ def _load(path: str, split: str, subset: str | None, key: str) -> Any:
     remedy = f"{first}, or give a local folder with {split}.jsonl"
     with reading(path, split, key, remedy):
         if local is not None and is_single_file(path):
-            return datasets.load_dataset(
-                local.suffix.removeprefix("."), data_files={split: str(local)}, split=split
-            )
+            files = [str(file) for file in files_of(local)]
+            form = files[0].rpartition(".")[2]
+            return datasets.load_dataset(form, data_files={split: files}, split=split)
         builder = datasets.load_dataset_builder(path, name=subset)
         if local is not None and type(builder).__module__.endswith("packaged_modules.json.json"):
             text = f"holds JSON, but no {split}.jsonl; `datasets` would guess types"

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rlagent import data, plan
@@ -127,3 +129,45 @@ def test_a_function_that_fails_ends_the_command_in_a_line(here):
     Path("fails.py").write_text("def rows(split):\n    yield {'question': '', 'answer': 1/0}\n")
     with pytest.raises(ConfigError, match="failed at row 0 of the split train: ZeroDivisionError"):
         prepare_data(DatasetConfig(path="fails.py:rows"), here / "run")
+
+
+@pytest.mark.parametrize("form", ["jsonl", "json", "csv", "parquet"])
+def test_the_files_of_a_folder_are_one_set_of_rows(here, capsys, form):
+    Path("parts").mkdir()
+    for number in range(3):
+        rows = [{"question": f"{number} {n}", "answer": n} for n in range(10)]
+        file = Path("parts", f"{number}.{form}")
+        if form == "parquet":
+            pq.write_table(pa.Table.from_pylist(rows), file)
+        elif form == "csv":
+            file.write_text("question,answer\n" + "".join(f"{number} {n},{n}\n" for n in range(10)))
+        else:
+            lines = "\n".join(json.dumps(row) for row in rows)
+            file.write_text(lines if form == "jsonl" else json.dumps(rows))
+    assert show("dataset.path=parts") == 0
+    said = capsys.readouterr().out
+    assert "train, to train on: 27 tasks of 30 rows" in said
+    assert "train, held out: 3 tasks of 30 rows" in said
+
+
+def test_a_folder_of_a_split_holds_its_files(here, capsys):
+    for split, count in (("train", 3), ("test", 2)):
+        Path("parts", split).mkdir(parents=True)
+        for number in range(count):
+            row = {"question": f"{split} {number}", "answer": "1"}
+            Path("parts", split, f"{number}.jsonl").write_text(json.dumps(row))
+    assert show("dataset.path=parts") == 0
+    said = capsys.readouterr().out
+    assert "train, to train on: 3 tasks\n" in said
+    assert "test, held out: 2 tasks\n" in said
+
+
+def test_a_wrong_row_of_a_folder_is_named_with_its_file(here, capsys):
+    Path("parts").mkdir()
+    Path("parts", "a.jsonl").write_text('{"question": "a", "answer": "1"}\n')
+    Path("parts", "b.jsonl").write_text('\n{"question": "b", "answer": \n')
+    assert show("dataset.path=parts") == 2
+    assert "line 2 of parts/b.jsonl is not JSON" in capsys.readouterr().err
+    Path("parts", "b.csv").write_text("question,answer\na,1\n")
+    assert show("dataset.path=parts") == 2
+    assert "holds files of several forms: .csv, .jsonl" in capsys.readouterr().err
