@@ -366,4 +366,6 @@ class Evaluating:
             return str(written)
         from rlagent.serving.export import ready_folder
 
-        return ready_folder(Trained(self.run_folder, kept, read_config(self.run_folder)))
+        trained = Trained(self.run_folder, kept, read_config(self.run_folder))
+        # The engine gets the chat template beside it: no base model is copied for that.
+        return ready_folder(trained) if kept.folder else trained.base
