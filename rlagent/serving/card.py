@@ -12,6 +12,7 @@ from rlagent.base.paths import local_path
 from rlagent.base.redact import redact, redact_command
 from rlagent.config.parents import root_of
 from rlagent.config.presets import preset_names
+from rlagent.config.supervised import is_supervised
 from rlagent.records.checkpoints import measured
 from rlagent.records.parents import lineage, lineage_words
 from rlagent.serving.trained import Trained
@@ -42,7 +43,8 @@ def adapter_card(trained: Trained) -> str:
         "    from peft import AutoPeftModelForCausalLM\n\n"
         '    model = AutoPeftModelForCausalLM.from_pretrained("FOLDER")'
     )
-    more = f"It is an adapter of {_public(trained.config.model.path)}, which is loaded with it."
+    base = lineage_words(lineage(trained.run)) or _public(trained.config.model.path)
+    more = f"It is an adapter of {base}, which is loaded with it."
     return _card(trained, "peft", ("", ""), use, more)
 
 
@@ -59,11 +61,17 @@ def _card(trained: Trained, library: str, numbers: tuple[str, str], use: str, mo
         head["license"] = licence
     line = lineage(trained.run)
     path = root_of(line, config.model.path)
-    # What a line began from is a hub id, or the last part of a path of some machine.
-    if local_path(path) is None and (not line or "/" in path):
+    # What a line began from is a hub id, or the last part of a path of some machine; an adapter is
+    # of the line's newest model, which no hub has.
+    if local_path(path) is None and (not line or ("/" in path and library != "peft")):
         relation = "adapter" if library == "peft" else "finetune"
         head |= {"base_model": path, "base_model_relation": relation}
     sampled = f"{config.algorithm.batch_size} tasks x {config.algorithm.repeat_times} rollouts"
+    how = "as an agent with reinforcement learning"
+    if is_supervised(config):
+        sampled = f"{config.algorithm.batch_size} conversations"
+        how = "on an agent's conversations"
+        head["tags"].remove("reinforcement-learning")
     trained_steps = f"{trained.kept.step} of {status.get('steps_asked') or '?'}"
     versions = {name: value for name, value in (status.get("versions") or {}).items() if value}
     rows = [
@@ -85,7 +93,7 @@ def _card(trained: Trained, library: str, numbers: tuple[str, str], use: str, mo
     parts = [
         f"---\n{yaml.safe_dump(head, sort_keys=True)}---",
         f"# {trained.name}",
-        "A language model that was trained as an agent with reinforcement learning.",
+        f"A language model that was trained {how}.",
         "\n".join(["| what | value |", "| :--- | :--- |", *table]),
         *(["## Command", f"    {_public_command(command)}"] if command else []),
         "## Use",

@@ -22,6 +22,7 @@ from rlagent.backends.embedded.engine.service import Service, ServiceOptions
 from rlagent.backends.embedded.micro_batches import MicroBatch, Row
 from rlagent.backends.embedded.trainer.scoring import Scorer
 from rlagent.backends.embedded.trainer.step_data import StepData
+from rlagent.records.calls import compact, tools_offered
 from rlagent.tools.calculator import calculator
 from rlagent.trinity import recording
 from rlagent.upstream import agentscope as tool_schemas
@@ -334,3 +335,11 @@ def test_a_rollout_draws_the_same_whatever_the_engine_drew_before(service):
     assert first[0] != first[1]
     assert drawn(9) != first
     assert drawn(1) == first
+
+
+def test_the_tools_that_a_call_was_offered_are_recorded_whole_and_once(service) -> None:
+    function = {"name": "add", "description": "Adds.", "parameters": {"type": "object"}}
+    tools = [{"type": "function", "function": function}]
+    recorder = recorded(service, calls=2, tools=tools)
+    assert list(tools_offered(recorder.said).values()) == [tools]
+    assert [row.get("tools") for row in compact(recorder.said)] == [["add"], None]

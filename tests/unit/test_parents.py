@@ -15,7 +15,8 @@ from rlagent.records.folder import RunFolder
 from rlagent.records.listing import run_entry
 from rlagent.records.parents import STAMP, find_parent, lineage_of_folder, lineage_words
 from rlagent.report.page import facts
-from rlagent.serving.trained import Trained
+from rlagent.serving.card import model_card
+from rlagent.serving.trained import Trained, find_trained
 from tests.configured import configured
 from tests.unit.test_checkpoint_names import keep, measure
 
@@ -175,3 +176,18 @@ def test_a_resolved_file_names_the_same_checkpoint(root: Path) -> None:
     found = resolved(root, "model.path=1a2b3c4d@20")
     again = resolved(root, f"model.path={found.config.model.path}")
     assert lineage_of(again) == lineage_of(found)
+
+
+def test_the_card_of_a_model_that_learnt_from_conversations_speaks_of_no_reinforcement(
+    root: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "taught.jsonl"
+    said = [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}]
+    file.write_text((json.dumps({"messages": said}) + "\n") * 8)
+    given = ("model=tiny", "algorithm=sft", "dataset=conversations", f"dataset.path={file}")
+    run = make(root, "taught-00000009", *given, "algorithm.batch_size=4", steps=(4,))
+    (tmp_path / "config.json").write_text("{}")
+    card = model_card(find_trained(run.name, "4", root), tmp_path)
+    assert "on an agent's conversations" in card
+    assert "| a step | 4 conversations |" in card
+    assert "reinforcement" not in card
