@@ -13,6 +13,7 @@ import pyseccomp
 import pytest
 
 from rlagent.tools.confined import ConfinementError, Limits, calls, refusal, run, run_blocking
+from rlagent.trinity import guard
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -167,6 +168,16 @@ def test_it_is_ended_when_nobody_waits_for_it_any_more():
             await task
 
     asyncio.run(abandoned())
+
+
+def test_it_is_ended_when_the_time_of_its_rollout_is_over():
+    rollout = guard.Rollout("one", timeout=1.0)
+
+    async def rolled_out() -> None:
+        await guard.within(rollout, run("import time\ntime.sleep(60)", Limits(60)))
+
+    with pytest.raises(TimeoutError, match=r"workflow\.timeout"):
+        asyncio.run(rolled_out())
 
 
 def test_many_are_asked_for_and_few_run_at_once(monkeypatch):

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 import sys
 
 import psutil
@@ -11,17 +12,23 @@ from agentscope.tool import Toolkit
 
 from rlagent.tools.calculator import calculator
 from rlagent.tools.mcp_client import Server, ToolServerError, tools_of
+from rlagent.trinity import guard
 from rlagent.workflows.mcp_tools import CALCULATOR, use_tools
 from rlagent.workflows.teacher import TeacherClient, teacher_model
 
 SHIPPED = (sys.executable, str(CALCULATOR))
 
 
+def below() -> list[psutil.Process]:
+    """The processes that this one has started which have not ended."""
+    found = psutil.Process(os.getpid()).children(recursive=True)
+    return [one for one in found if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
 @pytest.fixture(autouse=True)
 def _nothing_is_left():
     yield
-    left = [one for one in psutil.Process(os.getpid()).children(recursive=True) if one.is_running()]
-    assert [one for one in left if one.status() != psutil.STATUS_ZOMBIE] == []
+    assert below() == []
 
 
 def python(code: str) -> tuple[str, ...]:
@@ -154,6 +161,41 @@ def test_a_lost_server_fails_the_rollout_although_the_agent_goes_on():
     )
     with pytest.raises(ToolServerError, match="Connection closed"):
         asyncio.run(use_tools({"question": "?", "answer": "1"}, model, [*dying("tools/call")]))
+
+
+HANGING = python("import signal, time\nsignal.signal(15, signal.SIG_IGN)\ntime.sleep(99)")
+
+
+@pytest.mark.parametrize("http", [False, True])
+def test_a_server_that_will_not_end_is_ended_when_the_time_of_its_rollout_is_over(http):
+    async def rolled_out() -> None:
+        work = _called(Server(HANGING, http), "1")
+        with pytest.raises(TimeoutError, match=r"workflow\.timeout"):
+            await guard.within(guard.Rollout("one", timeout=0.5), work)
+        # The runner goes on with others.
+        while below():
+            await asyncio.sleep(0.05)
+
+    asyncio.run(rolled_out())
+
+
+def test_a_server_ends_with_the_process_that_started_it():
+    script = (
+        "import asyncio\nfrom rlagent.tools.mcp_client import Server, tools_of\n"
+        "async def wait():\n"
+        f"    async with tools_of(Server({HANGING!r}, start_seconds=60)): pass\n"
+        "asyncio.run(wait())"
+    )
+    starter = subprocess.Popen([sys.executable, "-c", script], cwd=CALCULATOR.parents[2])
+    server = psutil.Process(starter.pid)
+    # The leash has become the server when its command is the server's.
+    while not (found := [p for p in server.children() if "SIG_IGN" in " ".join(p.cmdline())]) or (
+        "execvp" in " ".join(found[0].cmdline())
+    ):
+        assert starter.poll() is None
+    starter.kill()
+    starter.wait()
+    assert psutil.wait_procs(found, timeout=60)[1] == []
 
 
 def test_another_way_of_speaking_is_refused():
