@@ -21,6 +21,8 @@ TRAIN, TEST, LESSONS = 1200, 256, 4000
 CALLS = 5
 MISTAKEN = 0.5
 VOCABULARY = 400
+EPOCHS = (4, 2)
+"""Passes of each course of training; the rate falls in each."""
 SHAPE = {
     "hidden_size": 64,
     "intermediate_size": 192,
@@ -130,8 +132,7 @@ def rows(count: int, seed: int, exclude: Collection[str] = ()) -> list[dict[str,
     return found
 
 
-def splits() -> dict[str, list[dict[str, Any]]]:
-    """The held-out tasks, of questions that are neither trained on nor taught, and the others."""
+def _drawn() -> dict[str, dict[str, Any]]:
     rng = random.Random(SEED)
     seen: dict[str, dict[str, Any]] = {}
     while len(seen) < TEST:
@@ -141,7 +142,20 @@ def splits() -> dict[str, list[dict[str, Any]]]:
             "name": "f",
             "tests": calls(function, rng),
         }
-    return {"train": rows(TRAIN, SEED + 1, seen), "test": list(seen.values())}
+    return seen
+
+
+def drawn_for_test() -> set[str]:
+    """Questions that are neither trained on nor taught."""
+    return set(_drawn())
+
+
+def splits() -> dict[str, list[dict[str, Any]]]:
+    """The training tasks, and the held-out ones, of other questions."""
+    seen = _drawn()
+    # Of lists there are so few questions that all of them are drawn, and none is left to train on.
+    held_out = [row for row in seen.values() if not isinstance(row["tests"][0][0][0], list)]
+    return {"train": rows(TRAIN, SEED + 1, seen), "test": held_out}
 
 
 def lessons(exclude: Collection[str]) -> list[Transcript]:
@@ -166,28 +180,29 @@ def write_data(folder: Path) -> None:
         (folder / f"{name}.jsonl").write_text(text)
 
 
-def build_model(folder: Path, epochs: int) -> None:
+def build_model(folder: Path) -> None:
     """Make the tiny model from nothing: transcripts, tokenizer, training, export."""
     from tools.tiny_model import sft, tokenizer
     from tools.tiny_model.__main__ import export
 
-    taught = lessons({task["question"] for task in splits()["test"]})
+    taught = lessons(drawn_for_test())
     words = tokenizer.train(taught, VOCABULARY)
     model = sft.new_model(words, SEED, **SHAPE)
-    sft.train(model, sft.encode(words, taught), sft.Schedule(epochs=epochs, batch=64), SEED)
+    examples = sft.encode(words, taught)
+    for course, epochs in enumerate(EPOCHS):
+        sft.train(model, examples, sft.Schedule(epochs=epochs, batch=64), SEED + course)
     export(model, words, folder)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.tiny_code", description=__doc__)
     parser.add_argument("part", nargs="?", choices=["all", "data", "model"], default="all")
-    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--assets", type=Path, default=ASSETS, help="where to write")
     arguments = parser.parse_args()
     if arguments.part in ("all", "data"):
         write_data(arguments.assets / "code_tiny")
     if arguments.part in ("all", "model"):
-        build_model(arguments.assets / "tiny_code", arguments.epochs)
+        build_model(arguments.assets / "tiny_code")
 
 
 if __name__ == "__main__":

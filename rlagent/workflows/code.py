@@ -17,7 +17,7 @@ async def write_function(
     task: dict,
     model: ChatModelBase,
     attempts: int = 1,
-    seconds: float = 2.0,
+    seconds: float = 5.0,
     memory_mib: int = 256,
 ) -> WorkflowOutput:
     """Write the function that `task["question"]` describes.
