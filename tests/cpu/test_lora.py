@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file
 from trainer_fixtures import make_config, make_experiences, make_model, prepared, step, weights
 from transformers import AutoModelForCausalLM
+from trinity.common.constants import SyncMethod
 
-from rlagent.backends.embedded.adapter import Merger, read_adapter
+from rlagent.backends.embedded.adapter import Merger, is_adapter, read_adapter
 from rlagent.backends.embedded.engine.service import Service, ServiceOptions
 from rlagent.backends.embedded.trainer.trainer import load_model
 from rlagent.records.checkpoints import ADAPTER, WEIGHTS, fault_of
@@ -213,3 +214,20 @@ def test_what_an_engine_samples_has_the_log_probabilities_of_the_trainer(tmp_pat
             train(trainer, 1)
     finally:
         service.stop()
+
+
+def test_through_files_the_adapter_is_handed_over_alone_too(model, tmp_path):
+    config = config_for(model, tmp_path)
+    config.synchronizer.sync_method = SyncMethod.CHECKPOINT
+    trainer = train(prepared(config), 1)
+    asyncio.run(trainer.save_state_dict())
+    file = trainer.root / "global_step_1" / WEIGHTS
+    served = load_model(str(model))
+    Merger(served).merge(load_file(file))
+    torch.testing.assert_close(logits(served), logits(trainer.learner.model), rtol=0, atol=1e-5)
+    train(trainer, 1)
+    folder = save(trainer)
+    # The engine reads it of a checkpoint as well.
+    assert is_adapter(load_file(folder / WEIGHTS))
+    assert fault_of(folder) is None
+    assert prepared(config).train_step_num == 2
