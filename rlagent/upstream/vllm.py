@@ -138,3 +138,38 @@ def look_at_model(call: Callable[[Callable[[], Any]], Any]) -> Iterator[None]:
 
     with _replaced(registry, "_run_in_subprocess", call):
         yield
+
+
+@patch(
+    LIBRARY,
+    VERSIONS,
+    f"{TRINITY}/common/models/vllm_model.py#L577",
+    "Trinity has what agents ask for by HTTP sampled with the adapter that it loaded",
+    [
+        Relies(
+            "trinity.common.models.vllm_model:vLLMRolloutModel.sync_model_weights",
+            None,
+            "add_lora(",
+        ),
+        Relies("vllm.v1.engine.async_llm:AsyncLLM.generate", None, "lora_request"),
+        Relies("vllm.v1.engine.async_llm:AsyncLLM.add_lora"),
+    ],
+)
+def newest_adapter(engine: Any, current: Callable[[], Any]) -> None:
+    """Have an engine sample every request that names no adapter with the current one.
+
+    Trinity names it in requests of its own alone. An agent's come by HTTP and name the base model:
+    they would be sampled without it for as long as the run lasts.
+
+    Args:
+        engine: vLLM's, which the HTTP server calls, too.
+        current: The adapter at this moment; None: the base alone.
+    """
+    theirs = engine.generate
+
+    def generate(*args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("lora_request") is None:
+            kwargs["lora_request"] = current()
+        return theirs(*args, **kwargs)
+
+    engine.generate = generate

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rlagent.records.checkpoints import ADAPTER
 from rlagent.records.folder import RunFolder
 
 SMALL = [
@@ -77,3 +78,15 @@ def test_a_run_that_explores_one_step_ahead_ends_with_the_last_weights(tmp_path,
     times = next(m for m in _metrics(run, "driver") if "time/startup" in m)
     assert times["startup/ray"] < times["startup/engine_process"] < times["startup/engine_ready"]
     assert times["startup/engine_ready"] <= times["startup/weights_synced"] <= times["time/startup"]
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_an_adapter_is_trained_sampled_with_and_resumed(tmp_path, gpus):
+    keep = (f"hardware={gpus}gpu", "model.lora.rank=8", "algorithm.save_interval=1")
+    _train(tmp_path, *keep, "algorithm.total_steps=2")
+    run = _train(tmp_path, *keep, "algorithm.total_steps=3")
+    assert run.read_status()["steps_trained"] == 3
+    assert (run.checkpoints / "global_step_3" / ADAPTER).is_file()
+    # Were the base sampled from, the policies would be further apart with each step.
+    trained = [m for m in _metrics(run, "trainer") if "off_policy/kl/behaviour_proximal" in m]
+    assert all(m["off_policy/kl/behaviour_proximal"] < 0.01 for m in trained)

@@ -1,14 +1,16 @@
 """A rollout engine on GPUs samples with the adapter of the newest weights, whoever asks."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from rlagent.backends.vllm.adapters import RANKS, arguments, first_of, request_of, with_adapter
+from rlagent.backends.vllm.adapters import RANKS, arguments, first_of, request_of
 from rlagent.base.limits import LIMITS
 from rlagent.base.lora import LoraConfig
 from rlagent.records.checkpoints import ADAPTER, step_folder
+from rlagent.upstream.vllm import newest_adapter
 
 
 def write_adapter(root: Path, step: int) -> Path:
@@ -21,12 +23,13 @@ def write_adapter(root: Path, step: int) -> Path:
 def test_a_request_that_names_no_adapter_is_sampled_with_the_newest() -> None:
     asked: list[Any] = []
     newest: list[Any] = [None]
-    generate = with_adapter(lambda *_, **given: asked.append(given), lambda: newest[-1])
-    generate("prompt", lora_request=None)
+    engine = SimpleNamespace(generate=lambda *_, **given: asked.append(given))
+    newest_adapter.change(engine, lambda: newest[-1])
+    engine.generate("prompt", lora_request=None)
     newest.append("step 1")
-    generate("prompt", lora_request=None)
-    generate("prompt")
-    generate("prompt", lora_request="another")
+    engine.generate("prompt", lora_request=None)
+    engine.generate("prompt")
+    engine.generate("prompt", lora_request="another")
     assert [each["lora_request"] for each in asked] == [None, "step 1", "step 1", "another"]
 
 

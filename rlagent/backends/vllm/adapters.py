@@ -1,11 +1,8 @@
 """Which LoRA adapter a rollout engine samples with: decisions on plain values, without vLLM.
 
-Trinity 0.6.0 gives an adapter to requests of its own alone. An agent's come by HTTP and name the
-base model, so that they would be sampled without it, for as long as the run lasts
-(trinity/common/models/vllm_model.py: `add_lora` beside a server that is told of no module).
+That every request gets it is upstream/vllm.py's.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,19 +56,3 @@ def first_of(modules: list[dict[str, Any]] | None) -> dict[str, Any] | None:
         return None
     # A number that no step has.
     return {"lora_name": "start", "lora_int_id": 2**31 - 1, "lora_path": str(path)}
-
-
-def with_adapter(generate: Callable[..., Any], current: Callable[[], Any]) -> Callable[..., Any]:
-    """vLLM's `generate`, which takes the current adapter for every request that names none.
-
-    Args:
-        generate: Of an engine; its keyword `lora_request` names an adapter.
-        current: The adapter at this moment; None: the base alone.
-    """
-
-    def generating(*args: Any, **kwargs: Any) -> Any:
-        if kwargs.get("lora_request") is None:
-            kwargs["lora_request"] = current()
-        return generate(*args, **kwargs)
-
-    return generating

@@ -58,10 +58,7 @@ class RolloutEngine(vLLMRolloutModel):
             await super().prepare()
         if self.enable_lora:
             await self._take(adapters.first_of(self.config.lora_modules))
-            # The HTTP server has the same engine.
-            self.async_llm.generate = adapters.with_adapter(
-                self.async_llm.generate, self.get_lora_request
-            )
+            vllm.newest_adapter.apply(self.async_llm, self.get_lora_request)
         self._marks.mark("engine_ready")
 
     async def sync_model_weights(
