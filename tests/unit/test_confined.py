@@ -181,6 +181,37 @@ def test_it_is_ended_when_the_time_of_its_rollout_is_over():
         asyncio.run(rolled_out())
 
 
+IN_A_RUNNER = """
+import asyncio, os
+from rlagent.tools.confined import Limits, run
+from rlagent.trinity.guard import Rollout, within
+from rlagent.trinity.shared_loop import protect
+
+async def agent(number):
+    os.environ["KEY"] = "secret"
+    os.chdir("/")
+    return (await run(f"import os; print({number}, os.environ.get('KEY'))", Limits(30))).stdout
+
+async def runner():
+    protect(asyncio.get_running_loop())
+    rollouts = (within(Rollout(str(n), 60), agent(n)) for n in range(6))
+    print("".join(await asyncio.gather(*rollouts)), end="")
+
+asyncio.run(runner())
+"""
+
+
+def test_rollouts_of_a_runner_confine_their_programs_side_by_side():
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_RUNNER],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines() == [f"{n} None" for n in range(6)], done.stderr
+
+
 def test_many_are_asked_for_and_few_run_at_once(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     most = 0
