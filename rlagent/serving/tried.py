@@ -115,6 +115,7 @@ def try_task(
     from trinity.common.models.model import ModelWrapper
     from trinity.common.workflows.workflow import Task
 
+    from rlagent.trinity.endpoint import close_endpoint
     from rlagent.trinity.recording import close_clients
     from rlagent.trinity.translate import workflow_args
     from rlagent.trinity.workflow import AgentWorkflow, RolloutError
@@ -175,6 +176,7 @@ def try_task(
         try:
             return list(await asyncio.gather(*map(roll_out, range(samples))))
         finally:
+            close_endpoint()
             await close_clients()
 
     return asyncio.run(roll_out_all())

@@ -13,6 +13,7 @@ import random_model
 from rolled import roll_out, workflow_of
 
 from rlagent.backends.embedded.engine.service import Service, ServiceOptions
+from rlagent.base.process import start_ticks
 from rlagent.records.calls import conversations
 from rlagent.trinity.endpoint import close_endpoint
 from rlagent.trinity.recording import close_clients
@@ -316,3 +317,20 @@ def test_agents_may_say_who_they_are(service):
     roll_out(rolled)
     assert [call["agent"] for call in rolled.found["calls"]] == ["chooser", "guesser"]
     assert rolled.found["metrics"]["model_calls"] == 2
+
+
+def test_a_program_ends_with_its_rollout(service):
+    started = []
+
+    async def solve(task, base_url, api_key):
+        program = await asyncio.create_subprocess_exec(
+            *("sh", "-c", "sleep 600 & echo $!; exec sleep 600"),
+            env={**os.environ, "OPENAI_API_KEY": api_key},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        started.extend([program.pid, int(await program.stdout.readline())])
+        raise RuntimeError("the agent gave up")
+
+    (failed,) = roll_out(workflow_of(service, solve))
+    assert failed is None
+    assert [start_ticks(pid) for pid in started] == [None, None]

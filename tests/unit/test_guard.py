@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from rlagent.base.programs import end_programs
 from rlagent.trinity.guard import AgentAbortError, Rollout, as_exception, within
 from rlagent.trinity.threads import in_thread
 
@@ -323,6 +324,22 @@ def test_a_program_started_without_an_environment_gets_none():
         return await _ends(starts())
 
     assert _alone(scenario) == [b"False", b"True"]
+
+
+def test_programs_are_noted_where_they_are_to_end_with_their_rollout():
+    async def scenario():
+        rollout = Rollout("1/0/0")
+        rollout.programs = []
+
+        async def starts():
+            # Nothing in its environment says whose it is.
+            return subprocess.Popen(["/bin/sleep", "600"], env={}).pid
+
+        started = await _ends(starts(), rollout=rollout)
+        noted = [one.pid for one in rollout.programs]
+        return noted == [started], end_programs(rollout.programs, []) == [started]
+
+    assert _alone(scenario) == (True, True)
 
 
 def test_what_is_imported_changes_the_environment_for_all(tmp_path, monkeypatch):
