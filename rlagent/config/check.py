@@ -71,8 +71,8 @@ def check(
     if not measures:
         problems += [item for item in supervised_problems(config) if item.key not in wrong]
     problems += _layout(config, wrong)
-    # Without a workflow a run on conversations measures no success.
-    if measures or not is_supervised(config) or config.workflow.function or config.workflow.judge:
+    # Without tasks a run on conversations measures no success, and needs no workflow.
+    if measures or not is_supervised(config) or config.evaluate.dataset:
         problems += _functions(config, workflow_given, judge_given)
     if "sweep.metric" not in wrong:
         problems += metric_problems(config, workflow_given)

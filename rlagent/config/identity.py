@@ -59,6 +59,8 @@ def identity(
     data = to_mapping(config)
     data = _without(data, LEFT_OUT)
     data = without(data, _STEPS)
+    if config.evaluate.dataset is None:
+        del data["evaluate"]["dataset"]
     if all(value in (1, AUTO) for value in data["evaluate"].values()):
         del data["evaluate"]
     # Where the key is read from; and a model that runs here has no address.

@@ -22,12 +22,12 @@ from rlagent.config.load import training_tasksets
 from rlagent.config.off_policy import resolve_off_policy
 from rlagent.config.overruled import overruled_choices
 from rlagent.config.parents import Parent, root_of
-from rlagent.config.presets import dataset_preset, overlay
+from rlagent.config.presets import dataset_preset, overlay, preset_names
 from rlagent.config.resolution import Resolution
 from rlagent.config.resolve_model import resolve_model_and_layout
 from rlagent.config.resolve_offload import resolve_offload
 from rlagent.config.resolved_checks import resolved_problems
-from rlagent.config.schema import AUTO, LearnConfig
+from rlagent.config.schema import AUTO, DatasetConfig, LearnConfig
 from rlagent.config.spec import Spec, spec_of
 from rlagent.config.supervised import EPOCHS, RATE, is_supervised
 from rlagent.config.trinity_checks import as_in_native, native_problems, set_aside
@@ -85,6 +85,8 @@ class Resolved:
         composed: The configuration before it was resolved.
         warnings: Downloads and long durations, one line each.
         parent: The checkpoint of another run that it starts from; None without one.
+        measuring: The same for measuring held-out success before and after training, where no
+            engine runs in training; None: it is measured in training, or not.
     """
 
     config: LearnConfig
@@ -97,6 +99,7 @@ class Resolved:
     composed: LearnConfig
     warnings: list[str] = field(default_factory=list)
     parent: Parent | None = None
+    measuring: "Resolved | None" = None
 
 
 def resolve(
@@ -139,6 +142,15 @@ def resolve(
         for choice in overruled_choices(resolution.config):
             resolution.chose(*choice)
     problems = resolution.problems
+    measuring = None
+    if resolution.alone and config.evaluate.dataset and not problems:
+        measuring = resolve(
+            _measured(config, config_dirs), machine, config_dirs, plan_only, measures=True
+        )
+        words = (
+            f"success of {measuring.config.dataset.name} before and after, on {measuring.layout}"
+        )
+        resolution.chose("held-out tasks", words, "evaluate.dataset")
     raise_if_any(as_in_native(problems) if native else problems)
     local, parent = local_path(resolution.config.model.path), resolution.parent
     return Resolved(
@@ -152,7 +164,25 @@ def resolve(
         composed=config,
         warnings=warnings_of(resolution.config, layout, machine),
         parent=parent,
+        measuring=measuring,
     )
+
+
+def _measured(config: LearnConfig, config_dirs: Sequence[str]) -> LearnConfig:
+    """Return the configuration by which a run on conversations measures held-out success: on the
+    tasks of evaluate.dataset, with all GPUs for engines."""
+    found, place = copy.deepcopy(config), str(config.evaluate.dataset)
+    if place in preset_names("dataset", config_dirs):
+        tasks = dataset_preset(place, config_dirs)
+    else:
+        name = place.rstrip("/").rsplit("/", 1)[-1]
+        tasks = DatasetConfig(name=name, path=place, eval_path=place, columns=[])
+    tasks.eval_tasks = config.dataset.eval_tasks
+    found.dataset = tasks
+    put(found, "hardware.layout", AUTO, None)
+    for part in LAYOUT_PARTS:
+        put(found, f"hardware.{part}", None, None)
+    return found
 
 
 def _expand_home(section: Any, spec: Spec) -> None:

@@ -555,6 +555,10 @@ class EvaluateConfig(Recorded):
     fresh: bool = False
 
     # ---- advanced ----
+    # Where a run on conversations (algorithm=sft) takes the held-out tasks of its workflow from: a
+    # preset of `dataset`, such as gsm8k, or a place as of dataset.eval_path. Success is measured
+    # before and after training, in which no engine runs. null: success is not measured.
+    dataset: Optional[str] = plain(None)
     # Nucleus sampling of evaluations, in (0, 1]; 1 keeps every token.
     top_p: Union[float, str] = number(AUTO, 1e-6, 1, auto="model.top_p")
     # Folder of the results of `rlagent evaluate`, below evaluations/.

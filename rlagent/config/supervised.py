@@ -49,8 +49,10 @@ def is_supervised(config: LearnConfig) -> bool:
 
 def supervised_problems(config: LearnConfig) -> list[Problem]:
     """Return which settings mean nothing to a run on conversations, or that it is on none."""
+    tasks = config.evaluate.dataset
     if not is_supervised(config):
-        return []
+        what, remedy = "is for runs on conversations", "training has dataset.eval_path"
+        return [Problem("evaluate.dataset", tasks, what, remedy)] if tasks else []
     name = config.algorithm.name
     problems = [
         Problem(
@@ -59,6 +61,10 @@ def supervised_problems(config: LearnConfig) -> list[Problem]:
         for key, nothing in _OF_ROLLOUTS.items()
         if get(config, key) not in nothing
     ]
+    if config.workflow.function and not tasks:
+        what = f"measures held-out success with {name}, and of which tasks is not said"
+        remedy = "add evaluate.dataset=gsm8k_tiny, or a path of your own, or leave it out"
+        problems.append(Problem("workflow.function", config.workflow.function, what, remedy))
     dataset = config.dataset
     if dataset.order == "difficulty":
         what = "follows the rewards of rollouts, and conversations have none"

@@ -24,7 +24,7 @@ from rlagent.records.display import Display
 from rlagent.records.files import write_atomically
 from rlagent.records.folder import RunFolder
 from rlagent.records.mirror import Mirror
-from rlagent.records.summary import LOGICAL
+from rlagent.records.summary import LOGICAL, evaluations
 
 RESERVE_BYTES = 256 << 10
 """Kept back in the run folder, so that status and metrics can be written when the disk is full."""
@@ -75,6 +75,9 @@ class Driver:
         if restored.step >= self.total_steps:
             stage.display.message(f"all {self.total_steps} steps are trained already")
         with phases.connect(stage, restored.tree, self._give_up):
+            given = stage.resolved.measuring is not None
+            if given and restored.step == 0:
+                self._measure_given(0)
             config = phases.configure(stage, restored.tree)
             with phases.actors(stage, config) as (session, step):
                 self.resumed_from = step
@@ -82,7 +85,7 @@ class Driver:
                     stage.display.message(f"resuming from the checkpoint of step {step}")
                 stage.folder.write_status(state="running", steps_trained=step)
                 # Not before: its process would take a core from those that start up.
-                stage.watch.mirror = self._start_mirror()
+                stage.watch.mirror = stage.watch.mirror or self._start_mirror()
                 evaluates = bool(config.buffer.explorer_input.eval_tasksets)
                 if evaluates and step == 0 and config.explorer.eval_on_startup:
                     session.evaluate(0)
@@ -91,6 +94,19 @@ class Driver:
                 trained = phases.train(stage, session, step, self.total_steps)
                 if evaluates:
                     session.evaluate(trained)
+            if given:
+                self._measure_given(trained)
+
+    def _measure_given(self, step: int) -> None:
+        """Measure success where no engine runs in training, unless an attempt before has."""
+        stage = self.stage
+        measured = evaluations(stage.folder.read_metrics("explorer"))
+        if any(found.step == step for found in measured):
+            return
+        if stage.watch.mirror is None:
+            self.resumed_from = step
+            stage.watch.mirror = self._start_mirror()
+        phases.measure_given(stage, step)
 
     def _conclude(self, state: str, exit_code: int, cause: str) -> None:
         """Write status, report and mirror, and say how it ended."""

@@ -46,9 +46,6 @@ ROLE = "evaluate"
 SAID = ("hardware:", "model:", "dataset:", "GPU:", "layout:", "tool calls:")
 """Choices that an evaluation follows; the others are for training."""
 
-TRAINERS_EXPORT = "actor/huggingface"
-"""Folder of a checkpoint; verl's holds no weights but in the last."""
-
 ALL = "all"
 """Every checkpoint that is kept."""
 
@@ -360,7 +357,7 @@ class Evaluating:
         """Folder or hub id of the weights of a checkpoint."""
         if self.run_folder is None:
             return str(tree["model"]["model_path"])
-        written = kept.folder / TRAINERS_EXPORT if kept.folder else None
+        written = kept.folder / phases.TRAINERS_EXPORT if kept.folder else None
         if written and any(written.glob("*.safetensors")):
             # The trainer's own of its last step; making one takes seconds.
             return str(written)

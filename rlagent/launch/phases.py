@@ -5,6 +5,7 @@ Evaluating is a method of the session, and what is written at the end is the com
 """
 
 import contextlib
+import copy
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,13 @@ from rlagent.trinity import rewind
 if TYPE_CHECKING:
     from rlagent.launch.ray_cluster import Cluster
     from rlagent.launch.session import Session
+
+
+MEASURED = "measured"
+"""Below the run folder: what Trinity keeps of an evaluation between trainings."""
+
+TRAINERS_EXPORT = "actor/huggingface"
+"""Folder of a checkpoint; verl's holds no weights but in the last."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,9 @@ def restore(stage: Stage) -> Restored:
     elif not resolved.layout.engines:
         # The tokenizer may come from the hub.
         require_models(models_of(tree))
-        said = prepare_conversations(resolved.config, folder.path)
+        measuring = resolved.measuring
+        tasks = measuring.config.dataset if measuring else None
+        said = prepare_conversations(resolved.config, folder.path, tasks)
     else:
         said = prepare_data(resolved.config.dataset, folder.path)
     choices += [line for line in said if line not in choices]
@@ -245,6 +255,30 @@ def actors(stage: Stage, config: Any, trains: bool = True) -> Iterator[tuple["Se
             session.close()
         # A step may have ended while a stop waited for it.
         stage.watch.look()
+
+
+def measure_given(stage: Stage, step: int) -> None:
+    """Measure held-out success of a run on given conversations, with engines of its own.
+
+    Args:
+        stage: The attempt, between its trainings: nothing else has the GPUs.
+        step: Of the weights: 0 for those that the run started from, else its last checkpoint.
+    """
+    from rlagent.records.checkpoints import step_folder
+    from rlagent.trinity.measuring import asking, to_measure
+
+    assert stage.resolved.measuring is not None
+    measuring, folder = copy.copy(stage), stage.folder.path
+    measuring.resolved = stage.resolved.measuring
+    place = folder / MEASURED / str(step)
+    tree = to_measure(measuring.resolved, place, stage.attempt.number, folder)
+    model = str(tree["model"]["model_path"])
+    if step:
+        model = str(step_folder(stage.folder.checkpoints, step) / TRAINERS_EXPORT)
+    asked = asking(tree, model, str(step), None, place)
+    config = configure(measuring, asked)
+    with actors(measuring, config, trains=False) as (session, _):
+        session.evaluate(step)
 
 
 def _note_start(stage: Stage, session: "Session", step: int) -> None:

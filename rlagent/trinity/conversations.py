@@ -15,11 +15,11 @@ from rlagent.base.paths import resolve_path
 from rlagent.config.chat_templates import template_text
 from rlagent.config.conversations import SHOWN, conversation, wrong_rows
 from rlagent.config.held_out import splits_itself
-from rlagent.config.schema import LearnConfig, ModelConfig
+from rlagent.config.schema import DatasetConfig, LearnConfig, ModelConfig
 from rlagent.config.splits import draw, hold_out
 from rlagent.config.task_files import split_file
 from rlagent.trinity.given import FOLDER
-from rlagent.trinity.kept_tasks import Rows, WrittenRows, keep, rows_of
+from rlagent.trinity.kept_tasks import Rows, WrittenRows, keep, rows_of, write_held_out
 from rlagent.trinity.masks import Learnt, Masks, NoMaskError
 
 TRAIN, HELD_OUT = "train", "heldout"
@@ -104,8 +104,15 @@ def chosen(step: int, size: int, count: int, order: str, seed: int) -> list[int]
     return found
 
 
-def prepare_conversations(config: LearnConfig, run_dir: Path) -> list[str]:
+def prepare_conversations(
+    config: LearnConfig, run_dir: Path, tasks: DatasetConfig | None = None
+) -> list[str]:
     """Write the run's conversations below `data/` as tokens, unless they are there and whole.
+
+    Args:
+        config: Resolved.
+        run_dir: The run folder.
+        tasks: Whose held-out tasks are kept beside them; None: none.
 
     Returns:
         What is to be said about them, one line each.
@@ -115,7 +122,11 @@ def prepare_conversations(config: LearnConfig, run_dir: Path) -> list[str]:
             not tell what is to be learnt.
         RunError: What is there is damaged, and the file has changed since.
     """
-    return keep(run_dir, config.dataset.path, lambda folder: _write(config, folder))
+
+    def write(folder: Path) -> list[str]:
+        return _write(config, folder) + (write_held_out(tasks, folder) if tasks else [])
+
+    return keep(run_dir, config.dataset.path, write)
 
 
 def _write(config: LearnConfig, folder: Path) -> list[str]:

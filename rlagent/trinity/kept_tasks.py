@@ -212,7 +212,7 @@ def prepare_data(dataset: DatasetConfig, run_dir: Path) -> list[str]:
 
 def prepare_held_out(dataset: DatasetConfig, run_dir: Path) -> list[str]:
     """The same of the held-out tasks alone, for an evaluation, which needs no training tasks."""
-    return keep(run_dir, dataset.eval_path or dataset.path, lambda at: _write_held_out(dataset, at))
+    return keep(run_dir, dataset.eval_path or dataset.path, lambda at: write_held_out(dataset, at))
 
 
 def held_out_places(run_dir: Path) -> list[dict[str, int]] | None:
@@ -294,7 +294,8 @@ def _write(part: Part, folder: Path) -> list[str]:
     return said
 
 
-def _write_held_out(dataset: DatasetConfig, folder: Path) -> list[str]:
+def write_held_out(dataset: DatasetConfig, folder: Path) -> list[str]:
+    """Write the held-out tasks alone below a folder; returns what is to be said about them."""
     if splits_itself(dataset):
         rows = rows_of(dataset.path, dataset.split, dataset, "dataset.path")
         asked = hold_out(rows.hashes(), dataset.eval_tasks)[1]

@@ -30,6 +30,7 @@ ELSEWHERE = {
     "evaluate.tasks": "likewise",
     "evaluate.name": "likewise",
     "evaluate.fresh": "likewise",
+    "evaluate.dataset": "of runs on conversations (test_supervised.py)",
     "model.name": "shown, and in the records",
     "model.url": "what an external engine asks (test_external.py)",
     "model.key_env": "where an external engine reads its key (test_external.py)",

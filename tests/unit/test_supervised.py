@@ -7,11 +7,13 @@ import pytest
 from rlagent.base.errors import ConfigError
 from rlagent.config.check import check
 from rlagent.config.conversations import conversation, file_problems
+from rlagent.config.identity import identity
 from rlagent.config.resolve import resolve
 from rlagent.machine.resources import Machine
 from rlagent.planner.layout import Layout
 from rlagent.records.progress import Progress
 from rlagent.records.summary import loss_lines
+from rlagent.trinity.kept_tasks import write_held_out
 from rlagent.trinity.translate import to_trinity
 from tests.configured import configured
 
@@ -188,3 +190,37 @@ def test_trials_on_conversations_can_be_compared_by_their_held_out_loss(file):
     by_loss = ("sweep.metric=eval/loss", "sweep.direction=minimize")
     assert check(learning(file, *by_loss)) == []
     assert "sweep.metric" in refused(configured(*by_loss))
+
+
+WORKFLOW = "workflow.function=rlagent.workflows.gsm8k_react:react_agent"
+
+
+def test_success_is_measured_on_tasks_that_are_named(file):
+    assert "of which tasks is not said" in refused(learning(file, WORKFLOW))["workflow.function"]
+    assert "workflow.function" in refused(learning(file, "evaluate.dataset=gsm8k_tiny"))
+    assert "evaluate.dataset" in refused(configured("evaluate.dataset=gsm8k_tiny"))
+    assert check(learning(file, WORKFLOW, "evaluate.dataset=gsm8k_tiny")) == []
+
+
+def test_between_trainings_all_gpus_are_the_engines(file):
+    asked = (WORKFLOW, "evaluate.dataset=gsm8k", "model=qwen3_4b", "hardware.layout=0x1+8s2")
+    resolved = resolve(learning(file, *asked, hardware="8gpu"), CPU, plan_only=True)
+    assert str(resolved.layout) == "0x1+8s2"
+    assert resolved.measuring is not None
+    assert str(resolved.measuring.layout) == "8x1"
+    assert resolved.measuring.config.dataset.path == "openai/gsm8k"
+    assert any("success of gsm8k before and after, on 8x1" in line for line in resolved.choices)
+
+
+def test_tasks_of_ones_own_are_all_asked(file, tmp_path):
+    tasks = tmp_path / "tasks.jsonl"
+    tasks.write_text('{"question": "1?"}\n{"question": "2?"}\n')
+    resolved = resolve(learning(file, WORKFLOW, f"evaluate.dataset={tasks}", "model=tiny"), CPU)
+    assert resolved.measuring is not None
+    said = write_held_out(resolved.measuring.config.dataset, tmp_path / "data")
+    assert "only 2 held-out tasks" in said[0]
+    assert resolved.measuring.layout == Layout(1, 1, 0)
+
+
+def test_a_run_that_measures_no_success_is_the_run_it_was(file):
+    assert "dataset" not in identity(learning(file)).get("evaluate", {})
