@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parents[2]
 # What was measured once says how it was measured then.
 GUIDES = [page for page in sorted((REPOSITORY / "docs").glob("*.md")) if page.stem != "history"]
 # Files of one's own, and runs that are there.
-LEFT_OUT = re.compile(r"FILE|NAME|my_agent|tasks\.jsonl|conversations\.jsonl|--config-dir|RUN|#|\.\.\.")
+LEFT_OUT = re.compile(r"FILE|NAME|my_agent|(tasks|conversations)\.jsonl|--config-dir|RUN|#|\.\.\.")
 
 
 def commands(page: Path) -> list[str]:
