@@ -1,6 +1,7 @@
 """The shipped workflows with an environment: what a walk comes to, whatever the model says."""
 
 import asyncio
+import io
 import random
 
 import pytest
@@ -75,3 +76,21 @@ def test_a_number_is_guessed_at_the_servers_own_hints():
         assert (hint.hint, hint.done) == ("higher", guess >= 4)
     right = world.step(Guess(number=number))
     assert (right.hint, right.reward, right.done) == ("right", 1.0, True)
+
+
+def test_a_tried_walk_is_shown_with_its_states_and_rewards():
+    from rich.console import Console
+
+    from rlagent.records.calls import Call, compact
+    from rlagent.serving.screen import show_sample
+    from rlagent.serving.tried import Sample
+
+    call = Call([{"role": "user", "content": "walk"}], {"role": "assistant", "content": "up"})
+    event = {"after": 1, "environment": "Lake", "action": "up", "observation": "goal"}
+    event |= {"reward": 1.0, "done": True}
+    sample = Sample(1.0, True, {}, None, calls=compact([call]), environment=[event])
+    console = Console(width=80, record=True, file=io.StringIO())
+    show_sample(console, sample, "sample 1")
+    text = console.export_text()
+    assert 'environment Lake.step("up"): reward 1, done\ngoal' in text
+    assert text.index("up") < text.index("environment")

@@ -1,0 +1,113 @@
+"""The shipped experiments with environments learn on held-out tasks, by one command on a CPU."""
+
+import asyncio
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlagent.environments import EnvironmentDiedError
+from rlagent.records.folder import RunFolder
+from rlagent.records.rollouts import Query
+from rlagent.workflows.openenv import GUESS, act
+from rlagent.workflows.teacher import TeacherClient, teacher_model
+from tests.cpu.runs import REPOSITORY, environment, only_folder
+
+OPENENV = pytest.mark.skipif(
+    importlib.util.find_spec("openenv") is None,
+    reason="pip install --no-deps openenv-core==0.3.0",
+)
+
+
+def _trained(directory: Path, *words: str) -> RunFolder:
+    done = subprocess.run(
+        [sys.executable, "-m", "rlagent.train", *words, f"run.dir={directory}/outputs"],
+        cwd=REPOSITORY,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=1500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return only_folder(directory)
+
+
+def _workers() -> list[str]:
+    """Processes of environments that these tests have started."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                line = (folder / "cmdline").read_bytes().decode()
+                inherited = (folder / "environ").read_bytes()
+            except OSError:
+                continue
+            if "rlagent.environments." in line and f"RLAGENT_TESTS={os.getpid()}" in str(inherited):
+                found.append(line)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("experiment", "steps"),
+    [("frozen_lake", 20)],
+)
+def test_held_out_success_rises(tmp_path, experiment, steps):
+    words = [f"+experiment={experiment}", "hardware=cpu", f"algorithm.total_steps={steps}"]
+    folder = _trained(tmp_path, *words)
+    rows = [row["metrics"] for row in folder.read_metrics("explorer")]
+    first, *_, last = [row for row in rows if "eval/success" in row]
+    assert 0.2 <= first["eval/success"] <= 0.6
+    assert last["eval/success_low"] > first["eval/success_high"]
+    kept = next(iter(folder.rollouts.read(Query(phase="train"))))
+    assert kept["environment"][0]["after"] == 0
+    assert _workers() == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_lakes_in_processes_of_their_own_leave_none(tmp_path):
+    folder = _trained(
+        tmp_path,
+        "+experiment=frozen_lake",
+        "hardware=cpu",
+        "+debug=fast",
+        "workflow.args.where=process",
+        "workflow.concurrency=4",
+    )
+    rows = [row["metrics"] for row in folder.read_metrics("explorer")]
+    assert all(row.get("rollout/failed_share", 0.0) == 0.0 for row in rows)
+    assert _workers() == []
+
+
+@OPENENV
+@pytest.mark.slow
+def test_a_server_of_its_own_is_started_once_and_acted_in():
+    from rlagent.environments.served import end_servers, served
+
+    async def twice():
+        model = teacher_model()
+        model.client = TeacherClient([("act", {"number": n}) for n in (99, 8, 4, 12, 2)])
+        output = await act({"seed": 7}, model)
+        return output, await served(GUESS), await served(GUESS)
+
+    output, first, second = asyncio.run(twice())
+    end_servers()
+    assert first == second
+    # 99 is no action of the server's, and costs a turn.
+    assert output.metrics["invalid"] == 1.0
+    assert output.metrics["steps"] == output.metrics["turns"]
+
+
+@OPENENV
+@pytest.mark.slow
+def test_a_server_that_does_not_start_is_named():
+    from rlagent.environments.served import served
+
+    with pytest.raises(EnvironmentDiedError, match="guess:nothing did not start: exit status 1"):
+        asyncio.run(served("rlagent.environments.guess:nothing"))
