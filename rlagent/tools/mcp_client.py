@@ -28,10 +28,11 @@ from mcp.shared.exceptions import McpError
 TOKEN = "MCP_TOKEN"
 """In the environment of a server over HTTP: what its callers have to know."""
 
-# Ends a server with the process that has started it, however that ends.
+# Ends a server with the process that has started it, however that ends, and also where it has
+# ended before the kernel could be asked.
 _LEASH = (
     "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGKILL); "
-    "os.execvp(sys.argv[1], sys.argv[1:])"
+    "os.getppid() == int(sys.argv[1]) or sys.exit(); os.execvp(sys.argv[2], sys.argv[2:])"
 )
 
 
@@ -101,7 +102,7 @@ async def tools_of(server: Server) -> AsyncIterator[Tools]:
 
 @contextlib.asynccontextmanager
 async def _streams(server: Server, said: TextIO) -> AsyncIterator[tuple[Any, Any]]:
-    command = [sys.executable, "-S", "-P", "-c", _LEASH, *server.command]
+    command = [sys.executable, "-S", "-P", "-c", _LEASH, str(os.getpid()), *server.command]
     if not server.http:
         program = StdioServerParameters(
             command=command[0], args=command[1:], encoding_error_handler="replace"

@@ -10,12 +10,14 @@ import pytest
 from agentscope.message import ToolUseBlock
 from agentscope.tool import Toolkit
 
+from rlagent.tools import mcp_client
 from rlagent.tools.calculator import calculator
 from rlagent.tools.mcp_client import Server, ToolServerError, tools_of
 from rlagent.trinity import guard
 from rlagent.workflows.mcp_tools import CALCULATOR, use_tools
 from rlagent.workflows.teacher import TeacherClient, teacher_model
 
+LEASHED = (sys.executable, "-c", mcp_client._LEASH)
 SHIPPED = (sys.executable, str(CALCULATOR))
 
 
@@ -187,15 +189,22 @@ def test_a_server_ends_with_the_process_that_started_it():
         "asyncio.run(wait())"
     )
     starter = subprocess.Popen([sys.executable, "-c", script], cwd=CALCULATOR.parents[2])
-    server = psutil.Process(starter.pid)
-    # The leash has become the server when its command is the server's.
-    while not (found := [p for p in server.children() if "SIG_IGN" in " ".join(p.cmdline())]) or (
-        "execvp" in " ".join(found[0].cmdline())
-    ):
+    started = psutil.Process(starter.pid)
+    # The leash has become the server.
+    while not (found := [one for one in started.children() if one.cmdline()[2:] == [HANGING[2]]]):
         assert starter.poll() is None
     starter.kill()
     starter.wait()
     assert psutil.wait_procs(found, timeout=60)[1] == []
+
+
+def test_a_server_that_is_started_too_late_is_not_run(tmp_path):
+    # As if its starter had ended by then.
+    command = (*LEASHED, "0", sys.executable, "-c", f"open({str(tmp_path / 'ran')!r}, 'w')")
+    subprocess.run(command, check=True)
+    assert not (tmp_path / "ran").exists()
+    subprocess.run((*LEASHED, str(os.getpid()), *command[4:]), check=True)
+    assert (tmp_path / "ran").exists()
 
 
 def test_another_way_of_speaking_is_refused():
