@@ -229,10 +229,11 @@ def test_a_head_holds_what_filters_compare():
     asked = {"role": "assistant", "tool_calls": [{"function": {"name": "calculator"}}]}
     result = {"role": "tool", "name": "calculator", "content": "2"}
     answer = {"role": "assistant", "content": "It is 2."}
+    tools = [{"function": {"name": name}} for name in ("calculator", "search")]
     calls = compact(
         [
-            Call([question], asked, "solver", ("calculator", "search"), 10, 5),
-            Call([question, asked, result], answer, "solver", ("calculator", "search"), 20, 7),
+            Call([question], asked, "solver", tools, 10, 5),
+            Call([question, asked, result], answer, "solver", tools, 20, 7),
         ]
     )
     head = head_of(
