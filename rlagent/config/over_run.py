@@ -10,7 +10,14 @@ from rlagent.base.errors import Problem
 from rlagent.base.origins import COMMAND_LINE, get, put
 from rlagent.config.compose import Draft
 from rlagent.config.overrides import key_of, parse
-from rlagent.config.schema import AUTO, HardwareConfig, LearnConfig, SweepConfig
+from rlagent.config.schema import (
+    AUTO,
+    DatasetConfig,
+    HardwareConfig,
+    LearnConfig,
+    SweepConfig,
+)
+from rlagent.config.supervised import is_supervised, tasks_of
 
 OF_THE_RUN = {
     "model": "the run's own model is measured; leave RUN out to measure another one, with "
@@ -44,6 +51,9 @@ def over_run(run: LearnConfig, draft: Draft) -> Draft:
     put(config, "sweep", SweepConfig(), None)
     # Training refuses it: in the run's file it is what `auto` came to.
     put(config, "evaluate.tasks", AUTO, None)
+    typed = {key_of(text) for text in draft.overrides}
+    if is_supervised(run):
+        problems += _tasks_beside_conversations(config, typed)
     wrong = {problem.key for problem in problems}
     for text in draft.overrides:
         override = parse(text)
@@ -59,7 +69,21 @@ def over_run(run: LearnConfig, draft: Draft) -> Draft:
             problems.append(Problem(key, text.partition("=")[2], "is for training", "leave it out"))
         else:
             put(config, key, copy.deepcopy(get(draft.config, key)), COMMAND_LINE)
-    typed = {key_of(text) for text in draft.overrides}
     if "dataset.path" in typed and not typed & {"dataset", "dataset.name"}:
         put(config, "dataset.name", AUTO, None)
     return dataclasses.replace(draft, config=config, problems=problems, node=None)
+
+
+def _tasks_beside_conversations(config: LearnConfig, typed: set[str]) -> list[Problem]:
+    """Put the tasks of a run on conversations in the place of those; what is wrong where there are
+    none."""
+    learnt, tasks = config.dataset.path, DatasetConfig()
+    if config.evaluate.dataset:
+        tasks = tasks_of(config)
+    put(config, "evaluate.dataset", None, None)
+    config.dataset = tasks
+    if tasks.path != AUTO or typed & {"dataset", "dataset.path"}:
+        return []
+    what = f"the run learnt from {learnt}, which holds no tasks to be measured by"
+    remedy = "add workflow=gsm8k_react dataset=gsm8k_tiny, or a workflow and tasks of your own"
+    return [Problem("dataset.path", AUTO, what, remedy)]

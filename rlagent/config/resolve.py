@@ -22,14 +22,14 @@ from rlagent.config.load import training_tasksets
 from rlagent.config.off_policy import resolve_off_policy
 from rlagent.config.overruled import overruled_choices
 from rlagent.config.parents import Parent, root_of
-from rlagent.config.presets import dataset_preset, overlay, preset_names
+from rlagent.config.presets import dataset_preset, overlay
 from rlagent.config.resolution import Resolution
 from rlagent.config.resolve_model import resolve_model_and_layout
 from rlagent.config.resolve_offload import resolve_offload
 from rlagent.config.resolved_checks import resolved_problems
-from rlagent.config.schema import AUTO, DatasetConfig, LearnConfig
+from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.spec import Spec, spec_of
-from rlagent.config.supervised import EPOCHS, RATE, is_supervised
+from rlagent.config.supervised import EPOCHS, RATE, is_supervised, tasks_of
 from rlagent.config.trinity_checks import as_in_native, native_problems, set_aside
 from rlagent.machine.resources import Machine
 from rlagent.planner.constants import MOST_SHARE
@@ -147,6 +147,11 @@ def resolve(
         measuring = resolve(
             _measured(config, config_dirs), machine, config_dirs, plan_only, measures=True
         )
+        if measuring.layout.total_gpus > layout.total_gpus:
+            # Ray has the GPUs of the trainer's layout.
+            tensor = measuring.layout.tensor_parallel
+            fewer = _measured(config, config_dirs, f"{layout.total_gpus // tensor}x{tensor}")
+            measuring = resolve(fewer, machine, config_dirs, plan_only, measures=True)
         words = (
             f"success of {measuring.config.dataset.name} before and after, on {measuring.layout}"
         )
@@ -168,18 +173,12 @@ def resolve(
     )
 
 
-def _measured(config: LearnConfig, config_dirs: Sequence[str]) -> LearnConfig:
+def _measured(config: LearnConfig, config_dirs: Sequence[str], layout: str = AUTO) -> LearnConfig:
     """Return the configuration by which a run on conversations measures held-out success: on the
     tasks of evaluate.dataset, with all GPUs for engines."""
-    found, place = copy.deepcopy(config), str(config.evaluate.dataset)
-    if place in preset_names("dataset", config_dirs):
-        tasks = dataset_preset(place, config_dirs)
-    else:
-        name = place.rstrip("/").rsplit("/", 1)[-1]
-        tasks = DatasetConfig(name=name, path=place, eval_path=place, columns=[])
-    tasks.eval_tasks = config.dataset.eval_tasks
-    found.dataset = tasks
-    put(found, "hardware.layout", AUTO, None)
+    found = copy.deepcopy(config)
+    found.dataset = tasks_of(config, config_dirs)
+    put(found, "hardware.layout", layout, None)
     for part in LAYOUT_PARTS:
         put(found, f"hardware.{part}", None, None)
     return found

@@ -2,12 +2,14 @@
 something then, and what `auto` becomes.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from rlagent.base.errors import Problem
 from rlagent.base.origins import get
 from rlagent.config.algorithms import SUPERVISED
-from rlagent.config.schema import AUTO, LearnConfig
+from rlagent.config.presets import dataset_preset, preset_names
+from rlagent.config.schema import AUTO, DatasetConfig, LearnConfig
 
 MESSAGES = "messages"
 """The column of a conversation."""
@@ -45,6 +47,18 @@ _OF_ROLLOUTS: dict[str, tuple[Any, ...]] = {
 def is_supervised(config: LearnConfig) -> bool:
     """Whether the run learns from given conversations."""
     return config.algorithm.name in SUPERVISED
+
+
+def tasks_of(config: LearnConfig, config_dirs: Sequence[str] = ()) -> DatasetConfig:
+    """Return the tasks by which a run on conversations measures held-out success."""
+    place = str(config.evaluate.dataset)
+    if place in preset_names("dataset", config_dirs):
+        tasks = dataset_preset(place, config_dirs)
+    else:
+        name = place.rstrip("/").rsplit("/", 1)[-1]
+        tasks = DatasetConfig(name=name, path=place, eval_path=place, columns=[])
+    tasks.eval_tasks = config.dataset.eval_tasks
+    return tasks
 
 
 def supervised_problems(config: LearnConfig) -> list[Problem]:

@@ -1,6 +1,7 @@
 """A run on given conversations: what it may be asked for, and what it is planned as."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,7 @@ from rlagent.base.errors import ConfigError
 from rlagent.config.check import check
 from rlagent.config.conversations import conversation, file_problems
 from rlagent.config.identity import identity
+from rlagent.config.over_run import over_run
 from rlagent.config.resolve import resolve
 from rlagent.machine.resources import Machine
 from rlagent.planner.layout import Layout
@@ -15,7 +17,7 @@ from rlagent.records.progress import Progress
 from rlagent.records.summary import loss_lines
 from rlagent.trinity.kept_tasks import write_held_out
 from rlagent.trinity.translate import to_trinity
-from tests.configured import configured
+from tests.configured import configured, drafted
 
 CPU = Machine((), 4, 16.0)
 SAID = {"messages": [{"role": "user", "content": "2?"}, {"role": "assistant", "content": "2"}]}
@@ -224,3 +226,22 @@ def test_tasks_of_ones_own_are_all_asked(file, tmp_path):
 
 def test_a_run_that_measures_no_success_is_the_run_it_was(file):
     assert "dataset" not in identity(learning(file)).get("evaluate", {})
+
+
+def test_between_trainings_no_more_gpus_are_used_than_by_the_trainer(file):
+    asked = (WORKFLOW, "evaluate.dataset=gsm8k", "model=qwen3_4b", "hardware.layout=0x1+4")
+    resolved = resolve(learning(file, *asked, hardware="8gpu"), CPU, plan_only=True)
+    assert resolved.measuring is not None
+    assert str(resolved.measuring.layout) == "4x1"
+
+
+def test_afterwards_it_is_measured_on_its_tasks_and_never_on_its_conversations(file):
+    without = over_run(learning(file), drafted())
+    assert ["holds no tasks" in str(p) for p in without.problems] == [True]
+    typed = ["dataset=gsm8k_tiny"]
+    named = over_run(learning(file), replace(drafted(*typed), overrides=typed))
+    assert (named.problems, named.config.dataset.path) == ([], "builtin:gsm8k_tiny")
+    run = learning(file, WORKFLOW, "evaluate.dataset=gsm8k_tiny", "dataset.eval_tasks=9")
+    own = over_run(run, drafted())
+    assert own.problems == []
+    assert (own.config.dataset.path, own.config.dataset.eval_tasks) == ("builtin:gsm8k_tiny", 9)
