@@ -108,7 +108,7 @@ def ready_folder(trained: Trained) -> str:
     Raises:
         RunError, OSError: As for `export`.
     """
-    if trained.kept.folder is None and not trained.config.model.chat_template:
+    if trained.kept.folder is None and not trained.chat_template:
         return trained.base
     target = export_folder(trained.run, trained.kept.step)
     if _is_current(trained, target):
@@ -172,7 +172,7 @@ def _dtype(trained: Trained) -> str:
 def _stamp(trained: Trained, dtype: str) -> dict[str, Any]:
     """What tells an export from one of other weights of the same step, as a resume may write."""
     folder = trained.kept.folder
-    template = trained.config.model.chat_template
+    template = trained.chat_template
     files = weights_of(folder) if folder else []
     found = [(file, file.stat()) for file in files if file.is_file()]
     return {
@@ -223,7 +223,7 @@ def _write_model(trained: Trained, target: Path, dtype: str) -> None:
             ) from error
         except ValueError as error:
             raise RunError(f"the checkpoint of step {trained.kept.step}: {error}") from error
-    if template := trained.config.model.chat_template:
+    if template := trained.chat_template:
         tokenizer.chat_template = template_text(template)
     # Where the base was loaded from is a path of this machine.
     model.config._name_or_path = ""

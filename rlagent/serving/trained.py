@@ -12,7 +12,7 @@ from rlagent.base.errors import ConfigError, raise_if_any
 from rlagent.base.paths import resolve_path
 from rlagent.base.yaml_file import read_settings
 from rlagent.config.compose import from_mapping
-from rlagent.config.schema import LearnConfig
+from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.spec import UNKNOWN
 from rlagent.records.checkpoints import CheckpointError, Kept, find_checkpoint
 from rlagent.records.files import DamagedError
@@ -51,6 +51,13 @@ class Trained:
     def on_gpus(self) -> bool:
         """Whether the run computed on GPUs."""
         return engine_named(self.config.hardware.engine).on_gpus
+
+    @property
+    def chat_template(self) -> str | None:
+        """The chat template that was chosen; None: the tokenizer's own, as for every run that is
+        older than the choice."""
+        chosen = self.config.model.chat_template
+        return None if chosen == AUTO else chosen
 
     @property
     def name(self) -> str:
