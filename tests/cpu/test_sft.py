@@ -1,0 +1,131 @@
+"""Learning from given conversations, by the real command and by both trainers."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from verl_trainer import step_trainer, trinity_config
+
+from rlagent.base.paths import resolve_path
+from rlagent.data import main as data
+from rlagent.records.folder import RunFolder
+from rlagent.trinity.conversations import Tokens
+from rlagent.trinity.given_steps import _experiences
+from rlagent.trinity.masks import Learnt
+from tests.cpu.runs import REPOSITORY, environment, only_folder
+
+pytestmark = pytest.mark.slow
+
+
+def sequences() -> list[list[Learnt]]:
+    """Of several lengths, some of whose tokens are learnt."""
+    chance = torch.Generator().manual_seed(0)
+    found = []
+    for length in (5, 9, 40, 17, 3):
+        tokens = torch.randint(5, 400, (length,), generator=chance).tolist()
+        learnt = [False, *(torch.rand(length - 1, generator=chance) < 0.5).tolist()]
+        learnt[-1] = True
+        found.append([Learnt(tokens, learnt)])
+    return found
+
+
+def loss_alone() -> float:
+    """Mean of -log p over the learnt tokens, each sequence by itself."""
+    from transformers import AutoModelForCausalLM
+
+    path = resolve_path("builtin:tiny")
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+    losses = []
+    for (one,) in sequences():
+        logits = model(torch.tensor([one.tokens])).logits[0, :-1]
+        each = torch.nn.functional.cross_entropy(
+            logits, torch.tensor(one.tokens[1:]), reduction="none"
+        )
+        losses.append(each[torch.tensor(one.learnt[1:])])
+    return torch.cat(losses).mean().item()
+
+
+def learn_with_verl(rank: int, path: str, attention: str, out: str) -> None:
+    """One step, and the loss before and after it."""
+    import verl.workers.engine_workers as workers
+
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": os.environ["TEST_PORT"]}
+    dist.init_process_group("gloo", rank=rank, world_size=1)
+    # Memory is asked of a GPU.
+    none = SimpleNamespace(max_memory_allocated=lambda: 0, max_memory_reserved=lambda: 0)
+    workers.get_torch_device = lambda: none
+    asked = ("algorithm=sft", "dataset=conversations", f"dataset.path={path}", "workflow=own")
+    rate = "algorithm.lr=1e-3"
+    trainer, _ = step_trainer(trinity_config(*asked, rate, f"hardware.attention={attention}"))
+    given = _experiences(Tokens.of(sequences()), range(len(sequences())))
+    before = asyncio.run(trainer.mean_loss(given))
+    metrics = asyncio.run(trainer.train_step(given))
+    after = asyncio.run(trainer.mean_loss(given))
+    torch.save({"before": before, "metrics": metrics, "after": after}, out)
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "packed"])
+def test_verl_learns_of_packed_sequences_as_of_each_alone(tmp_path, attention):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        os.environ["TEST_PORT"] = str(probe.getsockname()[1])
+    file, out = tmp_path / "some.jsonl", tmp_path / "found.pt"
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    file.write_text("".join(json.dumps({"messages": said, "n": n}) + "\n" for n in range(40)))
+    mp.spawn(learn_with_verl, (str(file), attention, str(out)), nprocs=1)
+    found = torch.load(out, weights_only=False)
+    # The worker's weights are in bfloat16.
+    assert found["before"] == pytest.approx(loss_alone(), rel=2e-2)
+    assert found["metrics"]["actor/sft_loss"] == pytest.approx(found["before"], rel=1e-3)
+    assert found["after"] < found["before"]
+
+
+def learn(directory, *overrides: str) -> RunFolder:
+    words = ["algorithm=sft", "dataset=conversations", "model=tiny", "hardware=cpu", *overrides]
+    done = subprocess.run(
+        [sys.executable, "-m", "rlagent.train", *words, f"run.dir={directory}/outputs"],
+        cwd=REPOSITORY,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return only_folder(directory)
+
+
+def test_the_teachers_conversations_lower_the_loss_and_raise_success(tmp_path):
+    file = tmp_path / "conversations.jsonl"
+    source = ("--source", "builtin:gsm8k_tiny", "--limit", "1500")
+    assert data(["gsm8k_tools", *source, "--to", str(file)]) == 0
+    folder = learn(
+        tmp_path,
+        f"dataset.path={file}",
+        "workflow=gsm8k_react",
+        "evaluate.dataset=gsm8k_tiny",
+        "algorithm.total_steps=150",
+        "algorithm.lr_schedule=cosine",
+        "algorithm.eval_interval=50",
+        "dataset.eval_tasks=128",
+    )
+    losses = [
+        row["metrics"]["eval/loss"]
+        for row in folder.read_metrics("trainer")
+        if "eval/loss" in row["metrics"]
+    ]
+    assert len(losses) == 4
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < losses[0] / 3
+    status = folder.read_status()
+    assert status["state"] == "finished"
+    assert status["success_after"] > status["success_before"]
