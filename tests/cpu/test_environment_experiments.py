@@ -55,7 +55,7 @@ def _workers() -> list[str]:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("experiment", "steps"),
-    [("frozen_lake", 20)],
+    [("frozen_lake", 20), pytest.param("openenv", 20, marks=OPENENV)],
 )
 def test_held_out_success_rises(tmp_path, experiment, steps):
     words = [f"+experiment={experiment}", "hardware=cpu", f"algorithm.total_steps={steps}"]
