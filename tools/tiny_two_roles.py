@@ -1,0 +1,126 @@
+"""Rebuild what the experiment two_roles ships: `python -m tools.tiny_two_roles`.
+
+Writes sums, of which a fifth is held out (two_roles), and a model that has learnt both roles from a
+teacher who often errs (tiny_two_roles), under rlagent/assets.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from rlagent.workflows.teacher import Transcript
+from rlagent.workflows.two_roles import guess_and_choose
+
+ASSETS = Path(__file__).parents[1] / "rlagent" / "assets"
+SEED = 3
+LESSONS = 3200
+WRONG_GUESS, WRONG_CHOICE = 0.55, 0.35
+VOCABULARY = 300
+SHAPE = {
+    "hidden_size": 64,
+    "intermediate_size": 192,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+}
+
+
+def sums() -> dict[str, list[dict[str, str]]]:
+    """All sums of a number up to 12 and one up to 9, as tasks by split."""
+    tasks = [
+        {"question": f"{a}+{b}", "answer": str(a + b)} for a in range(1, 13) for b in range(1, 10)
+    ]
+    random.Random(SEED).shuffle(tasks)
+    held_out = len(tasks) // 5
+    return {"test": tasks[:held_out], "train": tasks[held_out:]}
+
+
+def write_data(folder: Path) -> None:
+    """Write {train,test}.jsonl."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, tasks in sums().items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in tasks))
+
+
+class Teacher:
+    """Stands for the model: guesses and chooses from what it knows, and errs as often as told.
+
+    Args:
+        answer: The right one.
+        rng: Draws its errors.
+    """
+
+    def __init__(self, answer: str, rng: random.Random) -> None:
+        self._answer = int(answer)
+        self._rng = rng
+        self.said: list[Transcript] = []
+
+    def as_role(self, role: str) -> Any:
+        """As the model that a workflow gets."""
+        say = self._guess if role == "guesser" else self._choose
+
+        async def asked(messages: list[dict[str, Any]]) -> Any:
+            text = say(messages[-1]["content"])
+            self.said.append(Transcript([*messages, {"role": "assistant", "content": text}], []))
+            return SimpleNamespace(content=[{"type": "text", "text": text}])
+
+        return asked
+
+    def _guess(self, _: str) -> str:
+        if self._rng.random() >= WRONG_GUESS:
+            return str(self._answer)
+        near = [self._answer + slip for slip in (-10, -2, -1, 1, 2, 10)]
+        return str(self._rng.choice([number for number in near if number > 0]))
+
+    def _choose(self, offered: str) -> str:
+        _, _, first, _, second = offered.split(" ")
+        right = "A" if int(first) == self._answer else "B"
+        if str(self._answer) not in (first, second) or first == second:
+            return self._rng.choice("AB")
+        return right if self._rng.random() >= WRONG_CHOICE else "AB"[right == "A"]
+
+
+async def _lessons() -> list[Transcript]:
+    rng = random.Random(SEED + 1)
+    tasks = [task for split in sums().values() for task in split]
+    found = []
+    for _ in range(LESSONS):
+        task = rng.choice(tasks)
+        teacher = Teacher(task["answer"], rng)
+        await guess_and_choose(task, teacher)
+        found += teacher.said[1:]
+    return found
+
+
+def build_model(folder: Path, epochs: int) -> None:
+    """Make the tiny model from nothing: transcripts, tokenizer, training, export."""
+    from tools.tiny_model import sft, tokenizer
+    from tools.tiny_model.__main__ import export
+
+    taught = asyncio.run(_lessons())
+    words = tokenizer.train(taught, VOCABULARY)
+    model = sft.new_model(words, SEED, **SHAPE)
+    examples = sft.encode(words, taught)
+    sft.train(model, examples, sft.Schedule(epochs=epochs, batch=64, lr=6e-3), SEED)
+    export(model, words, folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.tiny_two_roles", description=__doc__)
+    parser.add_argument("part", nargs="?", choices=["all", "data", "model"], default="all")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--assets", type=Path, default=ASSETS, help="where to write")
+    arguments = parser.parse_args()
+    if arguments.part in ("all", "data"):
+        write_data(arguments.assets / "two_roles")
+    if arguments.part in ("all", "model"):
+        build_model(arguments.assets / "tiny_two_roles", arguments.epochs)
+
+
+if __name__ == "__main__":
+    main()
