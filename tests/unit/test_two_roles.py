@@ -48,7 +48,7 @@ def test_the_chooser_sees_the_guesses_and_the_guesser_sees_the_question():
     assert model.asked == [("guesser", "7+5"), ("guesser", "7+5"), ("chooser", "7+5 A 12 B 13")]
 
 
-@pytest.mark.parametrize("preset", ["two_roles_qwen3"])
+@pytest.mark.parametrize("preset", ["two_roles", "two_roles_qwen3"])
 def test_a_rollout_succeeds_when_the_chooser_picked_a_right_guess(preset):
     config = configured(experiment=preset)
     assert len(TAKES[config.algorithm.name].shapes) == 3
