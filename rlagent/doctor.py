@@ -112,6 +112,8 @@ def configuration(arguments: Sequence[str]) -> tuple[list[Row], "Resolved | None
     layout = f"{resolved.layout}: {resolved.layout.words()}"
     if not engine_named(config.hardware.engine).on_gpus:
         layout = f"{resolved.layout.engines} engine process and a trainer process, on the CPU"
+        if not resolved.layout.engines:
+            layout = "a trainer process, on the CPU"
     chosen = [
         ("model", config.model.name),
         ("data", config.dataset.name),

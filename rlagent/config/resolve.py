@@ -209,12 +209,15 @@ def _hardware(resolution: Resolution) -> None:
         why = "no GPU was asked for" if found else "no GPU was found"
         why = "there are GPUs" if engine.on_gpus else why
         resolution.fill("hardware.engine", engine.name, why)
+        words = engine.words
+        if resolution.alone:
+            words = f"the trainer alone ({engine.trainer})"
         if engine.on_gpus:
             gpus = f"{wanted} GPU{'' if wanted == 1 else 's'}"
             where = machine.words() if found else f"{gpus} a node, none of them here"
-            resolution.chose("hardware", f"{engine.words} on {where}", "hardware=cpu")
+            resolution.chose("hardware", f"{words} on {where}", "hardware=cpu")
         else:
-            resolution.chose("hardware", f"{engine.words}: {why}", "hardware=1gpu")
+            resolution.chose("hardware", f"{words}: {why}", "hardware=1gpu")
     if not resolution.engine.trainer and not resolution.measures:
         remedy = "take an engine with a trainer, or auto"
         resolution.refuse("hardware.engine", hardware.engine, resolution.engine.no_trainer, remedy)

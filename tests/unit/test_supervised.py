@@ -11,7 +11,7 @@ from rlagent.config.conversations import conversation, file_problems
 from rlagent.config.identity import identity
 from rlagent.config.over_run import over_run
 from rlagent.config.resolve import resolve
-from rlagent.machine.resources import Machine
+from rlagent.machine.resources import GPU, Machine
 from rlagent.planner.layout import Layout
 from rlagent.records.progress import Progress
 from rlagent.records.summary import loss_lines
@@ -81,6 +81,15 @@ def test_on_a_cpu_the_trainer_is_alone_and_passes_three_times_over_what_is_not_h
     assert resolved.batch.lines()[0] == "conversations per step 4"
     assert "3 epochs" in resolved.batch.lines()[1]
     assert not any("policies" in line for line in resolved.choices)
+
+
+def test_the_first_words_say_that_there_is_no_engine(file):
+    config = configured(
+        "algorithm=sft", "dataset=conversations", f"dataset.path={file}", "workflow=own"
+    )
+    h100 = Machine((GPU("NVIDIA H100 80GB HBM3", 80),) * 8, 64, 1024)
+    assert resolve(config, CPU).choices[0].startswith("hardware: the trainer alone (embedded)")
+    assert resolve(config, h100).choices[0].startswith("hardware: the trainer alone (verl)")
 
 
 def test_of_eight_gpus_all_are_the_trainers(file):
