@@ -40,12 +40,15 @@ def rolled_out(tiny, function: str):
 
 
 @pytest.mark.parametrize("function", [OPENAI, LANGGRAPH, PROGRAM])
-def test_each_of_the_examples_earns_rewards_that_differ(tiny, function):
+def test_each_of_the_examples_calls_its_tools_over_several_turns(tiny, function):
     rollouts = rolled_out(tiny, function)
     assert None not in rollouts
-    rewards = [experiences[0].reward for experiences in rollouts]
-    assert 0 < sum(rewards) < len(rewards)
     assert max(len(experiences) for experiences in rollouts) > 1
+
+
+def test_the_tiny_model_has_something_to_learn_from_them(tiny):
+    rewards = [experiences[0].reward for experiences in rolled_out(tiny, OPENAI)]
+    assert 0 < sum(rewards) < len(rewards)
 
 
 def test_a_program_leaves_the_experiences_of_the_same_agent_in_the_process(tiny):
