@@ -15,6 +15,7 @@ from rlagent.config.held_out import known_notes
 from rlagent.config.mix import parts_of
 from rlagent.config.schema import AUTO, LearnConfig
 from rlagent.config.step_workload import explored, workload_of
+from rlagent.config.task_files import is_function
 from rlagent.machine.resources import Machine
 from rlagent.planner.fit import parameters
 from rlagent.planner.gpus import find_gpu
@@ -143,7 +144,8 @@ def warnings_of(config: LearnConfig, layout: Layout, machine: Machine) -> list[s
         amount = f"about {size:.1f} GB" if size else "size unknown"
         found.append(f"downloads {model} from the Hugging Face hub: {amount}")
     for dataset in (part.dataset.path for part in parts_of(config.dataset)):
-        if local_path(dataset) is None and not is_cached(dataset, "datasets"):
+        is_here = is_function(dataset) or local_path(dataset) is not None
+        if not is_here and not is_cached(dataset, "datasets"):
             known = any(path == dataset for path, _ in KNOWN_ROWS)
             amount = "below 0.1 GB" if known else "size unknown"
             found.append(f"downloads the dataset {dataset} from the Hugging Face hub: {amount}")

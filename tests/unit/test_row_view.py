@@ -81,6 +81,8 @@ def test_rows_of_a_function_of_the_users_are_tasks(here, capsys):
     said = capsys.readouterr().out
     assert "train, to train on: 2 tasks of 3 rows" in said
     assert 'question: "test 1"' in said
+    assert plan.main([*made, "workflow=gsm8k_react", "hardware=cpu"]) == 0
+    assert "downloads the dataset" not in capsys.readouterr().out
     assert show(*made, "dataset.filter=mine.py:low") == 0
     assert "train, to train on: 3 tasks\n" in capsys.readouterr().out
 
