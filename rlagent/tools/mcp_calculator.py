@@ -16,15 +16,13 @@ from typing import Any
 TOOL = {
     "name": "calculator",
     "description": "Compute the value of an arithmetic expression.",
+    # In the order in which AgentScope describes the function: a small model knows no other.
     "inputSchema": {
-        "type": "object",
         "properties": {
-            "expression": {
-                "description": "Numbers, + - * / and parentheses.",
-                "type": "string",
-            }
+            "expression": {"description": "Numbers, + - * / and parentheses.", "type": "string"}
         },
         "required": ["expression"],
+        "type": "object",
     },
 }
 _NO_METHOD = -32601

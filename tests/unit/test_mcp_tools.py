@@ -1,6 +1,7 @@
 """Tools of an MCP server: offered over streams and HTTP, and what a server that fails costs."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -87,7 +88,11 @@ def test_the_model_sees_the_same_tool_as_if_it_were_a_function():
         async with tools_of(Server(SHIPPED)) as tools:
             return tools.toolkit.get_json_schemas()
 
-    assert asyncio.run(offered()) == own.get_json_schemas()
+    # Also in the order of its keys, in which it is written into the prompt.
+    (mine,), (its,) = own.get_json_schemas(), asyncio.run(offered())
+    assert its == mine
+    parameters = [json.dumps(one["function"]["parameters"]) for one in (mine, its)]
+    assert parameters[0] == parameters[1]
 
 
 NOT_THERE = [
