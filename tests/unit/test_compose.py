@@ -44,7 +44,7 @@ def test_every_asked_for_preset_is_shipped() -> None:
 
 def test_algorithm_presets_carry_the_names_of_trinitys_registry() -> None:
     names = dict(preset_table())["algorithm"]
-    assert len(names) == 15
+    assert len(names) == 16
     assert {configured(f"algorithm={name}").algorithm.name for name in names} <= set(
         algorithm_types()
     )

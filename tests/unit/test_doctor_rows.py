@@ -73,7 +73,7 @@ def test_a_folder_of_parquet_files_is_a_dataset_one_without_the_split_is_not(tmp
     (tmp_path / "main" / "train-00000-of-00001.parquet").touch()
     row = reach.dataset_row("dataset", "dataset.path", str(tmp_path), "train", DatasetConfig())
     assert row.state == OK
-    (tmp_path / "other.jsonl").write_text("{}\n")
+    (tmp_path / "test.jsonl").write_text("{}\n")
     row = reach.dataset_row("dataset", "dataset.path", str(tmp_path), "train", DatasetConfig())
     assert row.state == FAIL
 
@@ -122,10 +122,12 @@ def test_models_and_datasets_are_looked_for_where_they_are_said_to_be(tmp_path):
     (tmp_path / "config.json").touch()
     (tmp_path / "model.safetensors").touch()
     assert reach.model_row("model", "model.path", str(tmp_path)).state == OK
+    (rows := tmp_path / "rows").mkdir()
+    (rows / "notes.txt").touch()
     data = DatasetConfig()
-    assert reach.dataset_row("d", "dataset.path", str(tmp_path), "train", data).state == FAIL
-    (tmp_path / "train.jsonl").touch()
-    assert reach.dataset_row("d", "dataset.path", str(tmp_path), "train", data).state == OK
+    assert reach.dataset_row("d", "dataset.path", str(rows), "train", data).state == FAIL
+    (rows / "train.jsonl").touch()
+    assert reach.dataset_row("d", "dataset.path", str(rows), "train", data).state == OK
     assert reach.model_row("model", "model.path", "builtin:nothing").state == FAIL
 
 

@@ -54,5 +54,5 @@ def test_a_function_that_takes_everything_takes_task_and_model(monkeypatch):
     monkeypatch.setattr("rlagent.config.prepare.prepare", refuse)
     with pytest.raises(LookupError):
         learn(lambda **task_and_model: 1.0, LearnConfig())
-    with pytest.raises(TypeError, match="missing: model"):
+    with pytest.raises(TypeError, match="takes nothing to reach the model by"):
         learn(lambda task: 1.0, LearnConfig())
