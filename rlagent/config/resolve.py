@@ -52,7 +52,8 @@ KEPT = (
 """Settings that stay `auto`: the first three follow cluster, key and terminal at launch, the fourth
 the steps that were trained, the fifth the estimated time; an `auto` train_batch_size means every
 experience of the step; what is grouped by follows the rewards that come; of the sweep's, two are
-shared out among trials, and of trials a search knows the number; the name of an evaluation follows from all that it depends on."""
+shared out among trials, and of trials a search knows the number; the name of an
+evaluation follows from all that it depends on."""
 
 WITH_CRITIC = ("ppo",)
 """Trinity's algorithms that train a critic beside the model."""
