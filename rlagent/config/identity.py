@@ -26,6 +26,8 @@ LEFT_OUT = {
     "evaluate": ("tasks", "name", "fresh"),
     # Where Ray is found, and what a plan is made for.
     "hardware": ("ray", "gpu"),
+    # What the machine must have, and how much of it runs side by side.
+    "workflow": ("packages", "requires", "concurrency"),
 }
 """Groups (None: all of it) and fields that do not change a trial's identity."""
 
@@ -59,6 +61,10 @@ def identity(
     data = to_mapping(config)
     data = _without(data, LEFT_OUT)
     data = without(data, _STEPS)
+    # What was trained before these could be asked for is the same run as ever.
+    for name, plain in (("discount", 1), ("group_by", AUTO)):
+        if data["algorithm"][name] == plain:
+            del data["algorithm"][name]
     if config.evaluate.dataset is None:
         del data["evaluate"]["dataset"]
     if all(value in (1, AUTO) for value in data["evaluate"].values()):
@@ -68,7 +74,6 @@ def identity(
     if config.model.url is None:
         del data["model"]["url"]
     if config.model.lora.rank is None:
-        # What was trained before there were adapters is the same run as ever.
         del data["model"]["lora"]
     if not config.model.recipe.lora_lr or config.model.lora.rank is None:
         del data["model"]["recipe"]["lora_lr"]

@@ -12,7 +12,7 @@ from rlagent.config.held_out import splits_itself
 from rlagent.config.lora import lora_problems
 from rlagent.config.mix import parts_of
 from rlagent.config.overruled import overruled_problems
-from rlagent.config.row_folders import size_of
+from rlagent.config.row_folders import files_of, size_of
 from rlagent.config.row_view import view_of
 from rlagent.config.schema import DatasetConfig, LearnConfig
 from rlagent.config.shapes import read_positions
@@ -140,8 +140,8 @@ def _conversations(dataset: DatasetConfig) -> list[Problem]:
     problems = []
     for key, path, split in places if view_of(dataset).as_is else ():
         file = split_file(path, split)
-        if file and not is_table(file) and file.stat().st_size <= CHECKED_EARLY:
-            problems += file_problems(file, key, path)
+        if file and not is_table(file) and size_of(file) <= CHECKED_EARLY:
+            problems += [item for each in files_of(file) for item in file_problems(each, key, path)]
     return problems
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from rlagent.config.compose import compose
-from rlagent.config.identity import trial_id
+from rlagent.config.identity import identity, trial_id
 from rlagent.config.resolve import resolve
 from rlagent.machine.resources import GPU, Machine
 from tests.configured import configured
@@ -32,6 +32,9 @@ def test_the_same_command_is_the_same_trial() -> None:
         "algorithm.total_steps=500",
         "algorithm.save_interval=7",
         "hardware.ray=start",
+        "workflow.packages=[json]",
+        "workflow.requires=[tests.somewhere:lacks]",
+        "workflow.concurrency=2",
     ],
 )
 def test_what_only_says_where_how_long_and_how_it_is_shown_is_left_out(override: str) -> None:
@@ -49,11 +52,19 @@ def test_what_only_says_where_how_long_and_how_it_is_shown_is_left_out(override:
         "workflow.args.hint=short",
         "hardware.layout=1x1+1",
         "algorithm.shuffle_rewards=true",
+        "algorithm.discount=0.9",
+        "algorithm.group_by=role",
         "trinity.trainer.grad_clip=2",
     ],
 )
 def test_what_changes_learning_makes_another_trial(override: str) -> None:
     assert of(override) != of()
+
+
+def test_what_was_trained_before_a_key_was_there_is_the_same_trial() -> None:
+    found = identity(configured())
+    assert not {"discount", "group_by"} & found["algorithm"].keys()
+    assert not {"packages", "requires", "concurrency"} & found["workflow"].keys()
 
 
 def test_the_order_of_overrides_does_not_count() -> None:

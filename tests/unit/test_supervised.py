@@ -177,6 +177,16 @@ def test_a_wrong_row_is_refused_before_anything_starts(file):
         resolve(learning(file), CPU)
 
 
+def test_a_wrong_row_of_a_folder_of_files_is_refused_with_its_file(file):
+    folder = file.parent / "conversations" / "train"
+    folder.mkdir(parents=True)
+    file.rename(folder / "first.jsonl")
+    (folder / "second.jsonl").write_text(json.dumps({"messages": []}) + "\n")
+    config = learning(folder.parent, "dataset.eval_split=null")
+    with pytest.raises(ConfigError, match=r"line 1 of .*second\.jsonl: has no messages"):
+        resolve(config, CPU)
+
+
 def test_the_loss_is_shown_step_by_step_and_at_the_end():
     rows = [
         {"role": "trainer", "step": 0, "time": 0.0, "metrics": {"eval/loss": 2.0}},
