@@ -29,8 +29,8 @@ _PLACE = "NAME"
 """What stands for the new name, in the names and the text of files."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-_WORDS = ("null", "true", "false", "nan", "inf", _PLACE.lower())
-"""Names that would not be read as text where they are typed, and the one that is replaced."""
+_WORDS = ("null", "true", "false", "nan", "inf", "yes", "no", "on", "off", _PLACE.lower())
+"""Names that a command line or YAML does not read as text, and the one that is replaced."""
 
 EPILOG = """\
 The new folder holds a workflow, ten tasks, a preset of an experiment, a test that runs one rollout,
@@ -73,7 +73,8 @@ def name_problems(name: str, parent: Path) -> list[Problem]:
         allowed = "must be a letter, and then at most 63 letters, digits, - and _"
         return [Problem("NAME", name, allowed, "it names a folder and an experiment")]
     if name.lower() in _WORDS:
-        return [Problem("NAME", name, "means something else on a command line", "take another")]
+        message = "means something else to a command line or YAML"
+        return [Problem("NAME", name, message, "take another")]
     if name in preset_names("experiment"):
         message = "is the name of an experiment that comes with rlagent"
         return [Problem("NAME", name, message, "take another")]

@@ -21,6 +21,8 @@ FORM = (
 
 _REFERENCE = re.compile(r"[\w./~-]+:[A-Za-z_]\w*")
 _LONGEST = 2000
+_DEEPEST = 100
+"""Operations within each other."""
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
@@ -35,10 +37,16 @@ _CONSTANTS = {"null": None, "true": True, "false": False}
 
 
 class MissingColumnError(ValueError):
-    """A row lacks a column that is asked for."""
+    """A row lacks a column that is asked for.
 
-    def __init__(self, column: str) -> None:
-        self.column = column
+    Args:
+        column: Its name.
+        row: The row, whose names are kept.
+        part: What asks for it: `filter`, or `map`.
+    """
+
+    def __init__(self, column: str, row: Mapping[str, Any], part: str = "filter") -> None:
+        self.column, self.there, self.part = column, tuple(row), part
         super().__init__(f"has no {column}")
 
 
@@ -104,8 +112,18 @@ def _parsed(text: str) -> ast.expr:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, RecursionError, MemoryError, ValueError) as error:
         raise ValueError(f"is no comparison: {getattr(error, 'msg', error)}") from error
+    _check_depth(tree)
     _check(tree)
     return tree
+
+
+def _check_depth(tree: ast.expr) -> None:
+    """Raise ValueError for what would be too deep for the functions below."""
+    level: list[ast.AST] = [tree]
+    for _ in range(_DEEPEST):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    if level:
+        raise ValueError(f"is no comparison: nested more than {_DEEPEST} deep")
 
 
 def _check(node: ast.expr) -> None:
@@ -148,7 +166,7 @@ def _value(node: ast.expr, row: Mapping[str, Any]) -> Any:
                 return row[name]
             if name in _CONSTANTS:
                 return _CONSTANTS[name]
-            raise MissingColumnError(name)
+            raise MissingColumnError(name, row)
         case ast.Constant(value=value):
             return value
         case ast.List(elts=parts) | ast.Tuple(elts=parts):

@@ -82,14 +82,17 @@ class View:
         task = self.renamed(row)
         return task if self.keeps(task) else None
 
-    def missing(self, error: MissingColumnError, there: Iterable[str], where: str) -> Problem:
+    def missing(self, error: MissingColumnError, where: str) -> Problem:
         """What is wrong where the first row lacks a column."""
-        names = list(there)
-        source = next((name for name, source in self.names if source == error.column), None)
-        key = f"{self.key}.filter" if source is None else f"{self.key}.map.{source}"
-        value = self.chosen if source is None else error.column
-        text = f"{where} has no {error.column}; it has {written(', '.join(names)) or 'nothing'}"
-        return Problem(key, value, text, did_you_mean(error.column, names))
+        names, column = list(error.there), error.column
+        text = f"{where} has no {column}; it has {written(', '.join(names)) or 'nothing'}"
+        new = next((name for name, source in self.names if source == column), None)
+        if error.part == "map":
+            key = f"{self.key}.map.{new}"
+            return Problem(key, column, text, did_you_mean(column, names))
+        text = text if new is None else f"{text}; {self.key}.map makes {column} {new}"
+        remedy = did_you_mean(column, names) if new is None else f"write {new}"
+        return Problem(f"{self.key}.filter", self.chosen, text, remedy)
 
     def nothing_left(self, rows: int, where: str) -> Problem:
         """What is wrong where the filter keeps no row."""
@@ -119,7 +122,7 @@ def pick(row: Mapping[str, Any], source: str) -> Any:
     value: Any = row
     for name in source.split("."):
         if not isinstance(value, Mapping) or name not in value:
-            raise MissingColumnError(source)
+            raise MissingColumnError(source, row, "map")
         value = value[name]
     return value
 

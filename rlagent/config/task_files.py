@@ -147,12 +147,11 @@ def _scan(file: Path, columns: tuple[str, ...], version: object, view: View) -> 
             for line, text in texts(part):
                 found.seen += 1
                 try:
-                    written_row = parse(text)
-                    row = view.of(written_row)
+                    row = view.of(parse(text))
                 except MissingColumnError as error:
                     where = f"line {line} of {part}"
                     if not found.rows and not wrong:
-                        found.problems.append(view.missing(error, written_row, where))
+                        found.problems.append(view.missing(error, where))
                         return found
                     wrong += 1
                     if wrong <= _SHOWN:

@@ -103,7 +103,7 @@ class MadeRows:
             try:
                 task = view.of(row)
             except MissingColumnError as error:
-                raise ConfigError([view.missing(error, row, where)]) from error
+                raise ConfigError([view.missing(error, where)]) from error
             except ValueError as error:
                 raise ConfigError([Problem(key, path, f"{where} {error}")]) from error
             if task is not None:

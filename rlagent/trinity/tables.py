@@ -173,8 +173,7 @@ def _viewed(rows: Any, path: str, key: str, view: View) -> tuple[Any, Sequence[i
                 raise ConfigError([view.nothing_left(len(rows), path)])
             whole = whole.select(places)
     except MissingColumnError as error:
-        columns = there if error.column in dict(view.names).values() else whole.column_names
-        raise ConfigError([view.missing(error, columns, path)]) from error
+        raise ConfigError([view.missing(error, path)]) from error
     except ValueError as error:
         raise ConfigError([Problem(key, path, f"a row of it {error}")]) from error
     return whole, places

@@ -53,6 +53,8 @@ def test_a_comparison_says_which_rows_are_kept(text, kept):
         "level <=",
         "",
         "(" * 500 + "level" + ")" * 500,
+        "-" * 1990 + "1 < 2",
+        "+" * 1500 + "1 < 2",
         "level == 1 or " * 200 + "level == 1",
     ],
 )

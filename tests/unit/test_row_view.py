@@ -92,8 +92,11 @@ WRONG = [
      "dataset.map.question=promt: line 1 of mine.jsonl has no promt; it has prompt, meta, level; "
      "did you mean prompt?"),
     (["dataset.path=mine.jsonl", MAP, "dataset.filter='levle < 3'"],
-     "dataset.filter=levle < 3: line 1 of mine.jsonl has no levle; it has prompt, meta, level; "
-     "did you mean level?"),
+     "dataset.filter=levle < 3: line 1 of mine.jsonl has no levle; "
+     "it has meta, level, question, answer; did you mean level?"),
+    (["dataset.path=mine.jsonl", MAP, "dataset.filter='len(prompt) < 3'"],
+     "line 1 of mine.jsonl has no prompt; it has meta, level, question, answer; "
+     "dataset.map makes prompt question; write question"),
     (["dataset.path=mine.jsonl", MAP, "dataset.filter='level < 0'"],
      "dataset.filter=level < 0: keeps none of the 40 rows of mine.jsonl"),
     (["dataset.path=mine.csv", "dataset.map={question: promt, answer: truth}"],
