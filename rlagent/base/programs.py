@@ -55,17 +55,26 @@ def end_programs(started: Collection[Program], marks: Collection[str]) -> list[i
         for pid in new:
             with contextlib.suppress(ProcessLookupError):
                 stopped[pid] = os.pidfd_open(pid)
-                signal.pidfd_send_signal(stopped[pid], signal.SIGSTOP)
-    for descriptor in stopped.values():
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                _send(stopped[pid], signal.SIGSTOP)
+    killed = {pid for pid, descriptor in stopped.items() if _send(descriptor, signal.SIGKILL)}
     until = time.monotonic() + _GONE
-    for descriptor in stopped.values():
-        waiting = select.poll()
-        waiting.register(descriptor, select.POLLIN)
-        waiting.poll(1000 * max(0.0, until - time.monotonic()))
+    for pid, descriptor in stopped.items():
+        if pid in killed:
+            waiting = select.poll()
+            waiting.register(descriptor, select.POLLIN)
+            waiting.poll(1000 * max(0.0, until - time.monotonic()))
         os.close(descriptor)
-    return sorted(stopped)
+    return sorted(killed)
+
+
+def _send(descriptor: int, number: signal.Signals) -> bool:
+    """Signal a process; returns whether it is there, and this user's."""
+    try:
+        signal.pidfd_send_signal(descriptor, number)
+    except (ProcessLookupError, PermissionError):
+        # A program that became another user's, such as sudo, may not keep the others stopped.
+        return False
+    return True
 
 
 def _family(roots: set[int], signs: list[bytes]) -> set[int]:

@@ -1,6 +1,7 @@
 """What a rollout has started ends with it, wherever it has hidden."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -56,6 +57,29 @@ def test_one_that_has_ended_is_not_taken_for_another_of_its_number() -> None:
     finally:
         other.kill()
         other.wait()
+
+
+def test_one_that_became_another_users_keeps_no_other_alive(monkeypatch) -> None:
+    program = subprocess.Popen(
+        ["sh", "-c", "sleep 600 & echo $!; exec sleep 600"], stdout=subprocess.PIPE, text=True
+    )
+    child = int(program.stdout.readline())
+    foreign = start_ticks(child)
+    really = signal.pidfd_send_signal
+
+    def send(descriptor: int, number: int) -> None:
+        with open(f"/proc/self/fdinfo/{descriptor}") as file:
+            if f"Pid:\t{child}\n" in file.read():
+                raise PermissionError
+        really(descriptor, number)
+
+    monkeypatch.setattr(signal, "pidfd_send_signal", send)
+    try:
+        assert end_programs([Program.of(program.pid)], []) == [program.pid]
+        assert program.wait() == -9
+        assert start_ticks(child) == foreign
+    finally:
+        os.kill(child, signal.SIGKILL)
 
 
 def test_a_process_that_has_the_mark_itself_does_not_end_itself() -> None:
