@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import secrets
+import select
 import socket
 import subprocess
 import sys
@@ -30,13 +31,7 @@ async def served(app: str, seconds: float = 120.0) -> str:
     """
     loop = asyncio.get_running_loop()
     # One thread: who asks meanwhile gets the same.
-    try:
-        async with asyncio.timeout(seconds):
-            return await loop.run_in_executor(_starter, _started, app)
-    except TimeoutError:
-        raise EnvironmentDiedError(
-            f"the environment server {app} did not start within {seconds:g} s"
-        ) from None
+    return await loop.run_in_executor(_starter, _started, app, seconds)
 
 
 def end_servers() -> None:
@@ -47,7 +42,7 @@ def end_servers() -> None:
         process.communicate()
 
 
-def _started(app: str) -> str:
+def _started(app: str, seconds: float) -> str:
     if app in _servers and _servers[app][0].poll() is None:
         return _servers[app][1]
     process = subprocess.Popen(
@@ -63,6 +58,13 @@ def _started(app: str) -> str:
     secret = secrets.token_urlsafe(24)
     process.stdin.write(f"{secret}\n".encode())
     process.stdin.flush()
+    if not select.select([process.stdout], [], [], seconds)[0]:
+        # The next one to ask must not find this thread waiting for it.
+        process.kill()
+        process.communicate()
+        raise EnvironmentDiedError(
+            f"the environment server {app} did not start within {seconds:g} s"
+        )
     said = process.stdout.readline()
     if not said:
         raise EnvironmentDiedError(
