@@ -87,6 +87,14 @@ class Waiting(Counter):
         super().close()
 
 
+class SlowToClose(Counter):
+    """Takes a moment to close."""
+
+    def close(self) -> None:
+        """Let others run meanwhile."""
+        time.sleep(0.01)
+
+
 def broken() -> Counter:
     """Cannot be made."""
     raise OSError("the world is not there")

@@ -19,6 +19,7 @@ from typing import Any
 from rlagent.environments.protocol import (
     MOST_CHARACTERS,
     EnvironmentDiedError,
+    EnvironmentFailedError,
     EnvironmentGarbageError,
     EnvironmentRaisedError,
     Step,
@@ -28,9 +29,9 @@ from rlagent.environments.thread import too_late
 from rlagent.environments.worker import GRACE, LENGTH
 
 MOST_IDLE = 64
-"""Processes of one kind that are kept for later rollouts."""
+"""Processes that are kept for later rollouts, of all kinds: each task may have one of its own."""
 
-_idle: "dict[str, list[InProcess]]" = {}
+_idle: "list[InProcess]" = []
 
 # Starting one forks this process and waits for the copy; ending one waits for its end.
 _starter = ThreadPoolExecutor(4, thread_name_prefix="environments")
@@ -135,14 +136,15 @@ class InProcess:
         self._link.close()
 
     async def give_back(self, seconds: float) -> None:
-        """Keep it for the next rollout, or close it where there are enough."""
-        idle = _idle.setdefault(self.kind, [])
+        """Keep it for the next rollout; where there are enough, close the one idle for longest."""
         if not self.is_well():
             self.kill()
-        elif len(idle) < MOST_IDLE:
-            idle.append(self)
-        else:
-            await self.close(seconds)
+            return
+        _idle.append(self)
+        if len(_idle) > MOST_IDLE:
+            # This rollout has not used it: how it ends is no news.
+            with contextlib.suppress(EnvironmentFailedError):
+                await _idle.pop(0).close(min(seconds, GRACE))
 
     async def close(self, seconds: float) -> None:
         """Have the environment closed, and end its process."""
@@ -164,9 +166,8 @@ async def leased(
     """
     reference = reference_of(make)
     kind = json.dumps([reference, args, os.getcwd()], sort_keys=True)
-    idle = _idle.setdefault(kind, [])
-    while idle:
-        one = idle.pop()
+    for one in [one for one in reversed(_idle) if one.kind == kind]:
+        _idle.remove(one)
         if one.is_well():
             return one
         one.kill()
@@ -188,6 +189,5 @@ def _unwanted(starting: "asyncio.Future[InProcess]") -> None:
 
 async def close_idle() -> None:
     """Close the environments that no rollout uses; a process that ends need not."""
-    for idle in _idle.values():
-        while idle:
-            await idle.pop().close(GRACE)
+    while _idle:
+        await _idle.pop().close(GRACE)

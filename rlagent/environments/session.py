@@ -25,7 +25,7 @@ START_SECONDS = 120.0
 """Seconds that an environment may take to be made: some download or compile."""
 
 CLOSE_SECONDS = 0.5
-"""Seconds that `close` may take in a rollout that ends: shorter than a cancelled one may take."""
+"""Seconds that `close` may take in a rollout that failed: shorter than a cancelled one may take."""
 
 _KEPT = 2000
 """Characters of an observation that the record of a rollout keeps."""
@@ -135,7 +135,7 @@ async def opened(
             this rollout: cheap, but nothing ends a thread that hangs, so that the process that runs
             agent code is replaced; `loop`: in the event loop of the rollouts, for environments that
             are async and never block.
-        call_timeout: Seconds that `reset` and `step` may take.
+        call_timeout: Seconds that `reset` and `step` may take, and `close` behind an episode.
         start_timeout: Seconds that it may take to be made.
 
     Raises:
@@ -156,14 +156,14 @@ async def opened(
         yield Session(name, host, call_timeout)
     except BaseException:
         with contextlib.suppress(EnvironmentFailedError):
-            await _give_back(host)
+            await _give_back(host, CLOSE_SECONDS)
         raise
     else:
-        await _give_back(host)
+        await _give_back(host, call_timeout)
     finally:
         forget()
 
 
-async def _give_back(host: Host) -> None:
+async def _give_back(host: Host, seconds: float) -> None:
     # In a task of its own: it goes on where the rollout is cancelled meanwhile.
-    await asyncio.shield(asyncio.ensure_future(host.give_back(CLOSE_SECONDS)))
+    await asyncio.shield(asyncio.ensure_future(host.give_back(seconds)))

@@ -17,10 +17,11 @@ from rlagent.environments import (
     Step,
     opened,
 )
+from rlagent.environments import process, session
 from rlagent.environments.process import close_idle
 from rlagent.environments.protocol import NoStepError, as_step
 from rlagent.trinity.guard import Rollout, within
-from tests.faulty_environments import Counter, Waiting, broken, lines
+from tests.faulty_environments import Counter, SlowToClose, Waiting, broken, lines
 
 
 def _ran(scenario):
@@ -75,6 +76,29 @@ def test_a_process_starts_once_for_the_rollouts_that_follow_each_other(tmp_path)
 
     _ran(twice())
     assert lines(log)[1:] == ["closed"]
+
+
+def test_an_environment_for_each_task_leaves_no_process_for_each(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "MOST_IDLE", 1)
+    log = tmp_path / "log"
+
+    async def three():
+        for goal in (4, 5, 5):
+            async with opened(Counter, args={"log": str(log), "goal": goal}) as world:
+                await world.reset()
+        assert [re.sub(r"\d", "", line) for line in lines(log)] == ["made ", "made ", "closed"]
+
+    _ran(three())
+
+
+def test_a_slow_close_behind_an_episode_fails_no_rollout(monkeypatch):
+    monkeypatch.setattr(session, "CLOSE_SECONDS", 0.0)
+
+    async def walked():
+        async with opened(SlowToClose, where="thread", call_timeout=60) as world:
+            return await world.reset()
+
+    assert _ran(walked()) == Step(0)
 
 
 def test_rollouts_side_by_side_have_an_environment_each(tmp_path):
