@@ -16,8 +16,9 @@ from rlagent.environments import (
     EnvironmentTimeoutError,
     Step,
     opened,
+    process,
+    session,
 )
-from rlagent.environments import process, session
 from rlagent.environments.process import close_idle
 from rlagent.environments.protocol import NoStepError, as_step
 from rlagent.trinity.guard import Rollout, within
