@@ -357,12 +357,6 @@ class Evaluating:
         """Folder or hub id of the weights of a checkpoint."""
         if self.run_folder is None:
             return str(tree["model"]["model_path"])
-        written = kept.folder / phases.TRAINERS_EXPORT if kept.folder else None
-        if written and any(written.glob("*.safetensors")):
-            # The trainer's own of its last step; making one takes seconds.
-            return str(written)
-        from rlagent.serving.export import ready_folder
+        from rlagent.serving.export import weights_folder
 
-        trained = Trained(self.run_folder, kept, read_config(self.run_folder))
-        # The engine gets the chat template beside it: no base model is copied for that.
-        return ready_folder(trained) if kept.folder else trained.base
+        return weights_folder(Trained(self.run_folder, kept, read_config(self.run_folder)))

@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 MEASURED = "measured"
 """Below the run folder: what Trinity keeps of an evaluation between trainings."""
 
-TRAINERS_EXPORT = "actor/huggingface"
-"""Folder of a checkpoint; verl's holds no weights but in the last."""
-
 
 @dataclass(frozen=True)
 class Restored:
@@ -264,7 +261,9 @@ def measure_given(stage: Stage, step: int) -> None:
         stage: The attempt, between its trainings: nothing else has the GPUs.
         step: Of the weights: 0 for those that the run started from, else its last checkpoint.
     """
-    from rlagent.records.checkpoints import step_folder
+    from rlagent.records.checkpoints import find_checkpoint
+    from rlagent.serving.export import weights_folder
+    from rlagent.serving.trained import Trained, read_config
     from rlagent.trinity.measuring import asking, to_measure
 
     assert stage.resolved.measuring is not None
@@ -274,7 +273,8 @@ def measure_given(stage: Stage, step: int) -> None:
     tree = to_measure(measuring.resolved, place, stage.attempt.number, folder)
     model = str(tree["model"]["model_path"])
     if step:
-        model = str(step_folder(stage.folder.checkpoints, step) / TRAINERS_EXPORT)
+        kept = find_checkpoint(stage.folder, str(step))
+        model = weights_folder(Trained(stage.folder, kept, read_config(stage.folder)))
     asked = asking(tree, model, str(step), None, place)
     config = configure(measuring, asked)
     with actors(measuring, config, trains=False) as (session, _):

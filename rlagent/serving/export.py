@@ -28,6 +28,9 @@ from rlagent.records.parents import STAMP, export_folder, line_of, run_of_export
 from rlagent.serving.card import adapter_card, model_card
 from rlagent.serving.trained import Trained, read_config
 
+TRAINERS_EXPORT = "actor/huggingface"
+"""Folder of a checkpoint; verl's holds no weights but in the last, and with LoRA in none."""
+
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -122,6 +125,16 @@ def ready_folder(trained: Trained) -> str:
         if not _is_current(trained, target):
             raise RunError(f"{target} cannot be written: {error}") from error
     return str(target)
+
+
+def weights_folder(trained: Trained) -> str:
+    """The same for engines that get the chat template beside it: no base model is copied for that,
+    and no checkpoint whose trainer has written a folder itself."""
+    folder = trained.kept.folder
+    if folder is None:
+        return trained.base
+    written = folder / TRAINERS_EXPORT
+    return str(written) if any(written.glob("*.safetensors")) else ready_folder(trained)
 
 
 def require_exported(path: str) -> str:

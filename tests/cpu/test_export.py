@@ -26,7 +26,13 @@ from rlagent.records.parents import (
     lineage_of_folder,
     lineage_words,
 )
-from rlagent.serving.export import export, ready_folder, require_exported
+from rlagent.serving.export import (
+    TRAINERS_EXPORT,
+    export,
+    ready_folder,
+    require_exported,
+    weights_folder,
+)
 from rlagent.serving.trained import find_trained
 
 
@@ -153,6 +159,20 @@ def test_engines_get_an_export_that_is_made_once_until_the_weights_are_others(
 
 def test_engines_get_the_base_model_itself(run: RunFolder) -> None:
     assert ready_folder(find_trained(run.name, "base", run.path.parent)) == TINY
+
+
+def test_measuring_takes_the_trainers_own_folder_where_weights_are_in_it_else_an_export(
+    run: RunFolder,
+) -> None:
+    trained = find_trained(run.name, "20", run.path.parent)
+    written = trained.kept.folder / TRAINERS_EXPORT
+    written.mkdir(parents=True)
+    # As verl leaves it, with LoRA or before the last step.
+    (written / "config.json").write_text("{}")
+    assert weights_folder(trained) == str(export_folder(run, 20))
+    (written / "model.safetensors").touch()
+    assert weights_folder(trained) == str(written)
+    assert weights_folder(find_trained(run.name, "base", run.path.parent)) == TINY
 
 
 def test_a_run_that_starts_from_a_checkpoint_finds_it_exported_once_with_its_line(
