@@ -11,6 +11,10 @@ MOVES = {"left": (0, -1), "down": (1, 0), "right": (0, 1), "up": (-1, 0)}
 KINDS = {"S": "ice", "F": "ice", "H": "hole", "G": "goal"}
 
 
+MOST_ROWS, LEAST_ICE = 32, 0.6
+"""Of a lake that is drawn."""
+
+
 def around(lake: Sequence[str], row: int, column: int) -> str:
     """What lies around a place of a map.
 
@@ -32,7 +36,15 @@ def draw(seed: int, size: int = 4, ice: float = 0.8) -> list[str]:
         seed: The same seed gives the same map.
         size: Rows, and columns.
         ice: How likely a place is no hole.
+
+    Raises:
+        ValueError: Hardly any map of that kind can be solved, so that drawing one would not end.
     """
+    if not (2 <= size <= MOST_ROWS and LEAST_ICE <= ice <= 1):
+        raise ValueError(
+            f"a lake of size={size!r} and ice={ice!r} cannot be drawn: size is from 2 to "
+            f"{MOST_ROWS}, ice from {LEAST_ICE} to 1"
+        )
     from gymnasium.envs.toy_text.frozen_lake import generate_random_map
 
     return generate_random_map(size, ice, seed)

@@ -16,6 +16,9 @@ Test = Sequence[Any]
 """Arguments of a call, and what it is to return: `[[1, 2], 3]`, values as JSON has them."""
 
 _FENCED = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
+_MOST_SHOWN = 300
+"""Characters of a result in a fault, which the model reads when it tries again."""
+
 _THOUGHT = re.compile(r"\A.*</think>", re.DOTALL)
 _CALLS = """
 
@@ -97,17 +100,27 @@ def _results(printed: str, mark: str, count: int) -> list[Any] | None:
     found = printed.rpartition(f"\n{mark}")[2] if mark in printed else ""
     try:
         results = json.loads(found)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return results if isinstance(results, list) and len(results) == count else None
+    # A program may find the mark in itself, and write behind it what it likes.
+    good = isinstance(results, list) and len(results) == count
+    return results if good and all(map(_is_result, results)) else None
+
+
+def _is_result(result: Any) -> bool:
+    return isinstance(result, list) and len(result) == 2
 
 
 def _fault(name: str, test: Test, result: Any) -> str:
     (arguments, wanted), (how, value) = test, result
     call = f"{name}({', '.join(map(repr, arguments))})"
     if how == "raised":
-        return f"{call} raises {value}"
-    return "" if _same(value, wanted) else f"{call} returns {value!r}, not {wanted!r}"
+        return f"{call} raises {value}"[:_MOST_SHOWN]
+    if _same(value, wanted):
+        return ""
+    got = repr(value)
+    got = got if len(got) <= _MOST_SHOWN else f"{got[:_MOST_SHOWN]}..."
+    return f"{call} returns {got}, not {wanted!r}"
 
 
 def _same(value: Any, wanted: Any) -> bool:

@@ -69,6 +69,20 @@ def test_a_program_that_did_not_end_passes_nothing():
     assert (found.share, found.fault) == (0.0, "it took longer than 2 s")
 
 
+@pytest.mark.parametrize("written", ["[1, 2, 3]", "[[1], [2], [3]]", "[" * 100_000])
+def test_what_a_program_writes_behind_the_mark_itself_costs_no_more_than_its_tests(written):
+    tried_ = trial(RIGHT, "f", TESTS)
+    found = verdict(tried_, f"\n{tried_.mark}{written}", "", "f", TESTS)
+    assert (found.share, found.fault) == (0.0, "f ended the program")
+
+
+def test_a_long_result_is_cut_where_the_agent_reads_of_it():
+    tried_ = trial(RIGHT, "f", TESTS)
+    printed = json.dumps([["returned", "x" * 60_000]] * 3)
+    found = verdict(tried_, f"\n{tried_.mark}{printed}", "", "f", TESTS)
+    assert len(found.fault) < 400
+
+
 class Model:
     """Says what it is given, in turn."""
 

@@ -56,4 +56,8 @@ def test_maps_are_drawn_by_their_seed_or_given():
     assert lake_of({"seed": 3}) == lake_of({"seed": 3, "size": 4, "ice": 0.8}) == draw(3)
     assert len(lake_of({"seed": 3, "size": 5})) == 5
     assert lake_of({"seed": 3, "map": "SF\nHG"}) == ["SF", "HG"]
+    with pytest.raises(ValueError, match=r"size=1 and ice=0.8 cannot be drawn: size is from 2"):
+        lake_of({"seed": 3, "size": 1})
+    with pytest.raises(ValueError, match=r"size=4 and ice=0 cannot be drawn: .* ice from 0.6 to 1"):
+        lake_of({"seed": 3, "ice": 0})
     assert around(["SF", "HG"], 0, 1) == "left ice, down goal, right edge, up edge"
