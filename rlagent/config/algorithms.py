@@ -94,6 +94,8 @@ TAKES = {
     **dict.fromkeys(("reinforceplusplus", "topr"), Takes(SHAPES, True, ())),
     # A call is taken or left by whether its agent succeeded.
     "raft": Takes((NUMBER, BY_AGENT), False, ()),
+    # It has no rollouts.
+    "sft": Takes(groups=()),
 }
 """Every other algorithm takes one number, of the rollout."""
 

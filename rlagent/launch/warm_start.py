@@ -19,6 +19,7 @@ from rlagent.base.errors import Problem
 from rlagent.base.origins import AUTO, put
 from rlagent.base.paths import import_root, local_path
 from rlagent.base.words import python_command, short_path
+from rlagent.config.check import LAYOUT_PARTS
 from rlagent.config.command import Command
 from rlagent.config.compose import Draft
 from rlagent.config.overrides import key_of, parse
@@ -35,6 +36,9 @@ KEY = "model.warm_start"
 SHARED = ("model", "hardware", "monitor", "seed", "run.dir", "run.display", "run.stall_timeout")
 """Groups and keys that a warm start takes over where they were typed: the model that it begins
 from, the machine, and where everything goes."""
+
+OWN = tuple(f"hardware.{name}" for name in ("layout", "logical_gpus", *LAYOUT_PARTS))
+"""Keys of these that each run has for itself: one on conversations has no engines."""
 
 STOP_WITHIN = 120.0
 """Seconds that a warm start may take to save when it is asked to end."""
@@ -156,7 +160,7 @@ def _is_shared(text: str) -> bool:
         return False
     key = key_of(text)
     return any(key == name or key.startswith(f"{name}.") for name in SHARED) and not (
-        key.startswith(KEY) or override.is_sweep_override()
+        key.startswith((KEY, *OWN)) or override.is_sweep_override()
     )
 
 

@@ -57,6 +57,8 @@ def test_it_needs_no_workflow(file):
         "algorithm.max_lag=1",
         "algorithm.filter_groups=drop",
         "algorithm.shuffle_rewards=true",
+        "algorithm.group_by=task",
+        "algorithm.discount=0.9",
         "dataset.order=difficulty",
         "hardware.engines=2",
     ],

@@ -102,6 +102,15 @@ def test_the_warm_start_is_the_run_of_a_command_that_can_be_typed(
     assert f"dataset.path={first.conversations}" in train
 
 
+def test_where_engines_stand_is_not_said_to_a_run_without_any(tmp_path: Path, source: Path) -> None:
+    asked = command(
+        tmp_path, source, "hardware=4gpu", "hardware.layout=2x1+2", "hardware.offload=false"
+    )
+    train = warm_start_of(asked.draft().config, asked.overrides).words[-1]
+    assert {"hardware=4gpu", "hardware.offload=false"} <= set(train)
+    assert not any("layout" in word for word in train)
+
+
 def test_other_rows_are_other_conversations_and_another_warm_start(
     tmp_path: Path, source: Path
 ) -> None:
