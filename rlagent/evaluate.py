@@ -164,8 +164,10 @@ def _measure_each(command: Command, base: Draft, run: RunFolder | None) -> int:
         except ConfigError as error:
             problems += error.problems
     raise_if_any(dict.fromkeys(problems))
-    from rlagent.launch.evaluating import Measured, measure
+    from rlagent.launch.evaluating import Measured, clashes, measure
     from rlagent.records.evaluation_text import table_of_several
+
+    raise_if_any(clashes([resolved for resolved, _ in prepared], run))
 
     measured: list[Measured] = []
     for choice, (resolved, own) in zip(choices, prepared, strict=True):

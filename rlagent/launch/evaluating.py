@@ -18,6 +18,7 @@ from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.lock import locked
 from rlagent.base.paths import local_path
 from rlagent.base.redact import redact_command
+from rlagent.config.chat_templates import template_digest
 from rlagent.config.compose import to_yaml
 from rlagent.config.mix import measured_alone
 from rlagent.config.resolve import Resolved
@@ -180,11 +181,28 @@ def identity(resolved: Resolved, bare: bool) -> dict[str, Any]:
     }
     if done := {key: value for key in ROWS if (value := getattr(dataset, key))}:
         found["dataset"]["rows"] = {**done, "source": rows_source(dataset)}
+    if workflow.auxiliary_models:
+        found["auxiliary_models"] = [
+            [one.name, _absolute(one.path)] for one in workflow.auxiliary_models
+        ]
     if bare:
         found["model"] = model.url or _absolute(model.path)
+        if model.chat_template and not model.url:
+            found["chat_template"] = template_digest(model.chat_template)
     # As it is read back.
     plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
     return plain
+
+
+def clashes(several: Sequence[Resolved], run: RunFolder | None) -> list[Problem]:
+    """What is wrong with measurements that follow each other: one name for different ones."""
+    there: dict[Path, dict[str, Any]] = {}
+    for resolved in several:
+        depends = identity(resolved, run is None)
+        if there.setdefault(_place(resolved, run, depends), depends) != depends:
+            what, remedy = "is one place for what is measured differently", "leave it out"
+            return [Problem("evaluate.name", resolved.config.evaluate.name, what, remedy)]
+    return []
 
 
 def _absolute(path: str) -> str:

@@ -9,7 +9,7 @@ from rlagent.config.compose import to_yaml
 from rlagent.config.over_run import over_run
 from rlagent.config.prepare import prepare
 from rlagent.config.resolve import resolve
-from rlagent.config.schema import DatasetConfig
+from rlagent.config.schema import AuxiliaryModel, DatasetConfig
 from rlagent.launch import evaluating
 from rlagent.launch.evaluating import Evaluating, checkpoints_asked, identity, measure
 from rlagent.machine.resources import GPU, Machine
@@ -218,6 +218,30 @@ def test_the_mistakes_of_all_values_are_said_before_any_is_measured(capsys, tmp_
     said = capsys.readouterr().err
     assert "seed=-2" in said
     assert "seed=-3" in said
+
+
+def test_one_name_for_different_measurements_is_refused_before_any(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(Evaluating, "run", lambda *_: pytest.fail("it was begun"))
+    line = ["-m", "+experiment=gsm8k_react", "hardware=cpu", f"run.dir={tmp_path}"]
+    assert evaluate.main([*line, "seed=1,2", "evaluate.name=mine"]) == 2
+    assert "evaluate.name=mine" in capsys.readouterr().err
+
+
+def test_another_chat_template_or_judge_is_another_measurement(tmp_path) -> None:
+    resolved = resolve(configured("hardware=cpu"), CPU)
+    model, workflow = resolved.config.model, resolved.config.workflow
+    file = tmp_path / "own.jinja"
+
+    def of(text):
+        file.write_text(text)
+        model.chat_template = str(file)
+        return identity(resolved, bare=True)
+
+    assert of("{{ messages }}") == of("{{ messages }}") != of("{{ messages }} ")
+    workflow.auxiliary_models = [AuxiliaryModel("judge", "a/one")]
+    before = identity(resolved, bare=False)
+    workflow.auxiliary_models = [AuxiliaryModel("judge", "a/other")]
+    assert identity(resolved, bare=False) != before
 
 
 def test_what_was_cut_off_before_its_first_result_is_not_gone_on_with_otherwise(
