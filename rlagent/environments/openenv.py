@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from rlagent.environments.protocol import (
+    MOST_CHARACTERS,
     EnvironmentDiedError,
     EnvironmentGarbageError,
     Step,
@@ -138,12 +139,20 @@ async def action_schema(url: str, seconds: float = 10.0) -> dict[str, Any]:
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=seconds)) as session,
                 session.get(f"{base}/schema") as answer,
             ):
-                found = json.loads(await answer.read())
+                said = b""
+                async for part in answer.content.iter_chunked(MOST_CHARACTERS):
+                    said += part
+                    if len(said) > MOST_CHARACTERS:
+                        raise EnvironmentGarbageError(
+                            f"the environment server {place} answered /schema with more than "
+                            f"{MOST_CHARACTERS:,} bytes"
+                        )
+                found = json.loads(said)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise EnvironmentDiedError(
                 f"the environment server {place} is not there: {type(error).__name__}"
             ) from None
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         action = found.get("action") if isinstance(found, dict) else None
         if not isinstance(action, dict) or not isinstance(action.get("properties"), dict):

@@ -5,6 +5,8 @@ import contextlib
 import json
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from websockets.asyncio.server import serve
 
 from rlagent.environments import (
@@ -15,7 +17,7 @@ from rlagent.environments import (
     Step,
     opened,
 )
-from rlagent.environments.openenv import OpenEnv, _for_a_tool, place_of
+from rlagent.environments.openenv import OpenEnv, _for_a_tool, action_schema, place_of
 
 pytest.importorskip("openenv", reason="pip install --no-deps openenv-core==0.3.0")
 
@@ -121,6 +123,23 @@ def test_a_server_that_is_not_there_is_named():
 def test_an_address_that_is_none_is_refused():
     with pytest.raises(ValueError, match="write http://HOST:PORT"):
         place_of("localhost:8000")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("x" * 200_000, "more than 100,000 bytes"), ("[" * 90_000, "without the")]
+)
+def test_a_schema_that_is_none_or_has_no_end_is_named(text, words):
+    async def asked():
+        async def answer(_):
+            return web.Response(text=text)
+
+        app = web.Application()
+        app.router.add_get("/schema", answer)
+        async with TestServer(app) as running:
+            await action_schema(str(running.make_url("/")))
+
+    with pytest.raises(EnvironmentGarbageError, match=words):
+        asyncio.run(asked())
 
 
 def test_the_models_tool_has_the_fields_of_the_servers_action():
