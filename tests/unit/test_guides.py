@@ -1,6 +1,7 @@
 """The guides in docs/: their commands can be typed, and the messages that they explain exist."""
 
 import ast
+import json
 import re
 import shlex
 from pathlib import Path
@@ -36,6 +37,27 @@ def test_every_training_that_a_guide_shows_composes(page, capsys, monkeypatch):
         typed = match[1].partition(" > ")[0].replace("FOLDER", str(asset_dir("gsm8k_tiny")))
         words = [word for word in shlex.split(typed) if word not in ("--yaml", "--origin")]
         assert plan.main(words) == 0, f"{command}\n{capsys.readouterr().err}"
+
+
+def test_the_preset_of_an_own_agent_composes_as_it_is_shown(tmp_path, monkeypatch, capsys):
+    page = (REPOSITORY / "docs" / "own-agent.md").read_text()
+    (code, *_) = re.findall(r"```python\n(.*?)```", page, re.S)
+    shown = re.findall(r"`(my/\S+\.yaml)`:\n\n```yaml\n(.*?)```", page, re.S)
+    assert [name for name, _ in shown] == ["my/workflow/solver.yaml", "my/experiment/solver.yaml"]
+    rows = [json.dumps({"question": f"{n} + 1?", "answer": str(n + 1)}) for n in range(40)]
+    for name, text in [("my_agent.py", code), ("tasks.jsonl", "\n".join(rows)), *shown]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    command = ["--config-dir", "my", "+experiment=solver", "hardware=cpu"]
+    assert plan.main(command) == 0, capsys.readouterr().err
+
+
+def test_the_site_leads_to_every_guide():
+    site = (REPOSITORY / "mkdocs.yml").read_text()
+    assert sorted(re.findall(r": (\S+\.md)$", site.partition("\nnav:")[2], re.M)) == [
+        page.name for page in GUIDES
+    ]
 
 
 def test_every_command_that_a_guide_names_is_there():

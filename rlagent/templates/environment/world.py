@@ -17,7 +17,7 @@ class World:
         self.most, self.number, self.guesses = most, 0, 0
 
     def reset(self, number: int) -> Step:
-        """Begin anew with this number."""
+        """Begin an episode with this number."""
         self.number, self.guesses = number, 0
         return Step("Guess a whole number from 0 to 9.")
 
