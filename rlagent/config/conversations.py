@@ -148,6 +148,7 @@ def _call(given: Any, at: str) -> dict[str, Any]:
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise ValueError(f"{at} names no function")
     arguments = function.get("arguments")
+    as_text = isinstance(arguments, str)
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
@@ -156,8 +157,8 @@ def _call(given: Any, at: str) -> dict[str, Any]:
     arguments = {} if arguments is None else arguments
     if not isinstance(arguments, Mapping):
         raise ValueError(f"{at}.function.arguments are no object but {_kind(arguments)}")
-    # What a table adds for columns that other rows have is null.
-    filled = {key: value for key, value in arguments.items() if value is not None}
+    # Among objects a table adds null for what other rows have; in a text it was written.
+    filled = {key: value for key, value in arguments.items() if as_text or value is not None}
     call = {"type": "function", "function": {"name": function["name"], "arguments": filled}}
     return {"id": given["id"], **call} if given.get("id") else call
 

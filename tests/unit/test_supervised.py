@@ -140,6 +140,11 @@ def test_the_forms_of_trinity_openai_and_trl_are_one():
     assert found.tools == [{"type": "function", "function": {"name": "f"}}]
 
 
+def test_null_in_the_text_of_arguments_was_said_and_is_learnt():
+    found = conversation({"messages": [call('{"x": null}')]}).messages[0]
+    assert found["tool_calls"][0]["function"]["arguments"] == {"x": None}
+
+
 @pytest.mark.parametrize(
     ("row", "why"),
     [
