@@ -4,6 +4,7 @@ what happened in its environments.
 Outside of a rollout, as in a test or a script, both do nothing.
 """
 
+import contextlib
 import contextvars
 import itertools
 from collections.abc import Callable
@@ -38,8 +39,10 @@ class Held:
     def __exit__(self, *_: object) -> None:
         _current.reset(self._token)
         self._ended = True
-        for release in list(self._releases.values()):
-            release()
+        # One that raises keeps no other from being called.
+        with contextlib.ExitStack() as all_of_them:
+            for release in list(self._releases.values()):
+                all_of_them.callback(release)
 
     def add(self, release: Callable[[], None]) -> Callable[[], None]:
         """See `at_end`."""

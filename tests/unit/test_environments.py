@@ -205,6 +205,23 @@ def test_what_an_abandoned_thread_starts_after_its_rollout_is_ended_at_once():
     assert ended == ["first", "late"]
 
 
+def test_what_raises_at_the_end_of_a_rollout_keeps_nothing_else_running():
+    ended = []
+
+    def broken():
+        raise OSError("it is gone")
+
+    def rollout():
+        with Held():
+            at_end(lambda: ended.append("first"))
+            at_end(broken)
+            at_end(lambda: ended.append("last"))
+
+    with pytest.raises(OSError, match="it is gone"):
+        rollout()
+    assert sorted(ended) == ["first", "last"]
+
+
 def test_what_happened_is_kept_behind_the_calls_of_the_model(tmp_path):
     calls = []
 
