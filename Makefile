@@ -17,6 +17,8 @@ $(VENV)/.ready: pyproject.toml constraints/cpu.txt
 	@echo "Setting up $(VENV): 3 GB with PyTorch's CPU build (see the README), 8 GB with the default one; about 5 minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints/cpu.txt --editable '.[dev]'
+	@# It asks for gradio, which its client does not need and whose versions contradict ours.
+	$(BIN)/python -m pip install --quiet --no-deps openenv-core==0.3.0
 	@touch $@
 
 $(VENV_GPU)/.ready: pyproject.toml constraints/gpu.txt
@@ -39,10 +41,11 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/mkdocs build --strict --quiet --site-dir .site
 
-# Pure tests side by side; a real run has both cores of a small machine for itself.
+# Two at a time, but for those that start Ray: a real run has both cores of a small machine for itself.
 test: setup lint
 	$(BIN)/python -m pytest tests/unit -n 2 -m "not gpu and not slow"
-	$(BIN)/python -m pytest tests/cpu -m "not gpu and not slow" --durations=15
+	$(BIN)/python -m pytest tests/cpu -n 2 --dist loadfile -m "not gpu and not slow and not alone"
+	$(BIN)/python -m pytest tests/cpu -m "alone and not gpu and not slow" --durations=10
 
 # In another order each time; make test-full SEED=... repeats one that is shown.
 test-full: setup lint

@@ -19,6 +19,8 @@ from trinity.common.constants import SyncMethod  # noqa: E402
 from trinity.common.models.model import ModelWrapper  # noqa: E402
 from trinity.manager.synchronizer import Synchronizer  # noqa: E402
 
+pytestmark = pytest.mark.alone
+
 NAMESPACE = "engine-test"
 MESSAGES = [{"role": "user", "content": "What is 2 + 3?"}]
 

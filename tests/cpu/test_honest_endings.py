@@ -5,6 +5,8 @@ import pytest
 from rlagent.base.texts import MOST
 from tests.cpu.runs import ray_processes, run
 
+pytestmark = pytest.mark.alone
+
 
 def _assert_failed(result, cause):
     assert result.returncode == 1, result.output

@@ -13,6 +13,8 @@ from rlagent.base.stats import difference
 from rlagent.records.folder import RunFolder
 from tests.cpu.runs import REPOSITORY, environment, only_folder
 
+pytestmark = pytest.mark.alone
+
 
 def _train(directory: Path, *overrides: str) -> RunFolder:
     """The experiment, as `make train` runs it."""

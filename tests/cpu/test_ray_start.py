@@ -3,7 +3,11 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.cpu.runs import environment, ray_processes
+
+pytestmark = pytest.mark.alone
 
 # Ray gives a node half a minute; here the clock of that wait runs faster, and the first look for
 # the node finds none, as on a machine that is too busy.

@@ -14,6 +14,8 @@ from rlagent.records.folder import RunFolder
 from rlagent.trinity.rewind import checkpoint_step
 from tests.cpu.runs import REPOSITORY, command, environment, only_folder, ray_processes, run
 
+pytestmark = pytest.mark.alone
+
 STEPS = ("algorithm.total_steps=4", "algorithm.save_interval=1")
 PATIENCE = 240.0
 """Seconds after which a condition that never comes fails the test."""

@@ -22,6 +22,8 @@ from rlagent.trinity.processes import RolloutLost, SharedProcesses
 from rlagent.trinity.watchdog import GRACE
 from tests.cpu.runs import environment
 
+pytestmark = pytest.mark.alone
+
 OTHERS = 3
 TIMEOUT = 3.0
 
