@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from rlagent.config.resolve import Resolved
+from rlagent.config.supervised import is_supervised
 from rlagent.trinity import parts, translate
 from rlagent.trinity.kept_tasks import HELD_OUT, rows_file
 
 MODE = "bench"
 """Trinity's word for an explorer without a trainer."""
+
+ANY = "grpo"
+"""An algorithm that is content with an explorer, where nothing is trained."""
 
 
 def to_measure(resolved: Resolved, folder: Path, attempt: int, source: Path) -> dict[str, Any]:
@@ -27,6 +31,10 @@ def to_measure(resolved: Resolved, folder: Path, attempt: int, source: Path) -> 
         source: The folder whose `data/` holds the tasks: the evaluation's own, or the run's.
     """
     config = resolved.config
+    algorithm = translate.algorithm(config)
+    if is_supervised(config):
+        # Trinity's own syncs as often as its trainer saves, and there is none.
+        algorithm["algorithm_type"] = ANY
     workflow = translate.workflow_args(config, folder, attempt)
     tree: dict[str, Any] = {
         "mode": MODE,
@@ -34,7 +42,7 @@ def to_measure(resolved: Resolved, folder: Path, attempt: int, source: Path) -> 
         "ray_namespace": parts.namespace(folder, attempt),
         "continue_from_checkpoint": True,
         "ignore_validator_suggestions": True,
-        "algorithm": translate.algorithm(config),
+        "algorithm": algorithm,
         "model": translate.model(config),
         "cluster": parts.cluster(resolved),
         "buffer": translate.buffer(config, folder, workflow),

@@ -2,16 +2,12 @@
 
 import asyncio
 import json
-import os
-import socket
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
+from parity import verl_on_cpu
 from verl_trainer import step_trainer, trinity_config
 
 from rlagent.base.paths import resolve_path
@@ -53,40 +49,24 @@ def loss_alone() -> float:
     return torch.cat(losses).mean().item()
 
 
-def learn_with_verl(rank: int, path: str, attention: str, out: str) -> None:
-    """One step, and the loss before and after it."""
-    import verl.workers.engine_workers as workers
-
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": os.environ["TEST_PORT"]}
-    dist.init_process_group("gloo", rank=rank, world_size=1)
-    # Memory is asked of a GPU.
-    none = SimpleNamespace(max_memory_allocated=lambda: 0, max_memory_reserved=lambda: 0)
-    workers.get_torch_device = lambda: none
-    asked = ("algorithm=sft", "dataset=conversations", f"dataset.path={path}", "workflow=own")
-    rate = "algorithm.lr=1e-3"
-    trainer, _ = step_trainer(trinity_config(*asked, rate, f"hardware.attention={attention}"))
-    given = _experiences(Tokens.of(sequences()), range(len(sequences())))
-    before = asyncio.run(trainer.mean_loss(given))
-    metrics = asyncio.run(trainer.train_step(given))
-    after = asyncio.run(trainer.mean_loss(given))
-    torch.save({"before": before, "metrics": metrics, "after": after}, out)
-    dist.destroy_process_group()
-
-
 @pytest.mark.parametrize("attention", ["sdpa", "packed"])
-def test_verl_learns_of_packed_sequences_as_of_each_alone(tmp_path, attention):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        os.environ["TEST_PORT"] = str(probe.getsockname()[1])
-    file, out = tmp_path / "some.jsonl", tmp_path / "found.pt"
+def test_verl_learns_of_packed_sequences_as_of_each_alone(tmp_path, monkeypatch, attention):
+    file = tmp_path / "some.jsonl"
     said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     file.write_text("".join(json.dumps({"messages": said, "n": n}) + "\n" for n in range(40)))
-    mp.spawn(learn_with_verl, (str(file), attention, str(out)), nprocs=1)
-    found = torch.load(out, weights_only=False)
+    asked = ("algorithm=sft", "dataset=conversations", f"dataset.path={file}", "workflow=own")
+    rate = "algorithm.lr=1e-3"
+    config = trinity_config(*asked, rate, f"hardware.attention={attention}")
+    given = _experiences(Tokens.of(sequences()), range(len(sequences())))
+    with verl_on_cpu(tmp_path, monkeypatch):
+        trainer, _ = step_trainer(config)
+        before = asyncio.run(trainer.mean_loss(given))
+        metrics = asyncio.run(trainer.train_step(given))
+        after = asyncio.run(trainer.mean_loss(given))
     # The worker's weights are in bfloat16.
-    assert found["before"] == pytest.approx(loss_alone(), rel=2e-2)
-    assert found["metrics"]["actor/sft_loss"] == pytest.approx(found["before"], rel=1e-3)
-    assert found["after"] < found["before"]
+    assert before == pytest.approx(loss_alone(), rel=2e-2)
+    assert metrics["actor/sft_loss"] == pytest.approx(before, rel=1e-3)
+    assert after < before
 
 
 def learn(directory, *overrides: str) -> RunFolder:
