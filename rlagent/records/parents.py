@@ -94,7 +94,7 @@ def _named(path: str, root: str) -> tuple[str | None, str]:
     run, at, step = path.rpartition("@")
     if at and run and _STEP.fullmatch(step):
         return run, step
-    is_below = Path(path).parent == Path(root)
+    is_below = "/" in path and Path(path).parent == Path(root)
     if is_below or path == "latest" or ("/" not in path and _RUN_NAME.fullmatch(path)):
         return path, ""
     if "/" in path or local is not None:

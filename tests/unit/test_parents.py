@@ -115,6 +115,8 @@ def test_latest_is_refused_since_the_run_itself_will_be_it(root: Path) -> None:
 def test_hub_ids_and_model_folders_are_no_runs(root: Path, tmp_path: Path) -> None:
     for path in ("gpt2", "Qwen/Qwen3-8B", "builtin:tiny", str(tmp_path / "models@v2/a")):
         assert find_parent(path, str(root)) is None
+    # A hub id without an owner is none of the runs here.
+    assert find_parent("gpt2", ".") is None
 
 
 def test_a_run_that_never_began_to_train_is_refused(root: Path) -> None:
