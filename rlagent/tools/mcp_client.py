@@ -8,6 +8,7 @@ What a tool finds wrong with its arguments is for the model to read.
 import asyncio
 import contextlib
 import os
+import re
 import secrets
 import signal
 import sys
@@ -141,7 +142,8 @@ async def _address(process: asyncio.subprocess.Process, server: Server, said: Te
             line = (await process.stdout.readline()).decode(errors="replace").strip()
     except (TimeoutError, ValueError):
         raise _unusable(server, said, "does not say its address") from None
-    if not line.startswith("http://127.0.0.1:"):
+    # The whole of host and port: what stands before an @ in an address is a user's name.
+    if not re.match(r"http://127\.0\.0\.1:\d+(/|\Z)", line):
         raise _unusable(server, said, f"is not on loopback: {line[:80]!r}" if line else "has ended")
     return line
 

@@ -117,6 +117,7 @@ def test_a_server_that_is_not_there_is_named_with_what_it_said(command, said, ht
         (python("import os; os.write(1, b'\\xff\\n'); input(); input()"), False, "is not ready"),
         (python("import time; time.sleep(99)"), True, "does not say its address"),
         (python("print('http://example.com/mcp')"), True, "is not on loopback"),
+        (python("print('http://127.0.0.1:80@example.com/mcp')"), True, "is not on loopback"),
     ],
 )
 def test_a_server_that_answers_no_mcp_is_named_in_its_time(command, http, said):
