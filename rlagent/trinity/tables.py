@@ -168,15 +168,24 @@ def _viewed(rows: Any, path: str, key: str, view: View) -> tuple[Any, Sequence[i
             whole = whole.add_column(name, values)
         places: Sequence[int] = range(len(rows))
         if view.chosen is not None:
-            places = [place for place, row in enumerate(whole) if view.keeps(row)]
+            places = [place for place, row in enumerate(whole) if _keeps(view, row, place)]
             if len(rows) and not places:
                 raise ConfigError([view.nothing_left(len(rows), path)])
             whole = whole.select(places)
     except MissingColumnError as error:
         raise ConfigError([view.missing(error, path)]) from error
     except ValueError as error:
-        raise ConfigError([Problem(key, path, f"a row of it {error}")]) from error
+        raise ConfigError([Problem(key, path, str(error))]) from error
     return whole, places
+
+
+def _keeps(view: View, row: dict[str, Any], place: int) -> bool:
+    try:
+        return view.keeps(row)
+    except MissingColumnError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"row {place} of it {error}") from error
 
 
 def _inner(error: BaseException) -> BaseException:

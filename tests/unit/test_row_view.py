@@ -116,6 +116,12 @@ def test_what_is_wrong_is_said_while_planning(here, capsys, overrides, said):
     assert said in capsys.readouterr().err
 
 
+def test_a_row_of_a_table_that_cannot_be_judged_is_named_by_its_place(here, capsys):
+    Path("mine.csv").write_text("question,answer,level\na,1,1\nb,2,\n")
+    assert show("dataset.path=mine.csv", "dataset.filter='level < 3'") == 2
+    assert "row 1 of it cannot be judged" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
