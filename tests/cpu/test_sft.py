@@ -92,6 +92,8 @@ def test_the_teachers_conversations_lower_the_loss_and_raise_success(tmp_path):
         tmp_path,
         f"dataset.path={file}",
         "workflow=gsm8k_react",
+        # The teacher says something beside each call.
+        "model.tool_choice=free",
         "evaluate.dataset=gsm8k_tiny",
         "algorithm.total_steps=150",
         "algorithm.lr_schedule=cosine",
