@@ -16,7 +16,7 @@ setup-gpu: $(VENV_GPU)/.ready
 $(VENV)/.ready: pyproject.toml constraints/cpu.txt
 	@echo "Setting up $(VENV): 3 GB with PyTorch's CPU build (see the README), 8 GB with the default one; about 5 minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints/cpu.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints/cpu.txt --editable '.[dev]'
 	@# It asks for gradio, which its client does not need and whose versions contradict ours.
 	$(BIN)/python -m pip install --quiet --no-deps openenv-core==0.3.0
 	@touch $@

@@ -18,6 +18,7 @@ def _assert_failed(result, cause):
     assert not ray_processes()
 
 
+@pytest.mark.slow
 def test_a_workflow_that_always_raises_fails_the_run_with_its_cause(tmp_path):
     result = run(tmp_path, "workflow.function=faulty_agents:always_raises")
     _assert_failed(result, "ValueError: this agent never works")

@@ -78,6 +78,7 @@ def test_a_ray_that_was_not_up_in_time_is_started_again_and_leaves_nothing_behin
     assert not ray_processes()
 
 
+@pytest.mark.slow
 def test_a_ray_that_was_not_up_in_time_is_not_started_again_when_the_run_is_to_stop(tmp_path):
     done = run_alone(NOT_AGAIN, tmp_path)
     assert done.returncode == 0, done.stderr
@@ -103,6 +104,7 @@ ray.shutdown()
 """
 
 
+@pytest.mark.slow
 def test_a_sigterm_to_the_process_group_reaches_the_driver_and_leaves_ray_alone(tmp_path):
     done = run_alone(SIGNALLED, tmp_path)
     assert done.stdout.splitlines() == ["asked alive"], done.stderr
@@ -140,6 +142,7 @@ with Signals() as signals:
 """
 
 
+@pytest.mark.slow
 def test_a_sigterm_while_ray_starts_or_when_it_has_ended_is_the_runs_to_obey(tmp_path):
     done = run_alone(WHILE_IT_STARTS, tmp_path)
     assert done.stdout.splitlines() == ["15 15 alive", "15 15 15"], done.stderr
