@@ -22,6 +22,7 @@ from rlagent.launch.ray_cluster import colocated_env, gpus_to_offer
 from rlagent.launch.signals import Signals
 from rlagent.machine.resources import GPU, PLANNED_FOR, Machine, detect, write_machine
 from rlagent.planner.layout import Layout
+from rlagent.sweep import begin
 from rlagent.upstream import ray as ray_patches
 
 EIGHT = Machine((GPU("NVIDIA H100 80GB HBM3", 80.0),) * 8, 64, 500.0)
@@ -120,7 +121,8 @@ def test_a_cluster_that_does_not_answer_ends_a_command_with_one_line(
 ):
     monkeypatch.setattr("rlagent.machine.resources.detect", lambda: EIGHT)
     monkeypatch.setattr(plan, "detect", lambda: EIGHT)
-    monkeypatch.setattr("rlagent.sweep.begin.detect", lambda: EIGHT)
+    # Imported above: what is imported first while detect is replaced would keep the replacement.
+    monkeypatch.setattr(begin, "detect", lambda: EIGHT)
     given = ["+experiment=gsm8k_react", "hardware.ray=127.0.0.1:1", *arguments]
     assert command.main(given) == 1
     (line,) = capsys.readouterr().err.splitlines()
