@@ -4,8 +4,6 @@ Writes code_tiny (descriptions of one-line functions with tests) and tiny_code (
 learnt from a teacher who errs half of the time) under rlagent/assets.
 """
 
-import argparse
-import json
 import random
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -14,8 +12,9 @@ from typing import Any
 
 from rlagent.workflows.code import prompt
 from rlagent.workflows.teacher import Transcript
+from tools.tiny_model import parts
+from tools.tiny_model.data import write_rows
 
-ASSETS = Path(__file__).parents[1] / "rlagent" / "assets"
 SEED = 7
 TRAIN, TEST, LESSONS = 1200, 256, 4000
 CALLS = 5
@@ -172,14 +171,6 @@ def lessons(exclude: Collection[str]) -> list[Transcript]:
     return found
 
 
-def write_data(folder: Path) -> None:
-    """Write {train,test}.jsonl."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, tasks in splits().items():
-        text = "".join(json.dumps(task) + "\n" for task in tasks)
-        (folder / f"{name}.jsonl").write_text(text)
-
-
 def build_model(folder: Path) -> None:
     """Make the tiny model from nothing: transcripts, tokenizer, training, export."""
     from tools.tiny_model import sft, tokenizer
@@ -194,16 +185,10 @@ def build_model(folder: Path) -> None:
     export(model, words, folder)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.tiny_code", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=["all", "data", "model"], default="all")
-    parser.add_argument("--assets", type=Path, default=ASSETS, help="where to write")
-    arguments = parser.parse_args()
-    if arguments.part in ("all", "data"):
-        write_data(arguments.assets / "code_tiny")
-    if arguments.part in ("all", "model"):
-        build_model(arguments.assets / "tiny_code")
-
-
 if __name__ == "__main__":
-    main()
+    parts.run(
+        "tiny_code",
+        __doc__,
+        lambda assets: write_rows(assets / "code_tiny", splits()),
+        lambda assets: build_model(assets / "tiny_code"),
+    )

@@ -4,9 +4,7 @@ Writes the maps (rlagent/assets/frozen_lake_maps) and the tiny model (rlagent/as
 transcripts of the real workflow, led by a teacher that knows the way and errs on purpose.
 """
 
-import argparse
 import asyncio
-import json
 import random
 from collections import deque
 from collections.abc import Collection, Sequence
@@ -15,8 +13,9 @@ from pathlib import Path
 from rlagent.environments.frozen_lake import MOVES, draw
 from rlagent.workflows.frozen_lake import walk
 from rlagent.workflows.teacher import Call, TeacherClient, Transcript, converse, teacher_model
-from tools.tiny_model import sft, tokenizer
-from tools.tiny_model.__main__ import ASSETS, export
+from tools.tiny_model import parts, sft, tokenizer
+from tools.tiny_model.__main__ import export
+from tools.tiny_model.data import write_rows
 
 TRAIN_SIZE, TEST_SIZE = 1000, 256
 ICE = 0.75
@@ -118,24 +117,10 @@ def build_model(folder: Path, conversations: int = CONVERSATIONS) -> None:
     export(model, words, folder)
 
 
-def write_maps(folder: Path) -> None:
-    """Write {train,test}.jsonl."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, rows in splits().items():
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.tiny_frozen_lake", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=["all", "data", "model"], default="all")
-    parser.add_argument("--assets", type=Path, default=ASSETS, help="where to write")
-    arguments = parser.parse_args()
-    if arguments.part in ("all", "data"):
-        write_maps(arguments.assets / "frozen_lake_maps")
-    if arguments.part in ("all", "model"):
-        build_model(arguments.assets / "frozen_lake")
-
-
 if __name__ == "__main__":
-    main()
+    parts.run(
+        "tiny_frozen_lake",
+        __doc__,
+        lambda assets: write_rows(assets / "frozen_lake_maps", splits()),
+        lambda assets: build_model(assets / "frozen_lake"),
+    )

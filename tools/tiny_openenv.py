@@ -4,9 +4,7 @@ Writes rlagent/assets/openenv: transcripts of the real workflow and the real ser
 teacher that halves what is left, and guesses blindly on purpose now and then.
 """
 
-import argparse
 import asyncio
-import json
 import random
 from pathlib import Path
 
@@ -15,8 +13,9 @@ from rlagent.environments.served import end_servers
 from rlagent.workflows.openenv import act
 from rlagent.workflows.teacher import Call, TeacherClient, Transcript, converse, teacher_model
 from tools.tiny_frozen_lake import SHAPE
-from tools.tiny_model import sft, tokenizer
-from tools.tiny_model.__main__ import ASSETS, export
+from tools.tiny_model import parts, sft, tokenizer
+from tools.tiny_model.__main__ import export
+from tools.tiny_model.data import write_rows
 
 TRAIN_SIZE, TEST_SIZE = 1000, 256
 SEED = 1
@@ -76,24 +75,16 @@ def build_model(folder: Path, conversations: int = CONVERSATIONS) -> None:
     export(model, words, folder)
 
 
-def write_seeds(folder: Path) -> None:
-    """Write {train,test}.jsonl: a seed each."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, seeds in {"test": range(TEST_SIZE), "train": range(10_000, 11_000)}.items():
-        text = "".join(json.dumps({"seed": seed}) + "\n" for seed in seeds)
-        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.tiny_openenv", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=["all", "data", "model"], default="all")
-    parser.add_argument("--assets", type=Path, default=ASSETS, help="where to write")
-    arguments = parser.parse_args()
-    if arguments.part in ("all", "data"):
-        write_seeds(arguments.assets / "openenv_seeds")
-    if arguments.part in ("all", "model"):
-        build_model(arguments.assets / "openenv")
+def splits() -> dict[str, list[dict[str, int]]]:
+    """The train and test sets: a seed each."""
+    drawn = {"test": range(TEST_SIZE), "train": range(10_000, 10_000 + TRAIN_SIZE)}
+    return {name: [{"seed": seed} for seed in seeds] for name, seeds in drawn.items()}
 
 
 if __name__ == "__main__":
-    main()
+    parts.run(
+        "tiny_openenv",
+        __doc__,
+        lambda assets: write_rows(assets / "openenv_seeds", splits()),
+        lambda assets: build_model(assets / "openenv"),
+    )

@@ -4,9 +4,7 @@ Writes a library of invented towns with questions about them (search_qa), and a 
 learnt to look things up from a teacher who errs now and then (tiny_search), under rlagent/assets.
 """
 
-import argparse
 import asyncio
-import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +19,9 @@ from rlagent.workflows.teacher import (
     converse,
     teacher_model,
 )
+from tools.tiny_model import parts
+from tools.tiny_model.data import write_rows
 
-ASSETS = Path(__file__).parents[1] / "rlagent" / "assets"
 SEED = 11
 TOWNS, TEST_TOWNS, LESSONS = 160, 40, 3000
 MISTAKEN = 0.5
@@ -131,7 +130,6 @@ def questions(of: list[Town]) -> list[Question]:
 
 def write_data(folder: Path) -> None:
     """Write corpus.jsonl and {train,test}.jsonl; the held-out questions are about other towns."""
-    folder.mkdir(parents=True, exist_ok=True)
     library = towns()
     sets = {"test": library[:TEST_TOWNS], "train": library[TEST_TOWNS:]}
     rows: dict[str, list[dict[str, str]]] = {
@@ -141,9 +139,7 @@ def write_data(folder: Path) -> None:
     for tasks in rows.values():
         random.Random(SEED).shuffle(tasks)
     rows["corpus"] = [{"title": town.town, "text": town.text} for town in library]
-    for name, tasks in rows.items():
-        text = "".join(json.dumps(row) + "\n" for row in tasks)
-        (folder / f"{name}.jsonl").write_text(text)
+    write_rows(folder, rows)
 
 
 def calls(question: Question, others: list[Town], rng: random.Random) -> list[Call]:
@@ -179,7 +175,7 @@ async def _lessons(library: str) -> list[Transcript]:
     return found
 
 
-def build_model(folder: Path, library: Path, epochs: int) -> None:
+def build_model(folder: Path, library: Path) -> None:
     """Make the tiny model from nothing: transcripts, tokenizer, training, export."""
     from tools.tiny_model import sft, tokenizer
     from tools.tiny_model.__main__ import export
@@ -189,22 +185,14 @@ def build_model(folder: Path, library: Path, epochs: int) -> None:
     model = sft.new_model(words, SEED, **SHAPE)
     examples = sft.encode(words, taught)
     print(f"{sum(len(one.tokens) for one in examples) / len(examples):.0f} tokens a conversation")
-    sft.train(model, examples, sft.Schedule(epochs=epochs, batch=32), SEED)
+    sft.train(model, examples, sft.Schedule(epochs=3, batch=32), SEED)
     export(model, words, folder)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.tiny_search", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=["all", "data", "model"], default="all")
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--assets", type=Path, default=ASSETS, help="where to write")
-    arguments = parser.parse_args()
-    if arguments.part in ("all", "data"):
-        write_data(arguments.assets / "search_qa")
-    if arguments.part in ("all", "model"):
-        library = arguments.assets / "search_qa"
-        build_model(arguments.assets / "tiny_search", library, arguments.epochs)
-
-
 if __name__ == "__main__":
-    main()
+    parts.run(
+        "tiny_search",
+        __doc__,
+        lambda assets: write_data(assets / "search_qa"),
+        lambda assets: build_model(assets / "tiny_search", assets / "search_qa"),
+    )

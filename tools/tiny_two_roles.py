@@ -4,9 +4,7 @@ Writes sums, of which a fifth is held out (two_roles), and a model that has lear
 teacher who errs now and then (tiny_two_roles), under rlagent/assets.
 """
 
-import argparse
 import asyncio
-import json
 import random
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +12,9 @@ from typing import Any
 
 from rlagent.workflows.teacher import Transcript
 from rlagent.workflows.two_roles import guess_and_choose
+from tools.tiny_model import parts
+from tools.tiny_model.data import write_rows
 
-ASSETS = Path(__file__).parents[1] / "rlagent" / "assets"
 SEED = 3
 LESSONS = 2600
 WRONG_GUESS, WRONG_CHOICE = 0.35, 0.3
@@ -38,13 +37,6 @@ def sums() -> dict[str, list[dict[str, str]]]:
     random.Random(SEED).shuffle(tasks)
     held_out = len(tasks) // 5
     return {"test": tasks[:held_out], "train": tasks[held_out:]}
-
-
-def write_data(folder: Path) -> None:
-    """Write {train,test}.jsonl."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, tasks in sums().items():
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in tasks))
 
 
 class Teacher:
@@ -97,7 +89,7 @@ async def _lessons() -> list[Transcript]:
     return found
 
 
-def build_model(folder: Path, epochs: int) -> None:
+def build_model(folder: Path) -> None:
     """Make the tiny model from nothing: transcripts, tokenizer, training, export."""
     from tools.tiny_model import sft, tokenizer
     from tools.tiny_model.__main__ import export
@@ -106,21 +98,14 @@ def build_model(folder: Path, epochs: int) -> None:
     words = tokenizer.train(taught, VOCABULARY)
     model = sft.new_model(words, SEED, **SHAPE)
     examples = sft.encode(words, taught)
-    sft.train(model, examples, sft.Schedule(epochs=epochs, batch=64, lr=8e-3), SEED)
+    sft.train(model, examples, sft.Schedule(epochs=7, batch=64, lr=8e-3), SEED)
     export(model, words, folder)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.tiny_two_roles", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=["all", "data", "model"], default="all")
-    parser.add_argument("--epochs", type=int, default=7)
-    parser.add_argument("--assets", type=Path, default=ASSETS, help="where to write")
-    arguments = parser.parse_args()
-    if arguments.part in ("all", "data"):
-        write_data(arguments.assets / "two_roles")
-    if arguments.part in ("all", "model"):
-        build_model(arguments.assets / "tiny_two_roles", arguments.epochs)
-
-
 if __name__ == "__main__":
-    main()
+    parts.run(
+        "tiny_two_roles",
+        __doc__,
+        lambda assets: write_rows(assets / "two_roles", sums()),
+        lambda assets: build_model(assets / "tiny_two_roles"),
+    )

@@ -4,14 +4,12 @@ Writes gsm8k_tiny and tiny under rlagent/assets. It runs in a checkout, since on
 two agents that the model learns from is the script in experiments/.
 """
 
-import argparse
 from pathlib import Path
 
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from tools.tiny_model import data, sft, tokenizer, transcripts
+from tools.tiny_model import data, parts, sft, tokenizer, transcripts
 
-ASSETS = Path(__file__).parents[2] / "rlagent" / "assets"
 SEED = 1
 CONVERSATIONS = 10_000
 VOCABULARY = 1000
@@ -44,16 +42,10 @@ def build_model(folder: Path, seed: int = SEED) -> None:
     export(model, words, folder)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.tiny_model", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=["all", "data", "model"], default="all")
-    parser.add_argument("--assets", type=Path, default=ASSETS, help="where to write")
-    arguments = parser.parse_args()
-    if arguments.part in ("all", "data"):
-        data.write(arguments.assets / "gsm8k_tiny")
-    if arguments.part in ("all", "model"):
-        build_model(arguments.assets / "tiny")
-
-
 if __name__ == "__main__":
-    main()
+    parts.run(
+        "tiny_model",
+        __doc__,
+        lambda assets: data.write(assets / "gsm8k_tiny"),
+        lambda assets: build_model(assets / "tiny"),
+    )

@@ -5,8 +5,9 @@ What the problems are stands in kinds.py; who solves them is no concern of this 
 
 import json
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tools.tiny_model.kinds import KINDS, make
 from tools.tiny_model.problems import Problem
@@ -41,8 +42,18 @@ def splits(seed: int = SEED) -> dict[str, list[Problem]]:
 def write(folder: Path, seed: int = SEED) -> None:
     """Write {train,test}.jsonl with one {"question", "answer"} a line."""
     sets = splits(seed)
+    write_rows(
+        folder,
+        {
+            name: [{"question": p.question, "answer": p.answer} for p in problems]
+            for name, problems in sets.items()
+        },
+    )
+
+
+def write_rows(folder: Path, sets: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
+    """Write NAME.jsonl of each set, one row a line."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, problems in sets.items():
-        rows = [{"question": p.question, "answer": p.answer} for p in problems]
+    for name, rows in sets.items():
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")

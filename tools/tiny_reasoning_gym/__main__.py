@@ -17,7 +17,8 @@ from rlagent.workflows.reasoning_gym import messages
 from rlagent.workflows.reasoning_gym_tasks import tasks
 from rlagent.workflows.teacher import Transcript
 from tools.tiny_model import sft, tokenizer
-from tools.tiny_model.__main__ import ASSETS, export
+from tools.tiny_model.__main__ import export
+from tools.tiny_model.parts import ASSETS
 
 SEED = 1
 CONVERSATIONS = 3000
