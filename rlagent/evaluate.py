@@ -18,9 +18,9 @@ from rlagent.config.over_run import over_run
 from rlagent.config.overrides import key_of, quoted
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import LearnConfig
+from rlagent.records.configuration import read_config
 from rlagent.records.files import DamagedError
 from rlagent.records.folder import RunFolder, RunNotFoundError, find_run
-from rlagent.serving.trained import read_config
 
 INTERRUPTED = 130
 

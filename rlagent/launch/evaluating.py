@@ -28,6 +28,7 @@ from rlagent.launch.record import ROWS, rows_source, source_record
 from rlagent.launch.stage import Stage, guarded
 from rlagent.launch.watch import start_mirror
 from rlagent.records.checkpoints import CheckpointError, Kept, find_checkpoint, kept_checkpoints
+from rlagent.records.configuration import read_config
 from rlagent.records.display import Display, make_display
 from rlagent.records.evaluation_text import closing_lines
 from rlagent.records.evaluations import (
@@ -39,7 +40,7 @@ from rlagent.records.evaluations import (
 from rlagent.records.files import move_contents_aside, write_atomically
 from rlagent.records.folder import RunFolder
 from rlagent.report.evaluation_page import evaluation_page
-from rlagent.serving.trained import Trained, read_config
+from rlagent.serving.trained import Trained
 
 ROLE = "evaluate"
 """Of the rows of a run's metrics that hold what was measured afterwards."""

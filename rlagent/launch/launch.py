@@ -22,10 +22,10 @@ from rlagent.launch import decide
 from rlagent.launch.driver import Driver
 from rlagent.launch.epochs import with_steps
 from rlagent.launch.record import WRITTEN, make_record, read_record, write_record
+from rlagent.records.configuration import RECORD
 from rlagent.records.display import Display, make_display
 from rlagent.records.files import DamagedError, move_contents_aside, set_aside
 from rlagent.records.folder import RunFolder
-from rlagent.records.parents import RECORD
 from rlagent.trinity.translate import to_trinity
 
 

@@ -262,8 +262,9 @@ def measure_given(stage: Stage, step: int) -> None:
         step: Of the weights: 0 for those that the run started from, else its last checkpoint.
     """
     from rlagent.records.checkpoints import find_checkpoint
+    from rlagent.records.configuration import read_config
     from rlagent.serving.export import weights_folder
-    from rlagent.serving.trained import Trained, read_config
+    from rlagent.serving.trained import Trained
     from rlagent.trinity.measuring import asking, to_measure
 
     assert stage.resolved.measuring is not None

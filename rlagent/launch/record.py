@@ -23,9 +23,10 @@ from rlagent.config.row_folders import files_of
 from rlagent.config.schema import DatasetConfig, WorkflowConfig
 from rlagent.config.sources import source_files
 from rlagent.config.task_files import is_function, split_file
+from rlagent.records.configuration import RECORD
 from rlagent.records.files import read_object, write_atomically
 from rlagent.records.folder import RunFolder
-from rlagent.records.parents import RECORD, lineage_of_folder
+from rlagent.records.parents import lineage_of_folder
 from rlagent.upstream.patch import installed
 
 PACKAGES = (

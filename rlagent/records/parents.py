@@ -11,11 +11,8 @@ from typing import Any
 
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.paths import BUILTIN, local_path
-from rlagent.base.yaml_file import read_settings
-from rlagent.config.compose import from_mapping
 from rlagent.config.parents import Lineage, Parent
 from rlagent.config.schema import LearnConfig
-from rlagent.config.spec import UNKNOWN
 from rlagent.records.checkpoints import (
     BEST,
     LAST,
@@ -24,6 +21,7 @@ from rlagent.records.checkpoints import (
     find_checkpoint,
     kept_checkpoints,
 )
+from rlagent.records.configuration import RECORD, base_of, read_config
 from rlagent.records.files import DamagedError, read_object
 from rlagent.records.find import find_any
 from rlagent.records.folder import RunFolder, RunNotFoundError
@@ -32,9 +30,6 @@ from rlagent.records.sweep_store import SweepFolder
 KEY = "model.path"
 STAMP = "rlagent.json"
 """In an exported folder: which checkpoint it was made from, and its line."""
-
-RECORD = "record.json"
-"""In a run folder: what it was made with."""
 
 _EXPORT = re.compile(r"step-(\d+)")
 _RUN_NAME = re.compile(r".+-[0-9a-f]{8}")
@@ -109,12 +104,16 @@ def _named(path: str, root: str) -> tuple[str | None, str]:
 def _parent(path: str, run: RunFolder, asked: str) -> Parent:
     if not run.config_yaml.is_file():
         raise _refused(path, f"{run.name} has not begun to train", "name another run")
-    config = _config_of(path, run)
+    try:
+        config = read_config(run)
+    except ConfigError as error:
+        what = f"the configuration of {run.name}: {error.problems[0]}"
+        raise _refused(path, what, "name another run") from None
     step = _step(path, run, asked)
     return Parent(
         run=run.name,
         step=step,
-        folder=str(export_folder(run, step)) if step else _base(run, config),
+        folder=str(export_folder(run, step)) if step else base_of(run, config),
         place=f"run {run.name}{f' at {asked}' if asked else ''}",
         model=config.model,
         lineage=line_of(run, config, step),
@@ -126,7 +125,7 @@ def line_of(run: RunFolder, config: LearnConfig, step: int) -> Lineage:
     before = lineage(run)
     if not step:
         return before
-    base = _public(_base(run, config))
+    base = _public(base_of(run, config))
     return [{"run": run.name, "step": step, "model": config.model.name, "base": base}, *before]
 
 
@@ -142,20 +141,6 @@ def _step(path: str, run: RunFolder, asked: str) -> int:
         return find_checkpoint(run, asked).step
     except CheckpointError as error:
         raise _refused(path, str(error), f"write RUN@STEP, RUN@{BEST} or RUN@{LAST}") from None
-
-
-def _config_of(path: str, run: RunFolder) -> LearnConfig:
-    written = read_settings(run.config_yaml, str(run.config_yaml), resolve=True)
-    config, problems = from_mapping(written, str(run.config_yaml))
-    wrong = [problem for problem in problems if problem.message != UNKNOWN]
-    if wrong:
-        raise _refused(path, f"the configuration of {run.name}: {wrong[0]}", "name another run")
-    return config
-
-
-def _base(run: RunFolder, config: LearnConfig) -> str:
-    record = read_object(run.path / RECORD, "") or {}
-    return str(record.get("model") or config.model.path)
 
 
 def lineage(run: RunFolder) -> Lineage:

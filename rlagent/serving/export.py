@@ -23,10 +23,11 @@ from rlagent.records.checkpoints import (
     find_checkpoint,
     weights_of,
 )
+from rlagent.records.configuration import read_config
 from rlagent.records.folder import read_object
 from rlagent.records.parents import STAMP, export_folder, line_of, run_of_export
 from rlagent.serving.card import adapter_card, model_card
-from rlagent.serving.trained import Trained, read_config
+from rlagent.serving.trained import Trained
 
 TRAINERS_EXPORT = "actor/huggingface"
 """Folder of a checkpoint; verl's holds no weights but in the last, and with LoRA in none."""

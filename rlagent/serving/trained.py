@@ -8,16 +8,13 @@ from pathlib import Path
 from rlagent.backends.base import Trainer
 from rlagent.backends.registry import engine_named, trainer_named
 from rlagent.base.endings import EXIT_CONFIG, EXIT_FAILED, EXIT_INTERRUPTED, RunError
-from rlagent.base.errors import ConfigError, raise_if_any
+from rlagent.base.errors import ConfigError
 from rlagent.base.paths import resolve_path
-from rlagent.base.yaml_file import read_settings
-from rlagent.config.compose import from_mapping
 from rlagent.config.schema import AUTO, LearnConfig
-from rlagent.config.spec import UNKNOWN
 from rlagent.records.checkpoints import CheckpointError, Kept, find_checkpoint
+from rlagent.records.configuration import base_of, read_config
 from rlagent.records.files import DamagedError
-from rlagent.records.folder import RunFolder, RunNotFoundError, find_run, read_object
-from rlagent.records.parents import RECORD
+from rlagent.records.folder import RunFolder, RunNotFoundError, find_run
 
 
 @dataclass(frozen=True)
@@ -31,9 +28,7 @@ class Trained:
     @property
     def base(self) -> str:
         """The model that was trained: a folder or a hub id, for transformers."""
-        record = read_object(self.run.path / RECORD, "") or {}
-        # A path that was relative to where the run was started is whole there.
-        return resolve_path(str(record.get("model") or self.config.model.path))
+        return resolve_path(base_of(self.run, self.config))
 
     @property
     def trainer(self) -> Trainer:
@@ -76,20 +71,6 @@ def find_trained(run: str, step: str, root: str | Path = "outputs") -> Trained:
     if not folder.config_yaml.is_file():
         raise RunNotFoundError(f"{folder.name} has no config.yaml: it has not begun to train")
     return Trained(folder, find_checkpoint(folder, step), read_config(folder))
-
-
-def read_config(run: RunFolder) -> LearnConfig:
-    """The resolved configuration that a run was made with.
-
-    Keys that later versions of rlagent no longer have are left out.
-
-    Raises:
-        ConfigError: It cannot be read.
-    """
-    written = read_settings(run.config_yaml, str(run.config_yaml), resolve=True)
-    config, problems = from_mapping(written, str(run.config_yaml))
-    raise_if_any(problem for problem in problems if problem.message != UNKNOWN)
-    return config
 
 
 def say_outcome(command: str, work: Callable[[], int]) -> int:
