@@ -24,7 +24,7 @@ from rlagent.backends.embedded.engine.protocol import BadRequestError, parse_str
 from rlagent.backends.embedded.engine.stream import DONE, event, pieces_of
 from rlagent.base.loopback import is_key
 from rlagent.trinity.guard import current
-from rlagent.trinity.recording import TIMEOUT, Completions, new_client
+from rlagent.trinity.recording import TIMEOUT, Completions, close_each, new_client
 
 T = TypeVar("T")
 
@@ -234,9 +234,7 @@ class Endpoint:
     async def _stop(self) -> None:
         if self._runner is not None:
             await self._runner.cleanup()
-        for client in self._clients.values():
-            await client.plain.close()
-            await client.close()
+        await close_each(self._clients)
 
     # ---- handlers ----
 

@@ -393,11 +393,16 @@ def new_client(model: ModelWrapper, shared: bool) -> Any:
 
 async def close_clients() -> None:
     """Close the process's connections; a process that ends need not."""
-    for client in _clients.values():
+    await close_each(_clients)
+    _prototypes.clear()
+
+
+async def close_each(clients: dict[str, Any]) -> None:
+    """Close clients as `new_client` makes them, and forget them."""
+    for client in clients.values():
         await client.plain.close()
         await client.close()
-    _clients.clear()
-    _prototypes.clear()
+    clients.clear()
 
 
 def recorded_model(
