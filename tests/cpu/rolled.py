@@ -1,9 +1,12 @@
 """Rollouts as a runner runs them, without Ray: the engine's service and the workflow alone."""
 
 import asyncio
+from types import SimpleNamespace
 
 from trinity.common.config import GenerationConfig, InferenceModelConfig
+from trinity.common.workflows.workflow import Task
 
+from rlagent.trinity import recording
 from rlagent.trinity.recording import close_clients
 from rlagent.trinity.workflow import AgentWorkflow, RolloutError
 
@@ -29,7 +32,6 @@ def workflow_of(
         options: More of what a workflow gets.
     """
     from trinity.common.models.model import ModelWrapper
-    from trinity.common.workflows.workflow import Task
 
     described = InferenceModelConfig(model_path=model, engine_type="external", api_key="none")
     wrapper = ModelWrapper(config=described, api_address=service.url)
@@ -46,6 +48,44 @@ def workflow_of(
     workflow.number, workflow.key = 0, f"0/{number}/0"
     workflow.logger.disabled = True
     return workflow
+
+
+def kept_rollout(service, folder, function, is_eval=True, **options) -> list:
+    """Run one rollout as a runner does, with its record in a run folder; returns its experiences.
+
+    Args:
+        service: The embedded engine's.
+        folder: The run folder.
+        function: The workflow.
+        is_eval: Whether it belongs to an evaluation.
+        options: More of what a workflow gets.
+    """
+    config = SimpleNamespace(
+        model_path="random", engine_type="embedded", enable_thinking=None, top_k=-1, seed=1
+    )
+    wrapper = SimpleNamespace(api_address=service.url, api_key="none", config=config)
+    task = Task(
+        workflow=AgentWorkflow,
+        raw_task={"question": "2 + 3?"},
+        workflow_args={
+            "function": function,
+            "run_folder": str(folder),
+            "timeout": 60.0,
+            **options,
+        },
+        batch_id="0/heldout",
+        is_eval=is_eval,
+    )
+
+    async def once():
+        # Clients belong to an event loop, and here each rollout has its own.
+        recording._clients.clear()
+        try:
+            return await AgentWorkflow(task=task, model=wrapper).run_async()
+        finally:
+            await close_clients()
+
+    return asyncio.run(once())
 
 
 def roll_out(*workflows):

@@ -65,10 +65,9 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", name: value}
 
 
-def run(directory: Path, *overrides: str, timeout: float = 400) -> Run:
-    """Run a small training to its end."""
-    done = subprocess.run(
-        command(directory, *overrides),
+def _ended(line: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        line,
         cwd=REPOSITORY,
         env=environment(),
         capture_output=True,
@@ -76,6 +75,25 @@ def run(directory: Path, *overrides: str, timeout: float = 400) -> Run:
         timeout=timeout,
         check=False,
     )
+
+
+def trained(directory: Path, *overrides: str, timeout: float = 1800) -> RunFolder:
+    """The folder of a run below `directory` that ended well; nothing is smaller than it says."""
+    line = [sys.executable, "-m", "rlagent.train", *overrides, f"run.dir={directory}/outputs"]
+    done = _ended(line, timeout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return only_folder(directory)
+
+
+def evaluations(folder: RunFolder) -> list[dict[str, float]]:
+    """The metrics of a run's evaluations, from the first to the last."""
+    rows = [row["metrics"] for row in folder.read_metrics("explorer")]
+    return [metrics for metrics in rows if "eval/success" in metrics]
+
+
+def run(directory: Path, *overrides: str, timeout: float = 400) -> Run:
+    """Run a small training to its end."""
+    done = _ended(command(directory, *overrides), timeout)
     return Run(done.returncode, done.stdout + done.stderr, only_folder(directory))
 
 

@@ -3,37 +3,20 @@
 import asyncio
 import importlib.util
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from rlagent.environments import EnvironmentDiedError
-from rlagent.records.folder import RunFolder
 from rlagent.records.rollouts import Query
 from rlagent.workflows.openenv import GUESS, act
 from rlagent.workflows.teacher import TeacherClient, teacher_model
-from tests.cpu.runs import REPOSITORY, environment, only_folder
+from tests.cpu.runs import evaluations, trained
 
 OPENENV = pytest.mark.skipif(
     importlib.util.find_spec("openenv") is None,
     reason="pip install --no-deps openenv-core==0.3.0",
 )
-
-
-def _trained(directory: Path, *words: str) -> RunFolder:
-    done = subprocess.run(
-        [sys.executable, "-m", "rlagent.train", *words, f"run.dir={directory}/outputs"],
-        cwd=REPOSITORY,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=1500,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return only_folder(directory)
 
 
 def _workers() -> list[str]:
@@ -59,9 +42,8 @@ def _workers() -> list[str]:
 )
 def test_held_out_success_rises(tmp_path, experiment, steps):
     words = [f"+experiment={experiment}", "hardware=cpu", f"algorithm.total_steps={steps}"]
-    folder = _trained(tmp_path, *words)
-    rows = [row["metrics"] for row in folder.read_metrics("explorer")]
-    first, *_, last = [row for row in rows if "eval/success" in row]
+    folder = trained(tmp_path, *words, timeout=1500)
+    first, *_, last = evaluations(folder)
     assert 0.2 <= first["eval/success"] <= 0.6
     assert last["eval/success_low"] > first["eval/success_high"]
     kept = next(iter(folder.rollouts.read(Query(phase="train"))))
@@ -72,13 +54,14 @@ def test_held_out_success_rises(tmp_path, experiment, steps):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_lakes_in_processes_of_their_own_leave_none(tmp_path):
-    folder = _trained(
+    folder = trained(
         tmp_path,
         "+experiment=frozen_lake",
         "hardware=cpu",
         "+debug=fast",
         "workflow.args.where=process",
         "workflow.concurrency=4",
+        timeout=1500,
     )
     rows = [row["metrics"] for row in folder.read_metrics("explorer")]
     assert all(row.get("rollout/failed_share", 0.0) == 0.0 for row in rows)

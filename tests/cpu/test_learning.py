@@ -3,42 +3,24 @@
 CI trains a quarter of its steps; `make test-full` all of them.
 """
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from rlagent.base.stats import difference
 from rlagent.records.folder import RunFolder
-from tests.cpu.runs import REPOSITORY, environment, only_folder
+from tests.cpu.runs import evaluations, trained
 
 pytestmark = pytest.mark.alone
 
 
 def _train(directory: Path, *overrides: str) -> RunFolder:
     """The experiment, as `make train` runs it."""
-    words = ["+experiment=gsm8k_react", "hardware=cpu", f"run.dir={directory}/outputs", *overrides]
-    done = subprocess.run(
-        [sys.executable, "-m", "rlagent.train", *words],
-        cwd=REPOSITORY,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=1800,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return only_folder(directory)
-
-
-def _evaluations(folder: RunFolder) -> list[dict[str, float]]:
-    rows = [row["metrics"] for row in folder.read_metrics("explorer")]
-    return [metrics for metrics in rows if "eval/success" in metrics]
+    return trained(directory, "+experiment=gsm8k_react", "hardware=cpu", *overrides)
 
 
 def _assert_learnt(folder: RunFolder, success: float = 0.80) -> None:
-    first, *_, last = _evaluations(folder)
+    first, *_, last = evaluations(folder)
     assert first["eval/tasks"] >= 256
     assert last["eval/tasks"] == first["eval/tasks"]
     assert 0.25 <= first["eval/success"] <= 0.45
@@ -101,7 +83,7 @@ def test_it_learns_with_every_seed(tmp_path, seed):
 @pytest.mark.timeout(2400)
 def test_it_does_not_learn_from_shuffled_rewards(tmp_path):
     folder = _train(tmp_path, "algorithm.shuffle_rewards=true", "monitor=local")
-    first, *_, last = _evaluations(folder)
+    first, *_, last = evaluations(folder)
     low, _ = difference(
         first["eval/success"],
         int(first["eval/tasks"]),

@@ -6,7 +6,16 @@ import pytest
 import random_model
 import torch
 from safetensors.torch import load_file
-from trainer_fixtures import make_config, make_experiences, make_model, prepared, step, weights
+from trainer_fixtures import (
+    make_config,
+    make_experiences,
+    make_model,
+    prepared,
+    save,
+    step,
+    train,
+    weights,
+)
 from transformers import AutoModelForCausalLM
 from trinity.common.constants import SyncMethod
 
@@ -28,17 +37,6 @@ def config_for(model, folder, lora=None, **changes):
     config = make_config(model, folder, options=options, **changes)
     config.algorithm.optimizer.lr = 1e-2
     return config
-
-
-def train(trainer, steps):
-    for _ in range(steps):
-        step(trainer, seed=trainer.train_step_num)
-    return trainer
-
-
-def save(trainer, **options):
-    asyncio.run(trainer.save_checkpoint(block_until_saved=True, **options))
-    return trainer.root / f"global_step_{trainer.train_step_num}"
 
 
 def adapter_of(trainer):

@@ -1,20 +1,18 @@
 """Rewards by agent and by call of real rollouts: whose call is whose, and what is recorded."""
 
-import asyncio
+import functools
 import math
-from types import SimpleNamespace
 
 import pytest
 import random_model
 from agentscope.agent import ReActAgent
 from agentscope.formatter import OpenAIChatFormatter
 from agentscope.message import Msg
-from trinity.common.workflows.workflow import Task
+from rolled import kept_rollout
 
 from rlagent.backends.embedded.engine.service import Service, ServiceOptions
 from rlagent.records.folder import RunFolder
-from rlagent.trinity import recording
-from rlagent.trinity.workflow import AgentWorkflow, RolloutError
+from rlagent.trinity.workflow import RolloutError
 
 
 @pytest.fixture(scope="module")
@@ -29,37 +27,7 @@ def service(tmp_path_factory):
 @pytest.fixture
 def rollout(service, tmp_path):
     """Runs one rollout of a function; returns its experiences."""
-    config = SimpleNamespace(
-        model_path="random", engine_type="embedded", enable_thinking=None, top_k=-1, seed=1
-    )
-    wrapper = SimpleNamespace(api_address=service.url, api_key="none", config=config)
-
-    def run(function, is_eval=False, **options):
-        arguments = {
-            "function": function,
-            "run_folder": str(tmp_path),
-            "timeout": 60.0,
-            **options,
-        }
-        task = Task(
-            workflow=AgentWorkflow,
-            raw_task={"question": "2 + 3?"},
-            workflow_args=arguments,
-            batch_id="0/heldout",
-            is_eval=is_eval,
-        )
-
-        async def once():
-            # Clients belong to an event loop, and here each rollout has its own.
-            recording._clients.clear()
-            try:
-                return await AgentWorkflow(task=task, model=wrapper).run_async()
-            finally:
-                await recording.close_clients()
-
-        return asyncio.run(once())
-
-    return run
+    return functools.partial(kept_rollout, service, tmp_path, is_eval=False)
 
 
 def row(tmp_path) -> dict:

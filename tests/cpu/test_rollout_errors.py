@@ -1,19 +1,18 @@
 """What fails in a rollout fails it alone, with its real cause in one line, or is its reward."""
 
 import asyncio
+import functools
 import logging
-from types import SimpleNamespace
 
 import pytest
 import random_model
 from agentscope.tuner import JudgeOutput, WorkflowOutput
-from trinity.common.workflows.workflow import Task
+from rolled import kept_rollout
 
 from rlagent.backends.embedded.engine.service import Service, ServiceOptions
 from rlagent.base.texts import MOST
 from rlagent.records.folder import RunFolder
-from rlagent.trinity import recording
-from rlagent.trinity.workflow import AgentWorkflow, RolloutError
+from rlagent.trinity.workflow import RolloutError
 
 
 @pytest.fixture(scope="module")
@@ -28,39 +27,7 @@ def service(tmp_path_factory):
 @pytest.fixture
 def rollout(service, tmp_path):
     """Runs one rollout of a function as a runner does; returns its experiences."""
-    config = SimpleNamespace(
-        model_path="random", engine_type="embedded", enable_thinking=None, top_k=-1, seed=1
-    )
-    wrapper = SimpleNamespace(api_address=service.url, api_key="none", config=config)
-
-    def run(function, **options):
-        arguments = {
-            "function": function,
-            "run_folder": str(tmp_path),
-            "timeout": 60.0,
-            **options,
-        }
-        task = Task(
-            workflow=AgentWorkflow,
-            raw_task={"question": "2 + 3?"},
-            workflow_args=arguments,
-            batch_id="0/heldout",
-            is_eval=True,
-        )
-
-        async def once():
-            # Clients belong to an event loop, and here each rollout has its own.
-            recording._clients.clear()
-            try:
-                return await AgentWorkflow(task=task, model=wrapper).run_async()
-            finally:
-                for client in recording._clients.values():
-                    await client.plain.close()
-                    await client.close()
-
-        return asyncio.run(once())
-
-    return run
+    return functools.partial(kept_rollout, service, tmp_path)
 
 
 def errors(tmp_path) -> list[str | None]:

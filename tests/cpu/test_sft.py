@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -16,7 +14,7 @@ from rlagent.records.folder import RunFolder
 from rlagent.trinity.conversations import Tokens
 from rlagent.trinity.given_steps import _experiences
 from rlagent.trinity.masks import Learnt
-from tests.cpu.runs import REPOSITORY, environment, only_folder
+from tests.cpu.runs import trained
 
 pytestmark = pytest.mark.slow
 
@@ -71,17 +69,7 @@ def test_verl_learns_of_packed_sequences_as_of_each_alone(tmp_path, monkeypatch,
 
 def learn(directory, *overrides: str) -> RunFolder:
     words = ["algorithm=sft", "dataset=conversations", "model=tiny", "hardware=cpu", *overrides]
-    done = subprocess.run(
-        [sys.executable, "-m", "rlagent.train", *words, f"run.dir={directory}/outputs"],
-        cwd=REPOSITORY,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=1800,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return only_folder(directory)
+    return trained(directory, *words)
 
 
 def test_the_teachers_conversations_lower_the_loss_and_raise_success(tmp_path):

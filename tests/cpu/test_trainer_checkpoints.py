@@ -19,7 +19,8 @@ from trainer_fixtures import (
     make_experiences,
     make_model,
     prepared,
-    step,
+    save,
+    train,
     weights,
     with_advantages,
 )
@@ -43,17 +44,6 @@ def config_for(model, folder, **changes):
     config.algorithm.optimizer.lr_warmup_steps = 1
     config.trainer.total_steps = 4
     return config
-
-
-def train(trainer, steps):
-    for _ in range(steps):
-        step(trainer, seed=trainer.train_step_num)
-    return trainer
-
-
-def save(trainer, **options):
-    asyncio.run(trainer.save_checkpoint(block_until_saved=True, **options))
-    return trainer.root / f"global_step_{trainer.train_step_num}"
 
 
 def steps_in(folder):

@@ -125,6 +125,19 @@ def step(trainer: EmbeddedTrainer, seed: int = 0) -> Dict[str, float]:
     return asyncio.run(trainer.train_step(with_advantages(trainer.config, experiences)))
 
 
+def train(trainer: EmbeddedTrainer, steps: int) -> EmbeddedTrainer:
+    """Train steps on experiences that follow from the step's number."""
+    for _ in range(steps):
+        step(trainer, seed=trainer.train_step_num)
+    return trainer
+
+
+def save(trainer: EmbeddedTrainer, **options: Any) -> Path:
+    """Save a checkpoint; returns its folder."""
+    asyncio.run(trainer.save_checkpoint(block_until_saved=True, **options))
+    return trainer.root / f"global_step_{trainer.train_step_num}"
+
+
 def weights(trainer: EmbeddedTrainer) -> Dict[str, torch.Tensor]:
     """A copy of the trained weights."""
     assert trainer.learner is not None
