@@ -4,6 +4,7 @@ The lake is gymnasium's, in rlagent.environments. The loop is plain, so that not
 model behind the end of an episode.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from agentscope.tuner import WorkflowOutput
 
 from rlagent.environments import Session, opened
 from rlagent.environments.frozen_lake import MOVES, FrozenLake, draw
-from rlagent.workflows.turns import said
+from rlagent.workflows.turns import take_turns
 
 SYSTEM_PROMPT = (
     "You walk over a frozen lake from S to G, a step at a time. "
@@ -79,17 +80,8 @@ async def walk(
             {"role": "system", "content": SYSTEM_PROMPT},
             {"role": "user", "content": "\n".join([*lake, seen.observation])},
         ]
-        taken = 0
-        while taken < turns and not world.done:
-            reply = await model(messages, tools=[MOVE], tool_choice="required")
-            taken += 1
-            message, calls = said(reply.content)
-            messages.append(message)
-            if not calls:
-                messages.append({"role": "user", "content": "Call move."})
-            for call in calls:
-                answer = await _move(world, call["input"])
-                messages.append({"role": "tool", "tool_call_id": call["id"], "content": answer})
+        move = functools.partial(_move, world)
+        taken, _ = await take_turns(world, model, messages, MOVE, turns, move)
         reached = float(world.done and world.reward > 0)
         metrics = {
             "reached": reached,

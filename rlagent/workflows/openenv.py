@@ -12,7 +12,7 @@ from agentscope.tuner import WorkflowOutput
 from rlagent.environments import opened
 from rlagent.environments.openenv import OpenEnv, action_schema, shown_to_model
 from rlagent.environments.served import served
-from rlagent.workflows.turns import said
+from rlagent.workflows.turns import take_turns
 
 SYSTEM_PROMPT = "Call act, a step at a time, until the task is done."
 
@@ -63,26 +63,21 @@ async def act(
             {"role": "system", "content": SYSTEM_PROMPT},
             {"role": "user", "content": "\n".join(filter(None, first))},
         ]
-        taken = invalid = 0
-        while taken < turns and not world.done:
-            reply = await model(messages, tools=[tool], tool_choice="required")
-            taken += 1
-            message, calls = said(reply.content)
-            messages.append(message)
-            if not calls:
-                invalid += 1
-                messages.append({"role": "user", "content": "Call act."})
-            for call in calls:
-                answer = "It is done already."
-                if not world.done:
-                    step = await world.step(call["input"])
-                    answer = shown_to_model(step.observation)
-                    invalid += bool(step.info.get("refused"))
-                messages.append({"role": "tool", "tool_call_id": call["id"], "content": answer})
+        refused = 0
+
+        async def do(action: dict[str, Any]) -> str:
+            nonlocal refused
+            if world.done:
+                return "It is done already."
+            step = await world.step(action)
+            refused += bool(step.info.get("refused"))
+            return shown_to_model(step.observation)
+
+        taken, silent = await take_turns(world, model, messages, tool, turns, do)
         metrics = {
             "turns": float(taken),
             "steps": float(world.steps),
-            "invalid": float(invalid),
+            "invalid": float(silent + refused),
             "done": float(world.done),
         }
         return WorkflowOutput(reward=world.reward, metrics=metrics)
