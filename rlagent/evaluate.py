@@ -151,7 +151,7 @@ def _measure_each(command: Command, base: Draft, run: RunFolder | None) -> int:
     returns the worst exit status.
 
     Raises:
-        ConfigError: With the mistakes of all; then none has started.
+        ConfigError: With the mistakes of every combination, before the first is measured.
     """
     from rlagent.base.words import same_command
     from rlagent.sweep.grid import choices_of

@@ -40,7 +40,7 @@ def sums() -> dict[str, list[dict[str, str]]]:
 
 
 class Teacher:
-    """Stands for the model: guesses and chooses from what it knows, and errs as often as told.
+    """Stands for the model: guesses and chooses from what it knows, and errs now and then.
 
     Args:
         answer: The right one.

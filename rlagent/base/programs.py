@@ -1,7 +1,7 @@
 """Ends programs with all that they have started, also what has left its parents behind.
 
-Which programs belong together is told by an environment variable that they inherit, or by a text
-that stands in their environment, such as a secret.
+Programs belong together when they inherit the same environment variable, or hold the same text in
+their environment, such as a secret.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ _GONE = 5.0
 
 @dataclass(frozen=True)
 class Program:
-    """A process, told by its start from a later one of the same number."""
+    """A process, identified by its number and its start time, since numbers are reused."""
 
     pid: int
     ticks: int | None

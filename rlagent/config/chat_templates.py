@@ -41,7 +41,7 @@ def template_text(path: str) -> str:
 
 
 def template_digest(path: str) -> str:
-    """What tells a template from others, for a trial's identity; its path where it has no text."""
+    """A digest of a template, for a trial's identity; its path where it has no text."""
     try:
         return hashlib.sha256(template_text(path).encode()).hexdigest()[:16]
     except (OSError, UnicodeDecodeError):

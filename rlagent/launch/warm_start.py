@@ -169,7 +169,7 @@ def _flags(command: Command) -> list[str]:
 
 
 def _digest(source: str) -> str:
-    """What tells a source of conversations from others: its training file's content, or its id."""
+    """A digest of a source of conversations: of its training file's content, or of its id."""
     file = None if source == AUTO or local_path(source) is None else split_file(source, "train")
     files = [] if file is None else files_of(file)
     content = b"".join(each.read_bytes() for each in files) or source.encode()

@@ -10,7 +10,7 @@ Measured = Mapping[str, Any]
 
 
 def table(measured: Sequence[Measured]) -> list[list[str]]:
-    """The measures of checkpoints as cells, a header first; a measure that none has is left out."""
+    """The measures of checkpoints as cells, the header first, without those that none has."""
     columns: list[tuple[str, list[str]]] = [
         ("checkpoint", [str(each["checkpoint"]) for each in measured]),
         ("success", [_success(each) for each in measured]),

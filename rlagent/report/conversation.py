@@ -67,7 +67,7 @@ def read_turns(messages: Sequence[dict[str, Any]]) -> list[Turn]:
 
 
 def conversations_of(row: Mapping[str, Any]) -> list[tuple[str, list[Turn]]]:
-    """The conversations of a recorded rollout, each with a title that tells it from the others,
+    """The conversations of a recorded rollout, each with a title of its own,
     and what happened in environments meanwhile.
 
     Args:

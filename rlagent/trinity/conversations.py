@@ -119,7 +119,7 @@ def prepare_conversations(
 
     Raises:
         ConfigError: They cannot be read, one of them is wrong, or the model's chat template does
-            not tell what is to be learnt.
+            not say what is to be learnt.
         RunError: What is there is damaged, and the file has changed since.
     """
 

@@ -1,7 +1,7 @@
-"""What Trinity is told of a run on given conversations, in place of explorer and tasks. Pure.
+"""How Trinity is configured for a run on given conversations, without explorer and tasks. Pure.
 
-Trinity's own reader of such files has `datasets` align the tools of all rows, and tells what is
-learnt by templates of its own; here conversations lie in the run folder as tokens, and Trinity's
+Trinity's own reader of such files has `datasets` align the tools of all rows, and finds what is
+learnt with templates of its own; here conversations lie in the run folder as tokens, and Trinity's
 algorithm, loss and trainer learn from them.
 """
 

@@ -17,7 +17,7 @@ _TOOLS = re.compile(r"\btools\b")
 
 
 class NoMaskError(ValueError):
-    """What is to be learnt of a conversation cannot be told; the message says why."""
+    """The tokens to learn of a conversation cannot be found; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Masks:
         if not text.startswith(prompt):
             raise NoMaskError(
                 "the chat template renders a turn otherwise than it opens one "
-                f"(message {len(through)}), so that what was said cannot be told from the prompt"
+                f"(message {len(through)}), so that its text cannot be separated from the prompt"
             )
         # What stands after the end of a turn is never sampled.
         ended = self._tokenizer.eos_token

@@ -23,7 +23,7 @@ async def write_function(
     """Write the function that `task["question"]` describes.
 
     `task["name"]` is its name, `task["tests"]` a list of `[arguments, result]`. After a wrong one
-    the agent is told the first test that fails, and tries again, `attempts` times in all.
+    the agent sees the first test that fails, and tries again, `attempts` times in all.
 
     The reward is the share of tests that the last function passes. Metrics: `tests_passed` (the
     same), `code_runs` (1.0 when it could be run to its end) and `attempts`.

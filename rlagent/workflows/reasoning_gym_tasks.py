@@ -17,7 +17,7 @@ from rlagent.base.names import did_you_mean
 
 KEY = "dataset.args"
 HELD_OUT_SHARE = 10
-"""One question in so many is held out, told by its hash: none is ever on both sides."""
+"""One question in so many is held out, chosen by its hash, so that none is ever on both sides."""
 
 _CHUNK = 1000
 """Tasks that are drawn with one seed; some tasks of the package ask for a number beforehand."""

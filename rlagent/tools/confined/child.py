@@ -208,7 +208,7 @@ def main() -> int:
         _inside(asked, ready, above)
     signal.signal(signal.SIGTERM, lambda *_: os.kill(inside, signal.SIGKILL))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    # `ready` stays open: its end tells that both have ended, whatever the program closes.
+    # `ready` stays open: it closes when both have ended, whatever the program closes.
     for descriptor in (1, 2):
         os.close(descriptor)
     code = os.waitstatus_to_exitcode(os.waitpid(inside, 0)[1])
