@@ -22,7 +22,8 @@ TOO_LONG = "maximum context length"  # What every engine says of a prompt that i
 
 @dataclass(frozen=True)
 class Start:
-    """What starts an engine or a trainer; `vocab` 0: unknown; `concurrency`: rollouts at once."""
+    """What starts an engine or a trainer; `vocab` 0: unknown; `concurrency`: rollouts at
+    once; `in_turns`: engine and trainer compute on the same GPUs, never at the same time."""
 
     seed: int
     threads: int
@@ -36,6 +37,7 @@ class Start:
     vocab: int
     sequence_parallel: int
     concurrency: int
+    in_turns: bool
     url: str | None
     key_env: str | None
 

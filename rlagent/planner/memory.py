@@ -88,9 +88,12 @@ def _sync_bytes(shape: ModelShape, layout: Layout, work: Workload) -> float:
         # Gathered, and written to a file.
         return FULL * work.adapter
     largest = _largest_matrix(shape)
-    if layout.colocated:
+    if layout.colocated and work.max_lag:
         # One by one through host memory: gathered in fp32, cast.
         return 2 * largest * (FULL + HALF)
+    if layout.colocated:
+        # All of them, read where they are; the next one is gathered in fp32, cast.
+        return HALF * parameters(shape) + largest * (FULL + HALF)
     # The tensors of a full buffer and the buffer that they are copied into, while the buffer
     # before is still being sent; the next tensor is gathered in fp32.
     first = _sync_buffer(shape)

@@ -50,6 +50,7 @@ def start_of(resolved: Resolved) -> Start:
         vocab=config.model.shape.vocab,
         sequence_parallel=layout.sequence_parallel,
         concurrency=math.ceil(rollouts_at_once(resolved) / max(1, layout.engines)),
+        in_turns=layout.colocated and not config.algorithm.max_lag,
         url=config.model.url,
         key_env=config.model.key_env,
     )

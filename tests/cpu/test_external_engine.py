@@ -63,7 +63,7 @@ def engine(url: str, name: str = "big", key_env: str | None = "KEY_OF_THE_TEST")
     start = Start(
         seed=1, threads=1, dtype="float32", gpu_memory_utilization=0.5, enforce_eager=False,
         prefix_caching=True, attention="sdpa", offload=False, max_model_len=64, vocab=0,
-        sequence_parallel=1, concurrency=1, url=url, key_env=key_env,
+        sequence_parallel=1, concurrency=1, in_turns=False, url=url, key_env=key_env,
     )  # fmt: skip
     settings = engine_named("external").settings(start)
     return ExternalModel(InferenceModelConfig(model_path=name, engine_type="external", **settings))

@@ -124,6 +124,20 @@ def test_graphs_that_are_not_wanted_have_no_sizes():
     assert rollout["extra_engine_args"] == {"max_num_seqs": 16 * 8}
 
 
+@pytest.mark.parametrize(
+    ("overrides", "shared"),
+    [
+        (["hardware=1gpu", "model=qwen3_0_6b"], True),
+        (["hardware=1gpu", "model=qwen3_0_6b", "algorithm.max_lag=1"], False),
+        (["hardware=1gpu", "model=qwen3_0_6b", "model.dtype=float16"], False),
+        (["hardware=2gpu", "model=qwen3_0_6b"], False),
+    ],
+)
+def test_an_engine_reads_the_trainers_memory_where_both_compute_in_turns(overrides, shared):
+    rollout = tree_of(None, *overrides)["explorer"]["rollout_model"]
+    assert rollout["extra_engine_args"].get("shared_weights", False) is shared
+
+
 def test_a_critic_without_flash_attention_is_refused():
     asked = configured("hardware=2gpu", "model=tiny", "algorithm.name=ppo")
     with pytest.raises(ConfigError, match="its critic needs flash-attn"):

@@ -24,6 +24,7 @@ from rlagent.backends.verl.merged import allows_merging, merge_turns
 from rlagent.backends.verl.step_batch import StepBatch
 from rlagent.backends.verl.step_loss import StepLoss
 from rlagent.backends.verl.worker import StepWorker
+from rlagent.backends.vllm.engine_arguments import SHARED_WEIGHTS
 from rlagent.base.signs import settled
 from rlagent.machine import flash_attention
 from rlagent.upstream import trinity as trinity_patches
@@ -93,8 +94,22 @@ class StepTrainer(verl_trainer.VERLTrainer):
         )
         self.actor_rollout_wg.set_loss_fn(loss)
 
+    async def upload_state_dict(self) -> None:
+        """Publish the weights: where engines on the same GPUs read them, if they do."""
+        if self._shares_weights():
+            self.actor_rollout_wg.share_weights(self.global_steps)
+        else:
+            await super().upload_state_dict()
+
+    def _shares_weights(self) -> bool:
+        engine = self.global_config.explorer.rollout_model
+        return bool((engine.extra_engine_args or {}).get(SHARED_WEIGHTS))
+
     async def train_step(self, batch_exps: list[Experience]) -> dict[str, Any]:
         """Train on what one explore step produced; on nothing, the weights stay."""
+        if self._shares_weights():
+            # Without a lag, what is trained on was sampled with them.
+            self.actor_rollout_wg.withdraw_weights()
         if not batch_exps:
             self.global_steps += 1
             return {}

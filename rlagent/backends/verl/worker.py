@@ -5,12 +5,15 @@ One such process per trainer GPU; model, optimizer, sharding and checkpoints are
 
 import importlib
 import os
+from collections import ChainMap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import ray
 import torch
 from tensordict import TensorDict
+from trinity.manager.synchronizer import Synchronizer
 from trinity.trainer.verl.workers import TrinityActorRolloutRefWorker
 from verl.single_controller.base.decorator import (
     Dispatch,
@@ -20,6 +23,8 @@ from verl.single_controller.base.decorator import (
 from verl.utils import tensordict_utils as tu
 from verl.utils.device import set_expandable_segments
 
+from rlagent.backends import shared_weights
+from rlagent.backends.shared_weights import Place
 from rlagent.backends.verl import logits, packed
 from rlagent.machine import flash_attention
 from rlagent.machine.resources import detect
@@ -62,7 +67,9 @@ class StepWorker(TrinityActorRolloutRefWorker):
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def init_model(self) -> None:
         """Load the models."""
-        if not any(os.environ.get(name) for name in _ALLOCATOR):
+        self._shared: torch.Tensor | None = None
+        self._expands = not any(os.environ.get(name) for name in _ALLOCATOR)
+        if self._expands:
             # Every micro-batch has its own number of tokens, and verl begins with the smaller
             # ones: without it each larger one takes new blocks for its logits, and those before
             # are kept though nothing fits into them.
@@ -94,6 +101,45 @@ class StepWorker(TrinityActorRolloutRefWorker):
         torch.cuda.empty_cache()
         super().sync_weight_nccl()
         torch.cuda.empty_cache()
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def share_weights(self, global_step: int) -> None:
+        """Publish the weights for an engine on each GPU, in that GPU's memory.
+
+        Engines that have just started from them read none.
+        """
+        if global_step == 0:
+            return
+        places = [Place(*meta) for meta in self._state_dict_meta_list]
+        self._shared = self._own_memory(sum(place.size for place in places))
+        weights, _ = self.actor.engine.get_per_tensor_param()
+        shared_weights.pack(weights, places, self._shared)
+        torch.cuda.synchronize()
+        handles: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(handles, shared_weights.handle(self._shared))
+        if self.rank == 0:
+            offered = shared_weights.offer(places, dict(ChainMap(*handles)))
+            synchronizer = Synchronizer.get_actor(namespace=self._ray_namespace)
+            ray.get(synchronizer.set_model_state_dict.remote(offered, global_step))
+        torch.distributed.barrier()
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def withdraw_weights(self) -> None:
+        """Give back the memory in which weights were published."""
+        if self._shared is not None:
+            self._shared = None
+            torch.cuda.ipc_collect()
+            torch.cuda.empty_cache()
+
+    def _own_memory(self, size: int) -> torch.Tensor:
+        """Bytes of a block of their own: those that expand cannot be opened by another process."""
+        if self._expands:
+            set_expandable_segments(False)
+        try:
+            return torch.empty(size, dtype=torch.uint8, device="cuda")
+        finally:
+            if self._expands:
+                set_expandable_segments(True)
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def save_state_dict(self, local_path: str, global_step: int = 0) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from rlagent.backends.base import Hardware, RolloutEngine, Start
-from rlagent.backends.vllm.engine_arguments import capture_sizes
+from rlagent.backends.vllm.engine_arguments import SHARED_WEIGHTS, capture_sizes
 from rlagent.base.errors import Problem
 from rlagent.base.model_shape import ModelShape
 from rlagent.planner.constants import HOST_BESIDE_GIB
@@ -82,6 +82,8 @@ class VLLM(RolloutEngine):
         if not start.enforce_eager:
             sizes = capture_sizes(start.concurrency)
             extra["compilation_config"] = {"cudagraph_capture_sizes": sizes}
+        if start.in_turns and start.dtype == "bfloat16":
+            extra[SHARED_WEIGHTS] = True
         return {
             "dtype": start.dtype,
             "gpu_memory_utilization": start.gpu_memory_utilization,

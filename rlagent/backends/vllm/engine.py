@@ -8,12 +8,14 @@ import importlib
 import os
 from typing import Any
 
+import ray
 from trinity.common.config import InferenceModelConfig
 from trinity.common.constants import SyncMethod
 from trinity.common.models.vllm_model import vLLMRolloutModel
 
 from rlagent.backends.vllm import adapters, forked
 from rlagent.backends.vllm.engine_arguments import (
+    SHARED_WEIGHTS,
     engine_arguments,
     environment,
     is_one_process,
@@ -31,8 +33,11 @@ class RolloutEngine(vLLMRolloutModel):
         self._marks.mark("engine_process")
         # A copy: the arguments that Trinity sets itself cannot be given twice.
         self._ours = engine_arguments(config.gpu_per_engine, config.extra_engine_args)
+        self._shares_weights = bool(config.extra_engine_args.get(SHARED_WEIGHTS))
         config.extra_engine_args = {
-            key: value for key, value in config.extra_engine_args.items() if key not in self._ours
+            key: value
+            for key, value in config.extra_engine_args.items()
+            if key not in self._ours and key != SHARED_WEIGHTS
         }
         if config.enable_lora:
             self._ours |= adapters.arguments(config.lora_kwargs["max_lora_rank"])
@@ -65,11 +70,25 @@ class RolloutEngine(vLLMRolloutModel):
         self, model_version: int, method: SyncMethod, timeout: float = 1200
     ) -> int:
         """Take the weights of a version; with LoRA the adapter that the trainer wrote."""
-        if not self.enable_lora:
+        if self.enable_lora:
+            await self._take(adapters.request_of(self.config.checkpoint_job_dir, model_version))
+        elif self._shares_weights and method == SyncMethod.MEMORY:
+            await self._take_shared()
+        else:
             return await super().sync_model_weights(model_version, method, timeout)
-        await self._take(adapters.request_of(self.config.checkpoint_job_dir, model_version))
         self.model_version = model_version
         return model_version
+
+    async def _take_shared(self) -> None:
+        """As Trinity takes weights, but for where they are."""
+        synchronizer = ray.get_actor("synchronizer", namespace=self.config.ray_namespace)
+        offered, _ = await synchronizer.get_model_state_dict.remote()
+        await self.async_llm.pause_generation(mode="keep", clear_cache=False)
+        await self.async_llm.reset_prefix_cache(reset_running_requests=True)
+        await self.async_llm.start_weight_update(is_checkpoint_format=True)
+        await self.async_llm.collective_rpc("take_shared_weights", args=(offered,))
+        await self.async_llm.finish_weight_update()
+        await self.async_llm.resume_generation()
 
     async def _take(self, asked: dict[str, Any] | None) -> None:
         from vllm.lora.request import LoRARequest

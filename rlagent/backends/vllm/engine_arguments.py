@@ -11,6 +11,9 @@ step of a few hundred sequences little: it waits for the weights, not for arithm
 
 LOOPBACK = "127.0.0.1"
 
+SHARED_WEIGHTS = "shared_weights"
+"""Not vLLM's: the trainer hands the weights over on the GPU (backends/shared_weights.py)."""
+
 WORKER = "rlagent.backends.vllm.worker.RolloutWorker"
 
 

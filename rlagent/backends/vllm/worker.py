@@ -3,6 +3,7 @@
 import torch
 from trinity.common.models import vllm_worker
 
+from rlagent.backends import shared_weights
 from rlagent.upstream import trinity_hooks
 
 
@@ -23,6 +24,16 @@ class RolloutWorker(vllm_worker.TrinityGPUWorker):
 
         patch_vllm_prompt_logprobs(self.model_runner)
         vllm_worker._suppress_layerwise_reload_warnings()
+
+    def take_shared_weights(self, offered: bytes) -> None:
+        """Load the weights that the trainer published on this GPU (backends/shared_weights.py).
+
+        They are read from where they are until `finish_weight_update`.
+        """
+        with torch.device(self.device):
+            self.model_runner.model.load_weights(
+                shared_weights.taken(offered, torch.accelerator.current_device_index())
+            )
 
     def finish_weight_update(self) -> None:
         """End a sync of weights, and give back what they arrived in.
