@@ -4,6 +4,7 @@ Composes as train.py does; with RUN the overrides are laid over the run's own co
 work is launch/evaluating.py's.
 """
 
+import copy
 import dataclasses
 import sys
 from collections.abc import Sequence
@@ -41,6 +42,9 @@ HELP = """rlagent evaluate: how good is a model on held-out tasks, and with what
   rlagent evaluate -m +experiment=gsm8k_react model=qwen3_0_6b,qwen3_4b
                                                    each combination of the values, one after the
                                                    other, and a table of all
+  rlagent evaluate -m RUN dataset=gsm8k_tiny,gsm8k
+                                                   several datasets; of a mix (dataset.mix) each
+                                                   taskset is measured by itself in any case
 
 Results are in evaluations/NAME/ of the run folder, or of run.dir for a model without a run. The
 same command again finishes what was cut off and answers from what is there; evaluate.fresh=true
@@ -63,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if command.flags.cfg == "job":
             return _show(_laid_over(run, base))
         if command.flags.multirun:
-            return _measure_each(command, base, run)
-        return _measure(command, _laid_over(run, base), run)
+            return _measure(_chosen(command, base, run), run)
+        return _measure(_prepared(command, _laid_over(run, base), run), run)
     except ConfigError as error:
         return print_error(error)
     except (RunNotFoundError, DamagedError, OSError) as error:
@@ -137,57 +141,75 @@ def _show(draft: Draft) -> int:
     return 0
 
 
-def _measure(command: Command, draft: Draft, run: RunFolder | None) -> int:
-    from rlagent.base.words import same_command
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """One set of tasks that is asked in one way.
 
-    resolved, own = _prepared(command, draft, run)
-    from rlagent.launch.evaluating import measure
+    Args:
+        words: What sets it apart from the others of the command; empty where it is the only one.
+        resolved: Resolved for measuring, with one taskset.
+        own: As for `launch.evaluating.measure`.
+    """
 
-    return measure(resolved, run, own, same_command()).code
+    words: str
+    resolved: Resolved
+    own: str | None
 
 
-def _measure_each(command: Command, base: Draft, run: RunFolder | None) -> int:
-    """Measure every combination of the values given, one after the other, since each has all GPUs;
-    returns the worst exit status.
+def _chosen(command: Command, base: Draft, run: RunFolder | None) -> list[Asked]:
+    """Every combination of the values given.
 
     Raises:
-        ConfigError: With the mistakes of every combination, before the first is measured.
+        ConfigError: With the mistakes of all.
     """
-    from rlagent.base.words import same_command
     from rlagent.sweep.grid import choices_of
 
-    choices, prepared, problems = choices_of(command, base), [], []
-    for choice in choices:
+    asked, problems = [], []
+    for choice in choices_of(command, base):
         one = dataclasses.replace(command, overrides=choice.overrides)
         try:
-            prepared.append(_prepared(one, _laid_over(run, one.draft()), run))
+            for each in _prepared(one, _laid_over(run, one.draft()), run):
+                words = f"{choice.words()} {each.words}".strip()
+                asked.append(dataclasses.replace(each, words=words))
         except ConfigError as error:
             problems += error.problems
     raise_if_any(dict.fromkeys(problems))
+    return asked
+
+
+def _measure(several: Sequence[Asked], run: RunFolder | None) -> int:
+    """Measure one after the other, since each has all GPUs; returns the worst exit status.
+
+    Raises:
+        ConfigError: Two of them have one place, before the first is measured.
+    """
+    from rlagent.base.words import same_command
     from rlagent.launch.evaluating import Measured, clashes, measure
     from rlagent.records.evaluation_text import table_of_several
 
-    raise_if_any(clashes([resolved for resolved, _ in prepared], run))
-
+    raise_if_any(clashes([asked.resolved for asked in several], run))
     measured: list[Measured] = []
-    for choice, (resolved, own) in zip(choices, prepared, strict=True):
-        print(f"\n== {choice.words()}", flush=True)
-        measured.append(measure(resolved, run, own, same_command()))
+    for asked in several:
+        if asked.words:
+            print(f"\n== {asked.words}", flush=True)
+        measured.append(measure(asked.resolved, run, asked.own, same_command()))
         if measured[-1].ended_on_request:
             break
-    names = [choice.words() for choice in choices]
-    print("\n".join(["", *table_of_several(names, [each.found for each in measured])]))
+    names = [asked.words for asked in several]
+    if any(names):
+        print("\n".join(["", *table_of_several(names, [each.found for each in measured])]))
     return max(each.code for each in measured)
 
 
-def _prepared(command: Command, draft: Draft, run: RunFolder | None) -> tuple[Resolved, bool]:
-    """What is to be measured, and whether the run's own held-out tasks are asked.
+def _prepared(command: Command, draft: Draft, run: RunFolder | None) -> list[Asked]:
+    """What is to be measured: each taskset of a mix by itself.
 
     Raises:
         ConfigError: With every mistake.
     """
     from rlagent.base.origins import COMMAND_LINE, is_written, put
     from rlagent.config.cluster import with_cluster
+    from rlagent.config.mix import measured_parts
     from rlagent.config.prepare import prepare
     from rlagent.machine.resources import detect
 
@@ -195,7 +217,7 @@ def _prepared(command: Command, draft: Draft, run: RunFolder | None) -> tuple[Re
     own = run is not None and not _asks_others(draft)
     if is_written(config, "evaluate.tasks"):
         put(config, "dataset.eval_tasks", config.evaluate.tasks, COMMAND_LINE)
-    if not config.dataset.eval_split:
+    if not measured_parts(config.dataset):
         remedy = "name their split: dataset.eval_split=test"
         what = "there are no held-out tasks"
         draft.problems.append(Problem("dataset.eval_split", None, what, remedy))
@@ -203,7 +225,16 @@ def _prepared(command: Command, draft: Draft, run: RunFolder | None) -> tuple[Re
         what, remedy = "is a run's, and none is named", "put the run first: rlagent evaluate RUN"
         draft.problems.append(Problem("checkpoint", config.checkpoint, what, remedy))
     machine = with_cluster(detect(), config.hardware)
-    return prepare(draft, machine, command.config_dirs, measures=True), own
+    resolved = prepare(draft, machine, command.config_dirs, measures=True)
+    parts = measured_parts(resolved.config.dataset)
+    asked = []
+    for part in parts:
+        config = copy.copy(resolved.config)
+        config.dataset = part.dataset
+        alone = dataclasses.replace(resolved, config=config)
+        words = part.dataset.name if len(parts) > 1 else ""
+        asked.append(Asked(words, alone, part.held_out if own else None))
+    return asked
 
 
 def _asks_others(draft: Draft) -> bool:

@@ -50,15 +50,9 @@ def parts_of(dataset: DatasetConfig) -> list[Part]:
     return found
 
 
-def measured_alone(dataset: DatasetConfig) -> list[str]:
-    """What `rlagent evaluate` says of several tasksets: it asks the tasks of the first."""
-    if not dataset.mix:
-        return []
-    others = ", ".join(more.name for more in dataset.mix)
-    return [
-        f"asks the held-out tasks of {dataset.name} alone, not those of {others} (dataset.mix); "
-        "for another's name its place: dataset.path=PATH dataset.eval_split=SPLIT"
-    ]
+def measured_parts(dataset: DatasetConfig) -> list[Part]:
+    """The tasksets that have held-out tasks."""
+    return [part for part in parts_of(dataset) if part.dataset.eval_split]
 
 
 def mix_problems(config: LearnConfig) -> list[Problem]:

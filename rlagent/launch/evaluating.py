@@ -20,7 +20,6 @@ from rlagent.base.paths import local_path
 from rlagent.base.redact import redact_command
 from rlagent.config.chat_templates import template_digest
 from rlagent.config.compose import to_yaml
-from rlagent.config.mix import measured_alone
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import AUTO
 from rlagent.launch import phases
@@ -67,13 +66,13 @@ class Measured:
     ended_on_request: bool = False
 
 
-def measure(resolved: Resolved, run: RunFolder | None, own: bool, command: str) -> Measured:
+def measure(resolved: Resolved, run: RunFolder | None, own: str | None, command: str) -> Measured:
     """Measure what was asked for, as far as it is not measured yet, and say what it came to.
 
     Args:
         resolved: Resolved for measuring; with a run, over its configuration.
         run: Whose checkpoints are measured; None: the configured model.
-        own: Whether the run's own held-out tasks are asked.
+        own: Folder of the run's own held-out tasks in its data; None: others are asked.
         command: Recorded with the results.
 
     Raises:
@@ -251,7 +250,7 @@ class Evaluating:
         folder: EvaluationFolder,
         display: Display,
         run: RunFolder | None,
-        own: bool,
+        own: str | None,
         results: dict[str, Any],
     ) -> None:
         self.stage = Stage(resolved, folder, display)
@@ -302,7 +301,7 @@ class Evaluating:
     def _attempt(self, asked: Sequence[Kept]) -> None:
         """Connect, then start the engines and evaluate for each checkpoint."""
         from rlagent.trinity import build
-        from rlagent.trinity.kept_tasks import prepare_held_out
+        from rlagent.trinity.kept_tasks import HELD_OUT, held_out_places, prepare_held_out
         from rlagent.trinity.measuring import to_measure
 
         stage = self.stage
@@ -310,28 +309,29 @@ class Evaluating:
         phases.ready_model(stage)
         chosen = [line for line in stage.resolved.choices if line.startswith(SAID)]
         dataset = stage.resolved.config.dataset
-        said = [*chosen, *measured_alone(dataset), *stage.resolved.warnings]
-        source = self.folder.path
+        said = [*chosen, *stage.resolved.warnings]
+        source, name = self.folder.path, HELD_OUT[0]
         if self.own and self.run_folder and (self.run_folder.path / "data" / "tasks").is_dir():
-            source = self.run_folder.path
+            source, name = self.run_folder.path, self.own
         else:
             said += prepare_held_out(dataset, self.folder.path)
         for line in said:
             stage.display.message(line)
-        tree = to_measure(stage.resolved, self.folder.path, stage.attempt.number, source)
+        tree = to_measure(stage.resolved, self.folder.path, stage.attempt.number, source, name)
+        places = held_out_places(source, name)
         build.save_yaml(tree, self.folder.trinity_yaml)
         give_up = lambda cause: self._conclude("failed", EXIT_FAILED, cause)  # noqa: E731
         with phases.connect(stage, tree, give_up):
             for kept in asked:
-                self._measure(kept, tree, source)
+                self._measure(kept, tree, places)
 
-    def _measure(self, kept: Kept, tree: dict[str, Any], source: Path) -> None:
-        from rlagent.trinity.kept_tasks import held_out_places
+    def _measure(
+        self, kept: Kept, tree: dict[str, Any], places: list[dict[str, int]] | None
+    ) -> None:
         from rlagent.trinity.measuring import asking
 
         folder, stage = self.folder, self.stage
         samples = stage.resolved.config.evaluate.samples
-        places = held_out_places(source)
         pending = self._pending(kept.step, places, samples)
         # Without the start of the engines; of an attempt that was cut off, of the rest.
         seconds = 0.0

@@ -215,10 +215,10 @@ def prepare_held_out(dataset: DatasetConfig, run_dir: Path) -> list[str]:
     return keep(run_dir, dataset.eval_path or dataset.path, lambda at: write_held_out(dataset, at))
 
 
-def held_out_places(run_dir: Path) -> list[dict[str, int]] | None:
-    """The places of a run's held-out tasks, as Trinity reads them, in their order; None where
+def held_out_places(run_dir: Path, name: str = HELD_OUT[0]) -> list[dict[str, int]] | None:
+    """The places of a taskset's held-out tasks, as Trinity reads them, in their order; None where
     Trinity reads a table, or there are none."""
-    file = run_dir / "data" / "tasks" / HELD_OUT[0] / f"{HELD_OUT[1]}.jsonl"
+    file = run_dir / "data" / "tasks" / name / f"{HELD_OUT[1]}.jsonl"
     if not file.is_file():
         return None
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

@@ -21,7 +21,9 @@ ANY = "grpo"
 """An algorithm that is content with an explorer, where nothing is trained."""
 
 
-def to_measure(resolved: Resolved, folder: Path, attempt: int, source: Path) -> dict[str, Any]:
+def to_measure(
+    resolved: Resolved, folder: Path, attempt: int, source: Path, name: str = HELD_OUT[0]
+) -> dict[str, Any]:
     """Trinity's configuration for an evaluation, of the model that is configured.
 
     Args:
@@ -29,6 +31,7 @@ def to_measure(resolved: Resolved, folder: Path, attempt: int, source: Path) -> 
         folder: Of the evaluation.
         attempt: Number of the attempt.
         source: The folder whose `data/` holds the tasks: the evaluation's own, or the run's.
+        name: Of the folder that holds them there.
     """
     config = resolved.config
     algorithm = translate.algorithm(config)
@@ -52,8 +55,8 @@ def to_measure(resolved: Resolved, folder: Path, attempt: int, source: Path) -> 
         "monitor": {"monitor_type": parts.MONITOR_TYPE},
     }
     tasks = held_out(tree)
-    tasks["path"] = str(source / "data" / "tasks" / HELD_OUT[0])
-    tasks["workflow_args"]["rows"] = str(rows_file(source / "data", *HELD_OUT))
+    tasks["path"] = str(source / "data" / "tasks" / name)
+    tasks["workflow_args"]["rows"] = str(rows_file(source / "data", name, HELD_OUT[1]))
     return parts.merge(parts.merge(tree, config.trinity), translate.checkpoint_place(folder))
 
 

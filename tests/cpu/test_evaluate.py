@@ -9,6 +9,7 @@ import sys
 import pytest
 from runs import REPOSITORY, Run, environment, ray_processes, run
 
+from rlagent.base.paths import asset_dir
 from rlagent.records.evaluations import by_task, evaluations_in
 from rlagent.records.rollouts import Query
 
@@ -81,6 +82,27 @@ def test_what_was_cut_off_is_finished_and_what_is_there_answered(trained) -> Non
     assert done.returncode == 0
     assert f"{100 * whole['success']:.1f} %" in done.stdout
     assert found.attempt_numbers() == attempts
+
+
+def test_of_a_mix_each_taskset_gives_the_numbers_of_trainings_own_evaluation(tmp_path) -> None:
+    for number, name in enumerate(("first", "second")):
+        (tmp_path / name).mkdir()
+        for split in ("train", "test"):
+            lines = (asset_dir("gsm8k_tiny") / f"{split}.jsonl").read_text().splitlines(True)
+            (tmp_path / name / f"{split}.jsonl").write_text("".join(lines[number::2]))
+    first = ["dataset.name=first", f"dataset.path={tmp_path}/first"]
+    mix = f"dataset.mix=[{{name: second, path: {tmp_path}/second}}]"
+    trained = run(tmp_path, "algorithm.total_steps=1", "algorithm.batch_size=2", *first, mix)
+    assert trained.returncode == 0, trained.output
+    done = evaluate(trained)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {each.read_results()["dataset"]: each for each in evaluations_in(trained.folder.path)}
+    assert list(found) == ["first", "second"]
+    for name, folder in found.items():
+        (measured,) = folder.measured()
+        assert measured["success"] == trained.series(f"eval/{name}/success", "explorer")[1]
+        assert folder.report_html.is_file()
+    assert [line.split()[0] for line in done.stdout.splitlines()[-2:]] == ["first", "second"]
 
 
 def test_several_rollouts_of_each_task_are_measured_together(trained) -> None:

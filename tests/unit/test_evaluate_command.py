@@ -1,5 +1,7 @@
 """What `rlagent evaluate` composes and refuses; nothing is started."""
 
+import json
+
 import pytest
 
 from rlagent import evaluate
@@ -14,11 +16,14 @@ from rlagent.launch import evaluating
 from rlagent.launch.evaluating import Evaluating, checkpoints_asked, identity, measure
 from rlagent.machine.resources import GPU, Machine
 from rlagent.records.checkpoints import LATEST_CHECKPOINT
-from rlagent.records.evaluations import EvaluationFolder, measures
+from rlagent.records.evaluations import EvaluationFolder, evaluations_in, measures
 from rlagent.records.folder import RunFolder
 from rlagent.train import main as train
 from tests.configured import configured, drafted
 from tests.unit.test_checkpoint_names import flip_a_byte, keep_shards
+
+NAMES = {"own": "first", "sums": "sums"}
+"""Tasksets of a mix, and their files."""
 
 CPU = Machine((), 2, 16.0)
 H100 = Machine((GPU("NVIDIA H100 80GB HBM3", 80),) * 8, 64, 1024)
@@ -186,7 +191,7 @@ def test_measuring_afresh_takes_nothing_of_what_was_left(tmp_path, monkeypatch, 
     )
     asked = ("evaluate.fresh=true", "evaluate.name=mine", f"run.dir={tmp_path}")
     resolved = resolve(configured("hardware=cpu", *asked), CPU)
-    assert measure(resolved, None, False, "again").code == 0
+    assert measure(resolved, None, None, "again").code == 0
     assert found == []
     assert len(EvaluationFolder(folder.path.with_name("mine.1")).samples(0)) == 1
 
@@ -209,6 +214,57 @@ def test_several_values_are_measured_each_and_shown_together(capsys, tmp_path, m
     assert header.split()[:3] == ["of", "checkpoint", "success"]
     assert one.split()[:3] == ["seed=1", "tiny", "0.0"]
     assert two.split()[:3] == ["seed=2", "tiny", "100.0"]
+
+
+@pytest.fixture
+def mixed(tmp_path, monkeypatch) -> list[str]:
+    """A command over two tasksets whose tasks are held out."""
+    monkeypatch.setattr(Evaluating, "run", answered)
+    for name in ("first", "sums"):
+        rows = [{"question": f"{name} {n}?", "answer": str(n)} for n in range(40)]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    first = ["dataset.name=own", f"dataset.path={tmp_path}/first.jsonl"]
+    mix = f"dataset.mix=[{{name: sums, path: {tmp_path}/sums.jsonl}}]"
+    return ["+experiment=gsm8k_react", "hardware=cpu", f"run.dir={tmp_path}", *first, mix]
+
+
+def test_each_taskset_of_a_mix_is_measured_by_itself_and_all_are_shown(
+    capsys, tmp_path, mixed
+) -> None:
+    assert evaluate.main(mixed) == 0
+    *_, header, one, two = capsys.readouterr().out.splitlines()
+    assert header.split()[:3] == ["of", "checkpoint", "success"]
+    assert [one.split()[0], two.split()[0]] == ["own", "sums"]
+    found = [folder.read_results() for folder in evaluations_in(tmp_path)]
+    paths = {each["dataset"]: each["depends"]["dataset"]["path"] for each in found}
+    assert paths == {name: f"{tmp_path}/{file}.jsonl" for name, file in NAMES.items()}
+
+
+def test_several_values_are_measured_on_each_taskset(capsys, mixed) -> None:
+    assert evaluate.main(["-m", *mixed, "seed=1,2"]) == 0
+    rows = capsys.readouterr().out.splitlines()[-4:]
+    assert [row.split()[:2] for row in rows] == [
+        [f"seed={seed}", name] for seed in (1, 2) for name in NAMES
+    ]
+
+
+def test_a_taskset_without_held_out_tasks_is_left_out_and_none_is_refused(
+    capsys, tmp_path, mixed
+) -> None:
+    assert evaluate.main([*mixed, "dataset.eval_split=null"]) == 0
+    assert [each.read_results()["dataset"] for each in evaluations_in(tmp_path)] == ["sums"]
+    alone = [*mixed[:-1], mixed[-1].replace("jsonl}", "jsonl, eval_split: null}")]
+    assert evaluate.main([*alone, "dataset.eval_split=null"]) == 2
+    assert "there are no held-out tasks" in capsys.readouterr().err
+
+
+def test_tasksets_that_would_share_a_name_are_refused_before_any_is_measured(
+    capsys, mixed, monkeypatch
+) -> None:
+    monkeypatch.setattr(Evaluating, "run", lambda *_: pytest.fail("it was begun"))
+    assert evaluate.main([*mixed, "evaluate.name=mine"]) == 2
+    assert "evaluate.name=mine" in capsys.readouterr().err
 
 
 def test_the_mistakes_of_all_values_are_said_before_any_is_measured(capsys, tmp_path, monkeypatch):
@@ -249,9 +305,9 @@ def test_what_was_cut_off_before_its_first_result_is_not_gone_on_with_otherwise(
 ) -> None:
     monkeypatch.setattr(Evaluating, "run", lambda self, asked: 1)
     named = ("hardware=cpu", "evaluate.name=mine", f"run.dir={tmp_path}")
-    measure(resolve(configured(*named), CPU), None, False, "first")
+    measure(resolve(configured(*named), CPU), None, None, "first")
     with pytest.raises(ConfigError, match="holds what was measured otherwise"):
-        measure(resolve(configured(*named, "seed=9"), CPU), None, False, "second")
+        measure(resolve(configured(*named, "seed=9"), CPU), None, None, "second")
 
 
 def test_a_run_of_an_earlier_version_is_read_without_the_keys_that_are_gone(capsys, run) -> None:

@@ -9,11 +9,11 @@ import pytest
 from rlagent.config.batch import arithmetic
 from rlagent.config.check import check
 from rlagent.config.identity import trial_id
-from rlagent.config.mix import measured_alone, parts_of, places
+from rlagent.config.mix import measured_parts, parts_of, places
 from rlagent.config.resolve import resolve
 from rlagent.config.schema import LearnConfig
 from rlagent.machine.resources import Machine
-from rlagent.trinity.kept_tasks import prepare_data
+from rlagent.trinity.kept_tasks import held_out_places, prepare_data
 from rlagent.trinity.measuring import held_out, to_measure
 from rlagent.trinity.translate import to_trinity
 from tests.configured import configured
@@ -124,10 +124,19 @@ def test_others_are_mixed_into_the_dataset_that_the_model_brings(files) -> None:
     assert names == ["gsm8k_tiny", "sums"]
 
 
-def test_an_evaluation_asks_the_tasks_of_the_first_and_says_so(files, tmp_path) -> None:
+def test_the_tasksets_that_are_measured_are_those_with_held_out_tasks(files) -> None:
+    dataset = mixed(files).dataset
+    assert [part.dataset.name for part in measured_parts(dataset)] == ["own", "sums"]
+    dataset.eval_split = None
+    (part,) = measured_parts(dataset)
+    assert (part.dataset.name, part.held_out, part.dataset.mix) == ("sums", "heldout-sums", [])
+
+
+def test_an_evaluation_asks_the_tasks_that_the_run_kept_of_a_taskset(files, tmp_path) -> None:
     resolved = resolve(mixed(files), CPU, measures=True)
-    tree = to_measure(resolved, tmp_path, 1, tmp_path)
-    assert held_out(tree)["path"] == str(tmp_path / "data/tasks/heldout")
-    (line,) = measured_alone(resolved.config.dataset)
-    assert line.startswith("asks the held-out tasks of own alone, not those of sums")
-    assert measured_alone(configured().dataset) == []
+    prepare_data(resolved.config.dataset, tmp_path)
+    tree = to_measure(resolved, tmp_path / "e", 1, tmp_path, "heldout-sums")
+    asked = held_out(tree)
+    assert asked["path"] == str(tmp_path / "data/tasks/heldout-sums")
+    assert asked["workflow_args"]["rows"] == str(tmp_path / "data/heldout-sums/test.jsonl")
+    assert len(held_out_places(tmp_path, "heldout-sums")) == 4
