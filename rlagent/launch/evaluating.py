@@ -361,6 +361,10 @@ class Evaluating:
         folder.write_results(self.results)
         self.new.append(entry)
         write_atomically(folder.report_html, evaluation_page(folder))
+        # matplotlib is slow to import, and what was measured is written by now.
+        from rlagent.report.evaluation_picture import evaluation_picture
+
+        write_atomically(folder.picture, evaluation_picture(folder))
 
     def _pending(self, step: int, places: list[dict[str, int]] | None, samples: int) -> list[Any]:
         """The places of the tasks whose rollouts are not all there."""

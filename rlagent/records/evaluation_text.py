@@ -64,5 +64,6 @@ def closing_lines(folder: EvaluationFolder, measured: Sequence[Measured]) -> lis
         "",
         f"  results   {short_path(folder.results_json)}",
         f"  page      {short_path(folder.report_html)}",
+        f"  picture   {short_path(folder.picture)}",
     ]
     return lines

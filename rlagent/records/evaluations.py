@@ -31,6 +31,11 @@ class EvaluationFolder(RunFolder):
         """What was measured, by checkpoint; always whole."""
         return self.path / "results.json"
 
+    @property
+    def picture(self) -> Path:
+        """The picture of success by checkpoint."""
+        return self.path / "success.png"
+
     def read_results(self) -> dict[str, Any]:
         """results.json; empty before anything was measured.
 

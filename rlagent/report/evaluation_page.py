@@ -34,10 +34,9 @@ def evaluation_page(folder: EvaluationFolder) -> str:
         ("no success", [row for row in rows if row.get("error") is None and not row["success"]]),
         ("success", [row for row in rows if row.get("success")]),
     )
-    of = results.get("run") or results.get("model")
     return render(
         "evaluation.html.j2",
-        data=SimpleNamespace(title=f"{of} on {results['dataset']}", folder=folder),
+        data=SimpleNamespace(title=title_of_evaluation(results), folder=folder),
         results=results,
         newest=newest,
         measured=table(measured),
@@ -54,16 +53,26 @@ def over_checkpoints(
     measured: Sequence[Mapping[str, Any]], width: int = 520, height: int = 230
 ) -> Chart | None:
     """Success over the steps of the checkpoints; None with fewer than two that have it."""
-    known = [each for each in measured if _is_share(each.get("success"))]
-    if len(known) < 2:
+    success, band = success_of(measured)
+    if len(success.steps) < 2:
         return None
+    line = Line("success, with 95 % interval", success, dots=True, band=band)
+    return chart("Success over the checkpoints' steps", [line], SHARE, width, height)
+
+
+def success_of(
+    measured: Sequence[Mapping[str, Any]],
+) -> tuple[Series, tuple[tuple[float, float], ...]]:
+    """Success over the steps of the checkpoints that have it, and the interval of each."""
+    known = [each for each in measured if _is_share(each.get("success"))]
     steps = tuple(int(each.get("step") or 0) for each in known)
     values = tuple(float(each["success"]) for each in known)
-    band = tuple(map(_interval, known))
-    line = Line(
-        "success, with 95 % interval", Series("success", steps, values), dots=True, band=band
-    )
-    return chart("Success over the checkpoints' steps", [line], SHARE, width, height)
+    return Series("success", steps, values), tuple(map(_interval, known))
+
+
+def title_of_evaluation(results: Mapping[str, Any]) -> str:
+    """What was measured, and by which tasks."""
+    return f"{results.get('run') or results.get('model')} on {results['dataset']}"
 
 
 def _interval(each: Mapping[str, Any]) -> tuple[float, float]:

@@ -1,12 +1,13 @@
 """Draws reward.png: held-out success with its 95 % interval over the training curve.
 
-Figure, axes and title are those of a sweep's picture too (sweep_picture.py).
+Figure, axes and title are those of the pictures of a sweep and of an evaluation too.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rlagent.base.stats import smooth
+from rlagent.base.stats import Series, smooth
 from rlagent.base.words import percent
 from rlagent.report.curves import held_out_series
 from rlagent.report.data import ReportData
@@ -66,6 +67,44 @@ def shares(axes: Any) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
 
 
+def with_intervals(axes: Any, success: Series, bounds: Sequence[tuple[float, float]]) -> None:
+    """Draw success over steps with its intervals, and write the first and the last value beside it.
+
+    Args:
+        axes: Of shares.
+        success: At least one value.
+        bounds: Lower and upper bound of each.
+    """
+    # A straight line between two far points would look like a measured course.
+    joined = len(success.steps) > 2
+    lows = [value - low for value, (low, _) in zip(success.values, bounds, strict=True)]
+    highs = [high - value for value, (_, high) in zip(success.values, bounds, strict=True)]
+    if joined:
+        axes.fill_between(
+            success.steps, *zip(*bounds, strict=True), color=BLUE, alpha=0.13, linewidth=0
+        )
+    axes.errorbar(
+        success.steps, success.values, yerr=[lows, highs], color=BLUE,
+        linewidth=2.2 if joined else 1.2, linestyle="-" if joined else ":",
+        marker="o", markersize=5.5, capsize=3, elinewidth=1.3, clip_on=False, zorder=5,
+    )  # fmt: skip
+    for index in {0, len(success.steps) - 1}:
+        low, high = bounds[index]
+        # Below the interval, or above it where below there is only the axis.
+        under = low > 0.1
+        axes.annotate(
+            percent(success.values[index], 0),
+            (success.steps[index], low if under else high),
+            xytext=(8 if index == 0 else -8, -6 if under else 6),
+            textcoords="offset points",
+            color=BLUE,
+            ha="left" if index == 0 else "right",
+            va="top" if under else "bottom",
+            fontsize=12,
+            weight="bold",
+        )
+
+
 def title(figure: Any, name: str, about: str) -> None:
     """Write the name and a line about it above the axes."""
     figure.text(0.02, 0.935, plain(name), fontsize=14, weight="bold", color=INK)
@@ -94,7 +133,6 @@ def _training(axes: Any, data: ReportData) -> list[tuple[float, str, str]]:
 def _held_out(axes: Any, data: ReportData) -> list[tuple[float, str, str]]:
     success, bounds, valid = held_out_series(data)
     labels = []
-    # A straight line between two far points would look like a measured course.
     joined = len(success.steps) > 2
     if valid:
         axes.plot(
@@ -109,33 +147,8 @@ def _held_out(axes: Any, data: ReportData) -> list[tuple[float, str, str]]:
             )  # fmt: skip
         labels.append((valid.values[-1], "valid answers", ORANGE))
     if success:
-        lows = [value - low for value, (low, _) in zip(success.values, bounds, strict=True)]
-        highs = [high - value for value, (_, high) in zip(success.values, bounds, strict=True)]
-        if joined:
-            axes.fill_between(
-                success.steps, *zip(*bounds, strict=True), color=BLUE, alpha=0.13, linewidth=0
-            )
-        axes.errorbar(
-            success.steps, success.values, yerr=[lows, highs], color=BLUE,
-            linewidth=2.2 if joined else 1.2, linestyle="-" if joined else ":",
-            marker="o", markersize=5.5, capsize=3, elinewidth=1.3, clip_on=False, zorder=5,
-        )  # fmt: skip
+        with_intervals(axes, success, bounds)
         labels.append((success.values[-1], "held-out success", BLUE))
-        for index in {0, len(success.steps) - 1}:
-            low, high = bounds[index]
-            # Below the interval, or above it where below there is only the axis.
-            under = low > 0.1
-            axes.annotate(
-                percent(success.values[index], 0),
-                (success.steps[index], low if under else high),
-                xytext=(8 if index == 0 else -8, -6 if under else 6),
-                textcoords="offset points",
-                color=BLUE,
-                ha="left" if index == 0 else "right",
-                va="top" if under else "bottom",
-                fontsize=12,
-                weight="bold",
-            )
     return labels
 
 

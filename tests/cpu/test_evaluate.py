@@ -102,6 +102,7 @@ def test_of_a_mix_each_taskset_gives_the_numbers_of_trainings_own_evaluation(tmp
         (measured,) = folder.measured()
         assert measured["success"] == trained.series(f"eval/{name}/success", "explorer")[1]
         assert folder.report_html.is_file()
+        assert folder.picture.is_file()
     assert [line.split()[0] for line in done.stdout.splitlines()[-2:]] == ["first", "second"]
 
 

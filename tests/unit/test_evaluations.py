@@ -1,6 +1,11 @@
 """Evaluations on disk: which rollouts count, and what they come to."""
 
+import io
+
+import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.image import imread
 
 from rlagent.records.evaluation_text import closing_lines
 from rlagent.records.evaluations import (
@@ -10,6 +15,8 @@ from rlagent.records.evaluations import (
     measures,
 )
 from rlagent.report.evaluation_page import evaluation_page
+from rlagent.report.evaluation_picture import evaluation_picture
+from rlagent.report.picture import BLUE
 
 
 def sample(index: int, run: int = 0, success: bool = True, **more):
@@ -105,6 +112,7 @@ def test_the_closing_words_hold_the_table_and_the_first_failure(tmp_path) -> Non
     assert "50.0 %" in text
     assert "step 3: 1 of 2 rollouts failed; the first: ValueError: no" in text
     assert "results.json" in text
+    assert "success.png" in text
 
 
 def test_a_dashboard_gets_the_numbers_by_dataset() -> None:
@@ -142,3 +150,21 @@ def test_a_metric_that_is_no_number_has_no_mean_and_the_results_stay_json(tmp_pa
     folder = EvaluationFolder(tmp_path)
     folder.write_results({"measured": [found]})
     assert "NaN" not in folder.results_json.read_text()
+
+
+@pytest.mark.parametrize("steps", [(0,), (0, 3), (0, 3, 6)])
+def test_the_picture_shows_success_by_checkpoint(tmp_path, steps) -> None:
+    folder = EvaluationFolder(tmp_path / "gsm8k-1")
+    rows = [sample(0), failed(1)]
+    entries = [
+        {"step": step, "checkpoint": f"step {step}", "seconds": 1.0, **measures(rows, 2, 1)}
+        for step in steps
+    ]
+    folder.make()
+    folder.write_results({"run": "cost $1 or $2", "dataset": "gsm8k", "measured": entries})
+    pixels = imread(io.BytesIO(evaluation_picture(folder)))
+    assert pixels.shape[:2] == (600, 1200)
+    blue = np.abs(pixels[..., :3] - to_rgb(BLUE)).max(axis=2) < 0.02
+    columns = np.flatnonzero(blue.any(axis=0))
+    # One point with its interval, or points from the first step to the last.
+    assert (np.ptp(columns) > 800) == (len(steps) > 1)
