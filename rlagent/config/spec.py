@@ -6,6 +6,7 @@ are check.py's.
 """
 
 import dataclasses
+import functools
 import math
 import re
 import typing
@@ -61,10 +62,14 @@ _WORDS = {
 }
 
 
+# Python evaluates them at each call, and a sweep has hundreds of rows of one class.
+_hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
+
+
 def spec_of(annotation: Any) -> Spec:
     """Return the Spec of a type annotation; a dataclass becomes a struct of its fields."""
     if dataclasses.is_dataclass(annotation):
-        hints = typing.get_type_hints(annotation)
+        hints = _hints(annotation)
         fields = {
             item.name: dataclasses.replace(
                 spec_of(hints[item.name]),
@@ -92,7 +97,7 @@ def spec_of(annotation: Any) -> Spec:
 
 def build(cls: Callable[..., T], data: dict[str, Any]) -> T:
     """Return a dataclass made of validated data; what is absent takes its default."""
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     values = {}
     for name, value in data.items():
         hint = hints[name]

@@ -3,12 +3,12 @@
 Pure after the reading; how it looks is left to sweep_page.py, sweep_text.py and sweep_picture.py.
 """
 
+import functools
 import os
 import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
@@ -162,7 +162,8 @@ class SweepData:
         """The sweep's name."""
         return self.sweep.name
 
-    @property
+    # The table asks for it in each of its rows.
+    @functools.cached_property
     def best(self) -> TrialRow | None:
         """The best trial's row."""
         return self.sweep.best()
@@ -191,6 +192,7 @@ def load_sweep(
     beside: Path | None = None,
     measured: Callable[[RunFolder, str], Measured] | None = None,
     page_of: Callable[[RunFolder], str | None] | None = None,
+    weigh: Callable[[Sequence[TrialRow], Sequence[str], str], Importance] = importance,
 ) -> SweepData:
     """Read a sweep's folder and its trials' run folders.
 
@@ -200,6 +202,7 @@ def load_sweep(
         measured: What a run folder says, given the sweep's metric; `measured_in` when left out.
         page_of: The address of a trial's page, relative to the sweep's; that of its report when
             left out.
+        weigh: As `importance`, called when the trials are read.
 
     Raises:
         FileNotFoundError: There is no sweep.
@@ -212,7 +215,7 @@ def load_sweep(
     gpus: dict[str, int] = {}
     # Resolved, as the run folders are: a link that leads out of a linked folder goes astray.
     start = (beside or folder.path).resolve()
-    read, page = measured or measured_in, page_of or partial(_report_of, start)
+    read, page = measured or measured_in, page_of or functools.partial(_report_of, start)
     trials = []
     for row in sweep.trials:
         run = folder.run_folder(row)
@@ -227,7 +230,7 @@ def load_sweep(
         trials=trials,
         groups=groups_of(trials, sweep),
         layouts=layouts_of(trials) if layouts_differ(trials) else [],
-        importance=importance([t.row for t in trials], sweep.parameters, sweep.direction),
+        importance=weigh([t.row for t in trials], sweep.parameters, sweep.direction),
         stamp="; ".join(stamps),
         best_command=trial_command(best, shared_words(sweep)) if best else None,
         failures=failures_of(trials),

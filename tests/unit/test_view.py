@@ -12,6 +12,7 @@ from http.cookiejar import CookieJar
 import pytest
 
 from rlagent import view
+from rlagent.records.sweep_store import Sweep
 from rlagent.report.view.run import run
 from rlagent.report.view.site import Asked, Site
 from rlagent.report.view.sweep import sweep
@@ -119,11 +120,24 @@ def test_a_large_sweep_is_read_in_several_looks(outputs, monkeypatch):
     looks = []
     while not looks or 'data-live="1"' in looks[-1]:
         looks.append(sweep(site, Asked("sweep-gsm8k_react-0a1b2c3d"), lambda: 0.4 * next(ticks)))
-    # One trial a look, until all six are read.
+    # One trial a look, until all six are read; then, in a look of its own, which parameter matters.
     assert "1 of 6 trials read so far" in looks[0]
-    assert len(looks) == 6
+    later = ["Said when all trials are read." in look for look in looks]
+    assert later == [True] * 6 + [False]
     assert looks[-1] == sweep(site, Asked("sweep-gsm8k_react-0a1b2c3d"))
     assert "read so far" not in looks[-1]
+
+
+def test_what_a_sweep_that_is_read_at_once_says_of_its_parameters_is_said_at_once(outputs):
+    page = sweep(Site(outputs), Asked("sweep-gsm8k_react-0a1b2c3d"))
+    assert "Said when all trials are read." not in page
+
+
+def test_the_best_trial_is_looked_for_once_whatever_the_number_of_rows(outputs, monkeypatch):
+    asked, best = [], Sweep.best
+    monkeypatch.setattr(Sweep, "best", lambda self: asked.append(self) or best(self))
+    sweep(Site(outputs), Asked("sweep-gsm8k_react-0a1b2c3d"))
+    assert len(asked) <= 2
 
 
 def test_who_has_no_token_or_another_one_sees_nothing(outputs):
