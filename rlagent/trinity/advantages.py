@@ -9,8 +9,8 @@ from typing import Any
 from trinity.buffer.operators.experience_operator import ExperienceOperatorV1
 from trinity.common.experience import Experience
 
+from rlagent.base.rollout_of import rollout_of
 from rlagent.records.rollouts import Batch, RolloutStore
-from rlagent.trinity.grouping import rollout_of
 
 
 class NoteAdvantages(ExperienceOperatorV1):

@@ -14,12 +14,12 @@ from trinity.common.config import Config
 from trinity.common.experience import Experience, group_by
 
 from rlagent.base.rewards import BY_CALL, NUMBER, SHAPES
+from rlagent.base.rollout_of import OF
 from rlagent.config.algorithms import BY_STATE, PER_ROLLOUT, ROLE, TASK, TURN, takes
 from rlagent.trinity.translate import GROUP_FILTERS
 
-SHAPE, AGENT, OF = "reward_shape", "agent", "rollout"
-"""Of an experience's info: which of `SHAPES` its rollout's reward had, whose call it is, and the
-task and run that it is of, whatever it is compared with."""
+SHAPE, AGENT = "reward_shape", "agent"
+"""Of an experience's info: which of `SHAPES` its rollout's reward had, and whose call it is."""
 
 AUTO = "auto"
 FILTERS = (*GROUP_FILTERS, "reward_filter")
@@ -124,12 +124,6 @@ def state_of(exp: Experience) -> str:
     """
     prompt: Any = exp.tokens[: exp.prompt_length].numpy()
     return hashlib.sha256(prompt.tobytes()).hexdigest()[:16]
-
-
-def rollout_of(exp: Experience) -> tuple[Any, int]:
-    """The task and run that an experience is of."""
-    task, run = (exp.info or {}).get(OF) or (exp.eid.task, exp.eid.run)
-    return task, int(run)
 
 
 def add_grouping(operators: list[Any], config: Config, options: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import verl_trainer
 from trinity.common.experience import EID, Experience
 
 from rlagent.backends.verl.merged import merge_turns
+from rlagent.trinity.grouping import GroupCalls
 
 PROMPT, FIRST, TOOL, SECOND = [5, 6, 7], [8, 9], [10, 11, 12], [13, 14, 15]
 
@@ -57,6 +58,16 @@ def test_two_agents_that_take_turns_go_on_from_their_own() -> None:
     merged = merge_turns([mine[0], other[0], mine[1], other[1]])
     found = [each.tokens.tolist() for each in merged.sequences]
     assert found == [[*PROMPT, *FIRST, *TOOL, *SECOND], [40, 41, 42, 43, 44]]
+
+
+def test_turns_that_are_compared_with_those_of_other_rollouts_go_on_in_their_own() -> None:
+    given = [each for run in range(2) for each in two_turns(run)]
+    grouping = GroupCalls("multi_step_grpo", "turn")
+    kept, _ = asyncio.run(grouping.process(given))
+    assert len({each.eid.task for each in kept}) == 2
+    merged = merge_turns(kept)
+    assert [len(each.tokens) for each in merged.sequences] == [11, 11]
+    assert merged.saved == 2 * len(PROMPT + FIRST)
 
 
 def test_what_lacks_a_number_for_each_token_stays_apart() -> None:

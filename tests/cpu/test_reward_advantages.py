@@ -17,8 +17,9 @@ from trinity.common.experience import EID, Experience
 from rlagent.backends.embedded.trainer.advantages import TrainerAdvantage
 from rlagent.backends.embedded.trainer.step_data import StepData
 from rlagent.base.rewards import rewards_of_calls
+from rlagent.base.rollout_of import rollout_of
 from rlagent.trinity.advantages import NoteAdvantages
-from rlagent.trinity.grouping import AGENT, SHAPE, GroupCalls, add_grouping, rollout_of
+from rlagent.trinity.grouping import AGENT, SHAPE, GroupCalls, add_grouping
 from rlagent.trinity.shuffle import ShuffleRewards
 
 HALF = 2**-0.5

@@ -15,6 +15,7 @@ from trinity.common.experience import Experience
 
 from rlagent.backends.loss import policy_aggregation
 from rlagent.backends.off_policy import Correction
+from rlagent.base.rollout_of import rollout_of
 
 BY_TOKEN = ("ppo", "cispo")
 """Policy losses of Trinity whose terms are those of single tokens, with averages over tokens."""
@@ -60,7 +61,7 @@ def merge_turns(experiences: Sequence[Experience]) -> Merged:
     rollouts: dict[tuple[Any, ...], list[list[Experience]]] = {}
     apart = 0
     for turn in sorted(experiences, key=lambda each: each.eid.step):
-        of_rollout = rollouts.setdefault((turn.eid.batch, turn.eid.task, turn.eid.run), [])
+        of_rollout = rollouts.setdefault((turn.eid.batch, *rollout_of(turn)), [])
         before = [chain for chain in of_rollout if _goes_on(chain[-1], turn)]
         if before:
             max(before, key=lambda chain: len(chain[-1].tokens)).append(turn)
