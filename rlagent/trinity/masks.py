@@ -1,8 +1,10 @@
 """Which tokens of a conversation are learnt: what the assistant says, and ends its turns with.
 
-A chat template marks them with `{% generation %}`. Where it does not, each turn is what the
-template adds to the conversation before it; a template that renders past turns otherwise than the
-present one, as those of thinking models do, makes a sequence of each turn, as sampling does.
+A chat template marks them with `{% generation %}`, and is followed token by token, as TRL does.
+Where it does not, each turn is what the template adds to the conversation before it, up to its
+end-of-turn token, as in the templates that TRL marks for training. A template that renders past
+turns otherwise than the present one, as those of thinking models do, makes a sequence of each turn,
+as sampling does.
 """
 
 import re
@@ -101,11 +103,21 @@ class Masks:
                 "the chat template renders a turn otherwise than it opens one "
                 f"(message {len(through)}), so that its text cannot be separated from the prompt"
             )
-        # What stands after the end of a turn is never sampled.
+        return text, len(prompt), self._end(text, len(prompt))
+
+    def _end(self, text: str, start: int) -> int:
+        """Where the turn ends that a text closes with: what stands after it is never sampled.
+
+        That is behind the end-of-sequence token or, as with base models, whose own is another,
+        behind a special token that only blanks follow.
+        """
         ended = self._tokenizer.eos_token
-        last = text.rfind(ended, len(prompt)) if ended else -1
-        end = last + len(ended) if last >= 0 else len(text)
-        return text, len(prompt), end
+        if ended and (last := text.rfind(ended, start)) >= 0:
+            return last + len(ended)
+        said = text[start:].rstrip()
+        known = self._tokenizer.added_tokens_decoder.values()
+        closed = any(each.special and said.endswith(each.content) for each in known)
+        return start + len(said) if closed else len(text)
 
     def _render(self, messages: list[dict[str, Any]], tools: Any, **how: Any) -> Any:
         try:

@@ -74,6 +74,34 @@ def test_a_template_without_marks_teaches_the_same_tokens(tokenizer):
     assert Masks(tokenizer, template=unmarked(tokenizer))(GIVEN) == Masks(tokenizer)(GIVEN)
 
 
+def test_of_a_base_model_whose_turns_end_with_another_token_the_line_break_is_not_learnt():
+    tokenizer = AutoTokenizer.from_pretrained(resolve_path("builtin:tiny"))
+    template = unmarked(tokenizer)
+    tokenizer.eos_token = "<|endoftext|>"
+    (found,) = Masks(tokenizer, template=template)(GIVEN)
+    assert said(tokenizer, found) == TURNS
+
+
+def test_a_line_break_that_alone_ends_a_turn_is_learnt(tokenizer):
+    template = (
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    given = Conversation([{"role": r, "content": "1"} for r in ("user", "assistant", "user")], [])
+    (found,) = Masks(tokenizer, template=template)(given)
+    assert said(tokenizer, found) == ["1\n"]
+
+
+def test_what_a_template_marks_behind_the_end_of_a_turn_is_learnt_as_trl_learns_it(tokenizer):
+    template = (
+        "{% for m in messages %}{{ m.role }}: "
+        "{% generation %}{{ m.content }}<|im_end|>\n{% endgeneration %}{% endfor %}"
+    )
+    given = Conversation([{"role": "assistant", "content": "1"}], [])
+    (found,) = Masks(tokenizer, template=template)(given)
+    assert said(tokenizer, found) == ["1<|im_end|>\n"]
+
+
 def test_a_template_that_rewrites_past_turns_makes_a_sequence_of_each(tokenizer):
     messages = [
         {"role": "user", "content": "1?"},
