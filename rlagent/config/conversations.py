@@ -158,7 +158,7 @@ def _call(given: Any, at: str) -> dict[str, Any]:
     if not isinstance(arguments, Mapping):
         raise ValueError(f"{at}.function.arguments are no object but {_kind(arguments)}")
     # Among objects a table adds null for what other rows have; in a text it was written.
-    filled = {key: value for key, value in arguments.items() if as_text or value is not None}
+    filled = dict(arguments) if as_text else _without_nulls(arguments)
     call = {"type": "function", "function": {"name": function["name"], "arguments": filled}}
     return {"id": given["id"], **call} if given.get("id") else call
 

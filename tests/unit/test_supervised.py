@@ -140,6 +140,13 @@ def test_the_forms_of_trinity_openai_and_trl_are_one():
     assert found.tools == [{"type": "function", "function": {"name": "f"}}]
 
 
+def test_what_a_table_fills_nested_arguments_up_with_was_not_said():
+    near = {"near": {"place": "a", "zip": None}, "stops": [{"at": 1, "name": None}, None]}
+    found = conversation({"messages": [call(near)]}).messages[0]
+    said = {"near": {"place": "a"}, "stops": [{"at": 1}, None]}
+    assert found["tool_calls"][0]["function"]["arguments"] == said
+
+
 def test_null_in_the_text_of_arguments_was_said_and_is_learnt():
     found = conversation({"messages": [call('{"x": null}')]}).messages[0]
     assert found["tool_calls"][0]["function"]["arguments"] == {"x": None}
