@@ -22,6 +22,15 @@ def locked(folder: Path) -> Iterator[IO[str] | None]:
         yield file if ours else None
 
 
+@contextlib.contextmanager
+def waited_for(file: Path) -> Iterator[None]:
+    """Hold a file for this process, when every other one has let it go; made where it is missing,
+    it stays."""
+    with _opened(file) as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+
+
 def is_locked(folder: Path) -> bool:
     """Whether some process holds a folder now, known or not."""
     try:

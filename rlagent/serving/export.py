@@ -15,6 +15,7 @@ from typing import Any
 from rlagent.backends.registry import load
 from rlagent.base.endings import RunError
 from rlagent.base.errors import ConfigError, Problem
+from rlagent.base.lock import waited_for
 from rlagent.config.chat_templates import template_digest, template_text
 from rlagent.records.checkpoints import (
     ADAPTER,
@@ -53,17 +54,10 @@ def export(trained: Trained, target: Path, dtype: str = "") -> Path:
         OSError: It cannot be written; nothing is left of it then.
     """
     target = target.expanduser().absolute()
-    fault = _no_room_at(target)
-    if fault:
-        raise ConfigError([Problem("--to", str(target), fault, "name a folder that is not there")])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _scratch_beside(target) as scratch:
+    with _whole_at(target) as scratch:
         stamp = _stamp(trained, dtype)
         _write_model(trained, scratch, dtype or _dtype(trained))
-        (scratch / "README.md").write_text(model_card(trained, scratch), encoding="utf-8")
-        (scratch / STAMP).write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
-        _sync(scratch)
-        os.rename(scratch, target)
+        _describe(scratch, model_card(trained, scratch), stamp)
     return target
 
 
@@ -82,32 +76,25 @@ def export_adapter(trained: Trained, target: Path) -> Path:
         OSError: It cannot be written; nothing is left of it then.
     """
     target, folder = target.expanduser().absolute(), trained.kept.folder
-    fault = _no_room_at(target)
-    if fault:
-        raise ConfigError([Problem("--to", str(target), fault, "name a folder that is not there")])
     if folder is None or not (folder / ADAPTER).is_file():
         what = f"{trained.kept} of {trained.run.name} has no adapter: the whole model was trained"
         what = "the base model has no adapter" if folder is None else what
         raise ConfigError([Problem("--adapter", None, what, "leave it out")])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _scratch_beside(target) as scratch:
+    with _whole_at(target) as scratch:
         shutil.copyfile(folder / ADAPTER, scratch / Path(ADAPTER).name)
         config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
         # verl's has none, and that of a run elsewhere is a path of then.
         config["base_model_name_or_path"] = trained.base
         text = json.dumps(config, indent=2, sort_keys=True) + "\n"
         (scratch / Path(ADAPTER_CONFIG).name).write_text(text, encoding="utf-8")
-        (scratch / "README.md").write_text(adapter_card(trained), encoding="utf-8")
-        stamp = {**_stamp(trained, ""), "adapter": True}
-        (scratch / STAMP).write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
-        _sync(scratch)
-        os.rename(scratch, target)
+        _describe(scratch, adapter_card(trained), {**_stamp(trained, ""), "adapter": True})
     return target
 
 
 def ready_folder(trained: Trained) -> str:
     """A folder or hub id from which engines load a checkpoint: the base model itself, or an export
-    in the run folder, made where it is missing or of an older checkpoint of the same step.
+    in the run folder, made where it is missing or of an older checkpoint of the same step, by one
+    process at a time.
 
     Raises:
         RunError, OSError: As for `export`.
@@ -117,14 +104,15 @@ def ready_folder(trained: Trained) -> str:
     target = export_folder(trained.run, trained.kept.step)
     if _is_current(trained, target):
         return str(target)
-    if target.exists():
-        shutil.rmtree(target)
     try:
-        export(trained, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with waited_for(_beside(target, "lock")):
+            # Whoever had it before may have made the same one.
+            if not _is_current(trained, target):
+                _remove(target)
+                export(trained, target)
     except (ConfigError, OSError) as error:
-        # Another command may have made the same one meanwhile.
-        if not _is_current(trained, target):
-            raise RunError(f"{target} cannot be written: {error}") from error
+        raise RunError(f"{target} cannot be written: {error}") from error
     return str(target)
 
 
@@ -250,15 +238,40 @@ def _write_model(trained: Trained, target: Path, dtype: str) -> None:
 
 
 @contextmanager
-def _scratch_beside(target: Path) -> Iterator[Path]:
-    """A folder on the same disk, removed afterwards unless it was renamed."""
-    scratch = target.with_name(f".{target.name}.{os.getpid()}")
+def _whole_at(target: Path) -> Iterator[Path]:
+    """A folder on the same disk that becomes `target` when all of it is written.
+
+    Raises:
+        ConfigError: Something is at `target`.
+    """
+    if fault := _no_room_at(target):
+        raise ConfigError([Problem("--to", str(target), fault, "name a folder that is not there")])
+    scratch = _beside(target, str(os.getpid()))
     shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
+    scratch.mkdir(parents=True)
     try:
         yield scratch
+        _sync(scratch)
+        os.rename(scratch, target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _describe(folder: Path, card: str, stamp: dict[str, Any]) -> None:
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / STAMP).write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
+
+
+def _remove(target: Path) -> None:
+    """Remove a folder, of which nobody sees a part."""
+    if target.exists():
+        aside = _beside(target, f"{os.getpid()}.old")
+        os.rename(target, aside)
+        shutil.rmtree(aside)
+
+
+def _beside(target: Path, ending: str) -> Path:
+    return target.with_name(f".{target.name}.{ending}")
 
 
 def _sync(folder: Path) -> None:

@@ -4,6 +4,8 @@ import json
 import os
 import resource
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rlagent import export as command
 from rlagent.backends.embedded.checkpoint import Checkpoint, write_checkpoint
 from rlagent.base.endings import RunError
+from rlagent.base.lock import waited_for
 from rlagent.config.chat_templates import template_text
 from rlagent.records.checkpoints import WEIGHTS, find_checkpoint
 from rlagent.records.folder import RunFolder
@@ -155,6 +158,27 @@ def test_engines_get_an_export_that_is_made_once_until_the_weights_are_others(
     assert find_checkpoint(run, "last").step == 20
     assert ready_folder(trained) == str(folder)
     assert (folder / STAMP).stat().st_mtime_ns != first
+
+
+def test_an_export_that_another_command_has_made_in_the_meantime_is_taken(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = find_trained(run.name, "20", run.path.parent)
+    folder = export_folder(run, 20)
+    folder.mkdir(parents=True)
+    (folder / STAMP).write_text("{}")
+
+    @contextmanager
+    def after_another(file: Path) -> Iterator[None]:
+        shutil.rmtree(folder)
+        export(trained, folder)
+        (folder / "in use").touch()
+        with waited_for(file):
+            yield
+
+    monkeypatch.setattr("rlagent.serving.export.waited_for", after_another)
+    assert ready_folder(trained) == str(folder)
+    assert (folder / "in use").is_file()
 
 
 def test_engines_get_the_base_model_itself(run: RunFolder) -> None:

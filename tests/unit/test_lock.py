@@ -4,7 +4,7 @@ import fcntl
 
 import pytest
 
-from rlagent.base.lock import is_locked, locked
+from rlagent.base.lock import is_locked, locked, waited_for
 
 
 def test_a_folder_is_locked_while_it_is_held(tmp_path) -> None:
@@ -17,6 +17,15 @@ def test_a_folder_is_locked_while_it_is_held(tmp_path) -> None:
             assert second is None
         assert is_locked(tmp_path)
     assert not is_locked(tmp_path)
+
+
+def test_a_file_is_held_by_one_at_a_time(tmp_path) -> None:
+    file = tmp_path / "lock"
+    with waited_for(file), file.open("a") as other:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with file.open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_two_who_ask_at_once_hear_the_same(tmp_path) -> None:
