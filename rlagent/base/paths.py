@@ -95,3 +95,13 @@ def local_path(path: str) -> Path | None:
     looks_local = path.startswith(("/", ".", "~")) or path.count("/") > 1
     looks_local = looks_local or expanded.suffix in (".jsonl", ".json", ".csv", ".parquet", ".gguf")
     return expanded if looks_local or expanded.exists() else None
+
+
+def whole_path(path: str) -> str:
+    """Return a path as it is meant from every folder; hub ids and `builtin:NAME` as they are.
+
+    >>> whole_path("Qwen/Qwen3-8B"), whole_path("builtin:tiny"), whole_path("/a/../b.jsonl")
+    ('Qwen/Qwen3-8B', 'builtin:tiny', '/b.jsonl')
+    """
+    local = None if path.startswith(BUILTIN) else local_path(path)
+    return str(local.resolve()) if local else path

@@ -9,9 +9,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rlagent.base.paths import local_path
+from rlagent.base.paths import local_path, whole_path
 from rlagent.config.chat_templates import template_digest
 from rlagent.config.fillable import without
+from rlagent.config.presets import preset_names
 from rlagent.config.schema import AUTO, LearnConfig
 
 LEFT_OUT = {
@@ -67,6 +68,8 @@ def identity(
             del data["algorithm"][name]
     if config.evaluate.dataset is None:
         del data["evaluate"]["dataset"]
+    elif config.evaluate.dataset not in preset_names("dataset"):
+        data["evaluate"]["dataset"] = whole_path(config.evaluate.dataset)
     if all(value in (1, AUTO) for value in data["evaluate"].values()):
         del data["evaluate"]
     # Where the key is read from; and a model that runs here has no address.
@@ -79,10 +82,7 @@ def identity(
         del data["model"]["recipe"]["lora_lr"]
     data["run"] = {"name": config.run.name}
     for group, key in (("model", "path"), ("dataset", "path"), ("dataset", "eval_path")):
-        value = data[group][key]
-        if value and not value.startswith("builtin:"):
-            local = local_path(value)
-            data[group][key] = str(local.resolve()) if local else value
+        data[group][key] = data[group][key] and whole_path(data[group][key])
     if config.model.warm_start is None:
         # A run from a checkpoint is the same, whoever trained that.
         for name in ("warm_start", "warm_start_data", "warm_start_overrides"):

@@ -13,13 +13,13 @@ from rlagent.base.cause import cause_of
 from rlagent.base.endings import EXIT_FAILED
 from rlagent.base.redact import redact_command
 from rlagent.base.stats import success_fields
-from rlagent.config.compose import to_yaml
 from rlagent.config.estimate import preflight_asked
 from rlagent.config.resolve import Resolved
 from rlagent.launch import phases
 from rlagent.launch.record import read_record
 from rlagent.launch.stage import Functions, Stage, guarded
 from rlagent.launch.watch import start_mirror
+from rlagent.records.configuration import config_text
 from rlagent.records.display import Display
 from rlagent.records.files import write_atomically
 from rlagent.records.folder import RunFolder
@@ -132,7 +132,7 @@ class Driver:
         record = read_record(folder) or {}
         folder.point_latest()
         self._reserve.write_bytes(bytes(RESERVE_BYTES))
-        write_atomically(folder.config_yaml, to_yaml(self.config))
+        write_atomically(folder.config_yaml, config_text(self.config))
         return folder.write_status(
             state="starting",
             exit_code=None,

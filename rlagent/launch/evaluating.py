@@ -16,18 +16,17 @@ from typing import Any
 from rlagent.base.endings import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
 from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.lock import locked
-from rlagent.base.paths import local_path
+from rlagent.base.paths import whole_path
 from rlagent.base.redact import redact_command
 from rlagent.config.chat_templates import template_digest
-from rlagent.config.compose import to_yaml
 from rlagent.config.resolve import Resolved
 from rlagent.config.schema import AUTO
 from rlagent.launch import phases
-from rlagent.launch.record import ROWS, rows_source, source_record
+from rlagent.launch.record import ROWS, functions_of, rows_source, source_record
 from rlagent.launch.stage import Stage, guarded
 from rlagent.launch.watch import start_mirror
 from rlagent.records.checkpoints import CheckpointError, Kept, find_checkpoint, kept_checkpoints
-from rlagent.records.configuration import read_config
+from rlagent.records.configuration import config_text, read_config
 from rlagent.records.display import Display, make_display
 from rlagent.records.evaluation_text import closing_lines
 from rlagent.records.evaluations import (
@@ -151,9 +150,9 @@ def identity(resolved: Resolved, bare: bool) -> dict[str, Any]:
     dataset, workflow = config.dataset, config.workflow
     found: dict[str, Any] = {
         "dataset": {
-            "path": _absolute(dataset.path),
+            "path": whole_path(dataset.path),
             "subset": dataset.subset,
-            "eval_path": dataset.eval_path and _absolute(dataset.eval_path),
+            "eval_path": dataset.eval_path and whole_path(dataset.eval_path),
             "eval_split": dataset.eval_split,
             "tasks": dataset.eval_tasks,
         },
@@ -179,14 +178,15 @@ def identity(resolved: Resolved, bare: bool) -> dict[str, Any]:
         },
         "trinity": config.trinity,
     }
-    if done := {key: value for key in ROWS if (value := getattr(dataset, key))}:
+    done = {key: value for key in ROWS if (value := getattr(dataset, key))}
+    if done or functions_of(dataset):
         found["dataset"]["rows"] = {**done, "source": rows_source(dataset)}
     if workflow.auxiliary_models:
         found["auxiliary_models"] = [
-            [one.name, _absolute(one.path)] for one in workflow.auxiliary_models
+            [one.name, whole_path(one.path)] for one in workflow.auxiliary_models
         ]
     if bare:
-        found["model"] = model.url or _absolute(model.path)
+        found["model"] = model.url or whole_path(model.path)
         if model.chat_template and not model.url:
             found["chat_template"] = template_digest(model.chat_template)
     # As it is read back.
@@ -203,11 +203,6 @@ def clashes(several: Sequence[Resolved], run: RunFolder | None) -> list[Problem]
             what, remedy = "is one place for what is measured differently", "leave it out"
             return [Problem("evaluate.name", resolved.config.evaluate.name, what, remedy)]
     return []
-
-
-def _absolute(path: str) -> str:
-    local = None if path.startswith("builtin:") else local_path(path)
-    return str(local.resolve()) if local else path
 
 
 def _place(resolved: Resolved, run: RunFolder | None, depends: dict[str, Any]) -> Path:
@@ -263,7 +258,7 @@ class Evaluating:
         """Measure checkpoints and write down how it ended; returns the exit status."""
         folder, stage = self.folder, self.stage
         with stage.logged(), stage.signals:
-            write_atomically(folder.config_yaml, to_yaml(stage.resolved.config))
+            write_atomically(folder.config_yaml, config_text(stage.resolved.config))
             folder.write_status(
                 state="running",
                 exit_code=None,

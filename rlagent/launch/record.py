@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rlagent.backends.registry import engines, packages_of
-from rlagent.base.paths import BUILTIN, local_path
+from rlagent.base.paths import whole_path
 from rlagent.config.fingerprint import fingerprint, inner
 from rlagent.config.functions import locate
 from rlagent.config.mix import parts_of
@@ -49,7 +49,7 @@ def make_record(
     named = resolved.config.workflow
     return {
         "layout": str(resolved.layout),
-        "model": _place(resolved.config.model.path),
+        "model": whole_path(resolved.config.model.path),
         "engine": resolved.config.hardware.engine,
         "versions": {name: installed(name) for name in PACKAGES},
         "workflow": _source_fingerprint((named.function, workflow), (named.judge, judge)),
@@ -106,14 +106,8 @@ def differs(old: dict[str, Any], new: dict[str, Any], key: str) -> bool:
     """Whether two records say different things; what an old one lacks is not known to differ."""
     if key not in old:
         return False
-    before = _place(old[key]) if key == "model" else old[key]
+    before = whole_path(old[key]) if key == "model" else old[key]
     return bool(before != new.get(key))
-
-
-def _place(path: str) -> str:
-    """A model's path as everybody means it: hub ids and shipped models as they are."""
-    local = None if path.startswith(BUILTIN) else local_path(path)
-    return str(local.resolve()) if local else path
 
 
 def source_record(named: WorkflowConfig) -> str | None:

@@ -1,9 +1,13 @@
 """The configuration that a run was made with, and the model that it began from, as later commands
 read them."""
 
+import copy
+
 from rlagent.base.errors import raise_if_any
+from rlagent.base.paths import whole_path
 from rlagent.base.yaml_file import read_settings
-from rlagent.config.compose import from_mapping
+from rlagent.config.compose import from_mapping, to_yaml
+from rlagent.config.presets import preset_names
 from rlagent.config.schema import LearnConfig
 from rlagent.config.spec import UNKNOWN
 from rlagent.records.files import read_object
@@ -11,6 +15,21 @@ from rlagent.records.folder import RunFolder
 
 RECORD = "record.json"
 """In a run folder: what it was made with."""
+
+
+def config_text(config: LearnConfig) -> str:
+    """A configuration as a run folder keeps it: later commands run elsewhere, so that the paths of
+    its tasks are whole."""
+    config = copy.deepcopy(config)
+    dataset, evaluate = vars(config.dataset), vars(config.evaluate)
+    tasks = evaluate["dataset"]
+    for each in (dataset, *map(vars, config.dataset.mix)):
+        each["path"] = whole_path(each["path"])
+    if dataset["eval_path"]:
+        dataset["eval_path"] = whole_path(dataset["eval_path"])
+    if tasks and tasks not in preset_names("dataset"):
+        evaluate["dataset"] = whole_path(tasks)
+    return to_yaml(config)
 
 
 def read_config(run: RunFolder) -> LearnConfig:

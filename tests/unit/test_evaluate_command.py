@@ -16,6 +16,7 @@ from rlagent.launch import evaluating
 from rlagent.launch.evaluating import Evaluating, checkpoints_asked, identity, measure
 from rlagent.machine.resources import GPU, Machine
 from rlagent.records.checkpoints import LATEST_CHECKPOINT
+from rlagent.records.configuration import config_text, read_config
 from rlagent.records.evaluations import EvaluationFolder, evaluations_in, measures
 from rlagent.records.folder import RunFolder
 from rlagent.train import main as train
@@ -177,6 +178,40 @@ def test_the_numbers_depend_on_tasks_sampling_workflow_and_seed_and_on_nothing_e
     for other in ("evaluate.samples=2", "evaluate.temperature=0.5", "seed=9"):
         assert identity(measured("hardware=cpu", other), bare=False) != base
     assert identity(measured("hardware=cpu", "dataset.eval_tasks=9"), bare=False) != base
+
+
+def test_a_function_that_makes_the_tasks_is_part_of_what_the_numbers_depend_on(
+    tmp_path, monkeypatch
+) -> None:
+    def depends(folder, rows):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "mine.py").write_text(f"def rows(split):\n    return {rows}\n")
+        monkeypatch.chdir(tmp_path / folder)
+        resolved = resolve(configured("hardware=cpu"), CPU)
+        resolved.config.dataset.path = "mine.py:rows"
+        return identity(resolved, bare=False)
+
+    assert depends("one", []) == depends("copy", []) != depends("other", [1])
+
+
+def test_the_configuration_that_a_run_keeps_means_the_same_tasks_from_everywhere(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    config = configured("hardware=cpu", "dataset.name=mine")
+    config.dataset.path, config.dataset.eval_path = "mine", "./held.jsonl"
+    config.evaluate.dataset = "mine"
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    run.config_yaml.write_text(config_text(config))
+    assert config.dataset.path == "mine"
+    kept = read_config(run)
+    assert kept.dataset.path == kept.evaluate.dataset == str(tmp_path / "mine")
+    assert kept.dataset.eval_path == str(tmp_path / "held.jsonl")
+    config.dataset.path = config.evaluate.dataset = "Qwen/some-tasks"
+    run.config_yaml.write_text(config_text(config))
+    assert read_config(run).dataset.path == read_config(run).evaluate.dataset == "Qwen/some-tasks"
 
 
 @pytest.mark.parametrize("left", ["damaged results", "rollouts without results"])

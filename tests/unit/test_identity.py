@@ -83,3 +83,19 @@ def test_a_folder_counts_by_where_it_is(tmp_path, monkeypatch) -> None:
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
     assert of("dataset.path=./data") == of(f"dataset.path={tmp_path}/data")
+
+
+def test_held_out_tasks_of_a_folder_are_the_same_from_everywhere_and_a_preset_is_one(
+    tmp_path, monkeypatch
+) -> None:
+    def found(place: str) -> str:
+        config = configured()
+        config.evaluate.dataset = place
+        return trial_id(config)
+
+    (tmp_path / "held").mkdir()
+    (tmp_path / "gsm8k_tiny").mkdir()
+    elsewhere = found("./held"), found("gsm8k_tiny")
+    monkeypatch.chdir(tmp_path)
+    assert found("./held") == found(str(tmp_path / "held")) != elsewhere[0]
+    assert found("gsm8k_tiny") == elsewhere[1]

@@ -21,9 +21,8 @@ def test_a_folder_is_locked_while_it_is_held(tmp_path) -> None:
 
 def test_a_file_is_held_by_one_at_a_time(tmp_path) -> None:
     file = tmp_path / "lock"
-    with waited_for(file), file.open("a") as other:
-        with pytest.raises(BlockingIOError):
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with waited_for(file), file.open("a") as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     with file.open("a") as other:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
