@@ -63,6 +63,8 @@ def remember() -> None:
     os.environ.__class__ = _Environment
     streams.install()
     subprocess.Popen.__init__ = _with_environment  # type: ignore[method-assign]
+    os.system = _system
+    os.posix_spawn, os.posix_spawnp = _noting(os.posix_spawn), _noting(os.posix_spawnp)
     programs.is_counted = True
 
 
@@ -171,9 +173,31 @@ def _with_environment(self: Any, *args: Any, **kwargs: Any) -> None:
     if rollout is not None and rollout.environment and not given:
         kwargs["env"] = dict(os.environ)
     _popen(self, *args, **kwargs)
+    _note(self.pid)
+
+
+def _note(pid: int) -> None:
     programs.started += 1
+    rollout = current.get()
     if rollout is not None and rollout.programs is not None:
-        rollout.programs.append(Program.of(self.pid))
+        rollout.programs.append(Program.of(pid))
+
+
+def _noting(spawn: Callable[..., int]) -> Callable[..., int]:
+    def call(*args: Any, **kwargs: Any) -> int:
+        pid = spawn(*args, **kwargs)
+        _note(pid)
+        return pid
+
+    return call
+
+
+def _system(command: str | bytes) -> int:
+    """os.system by way of subprocess: C's own neither says what it started nor knows of a
+    rollout's environment."""
+    code = subprocess.Popen(command, shell=True, close_fds=False).wait()
+    # As the system has it.
+    return code << 8 if code >= 0 else -code
 
 
 class _Environment(os._Environ):  # type: ignore[type-arg]

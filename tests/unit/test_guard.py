@@ -342,6 +342,27 @@ def test_programs_are_noted_where_they_are_to_end_with_their_rollout():
     assert _alone(scenario) == (True, True)
 
 
+def test_programs_of_the_os_module_are_noted_too_and_know_their_rollouts_environment(tmp_path):
+    async def scenario():
+        rollout = Rollout("1/0/0")
+        rollout.programs = []
+
+        async def starts():
+            os.environ["WHO"] = "meddler"
+            status = os.system(f"sleep 600 & echo $! $WHO > {tmp_path}/said; exit 3")
+            killed = os.system("kill -9 $$")
+            sleep = "/bin/sleep", ["sleep", "600"], {}
+            spawned = [os.posix_spawn(*sleep), os.posix_spawnp(*sleep)]
+            return spawned, os.waitstatus_to_exitcode(status), os.waitstatus_to_exitcode(killed)
+
+        spawned, *codes = await _ends(starts(), rollout=rollout)
+        pid, who = (tmp_path / "said").read_text().split()
+        ended = end_programs(rollout.programs, ["WHO=meddler"])
+        return codes, who, set(ended) == {*spawned, int(pid)}
+
+    assert _alone(scenario) == ([3, -9], "meddler", True)
+
+
 def test_what_is_imported_changes_the_environment_for_all(tmp_path, monkeypatch):
     (tmp_path / "sets_a_variable.py").write_text("import os\nos.environ['IMPORTED'] = 'yes'\n")
     monkeypatch.syspath_prepend(str(tmp_path))
