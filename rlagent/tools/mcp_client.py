@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import secrets
+import shlex
 import signal
 import sys
 import tempfile
@@ -25,6 +26,8 @@ from mcp import ClientSession, StdioServerParameters, stdio_client
 from mcp.client.stdio import get_default_environment
 from mcp.client.streamable_http import streamablehttp_client
 from mcp.shared.exceptions import McpError
+
+from rlagent.base.redact import redact_command
 
 TOKEN = "MCP_TOKEN"
 """In the environment of a server over HTTP: what its callers have to know."""
@@ -164,7 +167,7 @@ async def _listed(session: ClientSession, server: Server, said: TextIO) -> list[
 def _unusable(server: Server, said: TextIO, words: str) -> ToolServerError:
     said.seek(0)
     last = said.read().strip().rpartition("\n")[2][-200:]
-    name = " ".join(server.command)[-120:]
+    name = redact_command(shlex.join(server.command))[-120:]
     return ToolServerError(f"the MCP server {name} {words}" + (f" ({last})" if last else ""))
 
 
@@ -180,7 +183,7 @@ class _Function(MCPToolFunction):
 
     def __init__(self, server: Server, tools: Tools, tool: Any, session: ClientSession) -> None:
         super().__init__(
-            mcp_name=" ".join(server.command),
+            mcp_name=redact_command(shlex.join(server.command)),
             tool=tool,
             wrap_tool_result=True,
             session=session,

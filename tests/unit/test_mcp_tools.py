@@ -109,6 +109,15 @@ def test_a_server_that_is_not_there_is_named_with_what_it_said(command, said, ht
     assert said in str(error.value)
 
 
+def test_a_secret_among_the_arguments_of_a_server_is_not_said():
+    command = (*python("raise SystemExit('no')"), "--api-key", "sesame", "--token=open")
+    with pytest.raises(ToolServerError, match="the MCP server ") as error:
+        called(Server(command))
+    assert "--api-key '(hidden)'" in str(error.value)
+    assert "sesame" not in str(error.value)
+    assert "open" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("command", "http", "said"),
     [
