@@ -41,16 +41,19 @@ class Held:
         self._ended = True
         # One that raises keeps no other from being called.
         with contextlib.ExitStack() as all_of_them:
-            for release in list(self._releases.values()):
-                all_of_them.callback(release)
+            for number in list(self._releases):
+                if release := self._releases.pop(number, None):
+                    all_of_them.callback(release)
 
     def add(self, release: Callable[[], None]) -> Callable[[], None]:
         """See `at_end`."""
-        if self._ended:
-            release()
-            raise RolloutEndedError("this rollout has ended; nothing is started for it any more")
         number = next(self._numbers)
         self._releases[number] = release
+        # Looked at behind that: it may end meanwhile, and one of both takes it out again.
+        if self._ended:
+            if self._releases.pop(number, None):
+                release()
+            raise RolloutEndedError("this rollout has ended; nothing is started for it any more")
         return lambda: (self._releases.pop(number, None), None)[1]
 
     def note(self, event: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import select
+import subprocess
 
 import pytest
 
@@ -19,7 +20,7 @@ from rlagent.environments import (
     process,
     session,
 )
-from rlagent.environments.process import close_idle
+from rlagent.environments.process import InProcess, close_idle
 from rlagent.environments.protocol import NoStepError, as_step
 from rlagent.trinity.guard import Rollout, within
 from tests.faulty_environments import Counter, SlowToClose, Waiting, broken, lines
@@ -203,6 +204,37 @@ def test_what_an_abandoned_thread_starts_after_its_rollout_is_ended_at_once():
     with pytest.raises(RolloutEndedError):
         held.add(lambda: ended.append("late"))
     assert ended == ["first", "late"]
+
+
+def test_what_is_started_while_its_rollout_ends_is_ended_once(monkeypatch):
+    ended, held = [], []
+
+    def while_it_ends():
+        held[0].__exit__()
+        yield 1
+
+    monkeypatch.setattr("rlagent.base.in_rollout.itertools.count", while_it_ends)
+    held.append(Held().__enter__())
+    with pytest.raises(RolloutEndedError):
+        held[0].add(lambda: ended.append("late"))
+    assert ended == ["late"]
+
+
+def test_a_process_that_does_not_end_holds_up_no_other():
+    class Stuck:
+        """As one whose disk does not answer: not even SIGKILL ends it."""
+
+        pid = 0
+
+        def wait(self, timeout=None):
+            assert timeout is not None, "it would wait forever"
+            raise subprocess.TimeoutExpired("environment", timeout)
+
+    one = InProcess("kind", "name")
+    one.kill()
+    one._child = Stuck()
+    one._reap()
+    assert one._link.fileno() == -1
 
 
 def test_what_raises_at_the_end_of_a_rollout_keeps_nothing_else_running():
