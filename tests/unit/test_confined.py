@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import psutil
@@ -45,6 +46,35 @@ def test_it_computes_with_the_standard_library():
 
 def test_it_may_keep_small_files_of_its_own():
     assert tried("open('a', 'w').write('x' * 1000)\nprint(len(open('/tmp/a').read()))") == "1000\n"
+
+
+def test_so_little_memory_that_every_program_would_fail_is_refused():
+    with pytest.raises(ValueError, match=r"memory_mib=31: .* 32 or more"):
+        Limits(memory_mib=31)
+    assert tried("print(6 * 7)", memory_mib=32) == "42\n"
+
+
+WRITES_BELOW = r"""
+import sys
+from rlagent.tools.confined import run_blocking
+place = sys.argv[1]
+print(run_blocking(f"import os\nprint(os.listdir({place!r}))\nopen({place!r} + '/x', 'w')"))
+"""
+
+
+def test_what_is_mounted_below_the_standard_library_cannot_be_written():
+    place = Path(sysconfig.get_path("stdlib"), "pydoc_data")
+    mounted = ["unshare", "--mount", "--map-root-user", "sh", "-c"]
+    mounted += ['mount -t tmpfs none "$0" && touch "$0/there" && exec "$@"', str(place)]
+    done = subprocess.run(
+        [*mounted, sys.executable, "-c", WRITES_BELOW, str(place)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
+    )
+    assert "['there']" in done.stdout, done.stderr
+    assert "Read-only file system" in done.stdout
 
 
 def test_each_has_a_folder_of_its_own():

@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import resource
 import select
 import signal
@@ -87,12 +88,14 @@ def _read_only(target: str) -> None:
 def _take_files_away(library: str, disk: int) -> None:
     """Leave the standard library, read-only, and an empty /tmp of `disk` bytes; nothing else."""
     _mount("", "/", "", _REC | _PRIVATE)
+    below = _mounts_below(library)
     new = "/proc"  # a folder that is sure to exist, and not to hold the library
     _mount("root", new, "tmpfs", _NOSUID | _NODEV, "size=64k,mode=755")
     inside = new + library
     os.makedirs(inside)
     _mount(library, inside, "", _BIND | _REC)
-    _read_only(inside)
+    for place in ("", *below):
+        _read_only(inside + place)
     packages = f"{inside}/site-packages"
     if os.path.isdir(packages):
         _mount("none", packages, "tmpfs", _NOSUID | _NODEV | _RDONLY, "size=4k,mode=555")
@@ -104,6 +107,20 @@ def _take_files_away(library: str, disk: int) -> None:
     _must("leave the old root", _LIBC.umount2(b".", _DETACH))
     _read_only("/")
     os.chdir("/tmp")
+
+
+def _mounts_below(folder: str) -> list[str]:
+    """What is mounted in a folder, by its path from there: bound with it, each keeps its own flags,
+    and none may be left out by who has not mounted it."""
+    folder = os.path.realpath(folder)
+    with open("/proc/self/mountinfo") as file:
+        # Blanks in it are written as octal numbers.
+        places = [re.sub(r"\\(\d{3})", _octal, line.split()[4]) for line in file]
+    return [place[len(folder) :] for place in places if place.startswith(f"{folder}/")]
+
+
+def _octal(found: "re.Match[str]") -> str:
+    return chr(int(found[1], 8))
 
 
 def _limit(memory: int, seconds: int, disk: int) -> None:

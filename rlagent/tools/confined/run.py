@@ -31,14 +31,29 @@ class ConfinementError(RuntimeError):
     """This machine cannot confine a program; the message says what is missing."""
 
 
+LEAST_MIB = 32
+"""Memory with which any program can begin; Python alone takes half of it."""
+
+
 @dataclass(frozen=True)
 class Limits:
-    """What a program may use: seconds by the clock, memory, files, and bytes that it prints."""
+    """What a program may use: seconds by the clock, memory, files, and bytes that it prints.
+
+    Raises:
+        ValueError: Python cannot start with so little memory.
+    """
 
     seconds: float = 5.0
     memory_mib: int = 256
     disk_mib: int = 8
     output_bytes: int = 65_536
+
+    def __post_init__(self) -> None:
+        if self.memory_mib < LEAST_MIB:
+            raise ValueError(
+                f"memory_mib={self.memory_mib}: Python cannot start with that; give it "
+                f"{LEAST_MIB} or more"
+            )
 
 
 @dataclass(frozen=True)
