@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rlagent.base.child import end_child, start_child
 from rlagent.base.endings import EXIT_INTERRUPTED
-from rlagent.base.errors import Problem
+from rlagent.base.errors import ConfigError, Problem
 from rlagent.base.origins import AUTO, put
 from rlagent.base.paths import import_root, local_path
 from rlagent.base.words import python_command, short_path
@@ -29,7 +29,9 @@ from rlagent.config.row_folders import files_of
 from rlagent.config.schema import LearnConfig
 from rlagent.config.task_files import split_file
 from rlagent.machine.resources import Machine
+from rlagent.records.checkpoints import kept_checkpoints
 from rlagent.records.folder import RunFolder
+from rlagent.records.parents import STAMP, export_folder
 
 KEY = "model.warm_start"
 
@@ -106,7 +108,8 @@ def from_warm_start(
         The draft, and the exit status of what came first: 0 where the run can go on.
 
     Raises:
-        ConfigError: The warm start's own configuration is wrong.
+        ConfigError: The warm start's own configuration is wrong, or it was trained for longer than
+            is asked and has not kept the checkpoint of then.
     """
     if not draft.config.model.warm_start or draft.problems:
         return draft, 0
@@ -126,7 +129,22 @@ def from_warm_start(
             return draft, 0
         if code := _run([*training, *_flags(command)], say):
             return draft, code
-    return _begun(draft, run, int(found.config.algorithm.total_steps)), 0
+    step = int(found.config.algorithm.total_steps)
+    _require_kept(run, step, first.experiment)
+    return _begun(draft, run, step), 0
+
+
+def _require_kept(run: RunFolder, step: int, experiment: str) -> None:
+    kept = [each.step for each in kept_checkpoints(run) if each.step]
+    if step in kept or (export_folder(run, step) / STAMP).is_file():
+        return
+    what = f"its run {run.name} was trained beyond step {step}, and has not kept that checkpoint"
+    last = f"{kept[-1]}" if kept else "STEP"
+    remedy = (
+        f"start from one that it has: {KEY}=null model.path={run.name}@{last}, or ask for as many "
+        f"steps: model.warm_start_overrides=[algorithm.total_steps={last}]"
+    )
+    raise ConfigError([Problem(KEY, experiment, what, remedy)])
 
 
 def _begun(draft: Draft, run: RunFolder, step: int) -> Draft:

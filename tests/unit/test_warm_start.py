@@ -83,6 +83,17 @@ def test_what_is_missing_is_done_first_and_only_once(
     assert prepare(again, HERE).trial_id == resolved.trial_id
 
 
+def test_one_that_was_trained_for_longer_and_has_lost_the_step_says_what_it_has(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spied(monkeypatch)
+    longer = command(tmp_path, source, 'model.warm_start_overrides=["algorithm.total_steps=9"]')
+    from_warm_start(longer, longer.draft(), HERE, print)
+    asked = command(tmp_path, source, 'model.warm_start_overrides=["algorithm.total_steps=7"]')
+    with pytest.raises(ConfigError, match=r"trained beyond step 7.*total_steps=9"):
+        from_warm_start(asked, asked.draft(), HERE, print)
+
+
 def test_the_warm_start_is_the_run_of_a_command_that_can_be_typed(
     tmp_path: Path, source: Path
 ) -> None:
