@@ -101,6 +101,7 @@ class Scan:
         lines: Line that each begins at, from 1.
         positions: Place of each among all rows, from 0.
         seen: How many rows there are, those that are no tasks included.
+        wrong: How many rows are wrong.
         problems: What is wrong, a few rows of it named.
     """
 
@@ -109,7 +110,14 @@ class Scan:
     lines: "array[int]" = field(default_factory=lambda: array("q"))
     positions: "array[int]" = field(default_factory=lambda: array("q"))
     seen: int = 0
+    wrong: int = 0
     problems: list[Problem] = field(default_factory=list)
+
+    def count(self, wrong: Problem) -> None:
+        """Count a row that is wrong; the first few are named."""
+        self.wrong += 1
+        if self.wrong <= _SHOWN:
+            self.problems.append(wrong)
 
 
 def question_column(columns: Iterable[str]) -> str | None:
@@ -141,7 +149,7 @@ def scan(file: Path, columns: Iterable[str], key: str, path: str, view: View = A
 
 @functools.lru_cache(maxsize=4)
 def _scan(file: Path, columns: tuple[str, ...], version: object, view: View) -> Scan:
-    found, wrong, column = Scan(), 0, question_column(columns)
+    found, column = Scan(), question_column(columns)
     for part in files_of(file):
         try:
             for line, text in texts(part):
@@ -150,37 +158,32 @@ def _scan(file: Path, columns: tuple[str, ...], version: object, view: View) -> 
                     row = view.of(parse(text))
                 except MissingColumnError as error:
                     where = f"line {line} of {part}"
-                    if not found.rows and not wrong:
+                    if not found.rows and not found.wrong:
                         found.problems.append(view.missing(error, where))
                         return found
-                    wrong += 1
-                    if wrong <= _SHOWN:
-                        found.problems.append(Problem("", None, f"{where} {error}", "complete it"))
+                    found.count(Problem("", None, f"{where} {error}", "complete it"))
                     continue
                 except ValueError as error:
-                    wrong += 1
-                    if wrong <= _SHOWN:
-                        found.problems.append(_unreadable(part, line, error))
+                    found.count(_unreadable(part, line, error))
                     continue
                 if row is None:
                     continue
                 missing = [name for name in columns if name not in row]
-                if missing and not found.rows and not wrong:
+                if missing and not found.rows and not found.wrong:
                     # Rather the columns are wrong than every row.
                     found.problems += _columns(part, line, missing, row)
                     return found
                 if missing:
-                    wrong += 1
-                    if wrong <= _SHOWN:
-                        found.problems.append(_lacking(part, line, missing, row))
+                    found.count(_lacking(part, line, missing, row))
                 found.rows.append(content_hash(row))
                 found.questions.append(question_hash(row, column))
                 found.lines.append(line)
                 found.positions.append(found.seen - 1)
         except RowError as error:
             found.problems.append(_unreadable(part, error.line, error))
-    if wrong > _SHOWN:
-        found.problems.append(Problem("", None, f"{wrong - _SHOWN} more rows of it are wrong"))
+    if found.wrong > _SHOWN:
+        more = f"{found.wrong - _SHOWN} more rows of it are wrong"
+        found.problems.append(Problem("", None, more))
     if found.seen and not found.rows and not found.problems:
         found.problems.append(view.nothing_left(found.seen, str(file)))
     elif not found.rows and not found.problems:
