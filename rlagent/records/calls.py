@@ -178,7 +178,11 @@ def event_text(event: Mapping[str, Any]) -> str:
 def tools_offered(calls: Sequence[Call]) -> dict[str, list[Any]]:
     """Each distinct list of tools that calls were offered, by its id: what is kept once for all
     rollouts, where the names alone stand with each."""
-    return {tools_id(call.tools): list(call.tools) for call in calls if call.tools}
+    lists: list[list[Any]] = []
+    for call in calls:
+        if call.tools and list(call.tools) not in lists:
+            lists.append(list(call.tools))
+    return {tools_id(tools): tools for tools in lists}
 
 
 def tools_id(tools: Sequence[Mapping[str, Any]]) -> str:
