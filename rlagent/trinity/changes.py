@@ -192,10 +192,10 @@ def _noting(spawn: Callable[..., int]) -> Callable[..., int]:
     return call
 
 
-def _system(command: str | bytes) -> int:
+def _system(command: Any) -> int:
     """os.system by way of subprocess: C's own neither says what it started nor knows of a
     rollout's environment."""
-    code = subprocess.Popen(command, shell=True, close_fds=False).wait()
+    code = subprocess.Popen(os.fspath(command), shell=True, close_fds=False).wait()
     # As the system has it.
     return code << 8 if code >= 0 else -code
 
