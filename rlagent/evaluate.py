@@ -196,7 +196,7 @@ def _measure(several: Sequence[Asked], run: RunFolder | None) -> int:
         if measured[-1].ended_on_request:
             break
     names = [asked.words for asked in several]
-    if any(names):
+    if any(names) and any(each.found for each in measured):
         print("\n".join(["", *table_of_several(names, [each.found for each in measured])]))
     return max(each.code for each in measured)
 

@@ -101,6 +101,8 @@ def test_an_evaluation_is_found_once_something_was_measured(tmp_path) -> None:
     folder = EvaluationFolder(tmp_path / "evaluations" / "gsm8k-1")
     folder.make()
     assert evaluations_in(tmp_path) == []
+    folder.write_results({"measured": []})
+    assert evaluations_in(tmp_path) == []
     folder.write_results({"measured": [{"step": 3}, {"step": 0}]})
     assert [each.name for each in evaluations_in(tmp_path)] == ["gsm8k-1"]
     assert [each["step"] for each in folder.measured()] == [0, 3]
