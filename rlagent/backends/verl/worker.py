@@ -8,11 +8,15 @@ import os
 from collections import ChainMap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
 import torch
+from peft import get_peft_model_state_dict
+from safetensors.torch import save_file
 from tensordict import TensorDict
+from torch.distributed.tensor import DTensor
 from trinity.manager.synchronizer import Synchronizer
 from trinity.trainer.verl.workers import TrinityActorRolloutRefWorker
 from verl.single_controller.base.decorator import (
@@ -28,6 +32,7 @@ from rlagent.backends.shared_weights import Place
 from rlagent.backends.verl import logits, packed
 from rlagent.machine import flash_attention
 from rlagent.machine.resources import detect
+from rlagent.records.checkpoints import ADAPTER
 from rlagent.upstream import verl
 
 _ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
@@ -152,6 +157,25 @@ class StepWorker(TrinityActorRolloutRefWorker):
         if self.rank == 0:
             # Says that it is there.
             self._get_coordinator().save_sync(lambda: None, global_step, is_state_dict=True)
+
+    def _save_lora(self, local_path: str) -> None:
+        """Write the adapter in peft's form.
+
+        Trinity's way asks verl for it layer by layer, which finds nothing in FSDP2's modules.
+        """
+        model = getattr(self.actor.engine.module, "_fsdp_wrapped_module", self.actor.engine.module)
+        if not hasattr(model, "peft_config"):
+            return
+        weights = {
+            name: (weight.full_tensor() if isinstance(weight, DTensor) else weight).cpu()
+            for name, weight in get_peft_model_state_dict(model).items()
+        }
+        if self.rank == 0:
+            file = Path(local_path).parent / ADAPTER
+            file.parent.mkdir(parents=True, exist_ok=True)
+            model.peft_config["default"].save_pretrained(str(file.parent))
+            save_file(weights, file)
+        torch.distributed.barrier()
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def set_loss_fn(self, loss_fn: Any) -> None:
