@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from rlagent.backends.verl.adapter_files import written_whole
 from rlagent.backends.vllm.adapters import RANKS, arguments, first_of, request_of
 from rlagent.base.limits import LIMITS
 from rlagent.base.lora import LoraConfig
-from rlagent.records.checkpoints import ADAPTER, step_folder
+from rlagent.records.checkpoints import ADAPTER, ADAPTER_CONFIG, step_folder
 from rlagent.upstream.vllm import newest_adapter
 
 
@@ -67,3 +68,25 @@ def test_every_rank_that_can_be_asked_for_fits_one_that_vllm_takes() -> None:
         taken = arguments(rank)["max_lora_rank"]
         assert taken in RANKS
         assert taken >= rank
+
+
+def test_an_adapter_can_be_read_while_it_is_written_again(tmp_path: Path) -> None:
+    place = tmp_path / "actor" / "lora_adapter"
+    for text in ("first", "second"):
+        with written_whole(place) as folder:
+            for name in (ADAPTER, ADAPTER_CONFIG):
+                (folder / Path(name).name).write_text(text)
+            if text == "second":
+                assert {file.read_text() for file in place.iterdir()} == {"first"}
+    assert {file.read_text() for file in place.iterdir()} == {"second"}
+    assert [file.name for file in place.parent.iterdir()] == ["lora_adapter"]
+
+
+def test_what_a_killed_attempt_has_left_of_an_adapter_is_put_in_no_place(tmp_path: Path) -> None:
+    place = tmp_path / "lora_adapter"
+    left = written_whole(place)
+    (left.__enter__() / Path(ADAPTER).name).touch()
+    assert not place.exists()
+    with written_whole(place) as folder:
+        (folder / Path(ADAPTER_CONFIG).name).touch()
+    assert [file.name for file in place.iterdir()] == [Path(ADAPTER_CONFIG).name]

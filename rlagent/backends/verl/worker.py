@@ -30,6 +30,7 @@ from verl.utils.device import set_expandable_segments
 from rlagent.backends import shared_weights
 from rlagent.backends.shared_weights import Place
 from rlagent.backends.verl import logits, packed
+from rlagent.backends.verl.adapter_files import written_whole
 from rlagent.machine import flash_attention
 from rlagent.machine.resources import detect
 from rlagent.records.checkpoints import ADAPTER
@@ -172,9 +173,9 @@ class StepWorker(TrinityActorRolloutRefWorker):
         }
         if self.rank == 0:
             file = Path(local_path).parent / ADAPTER
-            file.parent.mkdir(parents=True, exist_ok=True)
-            model.peft_config["default"].save_pretrained(str(file.parent))
-            save_file(weights, file)
+            with written_whole(file.parent) as folder:
+                model.peft_config["default"].save_pretrained(str(folder))
+                save_file(weights, folder / file.name)
         torch.distributed.barrier()
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
