@@ -1,16 +1,19 @@
 """Rebuild what the experiment search_qa ships: `python -m tools.tiny_search`.
 
-Writes a library of invented towns with questions about them (search_qa), and a model that has
-learnt to look things up from a teacher who errs now and then (tiny_search), under rlagent/assets.
+Writes two libraries of invented towns with questions about them (search_qa, and search_qa_tiny of
+names that are one token each), and a model that has learnt to look things up from a teacher who
+errs now and then (tiny_search), under rlagent/assets.
 """
 
 import asyncio
 import random
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlagent.tools.corpus import corpus
+from rlagent.tools.corpus import Corpus, corpus
 from rlagent.workflows.search_qa import answer_from_library
 from rlagent.workflows.teacher import (
     Call,
@@ -23,12 +26,14 @@ from tools.tiny_model import parts
 from tools.tiny_model.data import write_rows
 
 SEED = 11
-TOWNS, TEST_TOWNS, LESSONS = 160, 40, 3000
+LIBRARIES, LESSONS = 25, 60
+"""What is taught: libraries of other towns than those shipped, and lessons in each."""
 MISTAKEN = 0.5
-VOCABULARY = 800
+VOCABULARY = 750
+EPOCHS = 10
 SHAPE = {
-    "hidden_size": 96,
-    "intermediate_size": 256,
+    "hidden_size": 64,
+    "intermediate_size": 192,
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
@@ -36,6 +41,7 @@ SHAPE = {
 }
 
 _HEADS = ("Ar", "Bel", "Cor", "Dun", "Els", "Fal", "Gar", "Hol", "Ith", "Jor", "Kel", "Lun", "Mor")
+_MIDDLES = ("", "an", "el", "in", "or")
 _TOWN, _RIVER = ("den", "wick", "ford", "by", "ham", "sted", "mouth"), ("a", "ost", "ell", "our")
 _FIRST = (
     "Ada",
@@ -64,6 +70,40 @@ ASKED = {
     "goods": "What is {} known for?",
     "year": "When was {} founded?",
 }
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the towns of a library may have; `count` of them, the first `held_out` for testing."""
+
+    count: int
+    held_out: int
+    towns: Sequence[str]
+    rivers: Sequence[str]
+    mayors: Sequence[str]
+    years: Sequence[int]
+
+
+_PEOPLE = [f"{a} {b}" for a in _FIRST for b in _LAST]
+SHIPPED = {
+    "search_qa": Names(
+        160,
+        40,
+        [f"{a}{b}{c}" for a in _HEADS for b in _MIDDLES for c in _TOWN],
+        [f"{a}{b}{c}" for a in _HEADS for b in (*_MIDDLES, "um") for c in _RIVER],
+        _PEOPLE,
+        range(1100, 1900),
+    ),
+    "search_qa_tiny": Names(
+        80,
+        20,
+        [f"{a}{b}" for a in _HEADS for b in _TOWN],
+        [f"{a}{b}" for a in _HEADS for b in (*_RIVER, "um", "ina", "eck")],
+        _PEOPLE,
+        range(1100, 1900, 40),
+    ),
+}
+TINY = SHIPPED["search_qa_tiny"]
 
 
 @dataclass(frozen=True)
@@ -101,23 +141,23 @@ class Question:
         return getattr(self.town, self.asked)
 
 
-def towns() -> list[Town]:
-    """The library's towns, each with a river and a mayor of its own."""
-    rng = random.Random(SEED)
-    middles = ("", "an", "el", "in", "or")
-    names = [f"{a}{b}{c}" for a in _HEADS for b in middles for c in _TOWN]
-    rivers = [f"{a}{b}{c}" for a in _HEADS for b in (*middles, "um") for c in _RIVER]
-    people = [f"{a} {b}" for a in _FIRST for b in _LAST]
-    drawn = zip(
-        rng.sample(names, TOWNS), rng.sample(rivers, TOWNS), rng.sample(people, TOWNS), strict=True
-    )
+def towns(names: Names, seed: int = SEED) -> list[Town]:
+    """A library's towns, each with a river and a mayor of its own."""
+    rng = random.Random(seed)
+    kinds = (names.towns, names.rivers, names.mayors)
+    drawn = zip(*(rng.sample(kind, names.count) for kind in kinds), strict=True)
     return [
-        Town(town, river, mayor, rng.choice(_GOODS), str(rng.randint(1100, 1899)))
+        Town(town, river, mayor, rng.choice(_GOODS), str(rng.choice(names.years)))
         for town, river, mayor in drawn
     ]
 
 
-def questions(of: list[Town]) -> list[Question]:
+def taught_towns(number: int) -> list[Town]:
+    """The towns of a library that lessons are about: the names shipped, put together otherwise."""
+    return towns(TINY, SEED + 1 + number)
+
+
+def questions(of: Sequence[Town]) -> list[Question]:
     """All questions about these towns."""
     return [
         Question(town, clue, asked)
@@ -128,64 +168,89 @@ def questions(of: list[Town]) -> list[Question]:
     ]
 
 
-def write_data(folder: Path) -> None:
+def write_data(assets: Path) -> None:
     """Write corpus.jsonl and {train,test}.jsonl; the held-out questions are about other towns."""
-    library = towns()
-    sets = {"test": library[:TEST_TOWNS], "train": library[TEST_TOWNS:]}
-    rows: dict[str, list[dict[str, str]]] = {
-        name: [{"question": q.text, "answer": q.answer} for q in questions(of)]
-        for name, of in sets.items()
-    }
-    for tasks in rows.values():
-        random.Random(SEED).shuffle(tasks)
-    rows["corpus"] = [{"title": town.town, "text": town.text} for town in library]
-    write_rows(folder, rows)
+    for name, names in SHIPPED.items():
+        library = towns(names)
+        sets = {"test": library[: names.held_out], "train": library[names.held_out :]}
+        rows: dict[str, list[dict[str, str]]] = {
+            split: [{"question": q.text, "answer": q.answer} for q in questions(of)]
+            for split, of in sets.items()
+        }
+        for tasks in rows.values():
+            random.Random(SEED).shuffle(tasks)
+        write_rows(assets / name, {**rows, "corpus": texts(library)})
 
 
-def calls(question: Question, others: list[Town], rng: random.Random) -> list[Call]:
-    """How a teacher looks it up: often right, else with one slip."""
-    town, clue = question.town, getattr(question.town, question.clue)
-    slip = rng.choice(("query", "title", "answer", "unread")) if rng.random() < MISTAKEN else ""
-    query = rng.choice((question.clue, question.asked)) if slip == "query" else clue
-    title = rng.choice(others).town if slip == "title" else town.town
+def texts(library: Sequence[Town]) -> list[dict[str, str]]:
+    """The rows of corpus.jsonl."""
+    return [{"title": town.town, "text": town.text} for town in library]
+
+
+def calls(
+    question: Question, library: Sequence[Town], index: Corpus, rng: random.Random
+) -> list[Call]:
+    """How a teacher looks it up: often right, else with one slip.
+
+    The slips are to search for the kind of clue and not for the clue, to read another text than
+    the one found, and to hand in something else that was read. What is handed in was always read.
+    """
+    slip = rng.choice(("query", "title", "answer")) if rng.random() < MISTAKEN else ""
+    query = question.clue if slip == "query" else getattr(question.town, question.clue)
+    first = index.search(query).split(":")[0]
+    title = rng.choice(library).town if slip == "title" else first
     wrong = [field for field in ASKED if field not in (question.asked, question.clue)]
-    asked = rng.choice(wrong) if slip in ("answer", "unread") else question.asked
-    steps: list[Call] = [("search", {"query": query})]
-    if slip not in ("query", "unread"):
-        steps.append(("read", {"title": title}))
-    return [*steps, ("generate_response", {"result": getattr(town, asked)})]
+    asked = rng.choice(wrong) if slip == "answer" else question.asked
+    town = next(town for town in library if town.town == title)
+    return [
+        ("search", {"query": query}),
+        ("read", {"title": title}),
+        ("generate_response", {"result": getattr(town, asked)}),
+    ]
 
 
-async def _lessons(library: str) -> list[Transcript]:
+async def lessons(folder: Path, libraries: int, each: int) -> list[Transcript]:
+    """Conversations about libraries of their own, which are written to `folder`."""
     rng = random.Random(SEED + 1)
-    known = towns()[TEST_TOWNS:]
-    asked = questions(known)
     model: Any = teacher_model()
-
-    async def agent(task: dict, model: Any) -> Any:
-        return await answer_from_library(task, model, {}, library=library)
-
-    corpus.cache_clear()
     found = []
-    for _ in range(LESSONS):
-        question = rng.choice(asked)
-        task = {"question": question.text, "answer": question.answer}
-        client = TeacherClient(calls(question, known, rng))
-        found.append(await converse(agent, model, task, client))
+    for number in range(libraries):
+        library = taught_towns(number)
+        write_rows(folder, {f"{number}": texts(library)})
+        path = str(folder / f"{number}.jsonl")
+
+        async def agent(task: dict, model: Any, path: str = path) -> Any:
+            return await answer_from_library(task, model, {}, library=path)
+
+        for question in rng.sample(questions(library), each):
+            task = {"question": question.text, "answer": question.answer}
+            client = TeacherClient(calls(question, library, corpus(path), rng))
+            found.append(await converse(agent, model, task, client))
     return found
 
 
-def build_model(folder: Path, library: Path) -> None:
+def frame() -> list[str]:
+    """What gets a token of its own: every name, and what stands between names."""
+    blank = "\0"
+    found = (": ", "...Its mayor is ", ". It...", ". It was...")
+    asked = [text.format(clue.format(blank)) for text in ASKED.values() for clue in CLUES.values()]
+    between = {piece for text in (*asked, Town(*blank * 5).text) for piece in text.split(blank)}
+    names = (*TINY.towns, *TINY.rivers, *TINY.mayors, *_GOODS, *map(str, TINY.years))
+    return [*names, *CLUES, *found, *sorted(between - {""})]
+
+
+def build_model(folder: Path) -> None:
     """Make the tiny model from nothing: transcripts, tokenizer, training, export."""
     from tools.tiny_model import sft, tokenizer
     from tools.tiny_model.__main__ import export
 
-    taught = asyncio.run(_lessons(str(library)))
-    words = tokenizer.train(taught, VOCABULARY)
+    with tempfile.TemporaryDirectory() as libraries:
+        taught = asyncio.run(lessons(Path(libraries), LIBRARIES, LESSONS))
+    words = tokenizer.train(taught, VOCABULARY, frame())
     model = sft.new_model(words, SEED, **SHAPE)
     examples = sft.encode(words, taught)
     print(f"{sum(len(one.tokens) for one in examples) / len(examples):.0f} tokens a conversation")
-    sft.train(model, examples, sft.Schedule(epochs=3, batch=32), SEED)
+    sft.train(model, examples, sft.Schedule(epochs=EPOCHS, lr=5e-3), SEED)
     export(model, words, folder)
 
 
@@ -193,6 +258,6 @@ if __name__ == "__main__":
     parts.run(
         "tiny_search",
         __doc__,
-        lambda assets: write_data(assets / "search_qa"),
-        lambda assets: build_model(assets / "tiny_search", assets / "search_qa"),
+        write_data,
+        lambda assets: build_model(assets / "tiny_search"),
     )

@@ -7,7 +7,7 @@ from tests.cpu.runs import evaluations, trained
 
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
-@pytest.mark.parametrize("experiment", ["code", "mcp_tools"])
+@pytest.mark.parametrize("experiment", ["code", "mcp_tools", "search_qa"])
 def test_success_rises(tmp_path, experiment):
     words = (f"+experiment={experiment}", "hardware=cpu", "algorithm.total_steps=30")
     first, *_, last = evaluations(trained(tmp_path, *words))

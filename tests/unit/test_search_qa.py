@@ -2,15 +2,18 @@
 
 import asyncio
 import json
+import random
 from types import SimpleNamespace
 
 import pytest
+from tokenizers import Tokenizer
 
 from rlagent.base.paths import asset_dir
 from rlagent.rewards.answers import JudgeError, is_right, judged
 from rlagent.tools.corpus import Corpus, CorpusError
 from rlagent.workflows.search_qa import answer_from_library
 from rlagent.workflows.teacher import TeacherClient, teacher_model
+from tests.configured import configured
 from tools import tiny_search
 
 
@@ -148,16 +151,47 @@ def test_a_judge_that_is_no_auxiliary_model_is_named(texts):
         rolled_out(texts, "bells", judge="wise")
 
 
+LIBRARIES = list(tiny_search.SHIPPED)
+
+
 def test_the_shipped_questions_are_those_that_the_tool_draws(tmp_path):
     tiny_search.write_data(tmp_path)
-    for name in ("corpus", "train", "test"):
-        shipped = (asset_dir("search_qa") / f"{name}.jsonl").read_text()
-        assert shipped == (tmp_path / f"{name}.jsonl").read_text()
+    for library in LIBRARIES:
+        for name in ("corpus", "train", "test"):
+            shipped = (asset_dir(library) / f"{name}.jsonl").read_text()
+            assert shipped == (tmp_path / library / f"{name}.jsonl").read_text()
 
 
-def test_every_question_is_answered_by_the_text_that_its_clue_finds():
-    texts = Corpus("builtin:search_qa")
-    for question in tiny_search.questions(tiny_search.towns()):
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_every_question_is_answered_by_the_text_that_its_clue_finds(library):
+    texts = Corpus(f"builtin:{library}")
+    for question in tiny_search.questions(tiny_search.towns(tiny_search.SHIPPED[library])):
         found = texts.search(getattr(question.town, question.clue)).splitlines()[0]
         assert found.startswith(f"{question.town.town}: ")
         assert question.answer in texts.read(question.town.town)
+
+
+def test_the_teacher_is_right_in_half_of_its_lessons_and_hands_in_what_it_read():
+    library = tiny_search.towns(tiny_search.TINY)
+    texts, rng, right = Corpus("builtin:search_qa_tiny"), random.Random(0), []
+    for question in tiny_search.questions(library):
+        _, (_, read), (_, given) = tiny_search.calls(question, library, texts, rng)
+        assert given["result"] in texts.read(read["title"])
+        right.append(given["result"] == question.answer)
+    assert 0.4 < sum(right) / len(right) < 0.6
+
+
+def test_no_text_of_the_shipped_library_is_taught():
+    shipped = set(tiny_search.towns(tiny_search.TINY))
+    for number in range(tiny_search.LIBRARIES):
+        assert not shipped & set(tiny_search.taught_towns(number))
+
+
+def test_the_tiny_model_has_a_token_for_each_name():
+    words = Tokenizer.from_file(str(asset_dir("tiny_search") / "tokenizer.json"))
+    assert all(len(words.encode(piece).ids) == 1 for piece in tiny_search.frame())
+
+
+def test_one_command_trains_on_a_cpu_from_the_library_that_is_asked_about():
+    config = configured("hardware=cpu", experiment="search_qa")
+    assert config.workflow.args["library"] == config.dataset.path
