@@ -221,5 +221,7 @@ def sync_seconds(shape: ModelShape, layout: Layout, gpu: GPUKind, work: Workload
     if work.adapter:
         return const.FILE_SYNC_SECONDS
     weights = 2 * parameters(shape)
-    speed = const.MEMORY_SYNC if layout.colocated else gpu.link * const.LINK_SHARE
-    return const.SYNC_SECONDS + weights / speed
+    if layout.colocated:
+        # Without a lag the engine reads them where they are.
+        return const.SYNC_SECONDS + (weights / const.MEMORY_SYNC if work.max_lag else 0)
+    return const.SYNC_SECONDS + weights / (gpu.link * const.LINK_SHARE)

@@ -82,16 +82,17 @@ def test_streamed_parallel_and_several_answers_are_all_recorded(service):
             heard.append("".join(p.choices[0].delta.content or "" for p in pieces if p.choices))
             assert pieces[-1].usage.completion_tokens > 0
 
-        await asyncio.gather(streamed(), streamed(), create(model="policy", messages=HELLO, n=3))
+        *_, three = await asyncio.gather(
+            streamed(), streamed(), create(model="policy", messages=HELLO, n=3)
+        )
+        heard.extend(choice.message.content or "" for choice in three.choices)
         return 1.0
 
     rolled = workflow_of(service, solve)
     (experiences,) = roll_out(rolled)
     assert len(experiences) == 5
-    assert len({tuple(e.tokens.tolist()) for e in experiences}) == 5
-    assert len(heard) == 2
-    replies = [call["response"]["content"] for call in rolled.found["calls"]]
-    assert set(heard) <= set(replies)
+    replies = [call["response"]["content"] or "" for call in rolled.found["calls"]]
+    assert sorted(replies) == sorted(heard)
 
 
 def test_a_required_tool_call_arrives_whole_and_in_pieces(service):

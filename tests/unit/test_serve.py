@@ -97,6 +97,7 @@ here = pathlib.Path(__file__).parent
 words = sys.argv[1:]
 if words[words.index("--served-model-name") + 1] == "fails":
     print("ValueError: no room for the model")
+    print("RuntimeError: Engine core initialization failed. See root cause above.")
     sys.exit(3)
 class Health(http.server.BaseHTTPRequestHandler):
     def do_GET(self):

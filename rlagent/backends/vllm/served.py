@@ -29,6 +29,9 @@ KEY = "VLLM_API_KEY"
 LAST = 2**16
 """Bytes at the end of a log in which the cause of an end is looked for."""
 
+ELSEWHERE = "See root cause above"
+"""What the server says when the process with the model has failed, which says why before."""
+
 
 def arguments(asked: Serve) -> list[str]:
     """The command line of vLLM's API server. The key is not in it: others may read those.
@@ -148,7 +151,8 @@ class VLLMServer:
         with self._asked.log.open("rb") as log:
             log.seek(max(self._begin, log.seek(0, os.SEEK_END) - LAST))
             said = log.read().decode(errors="replace").splitlines()
-        last = next((line for line in reversed(said) if "Error" in line), said[-1] if said else "")
+        errors = [line for line in said if "Error" in line and ELSEWHERE not in line]
+        last = next(reversed(errors or said), "")
         return f"vLLM ended with status {status}: {last.strip()}; the rest is in {self._asked.log}"
 
     def stop(self) -> None:
