@@ -84,7 +84,9 @@ class AgentExplorer(Explorer):
         self._marks = Marks()
         self._marks.mark("explorer_process")
         trinity_patches.monitor.apply(config.monitor.monitor_type, RunFolderMonitor)
-        super().__init__(config)
+        self._trains = config.mode != "bench"
+        with trinity_patches.synchronizer.apply(made=self._trains):
+            super().__init__(config)
         self.model_allocator = AgentAllocator(config.explorer)
         self._engine = engine_of_type(config.explorer.rollout_model.engine_type)
         self.total_steps = config.buffer.total_steps
@@ -111,17 +113,17 @@ class AgentExplorer(Explorer):
         alive.doing("starting engines and runners")
         self.models, self.auxiliary_models = await self.model_allocator.create_all_models()
         self._marks.mark("engines_ready")
-        trains = self.config.mode != "bench"
-        if trains and not self.use_nccl_sync and self._engine.fetches_weights:
+        if self._trains and not self.use_nccl_sync and self._engine.fetches_weights:
             address, port = await self.models[0].get_available_address_async(random_port=True)
             await self.setup_weight_sync_group(address, port)
-        if trains:
+        if self._trains:
             self._queue = find_queue(self.config)
         coordinator = AgentCoordinator(self.config, self._processes)
         await coordinator.prepare()
         self.rollout_coordinator = InProcess(coordinator)
         self._marks.mark("runners_ready")
-        await self.synchronizer.set_explorer_status.remote(RunningStatus.RUNNING)
+        if self._trains:
+            await self.synchronizer.set_explorer_status.remote(RunningStatus.RUNNING)
         return self.explore_step_num
 
     async def startup_marks(self) -> dict[str, float]:
@@ -213,7 +215,7 @@ class AgentExplorer(Explorer):
             RolloutFailedError: Every rollout of a set failed.
         """
         alive.doing(f"evaluating at step {step}")
-        if self.config.mode == "bench":
+        if not self._trains:
             # Of the checkpoint that the engines have loaded.
             self.model_version = step
         explored = self.explore_step_num

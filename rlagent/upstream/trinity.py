@@ -8,6 +8,7 @@ import contextlib
 import json
 import struct
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from rlagent.upstream.patch import Relies, patch
@@ -72,6 +73,36 @@ def fast_payloads() -> None:
     from trinity.common import experience
 
     experience.st_save = save
+
+
+@patch(
+    LIBRARY,
+    VERSIONS,
+    f"{SOURCE}/explorer/explorer.py#L45",
+    "Trinity's explorer makes no synchronizer where nothing is trained",
+    [
+        Relies(
+            "trinity.explorer.explorer:Explorer.__init__",
+            "self, config",
+            "self.synchronizer = Synchronizer.get_actor(config)",
+        ),
+    ],
+)
+@contextlib.contextmanager
+def synchronizer(made: bool) -> Iterator[None]:
+    """Within the block, Trinity's explorer makes a synchronizer, or has None in its place.
+
+    It is a process that imports for seconds what hands weights from a trainer to engines.
+    """
+    from trinity.explorer import explorer
+
+    theirs = explorer.Synchronizer
+    if not made:
+        explorer.Synchronizer = SimpleNamespace(get_actor=lambda config: None)
+    try:
+        yield
+    finally:
+        explorer.Synchronizer = theirs
 
 
 @patch(

@@ -57,6 +57,8 @@ def test_the_command_gives_the_numbers_of_trainings_own_evaluation(trained) -> N
         assert ours.keys() == theirs.keys()
         for key, (row,) in ours.items():
             assert said(row) == said(theirs[key][0])
+    # Which would hand weights over from a trainer.
+    assert not list(found.path.glob("attempts/*/logs/synchronizer.log"))
     assert not ray_processes()
 
 

@@ -60,6 +60,17 @@ def test_a_configuration_is_checked_without_the_validators_that_are_named():
     assert config_validator.validators is theirs
 
 
+def test_an_explorer_makes_no_synchronizer_where_nothing_is_trained():
+    from trinity.explorer import explorer
+
+    theirs = explorer.Synchronizer
+    with trinity.synchronizer.apply(made=False):
+        assert explorer.Synchronizer.get_actor("config") is None
+    with trinity.synchronizer.apply(made=True):
+        assert explorer.Synchronizer is theirs
+    assert explorer.Synchronizer is theirs
+
+
 def test_a_trainer_gets_the_engine_that_it_is_given_and_trinitys_own_else():
     from trinity.trainer import trainer
 
