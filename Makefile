@@ -16,6 +16,8 @@ setup-gpu: $(VENV_GPU)/.ready
 $(VENV)/.ready: pyproject.toml constraints/cpu.txt
 	@echo "Setting up $(VENV): 3 GB with PyTorch's CPU build (see the README), 8 GB with the default one; about 5 minutes."
 	$(PYTHON) -m venv $(VENV)
+	@# The pip that comes with Python 3.11 takes twice as long to look at what the index offers.
+	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints/cpu.txt --editable '.[dev]'
 	@# It asks for gradio, which its client does not need and whose versions contradict ours.
 	$(BIN)/python -m pip install --quiet --no-deps openenv-core==0.3.0

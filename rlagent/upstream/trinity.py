@@ -146,6 +146,11 @@ def train_engine(engine: type | None) -> Iterator[None]:
             "self, global_config",
             "ray.remote(TrinityActorRolloutRefWorker)",
         ),
+        # Its subclass writes adapters by peft.
+        Relies(
+            "trinity.trainer.verl.workers:TrinityActorRolloutRefWorker._save_lora",
+            "self, local_path",
+        ),
     ],
 )
 @contextlib.contextmanager

@@ -67,6 +67,7 @@ def run_alone(code, folder):
     )
 
 
+@pytest.mark.slow
 def test_a_ray_that_was_not_up_in_time_is_started_again_and_leaves_nothing_behind(tmp_path):
     done = run_alone(AGAIN, tmp_path)
     assert done.returncode == 0, done.stderr

@@ -49,6 +49,7 @@ def sweeper(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_foreign_sweeper_gets_objectives_and_failures_of_its_batches(
     monkeypatch, capsys, tmp_path: Path, sweeper
 ) -> None:

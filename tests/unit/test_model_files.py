@@ -177,7 +177,7 @@ def assert_named_or_resolved(folder: Path, damage: tuple[str, bytes]) -> None:
 
 @pytest.mark.timeout(600)
 @given(damage=_damages())
-@many(40)
+@many(20)
 def test_a_damaged_model_is_named_or_resolved(folder, damage) -> None:
     assert_named_or_resolved(folder, damage)
 
