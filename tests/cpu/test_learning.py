@@ -57,8 +57,10 @@ def _assert_left_everything(folder: RunFolder) -> None:
     assert any(folder.wandb_dir.glob("offline-run-*/*.wandb"))
 
 
-def test_the_shipped_experiment_learns_in_fifteen_steps(tmp_path):
+def test_the_shipped_experiment_learns_in_fifteen_steps_and_goes_on_where_it_was(tmp_path):
+    _train(tmp_path, "algorithm.total_steps=12")
     folder = _train(tmp_path, "algorithm.total_steps=15")
+    assert folder.read_status()["attempt"] == 2
     _assert_learnt(folder, success=0.55)
     _assert_on_policy(folder)
     _assert_left_everything(folder)

@@ -64,6 +64,7 @@ def _assert_resumes(directory: Path) -> None:
     assert sorted(result.series("rollout/reward/mean", "explorer")) == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("actor", ["ray::TrainerActor"])
 def test_a_killed_actor_fails_the_run_and_the_same_command_resumes_it(tmp_path, actor):
     process = _start(tmp_path)

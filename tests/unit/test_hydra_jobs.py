@@ -78,6 +78,7 @@ def test_a_foreign_sweeper_gets_objectives_and_failures_of_its_batches(
     assert sweep.sweeper == "TwoBatches"
 
 
+@pytest.mark.slow
 def test_a_stop_while_a_batch_runs_ends_the_sweeper_before_its_next_one(
     monkeypatch, capsys, tmp_path: Path, sweeper
 ) -> None:

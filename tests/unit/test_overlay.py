@@ -115,6 +115,7 @@ def test_what_depends_on_a_value_follows_it(folder):
     assert [one.config.run.name.split("-")[1] for one in drafts] == ["7", "8"]
 
 
+@pytest.mark.slow
 def test_mistakes_are_found_as_if_alone():
     the_same(
         [
