@@ -18,7 +18,7 @@ $(VENV)/.ready: pyproject.toml constraints/cpu.txt
 	$(PYTHON) -m venv $(VENV)
 	@# The pip that comes with Python 3.11 takes twice as long to look at what the index offers.
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints/cpu.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints/cpu.txt --editable '.[dev]'
 	@# It asks for gradio, which its client does not need and whose versions contradict ours.
 	$(BIN)/python -m pip install --quiet --no-deps openenv-core==0.3.0
 	@touch $@
