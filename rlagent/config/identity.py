@@ -12,7 +12,7 @@ from typing import Any
 from rlagent.base.paths import local_path, whole_path
 from rlagent.config.chat_templates import template_digest
 from rlagent.config.fillable import without
-from rlagent.config.presets import preset_names
+from rlagent.config.presets import whole_dataset
 from rlagent.config.schema import AUTO, LearnConfig
 
 LEFT_OUT = {
@@ -68,8 +68,8 @@ def identity(
             del data["algorithm"][name]
     if config.evaluate.dataset is None:
         del data["evaluate"]["dataset"]
-    elif config.evaluate.dataset not in preset_names("dataset"):
-        data["evaluate"]["dataset"] = whole_path(config.evaluate.dataset)
+    else:
+        data["evaluate"]["dataset"] = whole_dataset(config.evaluate.dataset)
     if all(value in (1, AUTO) for value in data["evaluate"].values()):
         del data["evaluate"]
     # Where the key is read from; and a model that runs here has no address.

@@ -20,7 +20,7 @@ from rlagent.base.origins import (
     put,
     record,
 )
-from rlagent.base.paths import conf_dir, expand_user, shown
+from rlagent.base.paths import conf_dir, expand_user, shown, whole_path
 from rlagent.base.yaml_file import read_settings
 from rlagent.config.fillable import left_to_auto, without
 from rlagent.config.schema import ADDED, DatasetConfig, LearnConfig, ModelConfig
@@ -77,6 +77,12 @@ def preset_names(group: str, config_dirs: Sequence[str] = ()) -> list[str]:
     """Return the presets of a group, sorted."""
     folders = _folders(group, config_dirs)
     return sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+
+
+def whole_dataset(choice: str) -> str:
+    """Return a dataset as it is meant from every folder: the name of a shipped preset, or its path
+    as `whole_path` has it."""
+    return choice if choice in preset_names("dataset") else whole_path(choice)
 
 
 def unreadable_presets(config_dirs: Sequence[str]) -> list[Problem]:

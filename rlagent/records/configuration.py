@@ -7,7 +7,7 @@ from rlagent.base.errors import raise_if_any
 from rlagent.base.paths import whole_path
 from rlagent.base.yaml_file import read_settings
 from rlagent.config.compose import from_mapping, to_yaml
-from rlagent.config.presets import preset_names
+from rlagent.config.presets import whole_dataset
 from rlagent.config.schema import LearnConfig
 from rlagent.config.spec import UNKNOWN
 from rlagent.records.files import read_object
@@ -22,13 +22,12 @@ def config_text(config: LearnConfig) -> str:
     its tasks are whole."""
     config = copy.deepcopy(config)
     dataset, evaluate = vars(config.dataset), vars(config.evaluate)
-    tasks = evaluate["dataset"]
     for each in (dataset, *map(vars, config.dataset.mix)):
         each["path"] = whole_path(each["path"])
     if dataset["eval_path"]:
         dataset["eval_path"] = whole_path(dataset["eval_path"])
-    if tasks and tasks not in preset_names("dataset"):
-        evaluate["dataset"] = whole_path(tasks)
+    if evaluate["dataset"]:
+        evaluate["dataset"] = whole_dataset(evaluate["dataset"])
     return to_yaml(config)
 
 
