@@ -1,4 +1,4 @@
-"""Weights that a trainer hands to an engine on the same GPU: packed there, read there (CUDA IPC).
+"""A trainer packs its weights into GPU memory; an engine on that GPU reads them there (CUDA IPC).
 
 Trinity's way for the two on one GPU, where NCCL cannot join them, goes through host memory and
 Ray's objects, tensor by tensor.

@@ -10,7 +10,8 @@ Measured = Mapping[str, Any]
 
 
 def table(measured: Sequence[Measured]) -> list[list[str]]:
-    """The measures of checkpoints as cells, the header first, without those that none has."""
+    """Cells of the measures of checkpoints, header first. A measure that no checkpoint has is left
+    out."""
     columns: list[tuple[str, list[str]]] = [
         ("checkpoint", [str(each["checkpoint"]) for each in measured]),
         ("success", [_success(each) for each in measured]),

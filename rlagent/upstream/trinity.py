@@ -92,7 +92,7 @@ def fast_payloads() -> None:
 def synchronizer(made: bool) -> Iterator[None]:
     """Within the block, Trinity's explorer makes a synchronizer, or has None in its place.
 
-    It is a process that imports for seconds what hands weights from a trainer to engines.
+    The synchronizer hands weights from a trainer to engines; its process imports for seconds.
     """
     from trinity.explorer import explorer
 

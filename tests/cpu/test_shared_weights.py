@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from rlagent.backends.shared_weights import Place, pack, unpack
+from rlagent.backends import shared_weights
+from rlagent.backends.shared_weights import Place, offer, pack, taken, unpack
 
 PLACES = [Place("embed", "bfloat16", (5, 4)), Place("scale", "bfloat16", ())]
 
@@ -36,3 +37,9 @@ def test_nothing_is_copied_to_unpack() -> None:
 def test_other_weights_than_the_places_say_are_refused(wrong) -> None:
     with pytest.raises(ValueError, match=r"in the place of|longer than"):
         pack(wrong, PLACES, torch.empty(42, dtype=torch.uint8))
+
+
+def test_weights_that_lie_on_other_gpus_are_refused(monkeypatch) -> None:
+    monkeypatch.setattr(shared_weights, "_uuid", lambda device: f"GPU-{device}")
+    with pytest.raises(ValueError, match=r"on the GPUs \['GPU-0'\], not on GPU-1"):
+        taken(offer(PLACES, {"GPU-0": ()}), 1)

@@ -9,7 +9,7 @@ from rlagent.config.presets import model_preset
 from rlagent.planner import constants
 from rlagent.planner.gpus import KINDS
 from rlagent.planner.layout import Layout
-from rlagent.planner.time import StepTime, step_time
+from rlagent.planner.time import StepTime, step_time, sync_seconds
 from rlagent.planner.workload import Workload
 
 # Updates: one each, of sequences of 4,096 tokens. Steps: medians of whole runs of 32 tasks (4B: 16)
@@ -53,3 +53,11 @@ def test_the_seconds_of_a_whole_step_are_near_the_measured(row) -> None:
     # With a lag the front ends of engines are kept busier than the estimate has it.
     most = 1.5 if row["max_lag"] else 1.15
     assert 0.9 * row["step"] < time.step < most * row["step"]
+
+
+def test_a_colocated_sync_takes_longer_for_a_larger_model_only_with_a_lag() -> None:
+    shared, gpu = Layout(1, 1, 1, colocated=True), KINDS["h200-141g"]
+    small, large = (model_preset(name).shape for name in ("qwen3_0_6b", "qwen3_8b"))
+    on_gpu, by_host = Workload(2048), Workload(2048, max_lag=1)
+    assert sync_seconds(small, shared, gpu, on_gpu) == sync_seconds(large, shared, gpu, on_gpu)
+    assert sync_seconds(small, shared, gpu, by_host) < sync_seconds(large, shared, gpu, by_host)

@@ -95,7 +95,7 @@ class StepTrainer(verl_trainer.VERLTrainer):
         self.actor_rollout_wg.set_loss_fn(loss)
 
     async def upload_state_dict(self) -> None:
-        """Publish the weights: where engines on the same GPUs read them, if they do."""
+        """Publish the weights, in GPU memory where engines on the same GPUs read them there."""
         if self._shares_weights():
             self.actor_rollout_wg.share_weights(self.global_steps)
         else:

@@ -110,9 +110,9 @@ class StepWorker(TrinityActorRolloutRefWorker):
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def share_weights(self, global_step: int) -> None:
-        """Publish the weights for an engine on each GPU, in that GPU's memory.
+        """Publish a copy of the weights in the memory of each GPU, for the engine there.
 
-        Engines that have just started from them read none.
+        At step 0 the engines have loaded the same weights themselves.
         """
         if global_step == 0:
             return
@@ -131,14 +131,14 @@ class StepWorker(TrinityActorRolloutRefWorker):
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def withdraw_weights(self) -> None:
-        """Give back the memory in which weights were published."""
+        """Free the published copy of the weights."""
         if self._shared is not None:
             self._shared = None
             torch.cuda.ipc_collect()
             torch.cuda.empty_cache()
 
     def _own_memory(self, size: int) -> torch.Tensor:
-        """Bytes of a block of their own: those that expand cannot be opened by another process."""
+        """Allocate bytes outside expandable segments, which no other process can open."""
         if self._expands:
             set_expandable_segments(False)
         try:

@@ -80,7 +80,7 @@ class RolloutEngine(vLLMRolloutModel):
         return model_version
 
     async def _take_shared(self) -> None:
-        """As Trinity takes weights, but for where they are."""
+        """Take weights as Trinity does, but from the trainer's GPU memory."""
         synchronizer = ray.get_actor("synchronizer", namespace=self.config.ray_namespace)
         offered, _ = await synchronizer.get_model_state_dict.remote()
         await self.async_llm.pause_generation(mode="keep", clear_cache=False)

@@ -30,7 +30,7 @@ LAST = 2**16
 """Bytes at the end of a log in which the cause of an end is looked for."""
 
 ELSEWHERE = "See root cause above"
-"""What the server says when the process with the model has failed, which says why before."""
+"""Of the error that the server raises when the engine failed; the cause stands above it."""
 
 
 def arguments(asked: Serve) -> list[str]:

@@ -28,7 +28,7 @@ class RolloutWorker(vllm_worker.TrinityGPUWorker):
     def take_shared_weights(self, offered: bytes) -> None:
         """Load the weights that the trainer published on this GPU (backends/shared_weights.py).
 
-        They are read from where they are until `finish_weight_update`.
+        vLLM reads them there until `finish_weight_update`.
         """
         with torch.device(self.device):
             self.model_runner.model.load_weights(
