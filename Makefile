@@ -49,9 +49,13 @@ test: setup lint
 	$(BIN)/python -m pytest tests/cpu -n 2 --dist loadfile -m "not gpu and not slow and not alone"
 	$(BIN)/python -m pytest tests/cpu -m "alone and not gpu and not slow" --durations=10
 
-# In another order each time; make test-full SEED=... repeats one that is shown.
+# In another order each time; make test-full SEED=... repeats one that is shown. About two hours on
+# two cores, so everything is run and then it fails, not at the first failure.
 test-full: setup lint
-	$(BIN)/python -m pytest -m "not gpu" -p randomly --randomly-seed=$(SEED)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --timeout=1800 -m "not gpu and not alone" \
+		-p randomly --randomly-seed=$(SEED) --durations=40; rest=$$?; \
+	$(BIN)/python -m pytest -m "alone and not gpu" -p randomly --randomly-seed=$(SEED) --durations=40 \
+		&& exit $$rest
 
 # With the newest versions that pyproject.toml allows instead of those of constraints/: which library
 # has changed under us. To be run weekly by whoever schedules this project's tests.
