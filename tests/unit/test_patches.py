@@ -122,7 +122,9 @@ def recorded_vllm(folder):
     return folder
 
 
-@pytest.mark.parametrize("name", ["engine_arguments", "before_waiting", "engine_process"])
+@pytest.mark.parametrize(
+    "name", ["engine_arguments", "before_waiting", "engine_process", "token_lists"]
+)
 def test_the_recorded_vllm_has_what_its_patches_rely_on(tmp_path, name):
     assert PATCHES[name].misfits(recorded_vllm(tmp_path)) == []
 

@@ -35,6 +35,8 @@ class VLLM(RolloutEngine):
     server = "rlagent.backends.vllm.served:VLLMServer"
     packages = ("vllm",)
     fetches_weights = True
+    # Of the second vLLM itself knows nothing: rlagent.upstream.vllm.token_lists.
+    asks_for = ("return_token_ids", "return_token_logprobs")
     reports = ("startup_marks",)
     start_seconds = 190.0
 

@@ -105,6 +105,12 @@ class RolloutEngine(vLLMRolloutModel):
     def _import_server(self) -> None:
         """Import the HTTP server's modules, while the process with the model starts up."""
         importlib.import_module("vllm.entrypoints.openai.api_server")
+        serving = importlib.import_module("vllm.entrypoints.openai.chat_completion.serving")
+        vllm.token_lists.apply(
+            serving.OpenAIServingChat,
+            serving.ChatCompletionLogProbs.model_construct,
+            importlib.import_module("vllm.v1.engine.logprobs"),
+        )
         self._marks.mark("engine_waits_for_model")
 
     async def startup_marks(self) -> dict[str, float]:
