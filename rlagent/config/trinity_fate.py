@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlagent.base.errors import Problem
-from rlagent.config.spec import NOT_SAID, Spec
+from rlagent.config.spec import Spec
 
 ASIDE = "set aside"
 """In place of a reason: the CPU engine or trainer has no use for the setting, and the result is the
@@ -220,8 +220,6 @@ def _shown_group(item: Written, line: str) -> str:
 
 
 def _same(value: Any, other: Any) -> bool:
-    if other is NOT_SAID:
-        return False
     if isinstance(value, str) and isinstance(other, str):
         return value.lower() == other.lower()
     # 1 and True are different settings.

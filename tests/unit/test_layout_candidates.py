@@ -16,7 +16,7 @@ from rlagent.planner.choose import legal_layouts, ranked
 from rlagent.planner.gpus import KINDS
 from rlagent.planner.layout import Layout, refusals
 from rlagent.planner.table import SHOWN, refused, table
-from rlagent.planner.time import overlapped, step_time, step_words
+from rlagent.planner.time import StepTime, overlapped, step_time, step_words
 from rlagent.planner.workload import Workload
 
 H100 = KINDS["h100-80g"]
@@ -135,6 +135,48 @@ def test_the_fastest_is_taken_unless_others_are_too_close_to_it() -> None:
     assert far == sorted(far, key=lambda item: item.step_s)
     assert far
     assert order[-len(far) :] == far
+
+
+def invented(layout: str, seconds: float, offload: bool = False) -> Candidate:
+    time = StepTime(seconds, 0, 0, 0, 0, 0, step=seconds)
+    return Candidate(Layout.parse(layout), offload, (), time=time)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        # Half of the GPUs are the trainer's, engines are small, sequences are not shared.
+        (("4x1+4", 11), ("2x1+6", 10)),
+        (("4x1+4", 11), ("2x2+4", 10)),
+        (("4x1+4", 11), ("4x1+4s2", 10)),
+        (("4x1+4s2", 11), ("4x1+4s4", 10)),
+        # A fifth is as much as the estimate is trusted to tell apart.
+        (("4x1+4", 12), ("2x1+6", 10)),
+        (("2x1+6", 10), ("4x1+4", 12.1)),
+        # Of those too slow, seconds alone count.
+        (("2x1+6", 10), ("6x1+2", 13), ("4x1+4", 14)),
+        # Offloading is last, and compared with its like.
+        (("2x1+6", 20), ("4x1+4", 10, True)),
+        (("2x1+6", 10), ("4x1+4", 32, True), ("6x1+2", 30, True)),
+    ],
+)
+def test_among_layouts_that_are_as_fast_what_is_known_to_work_comes_first(order) -> None:
+    wanted = [invented(*each) for each in order]
+    for found in (wanted, wanted[::-1]):
+        assert ranked(found, 4096) == wanted
+
+
+@pytest.mark.parametrize(("length", "first"), [(16383, "4x1+4"), (16384, "4x1+4s2")])
+def test_two_gpus_share_a_sequence_from_16384_tokens_on(length, first) -> None:
+    found = [invented("4x1+4", 10), invented("4x1+4s2", 10)]
+    assert str(ranked(found, length)[0].layout) == first
+    fewer, more = invented("2x1+6", 10), invented("2x1+6s3", 10)
+    assert ranked([more, fewer], length) == [fewer, more]
+
+
+def test_what_does_not_fit_is_not_ranked() -> None:
+    fits = invented("4x1+4", 10)
+    assert ranked([replace(fits, reasons=("too large",)), fits], 4096) == [fits]
 
 
 def test_an_unknown_model_still_gets_a_layout() -> None:
