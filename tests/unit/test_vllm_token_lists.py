@@ -54,21 +54,22 @@ class Tokenizer:
 def server() -> Any:
     """What vLLM's server does for an answer of two tokens, the second with a chance of 0."""
     tokenizer = Tokenizer()
+    found = [{7: SimpleNamespace(logprob=-0.5)}, {9: _never()}]
 
     class Chat:
         async def create_chat_completion(self, request: Any, raw_request: Any = None) -> Any:
             if request.stream:
                 return "a stream"
-            if not request.logprobs:
+            if not request.logprobs or request.top_logprobs is None:
                 return Answer(choices=[Choice()])
-            found = self._create_chat_logprobs(
+            logprobs = self._create_chat_logprobs(
                 token_ids=DRAWN,
-                top_logprobs=[{7: SimpleNamespace(logprob=-0.5)}, {9: _never()}],
+                top_logprobs=found,
                 num_output_top_logprobs=request.top_logprobs,
                 tokenizer=tokenizer,
                 return_as_token_id=None,
             )
-            return Answer(choices=[Choice(logprobs=found)])
+            return Answer(choices=[Choice(logprobs=logprobs)])
 
         def _create_chat_logprobs(
             self,
@@ -83,7 +84,7 @@ def server() -> Any:
 
     module = SimpleNamespace(convert_ids_list_to_tokens=None)
     token_lists.change(Chat, Logprobs.model_construct, module)
-    return SimpleNamespace(chat=Chat(), module=module, tokenizer=tokenizer)
+    return SimpleNamespace(chat=Chat(), module=module, tokenizer=tokenizer, found=found)
 
 
 def _never() -> SimpleNamespace:
@@ -125,6 +126,26 @@ def test_lists_for_one_are_none_for_another_at_the_same_time(server: Any) -> Non
     ours, theirs = (answer.choices[0] for answer in asyncio.run(both()))
     assert ours.logprobs is None
     assert len(theirs.logprobs.content) == 2
+
+
+def test_lists_for_one_are_none_for_the_next(server: Any) -> None:
+    async def one_after_the_other() -> list[Any]:
+        asks = (Request(return_token_logprobs=True), Request(logprobs=True))
+        return [await server.chat.create_chat_completion(each) for each in asks]
+
+    ours, theirs = (answer.choices[0] for answer in asyncio.run(one_after_the_other()))
+    assert ours.logprobs is None
+    assert len(theirs.logprobs.content) == 2
+
+
+def test_no_number_of_alternatives_is_none(server: Any) -> None:
+    asked = {"return_token_logprobs": True, "top_logprobs": None}
+    assert answered(server, **asked)["token_logprobs"] == [-0.5, -9999.0]
+
+
+def test_a_token_whose_log_probability_is_not_there_has_the_least(server: Any) -> None:
+    server.found[:] = [None, {}]
+    assert answered(server, return_token_logprobs=True)["token_logprobs"] == [-9999.0, -9999.0]
 
 
 def test_a_stream_and_an_error_are_left_as_they_are(server: Any) -> None:
