@@ -24,6 +24,11 @@ def splits_itself(dataset: DatasetConfig) -> bool:
     return bool(dataset.eval_split and not dataset.eval_path and is_single_file(dataset.path))
 
 
+def held_out_key(dataset: DatasetConfig, prefix: str = "dataset") -> str:
+    """The key that says where the held-out tasks are, which dataset.mix has no other for."""
+    return f"{prefix}.eval_path" if dataset.eval_path else f"{prefix}.path"
+
+
 def known_notes(dataset: DatasetConfig) -> list[str]:
     """Return what is to be said of the held-out tasks; nothing where the files are large, tables,
     not here or wrong, or a function would have to be run."""

@@ -15,7 +15,7 @@ from rlagent.base.endings import RunError
 from rlagent.base.errors import ConfigError, Problem, raise_if_any
 from rlagent.base.paths import local_path, resolve_path
 from rlagent.config.functions import import_function
-from rlagent.config.held_out import splits_itself
+from rlagent.config.held_out import held_out_key, splits_itself
 from rlagent.config.json_rows import content_hash, parse
 from rlagent.config.mix import Part, parts_of
 from rlagent.config.row_filter import MissingColumnError
@@ -282,7 +282,8 @@ def _write(part: Part, folder: Path) -> list[str]:
         said = notes(len(asked), repeated(training.questions(column, asked), known), column)
     elif dataset.eval_split:
         path = dataset.eval_path or dataset.path
-        held_out = rows_of(path, dataset.eval_split, dataset, f"{part.key}.eval_path")
+        key = held_out_key(dataset, part.key)
+        held_out = rows_of(path, dataset.eval_split, dataset, key)
         if isinstance(training, Table) and isinstance(held_out, Table):
             raise_if_any(differing(training, held_out))
         asked = draw(len(held_out), dataset.eval_tasks)
@@ -301,7 +302,7 @@ def write_held_out(dataset: DatasetConfig, folder: Path) -> list[str]:
         asked = hold_out(rows.hashes(), dataset.eval_tasks)[1]
     else:
         path = dataset.eval_path or dataset.path
-        rows = rows_of(path, dataset.eval_split or "", dataset, "dataset.eval_path")
+        rows = rows_of(path, dataset.eval_split or "", dataset, held_out_key(dataset))
         asked = draw(len(rows), dataset.eval_tasks)
     rows.write(asked, folder, *HELD_OUT)
     return notes(len(asked), 0, None)

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rlagent.config.held_out import splits_itself
+from rlagent.config.held_out import held_out_key, splits_itself
 from rlagent.config.mix import Part, parts_of
 from rlagent.config.schema import DatasetConfig
 from rlagent.config.splits import draw, hold_out
@@ -42,7 +42,8 @@ def _part(part: Part, shown: int) -> Iterator[str]:
     yield from _split(f"{dataset.split}, to train on", training, range(len(training)), shown)
     if dataset.eval_split:
         path = dataset.eval_path or dataset.path
-        held_out = rows_of(path, dataset.eval_split, dataset, f"{part.key}.eval_path")
+        key = held_out_key(dataset, part.key)
+        held_out = rows_of(path, dataset.eval_split, dataset, key)
         asked = draw(len(held_out), dataset.eval_tasks)
         yield from _split(f"{dataset.eval_split}, held out", held_out, asked, shown)
 

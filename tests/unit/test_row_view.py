@@ -10,7 +10,7 @@ import pytest
 from rlagent import data, plan
 from rlagent.base.errors import ConfigError
 from rlagent.config.row_view import View
-from rlagent.config.schema import DatasetConfig
+from rlagent.config.schema import DatasetConfig, MixedTasks
 from rlagent.trinity.kept_tasks import prepare_data, rows_file
 
 MAP = "dataset.map={question: prompt, answer: meta.truth}"
@@ -140,6 +140,23 @@ def test_a_function_that_fails_ends_the_command_in_a_line(here):
     Path("fails.py").write_text("def rows(split):\n    yield {'question': '', 'answer': 1/0}\n")
     with pytest.raises(ConfigError, match="failed at row 0 of the split train: ZeroDivisionError"):
         prepare_data(DatasetConfig(path="fails.py:rows"), here / "run")
+
+
+def test_held_out_rows_that_cannot_be_made_are_named_by_the_key_that_is_written(here):
+    rows = "return [{'question': split, 'answer': ''}]"
+    Path("fine.py").write_text(f"def rows(split):\n    {rows}\n")
+    Path("fails.py").write_text(f"def rows(split):\n    {rows} if split == 'train' else 1 / 0\n")
+    alone = DatasetConfig(path="fails.py:rows")
+    elsewhere = DatasetConfig(path="fine.py:rows", eval_path="fails.py:rows")
+    mixed = DatasetConfig(path="fine.py:rows", mix=[MixedTasks(name="more", path="fails.py:rows")])
+    for dataset, key in (
+        (alone, "dataset.path"),
+        (elsewhere, "dataset.eval_path"),
+        (mixed, "dataset.mix.0.path"),
+    ):
+        with pytest.raises(ConfigError, match="of the split test: ZeroDivisionError") as error:
+            prepare_data(dataset, here / "run")
+        assert [problem.key for problem in error.value.problems] == [key]
 
 
 @pytest.mark.parametrize("form", ["jsonl", "json", "csv", "parquet"])
