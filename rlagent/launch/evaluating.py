@@ -112,6 +112,9 @@ def measure(resolved: Resolved, run: RunFolder | None, own: str | None, command:
             attempt = Evaluating(resolved, folder, display, run, own, results)
             code = attempt.run(missing)
         shown = [each for each in folder.measured() if each["step"] in {k.step for k in asked}]
+        if shown and code == EXIT_OK and not _is_drawn(folder):
+            # Cut off behind the results, or drawn by a version without a picture.
+            _draw(folder)
         for line in closing_lines(folder, shown) if shown else ():
             display.message(line)
         return Measured(code, shown, code != EXIT_OK and _was_asked_to_end(folder))
@@ -215,6 +218,20 @@ def _place(resolved: Resolved, run: RunFolder | None, depends: dict[str, Any]) -
         name = f"{config.model.name.replace('/', '-')}-{name}"
     root = run.path if run else Path(config.run.dir)
     return root / EVALUATIONS / name
+
+
+def _is_drawn(folder: EvaluationFolder) -> bool:
+    drawn, results = folder.picture, folder.results_json
+    return drawn.is_file() and drawn.stat().st_mtime_ns >= results.stat().st_mtime_ns
+
+
+def _draw(folder: EvaluationFolder) -> None:
+    """Write the page and, after it, the picture of what was measured."""
+    write_atomically(folder.report_html, evaluation_page(folder))
+    # matplotlib is slow to import, and what was measured is written by now.
+    from rlagent.report.evaluation_picture import evaluation_picture
+
+    write_atomically(folder.picture, evaluation_picture(folder))
 
 
 def _was_asked_to_end(folder: EvaluationFolder) -> bool:
@@ -355,11 +372,7 @@ class Evaluating:
         self.results["measured"] = sorted([*others, entry], key=lambda each: each["step"])
         folder.write_results(self.results)
         self.new.append(entry)
-        write_atomically(folder.report_html, evaluation_page(folder))
-        # matplotlib is slow to import, and what was measured is written by now.
-        from rlagent.report.evaluation_picture import evaluation_picture
-
-        write_atomically(folder.picture, evaluation_picture(folder))
+        _draw(folder)
 
     def _pending(self, step: int, places: list[dict[str, int]] | None, samples: int) -> list[Any]:
         """The places of the tasks whose rollouts are not all there."""

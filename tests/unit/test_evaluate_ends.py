@@ -140,6 +140,21 @@ def test_a_run_that_its_trainer_has_in_use_is_measured_all_the_same(run, monkeyp
     assert row["metrics"]["evaluate/gsm8k_tiny/success"] == 1.0
 
 
+def test_what_was_measured_is_drawn_where_that_was_cut_off(run, monkeypatch) -> None:
+    monkeypatch.setattr(Evaluating, "_attempt", measured)
+    line = [str(run.path), "checkpoint=base", "evaluate.name=mine"]
+    place = EvaluationFolder(run.path / "evaluations" / "mine")
+    assert evaluate.main(line) == 0
+    assert place.report_html.is_file()
+    drawn = place.picture.stat().st_mtime_ns
+    assert evaluate.main(line) == 0
+    assert place.picture.stat().st_mtime_ns == drawn
+    # Of fewer checkpoints than are measured.
+    os.utime(place.picture, ns=(0, 0))
+    assert evaluate.main(line) == 0
+    assert place.picture.stat().st_mtime_ns > 0
+
+
 def test_two_evaluations_of_one_place_are_refused_at_once(run, monkeypatch, capsys) -> None:
     monkeypatch.setattr(Evaluating, "_attempt", measured)
     place = EvaluationFolder(run.path / "evaluations" / "mine")
