@@ -3,13 +3,17 @@ them; this is for folders from elsewhere, and for names that may mean one."""
 
 import re
 import shlex
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rlagent.base.secrets import HIDDEN, hides_secret, is_reference
 
-__all__ = ["HIDDEN", "redact", "redact_command", "redact_yaml"]
+__all__ = ["HIDDEN", "redact", "redact_command", "redact_said", "redact_yaml"]
 
 _MAY_BE = re.compile(r"(^|[_.-])key$", re.IGNORECASE)
+
+_HEADER = re.compile(r"([\w-]+):\s*(?!//)(\S.*)", re.DOTALL)
+"""Of HTTP, as an argument."""
 
 
 def redact(value: Any) -> Any:
@@ -41,24 +45,46 @@ def redact_command(command: str) -> str:
 
     >>> redact_command("python mine.py --api-key sesame lr=1 db.password=x --steps 3")
     "python mine.py --api-key '(hidden)' lr=1 'db.password=(hidden)' --steps 3"
+    >>> redact_command("npx mcp-remote --header 'X-API-Key: sesame'")
+    "npx mcp-remote --header 'X-API-Key: (hidden)'"
     """
     try:
         words = shlex.split(command)
     except ValueError:
         return HIDDEN if hides_secret("", command) else command
-    found, option = [], ""
+    found = [shown for shown, _ in _shown(words)]
+    # As it was written where nothing is hidden.
+    return command if found == words else shlex.join(found)
+
+
+def redact_said(said: str, words: Sequence[str]) -> str:
+    """What a program says, with `(hidden)` in place of the secrets of its command line.
+
+    >>> redact_said("unknown key: sesame", ["serve", "--api-key", "sesame"])
+    'unknown key: (hidden)'
+    """
+    for _, secret in _shown(words):
+        said = said.replace(secret, HIDDEN) if secret else said
+    return said
+
+
+def _shown(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each word of a command line as it is shown, and the secret in it; empty without one."""
+    option = ""
     for word in words:
         key, equals, value = word.rpartition("=")
         name = re.split(r"[.+~/]", key)[-1].lstrip("-")
-        if option and not word.startswith("-") and _hides(option, word):
-            found.append(HIDDEN)
+        header = _HEADER.fullmatch(word)
+        if header and _hides(header[1], header[2]):
+            # What is before the key says how it is sent.
+            yield f"{header[1]}: {HIDDEN}", header[2].split()[-1]
+        elif option and not word.startswith("-") and _hides(option, word):
+            yield HIDDEN, word
         elif _hides(name, value):
-            found.append(f"{key}{equals}{HIDDEN}")
+            yield f"{key}{equals}{HIDDEN}", value
         else:
-            found.append(word)
+            yield word, ""
         option = word.lstrip("-") if word.startswith("-") and not equals else ""
-    # As it was written where nothing is hidden.
-    return command if found == words else shlex.join(found)
 
 
 def _redacted(value: Any, name: str) -> Any:

@@ -27,7 +27,7 @@ from mcp.client.stdio import get_default_environment
 from mcp.client.streamable_http import streamablehttp_client
 from mcp.shared.exceptions import McpError
 
-from rlagent.base.redact import redact_command
+from rlagent.base.redact import redact_command, redact_said
 
 TOKEN = "MCP_TOKEN"
 """In the environment of a server over HTTP: what its callers have to know."""
@@ -166,8 +166,9 @@ async def _listed(session: ClientSession, server: Server, said: TextIO) -> list[
 
 def _unusable(server: Server, said: TextIO, words: str) -> ToolServerError:
     said.seek(0)
-    last = said.read().strip().rpartition("\n")[2][-200:]
+    last = redact_said(said.read(), server.command).strip().rpartition("\n")[2][-200:]
     name = redact_command(shlex.join(server.command))[-120:]
+    words = redact_said(words, server.command)
     return ToolServerError(f"the MCP server {name} {words}" + (f" ({last})" if last else ""))
 
 
@@ -199,6 +200,7 @@ class _Function(MCPToolFunction):
         # The toolkit would hand any of it to the model as a tool's answer, and go on.
         except Exception as error:
             words = "does not answer" if isinstance(error, TimeoutError) else _words(error)
+            words = redact_said(words, self._server.command)
             self._tools.lost.append(f"the MCP server's tool {self.name} failed: {words}")
             raise
         text = "".join(block["text"] for block in answered.content if block["type"] == "text")

@@ -110,12 +110,15 @@ def test_a_server_that_is_not_there_is_named_with_what_it_said(command, said, ht
 
 
 def test_a_secret_among_the_arguments_of_a_server_is_not_said():
-    command = (*python("raise SystemExit('no')"), "--api-key", "sesame", "--token=open")
+    code = "import sys; raise SystemExit(f'unknown keys {sys.argv[2:]}')"
+    headers = ("--header", "X-API-Key: simsim", "--header", "Authorization: Basic b3Blbg==")
+    command = (*python(code), "--api-key", "sesame", "--token=open", *headers)
     with pytest.raises(ToolServerError, match="the MCP server ") as error:
         called(Server(command))
-    assert "--api-key '(hidden)'" in str(error.value)
-    assert "sesame" not in str(error.value)
-    assert "open" not in str(error.value)
+    said = str(error.value)
+    assert "--api-key '(hidden)'" in said
+    assert "unknown keys ['(hidden)', '--token=(hidden)', '--header', 'X-API-Key: (hidden)'" in said
+    assert not [key for key in ("sesame", "open", "simsim", "b3Blbg") if key in said]
 
 
 @pytest.mark.parametrize(
