@@ -49,7 +49,7 @@ class Held:
         """See `at_end`."""
         number = next(self._numbers)
         self._releases[number] = release
-        # Looked at behind that: it may end meanwhile, and one of both takes it out again.
+        # Checked afterwards: the rollout may have ended meanwhile, and one of the two releases it.
         if self._ended:
             if self._releases.pop(number, None):
                 release()

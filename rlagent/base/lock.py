@@ -24,8 +24,7 @@ def locked(folder: Path) -> Iterator[IO[str] | None]:
 
 @contextlib.contextmanager
 def waited_for(file: Path) -> Iterator[None]:
-    """Hold a file for this process, when every other one has let it go; made where it is missing,
-    it stays."""
+    """Wait until no other process holds a file, then hold it; a missing one is created and kept."""
     with _opened(file) as opened:
         fcntl.flock(opened, fcntl.LOCK_EX)
         yield

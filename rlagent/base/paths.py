@@ -98,7 +98,7 @@ def local_path(path: str) -> Path | None:
 
 
 def whole_path(path: str) -> str:
-    """Return a path as it is meant from every folder; hub ids and `builtin:NAME` as they are.
+    """Return a path that means the same in every folder; hub ids and `builtin:NAME` as they are.
 
     >>> whole_path("Qwen/Qwen3-8B"), whole_path("builtin:tiny"), whole_path("/a/../b.jsonl")
     ('Qwen/Qwen3-8B', 'builtin:tiny', '/b.jsonl')

@@ -80,8 +80,8 @@ def preset_names(group: str, config_dirs: Sequence[str] = ()) -> list[str]:
 
 
 def whole_dataset(choice: str) -> str:
-    """Return a dataset as it is meant from every folder: the name of a shipped preset, or its path
-    as `whole_path` has it."""
+    """Return a dataset that means the same in every folder: the name of a shipped preset, or a path
+    as of `whole_path`."""
     return choice if choice in preset_names("dataset") else whole_path(choice)
 
 

@@ -109,7 +109,7 @@ def from_warm_start(
 
     Raises:
         ConfigError: The warm start's own configuration is wrong, or it was trained for longer than
-            is asked and has not kept the checkpoint of then.
+            is asked and has not kept the checkpoint of that step.
     """
     if not draft.config.model.warm_start or draft.problems:
         return draft, 0

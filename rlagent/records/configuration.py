@@ -18,8 +18,8 @@ RECORD = "record.json"
 
 
 def config_text(config: LearnConfig) -> str:
-    """A configuration as a run folder keeps it: later commands run elsewhere, so that the paths of
-    its tasks are whole."""
+    """A configuration as a run folder keeps it, the paths of its tasks absolute: later commands run
+    in other folders."""
     config = copy.deepcopy(config)
     dataset, evaluate = vars(config.dataset), vars(config.evaluate)
     for each in (dataset, *map(vars, config.dataset.mix)):

@@ -263,7 +263,7 @@ def _describe(folder: Path, card: str, stamp: dict[str, Any]) -> None:
 
 
 def _remove(target: Path) -> None:
-    """Remove a folder, of which nobody sees a part."""
+    """Remove a folder at once: nobody finds a part of it."""
     if target.exists():
         aside = _beside(target, f"{os.getpid()}.old")
         os.rename(target, aside)
