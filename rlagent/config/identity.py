@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rlagent.base.paths import local_path, whole_path
+from rlagent.base.paths import whole_path
 from rlagent.config.chat_templates import template_digest
 from rlagent.config.fillable import without
 from rlagent.config.presets import whole_dataset
@@ -97,9 +97,8 @@ def identity(
         for key in ("args", "map", "filter"):
             if not tasks[key]:
                 del tasks[key]
-    for more in data["dataset"]["mix"]:
-        local = local_path(more["path"])
-        more["path"] = str(local.resolve()) if local else more["path"]
+    for more in (*data["dataset"]["mix"], *data["workflow"]["auxiliary_models"]):
+        more["path"] = whole_path(more["path"])
     native = getattr(config, "native", None)
     if native:
         data["native"] = _without(native, LEFT_OUT_OF_NATIVE)

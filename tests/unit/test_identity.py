@@ -83,6 +83,8 @@ def test_a_folder_counts_by_where_it_is(tmp_path, monkeypatch) -> None:
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
     assert of("dataset.path=./data") == of(f"dataset.path={tmp_path}/data")
+    judge = "workflow.auxiliary_models=[{{name: judge, path: {}/data}}]"
+    assert of(judge.format(".")) == of(judge.format(tmp_path))
 
 
 def test_held_out_tasks_of_a_folder_are_the_same_from_everywhere_and_a_preset_is_one(

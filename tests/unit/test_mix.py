@@ -8,7 +8,7 @@ import pytest
 
 from rlagent.config.batch import arithmetic
 from rlagent.config.check import check
-from rlagent.config.identity import trial_id
+from rlagent.config.identity import identity, trial_id
 from rlagent.config.mix import measured_parts, parts_of, places
 from rlagent.config.resolve import resolve
 from rlagent.config.schema import LearnConfig
@@ -77,6 +77,12 @@ def test_another_mix_is_another_trial(files) -> None:
     ids = {trial_id(mixed(files)), trial_id(mixed(files, weight=2.0))}
     ids.add(trial_id(mixed(files, "dataset.weight=3")))
     assert len(ids) == 3
+
+
+def test_a_shipped_taskset_in_a_mix_is_the_same_wherever_it_is_installed() -> None:
+    mix = "dataset.mix=[{name: sums, path: builtin:gsm8k_tiny}]"
+    found = identity(configured("dataset.name=own", mix))["dataset"]["mix"]
+    assert [more["path"] for more in found] == ["builtin:gsm8k_tiny"]
 
 
 @pytest.mark.parametrize(
