@@ -18,11 +18,13 @@ RECORD = "record.json"
 
 
 def config_text(config: LearnConfig) -> str:
-    """A configuration as a run folder keeps it, the paths of its tasks absolute: later commands run
-    in other folders."""
+    """A configuration as a run folder keeps it, the paths of its models and tasks absolute: later
+    commands run in other folders."""
     config = copy.deepcopy(config)
     dataset, evaluate = vars(config.dataset), vars(config.evaluate)
-    for each in (dataset, *map(vars, config.dataset.mix)):
+    # Behind an address it is a name.
+    models = [*([] if config.model.url else [config.model]), *config.workflow.auxiliary_models]
+    for each in map(vars, (config.dataset, *config.dataset.mix, *models)):
         each["path"] = whole_path(each["path"])
     if dataset["eval_path"]:
         dataset["eval_path"] = whole_path(dataset["eval_path"])

@@ -199,8 +199,10 @@ def test_the_configuration_that_a_run_keeps_means_the_same_tasks_from_everywhere
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
-    config = configured("hardware=cpu", "dataset.name=mine")
+    judge = "workflow.auxiliary_models=[{name: judge, path: ./judge}]"
+    config = configured("hardware=cpu", "dataset.name=mine", judge)
     config.dataset.path, config.dataset.eval_path = "mine", "./held.jsonl"
+    config.model.path = "./model"
     config.evaluate.dataset = "mine"
     run = RunFolder(tmp_path / "run")
     run.path.mkdir()
@@ -209,9 +211,15 @@ def test_the_configuration_that_a_run_keeps_means_the_same_tasks_from_everywhere
     kept = read_config(run)
     assert kept.dataset.path == kept.evaluate.dataset == str(tmp_path / "mine")
     assert kept.dataset.eval_path == str(tmp_path / "held.jsonl")
+    assert kept.model.path == str(tmp_path / "model")
+    assert [each.path for each in kept.workflow.auxiliary_models] == [str(tmp_path / "judge")]
     config.dataset.path = config.evaluate.dataset = "Qwen/some-tasks"
     run.config_yaml.write_text(config_text(config))
     assert read_config(run).dataset.path == read_config(run).evaluate.dataset == "Qwen/some-tasks"
+    # The name of a model behind an address.
+    config.model.path, config.model.url = "mine", "http://127.0.0.1:9/v1"
+    run.config_yaml.write_text(config_text(config))
+    assert read_config(run).model.path == "mine"
 
 
 @pytest.mark.parametrize("left", ["damaged results", "rollouts without results"])
