@@ -62,12 +62,15 @@ print(run_blocking(f"import os\nprint(os.listdir({place!r}))\nopen({place!r} + '
 """
 
 
-def test_what_is_mounted_below_the_standard_library_cannot_be_written():
+def test_what_is_mounted_below_the_standard_library_cannot_be_written(tmp_path):
     place = Path(sysconfig.get_path("stdlib"), "pydoc_data")
-    mounted = ["unshare", "--mount", "--map-root-user", "sh", "-c"]
-    mounted += ['mount -t tmpfs none "$0" && touch "$0/there" && exec "$@"', str(place)]
+    # One that is mounted elsewhere may have any name.
+    (odd := tmp_path / os.fsdecode(b"caf\xe9")).mkdir()
+    mounts = 'mount -t tmpfs none "$0" && mount -t tmpfs none "$1" && touch "$0/there"'
+    inside = ["unshare", "--mount", "--map-root-user", "sh", "-c"]
+    inside += [f'{mounts} && shift && exec "$@"', str(place), str(odd)]
     done = subprocess.run(
-        [*mounted, sys.executable, "-c", WRITES_BELOW, str(place)],
+        [*inside, sys.executable, "-c", WRITES_BELOW, str(place)],
         capture_output=True,
         text=True,
         check=False,

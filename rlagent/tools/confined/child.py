@@ -110,10 +110,11 @@ def _take_files_away(library: str, disk: int) -> None:
 
 
 def _mounts_below(folder: str) -> list[str]:
-    """What is mounted in a folder, by its path from there: bound with it, each keeps its own flags,
-    and none may be left out by who has not mounted it."""
+    """Paths, relative to a folder, of what is mounted below it. A bind mount takes them along, each
+    with its own flags, and only who mounted them may leave them out."""
     folder = os.path.realpath(folder)
-    with open("/proc/self/mountinfo") as file:
+    # All of the machine's mounts are listed, and a name may be of any bytes.
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         # Blanks in it are written as octal numbers.
         places = [re.sub(r"\\(\d{3})", _octal, line.split()[4]) for line in file]
     return [place[len(folder) :] for place in places if place.startswith(f"{folder}/")]
