@@ -1,5 +1,6 @@
 """A rollout engine on GPUs samples with the adapter of the newest weights, whoever asks."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -80,6 +81,33 @@ def test_an_adapter_can_be_read_while_it_is_written_again(tmp_path: Path) -> Non
                 assert {file.read_text() for file in place.iterdir()} == {"first"}
     assert {file.read_text() for file in place.iterdir()} == {"second"}
     assert [file.name for file in place.parent.iterdir()] == ["lora_adapter"]
+
+
+def test_an_adapters_weights_are_where_its_configuration_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, moved = tmp_path / "lora_adapter", []
+    replace = os.replace
+
+    def noting(source: Path, target: Path) -> None:
+        moved.append(target.name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", noting)
+    with written_whole(place) as folder:
+        for name in (ADAPTER, ADAPTER_CONFIG):
+            (folder / Path(name).name).touch()
+    assert moved == [Path(ADAPTER_CONFIG).name, Path(ADAPTER).name]
+
+
+def test_an_adapter_that_cannot_be_written_leaves_the_one_in_place(tmp_path: Path) -> None:
+    place, name = tmp_path / "lora_adapter", Path(ADAPTER).name
+    with written_whole(place) as folder:
+        (folder / name).write_text("first")
+    with pytest.raises(OSError, match="full"), written_whole(place) as folder:
+        (folder / name).write_text("sec")
+        raise OSError("the disk is full")
+    assert (place / name).read_text() == "first"
 
 
 def test_what_a_killed_attempt_has_left_of_an_adapter_is_put_in_no_place(tmp_path: Path) -> None:
