@@ -4,6 +4,7 @@ Trinity's way for the two on one GPU, where NCCL cannot join them, goes through 
 Ray's objects, tensor by tensor.
 """
 
+import math
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ import torch
 from torch import Tensor
 
 Tensors = Iterable[tuple[str, Tensor]]
+
+_APART = 16
+"""Parameters begin at multiples of so many bytes: torch views none across an edge of its numbers."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,14 @@ class Place:
     shape: tuple[int, ...]
 
     @property
-    def size(self) -> int:
-        """Bytes."""
+    def own(self) -> int:
+        """Bytes of the parameter."""
         return torch.Size(self.shape).numel() * getattr(torch, self.dtype).itemsize
+
+    @property
+    def size(self) -> int:
+        """Bytes up to the next place."""
+        return math.ceil(self.own / _APART) * _APART
 
 
 def pack(weights: Tensors, places: Sequence[Place], buffer: Tensor) -> None:
@@ -55,7 +64,7 @@ def unpack(places: Sequence[Place], buffer: Tensor) -> list[tuple[str, Tensor]]:
 def _parts(places: Sequence[Place], buffer: Tensor) -> Iterator[tuple[Place, Tensor]]:
     parts = buffer.split([place.size for place in places])
     for place, part in zip(places, parts, strict=True):
-        yield place, part.view(getattr(torch, place.dtype)).view(place.shape)
+        yield place, part[: place.own].view(getattr(torch, place.dtype)).view(place.shape)
 
 
 def offer(places: Sequence[Place], handles: dict[str, Any]) -> bytes:
