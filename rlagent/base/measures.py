@@ -57,7 +57,7 @@ def rewards_of(reports: Reports) -> list[float]:
     found = {name: values for name, values in _by_name(reports).items() if _is_reward(name)}
     if not found:
         return []
-    return max(found.values(), key=lambda values: statistics.pstdev(values) if values else 0.0)
+    return max(found.values(), key=statistics.pstdev)
 
 
 def _is_reward(name: str) -> bool:

@@ -47,6 +47,7 @@ def test_what_is_said_of_each_decision():
     assert _decide(done).words == (
         f"done on {day}, success 30.0 % -> 90.0 %; again with run.fresh=true"
     )
+    assert "success 0.0 % -> 90.0 %" in _decide({**done, "success_before": 0.0}).words
     for missing in ("success_before", "success_after"):
         unmeasured = {key: value for key, value in done.items() if key != missing}
         assert _decide(unmeasured).words == f"done on {day}; again with run.fresh=true"

@@ -13,6 +13,7 @@ from rlagent.config.weigh import weighed
 from rlagent.machine.resources import Machine
 from rlagent.planner.candidates import Candidate, Setting, candidates, weigh
 from rlagent.planner.choose import legal_layouts, ranked
+from rlagent.planner.fit import fits
 from rlagent.planner.gpus import KINDS
 from rlagent.planner.layout import Layout, refusals
 from rlagent.planner.table import SHOWN, refused, table
@@ -172,6 +173,12 @@ def test_two_gpus_share_a_sequence_from_16384_tokens_on(length, first) -> None:
     assert str(ranked(found, length)[0].layout) == first
     fewer, more = invented("2x1+6", 10), invented("2x1+6s3", 10)
     assert ranked([more, fewer], length) == [fewer, more]
+
+
+def test_a_model_may_fit_with_the_trainers_state_in_host_memory_alone() -> None:
+    layout = Layout.parse("2x1+2")
+    assert not fits(SHAPE_8B, layout, H100.memory_gib, WORK_8B)
+    assert fits(SHAPE_8B, layout, H100.memory_gib, WORK_8B, offload=True)
 
 
 def test_what_does_not_fit_is_not_ranked() -> None:

@@ -51,6 +51,27 @@ def test_a_name_may_ask_for_another_sum_than_the_mean():
     assert "rollout/tokens/mean" not in found
 
 
+def test_every_aggregate_that_a_name_may_ask_for_is_that_of_the_rollouts_in_their_order():
+    wanted = {"mean": 2.0, "min": 1.0, "max": 3.0, "sum": 6.0, "last": 2.0}
+    reports = [{f"x:{end}": value for end in wanted} for value in (3.0, 1.0, 2.0)]
+    evaluated = evaluation_metrics({"a": {"tasks": [{"rollouts": 3, "metrics": reports}]}})
+    for found, family in ((step_metrics(reports), "rollout"), (evaluated, "eval")):
+        assert {end: found[f"{family}/x/{end}"] for end in wanted} == wanted
+    # A name without a colon asks for nothing.
+    assert step_metrics([{"sum": 2.0}])["rollout/sum/mean"] == 2.0
+
+
+def test_what_rlagent_measures_itself_has_its_mean_alone_in_an_evaluation():
+    tasks = [_task(1.0, None, deep=2.0), _task(0.5, 0.5, deep=4.0)]
+    found = evaluation_metrics({"a": {"tasks": tasks}})
+    assert (found["eval/tasks"], found["eval/rollouts"], found["eval/failed"]) == (2, 4, 1)
+    assert (found["eval/deep/min"], found["eval/deep/max"]) == (2.0, 4.0)
+    assert not [name for name in found if name.startswith(("eval/reward/", "eval/success/"))]
+    silent = {"rollouts": 1, "metrics": [{"reward": 1.0}]}
+    assert evaluation_metrics({"a": {"tasks": [silent]}})["eval/success"] == 0
+    assert workflow_metrics(step_metrics([{"reward": 1.0, "a": 2.0}]), "rollout") == {"a": 2.0}
+
+
 def test_success_counts_rollouts_that_failed_and_other_means_do_not():
     found = evaluation_metrics({"heldout": {"tasks": [_task(1.0), _task(None), _task(0.5)]}})
     assert found["eval/success"] == pytest.approx(1 / 3)
@@ -103,6 +124,7 @@ def test_a_workflows_metric_with_a_name_of_ours_is_kept_beside_ours():
     kept = {own_name(name) for name in names}
     assert kept == {f"workflow/{name}" for name in names}
     assert own_name("success:sum") == "workflow/success:sum"
+    assert own_name("reward/a") == "workflow/reward/a"
     reports = [{"success": 1.0, "reward": 1.0, own_name("success"): 0.25, own_name("tasks"): 9.0}]
     found = evaluation_metrics({"a": {"tasks": [{"rollouts": 1, "metrics": reports}]}})
     assert (found["eval/success"], found["eval/workflow/success"]) == (1.0, 0.25)
