@@ -16,7 +16,7 @@ from torch import Tensor
 Tensors = Iterable[tuple[str, Tensor]]
 
 _APART = 16
-"""Parameters begin at multiples of so many bytes: torch views none across an edge of its numbers."""
+"""Bytes at whose multiples parameters begin: torch views only aligned numbers."""
 
 
 @dataclass(frozen=True)

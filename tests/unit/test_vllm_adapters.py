@@ -104,9 +104,14 @@ def test_an_adapter_that_cannot_be_written_leaves_the_one_in_place(tmp_path: Pat
     place, name = tmp_path / "lora_adapter", Path(ADAPTER).name
     with written_whole(place) as folder:
         (folder / name).write_text("first")
-    with pytest.raises(OSError, match="full"), written_whole(place) as folder:
-        (folder / name).write_text("sec")
-        raise OSError("the disk is full")
+
+    def cut_off() -> None:
+        with written_whole(place) as folder:
+            (folder / name).write_text("sec")
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        cut_off()
     assert (place / name).read_text() == "first"
 
 
