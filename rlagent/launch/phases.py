@@ -165,6 +165,9 @@ def connect(stage: Stage, tree: dict[str, Any], conclude: Callable[[str], None])
             },
             gpus=ray_cluster.gpus_to_offer(resolved.layout, on_gpus),
             cpus=max(4, resolved.machine.cores),
+            ready=ray_cluster.processes_at_start(
+                resolved.layout, int(resolved.config.hardware.runners)
+            ),
             say=start_again,
         )
     stage.head = cluster.head

@@ -29,7 +29,7 @@ PRELOADED = "torch,transformers"
 """What every process of a run imports at some time."""
 
 MOST_PRELOADED = 8
-"""Most processes that import it before they are asked to do anything; Ray starts one per core."""
+"""Most cores with which they import it before they are asked to do anything."""
 
 OUTLIVE_SECONDS = "180"
 """How long processes of Ray wait for a head that is gone, before they end themselves: longer than
@@ -105,6 +105,17 @@ def gpus_to_offer(layout: Layout, on_gpus: bool) -> int:
     return 2 if layout.colocated else layout.total_gpus
 
 
+def processes_at_start(layout: Layout, runners: int) -> int:
+    """Processes of a run's actors, which a Ray that is started for it has ready.
+
+    >>> processes_at_start(Layout(1, 1, 0), 1), processes_at_start(Layout(1, 1, 1), 1)
+    (3, 6)
+    """
+    exploring = 1 + layout.engines + max(runners, layout.engines) if layout.engines else 0
+    # The trainer, its queue and the synchronizer.
+    return exploring + (3 if layout.trainer_gpus else 0)
+
+
 def colocated_env(layout: Layout, on_gpus: bool) -> dict[str, str]:
     """Environment in which engine and trainer share one GPU.
 
@@ -123,6 +134,7 @@ def connect(
     env: dict[str, str],
     gpus: int,
     cpus: int,
+    ready: int = 1,
     say: Callable[[str], None] = _LOG.warning,
 ) -> Cluster:
     """Join or start Ray for this process.
@@ -133,6 +145,7 @@ def connect(
         env: Environment for the workers, beside `QUIET`.
         gpus: GPUs offered by a Ray that is started here.
         cpus: CPU cores offered likewise.
+        ready: Processes for actors that it starts before it is asked for any.
         say: Called with a line before a second try at starting; if it raises, there is none.
 
     Raises:
@@ -182,9 +195,9 @@ def connect(
         "_node_ip_address": LOOPBACK,
         **common,
     }
-    if _not_up_in_time(options):
+    if _not_up_in_time(options, ready):
         say("Ray was not up in time, as on a busy machine; it is started once more")
-        logs = _not_up_in_time(options)
+        logs = _not_up_in_time(options, ready)
         if logs:
             raise RunError(
                 "Ray was not up in time, twice: run the same command again when less runs on this "
@@ -227,7 +240,7 @@ def end_lost(cluster: Cluster) -> None:
         end_marked(MARK, cluster.mark)
 
 
-def _not_up_in_time(options: dict[str, Any]) -> str:
+def _not_up_in_time(options: dict[str, Any], ready: int) -> str:
     """Start Ray; where it is not up in time, end what has started.
 
     Returns:
@@ -236,7 +249,7 @@ def _not_up_in_time(options: dict[str, Any]) -> str:
     import ray
 
     try:
-        with ray_patches.groups_of_their_own.apply():
+        with ray_patches.groups_of_their_own.apply(), ray_patches.bare.apply(ready):
             ray.init(address="local", **options)
     except Exception as error:
         node = ray_patches.node_not_up.apply(error)

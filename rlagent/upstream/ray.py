@@ -1,12 +1,16 @@
-"""Changes to Ray where it starts on this machine: what listens, what signals reach it."""
+"""Changes to Ray where it starts on this machine: what starts, what listens, what ends it."""
 
 import contextlib
 import functools
 import os
+import shlex
 import signal
+import subprocess
+import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from rlagent.upstream.patch import Relies, patch
@@ -46,6 +50,95 @@ def stay_on_loopback() -> None:
 
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
     ray_constants.ENABLE_RAY_CLUSTER = False
+
+
+DASHBOARD_AGENT = "--dashboard_agent_command="
+ENVIRONMENT_AGENT = "--runtime_env_agent_command="
+"""Before what the raylet runs as its agents; it ends with them, and refuses to have none."""
+
+PRESTARTED = "--num_prestart_python_workers="
+"""Before how many workers it starts for the first driver, before that asks for any."""
+
+STAND_IN = Path(__file__).with_name("ray_agent.py")
+"""Runs by its path, so that it imports nothing else."""
+
+
+def bare_raylet(command: Sequence[str], workers: int) -> list[str]:
+    """The command that starts a raylet, with so many workers and stand-ins for its agents."""
+    given = dict(part.split("=", 1) for part in command if part.startswith("--") and "=" in part)
+    agent = [sys.executable, "-I", "-S", str(STAND_IN), given["--session_dir"], given["--node_id"]]
+    # Both ways as Ray and its raylet do it.
+    later = shlex.split(given[ENVIRONMENT_AGENT[:-1]])
+    ours = {
+        DASHBOARD_AGENT: subprocess.list2cmdline(agent),
+        ENVIRONMENT_AGENT: subprocess.list2cmdline([*agent, given["--node_ip_address"], *later]),
+        PRESTARTED: str(workers),
+    }
+    return [next((k + v for k, v in ours.items() if part.startswith(k)), part) for part in command]
+
+
+@patch(
+    LIBRARY,
+    VERSIONS,
+    f"{SOURCE}/_private/node.py#L1642",
+    "`ray.init` can start Ray without dashboard, agent, log monitor and autoscaler, and takes the "
+    "number of workers to start with",
+    [
+        Relies("ray._private.parameter:RayParams", None, "no_monitor: "),
+        Relies("ray._private.parameter:RayParams", None, "include_log_monitor: "),
+        Relies("ray._private.worker", None, "ray_params = ray._private.parameter.RayParams("),
+        Relies("ray._private.node:Node.start_head_processes", None, "self.start_api_server("),
+        Relies(
+            "ray._private.node:Node.start_api_server",
+            "self, *, include_dashboard, raise_on_failure",
+        ),
+        Relies("ray._private.node:Node.__init__", None, "self._webui_url = None"),
+        Relies("ray._private.services:start_raylet", None, DASHBOARD_AGENT),
+        Relies("ray._private.services:start_raylet", None, ENVIRONMENT_AGENT),
+        Relies("ray._private.services:start_raylet", None, PRESTARTED),
+        Relies("ray._private.services:start_raylet", None, "process_info = start_ray_process("),
+        Relies("ray._private.services:start_raylet", None, 'f"--session_dir={session_dir}"'),
+        Relies("ray._private.services:start_raylet", None, 'f"--node_id={node_id}"'),
+        Relies(
+            "ray._private.services:start_raylet", None, 'f"--node_ip_address={node_ip_address}"'
+        ),
+        Relies("ray._private.runtime_env.agent.main", None, "sock.bind(sockaddr)"),
+        Relies("ray.dashboard.agent", None, "self.listen_port if self.http_server and"),
+        Relies("ray.dashboard.agent", None, "METRICS_AGENT_PORT_NAME,\n                -1"),
+        Relies("ray.dashboard.agent", None, "METRICS_EXPORT_PORT_NAME,\n                -1"),
+    ],
+)
+@contextlib.contextmanager
+def bare(workers: int) -> Iterator[None]:
+    """Within the block, have Ray start with what runs actors, and nothing else.
+
+    Its dashboard, the agent of that, what copies logs to a driver and what asks a cloud for more
+    machines are a Python process each: 9 s of processor time in all, and `ray.init` waits for two
+    of them one after the other. A run asks none of them for anything. As that of a Ray that is
+    installed without its dashboard does, the stand-in for the agent says that it listens nowhere.
+    The agent for runtime environments, for which the raylet waits too, starts when it is asked.
+
+    Args:
+        workers: How many start before they are asked for. Ray itself starts one per core.
+    """
+    from ray._private import parameter, services
+    from ray._private.node import Node
+
+    params, start, api = parameter.RayParams, services.start_ray_process, Node.start_api_server
+
+    def start_ray_process(command: list[str], *arguments: Any, **options: Any) -> Any:
+        is_raylet = any(part.startswith(DASHBOARD_AGENT) for part in command)
+        return start(bare_raylet(command, workers) if is_raylet else command, *arguments, **options)
+
+    parameter.RayParams = functools.partial(params, no_monitor=True, include_log_monitor=False)
+    services.start_ray_process = start_ray_process
+    Node.start_api_server = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        parameter.RayParams = params
+        services.start_ray_process = start
+        Node.start_api_server = api
 
 
 @patch(

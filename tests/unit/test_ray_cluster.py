@@ -1,10 +1,13 @@
 """What a Ray that is started for a run offers, and what one that is joined adds."""
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -33,6 +36,88 @@ def test_a_colocated_gpu_is_offered_to_engine_and_trainer(monkeypatch):
     layout = Layout(1, 1, 1, colocated=True)
     assert gpus_to_offer(layout, on_gpus=True) == 2
     assert colocated_env(layout, on_gpus=True) == {"CUDA_VISIBLE_DEVICES": "3,3"}
+
+
+def test_a_raylet_starts_as_many_workers_as_there_are_actors_and_stand_ins_for_its_agents():
+    given = ["raylet", "--session_dir=/tmp/s", "--node_id=ab", "--node_ip_address=127.0.0.1"]
+    theirs = ["--runtime_env_agent_command=python -u main.py", "--dashboard_agent_command=python a"]
+    command = [*given, "--num_prestart_python_workers=64", *theirs, "--head"]
+    made = ray_patches.bare_raylet(command, 3)
+    agent = f"{sys.executable} -I -S {ray_patches.STAND_IN} /tmp/s ab"
+    assert made == [
+        *given,
+        "--num_prestart_python_workers=3",
+        f"--runtime_env_agent_command={agent} 127.0.0.1 python -u main.py",
+        f"--dashboard_agent_command={agent}",
+        "--head",
+    ]
+
+
+# What a raylet does with an agent; it ends when it is told to.
+RAYLET = """
+import os, pathlib, subprocess, sys
+
+os.environ["RAY_RAYLET_PID"] = str(os.getpid())
+session = pathlib.Path(sys.argv[2])
+agent = subprocess.Popen([sys.executable, "-I", "-S", *sys.argv[1:3], "ab", *sys.argv[4:]])
+while len(list(session.glob("*_port_ab"))) < int(sys.argv[3]):
+    assert agent.poll() is None
+print(agent.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def agent_of_a_raylet(session: Path, ports: int, *words: str) -> Iterator[int]:
+    """A stand-in that has said so many ports; its raylet ends with the block, and then it."""
+    command = [sys.executable, "-S", "-c", RAYLET, str(ray_patches.STAND_IN), str(session)]
+    with subprocess.Popen(
+        [*command, str(ports), *words], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as raylet:
+        agent = int(raylet.stdout.readline())
+        yield agent
+        raylet.stdin.close()
+        # The stand-in has inherited it: this is its end too.
+        assert raylet.stdout.read() == ""
+
+
+def test_the_stand_in_for_the_dashboards_agent_listens_nowhere_and_ends_with_its_raylet(tmp_path):
+    with agent_of_a_raylet(tmp_path, 3):
+        assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+            "metrics_agent_port_ab": "-1",
+            "metrics_export_port_ab": "-1",
+            "dashboard_agent_listen_port_ab": "-1",
+        }
+
+
+# Binds and answers as Ray's agent for runtime environments.
+ANSWERS = """
+import socket, sys
+
+port = int(sys.argv[-1].removeprefix("--runtime-env-agent-port="))
+bound = socket.socket()
+bound.bind(("127.0.0.1", port))
+bound.listen()
+while True:
+    with bound.accept()[0] as asked:
+        asked.sendall(asked.recv(9) + sys.argv[1].encode())
+"""
+
+
+def test_the_agent_for_runtime_environments_starts_when_it_is_asked_and_answers_that(tmp_path):
+    script = tmp_path / "main.py"
+    script.write_text(ANSWERS)
+    with agent_of_a_raylet(
+        tmp_path, 1, "127.0.0.1", sys.executable, "-S", str(script), "--its"
+    ) as agent:
+        port = int((tmp_path / "runtime_env_agent_port_ab").read_text())
+        waits = Path(f"/proc/{agent}/cmdline").read_bytes()
+        for _ in range(2):
+            with socket.create_connection(("127.0.0.1", port)) as asks:
+                asks.sendall(b"hello")
+                assert asks.recv(99) == b"hello--its"
+        assert Path(f"/proc/{agent}/cmdline").read_bytes() != waits
+        os.kill(agent, signal.SIGKILL)
 
 
 def test_ray_leaves_sigterm_to_a_run_while_it_starts():
