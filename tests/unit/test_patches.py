@@ -123,7 +123,14 @@ def recorded_vllm(folder):
 
 
 @pytest.mark.parametrize(
-    "name", ["engine_arguments", "before_waiting", "engine_process", "token_lists"]
+    "name",
+    [
+        "engine_arguments",
+        "before_waiting",
+        "engine_process",
+        "token_lists",
+        "load_counted_in_the_loop",
+    ],
 )
 def test_the_recorded_vllm_has_what_its_patches_rely_on(tmp_path, name):
     assert PATCHES[name].misfits(recorded_vllm(tmp_path)) == []

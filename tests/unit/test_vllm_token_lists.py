@@ -1,13 +1,15 @@
 """A rollout engine on GPUs answers with the drawn tokens as lists where our record asks so."""
 
 import asyncio
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, ConfigDict
+from starlette.background import BackgroundTask
 
-from rlagent.upstream.vllm import token_lists
+from rlagent.upstream.vllm import load_counted_in_the_loop, token_lists
 
 DRAWN = [7, 9]
 
@@ -167,3 +169,11 @@ def test_the_tokenizer_is_asked_once_for_each_token(server: Any) -> None:
     assert texts(server.tokenizer, [3, 4, 3]) == ["<3>", "<4>", "<3>"]
     assert texts(server.tokenizer, [4]) == ["<4>"]
     assert server.tokenizer.asked == [[3], [4]]
+
+
+def test_an_answered_request_is_counted_without_a_thread() -> None:
+    threads = []
+    utils = SimpleNamespace(decrement_server_load=lambda _: threads.append(threading.get_ident()))
+    load_counted_in_the_loop.change(utils)
+    asyncio.run(BackgroundTask(utils.decrement_server_load, "request")())
+    assert threads == [threading.get_ident()]

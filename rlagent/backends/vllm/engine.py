@@ -111,6 +111,10 @@ class RolloutEngine(vLLMRolloutModel):
             serving.ChatCompletionLogProbs.model_construct,
             importlib.import_module("vllm.v1.engine.logprobs"),
         )
+        router = importlib.import_module("vllm.entrypoints.openai.chat_completion.api_router")
+        vllm.load_counted_in_the_loop.apply(
+            importlib.import_module(router.load_aware_call.__module__)
+        )
         self._marks.mark("engine_waits_for_model")
 
     async def startup_marks(self) -> dict[str, float]:
