@@ -254,7 +254,9 @@ def _problem(override: Override, groups: Groups, spec: Spec, multirun: bool) -> 
         return _group_problem(override, groups, value)
     if override.package is not None or "/" in key:
         known = list(groups.names)
-        return Problem(key, value, "there is no such group", did_you_mean(key, known))
+        # With a package alone, as in `@seed=1`, Hydra reads a group without a name.
+        written = key or line.partition("=")[0]
+        return Problem(written, value, "there is no such group", did_you_mean(written, known))
     if find(spec, key) is None:
         known = [*keys_of(spec), *groups.names]
         found = nearest(key, known)

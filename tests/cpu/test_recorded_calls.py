@@ -202,7 +202,8 @@ def test_what_utf8_cannot_hold_reaches_the_model_written_out(service, asked):
 def test_who_asks_for_logprobs_gets_them_in_openais_form(service):
     wide = recorded(service, max_tokens=8, logprobs=True, seed=3)
     narrow = recorded(service, max_tokens=8, seed=3)
-    assert torch.equal(wide.experiences[0].logprobs, narrow.experiences[0].logprobs)
+    # What the engine remembers of the prompt from before shifts the last bits.
+    torch.testing.assert_close(wide.experiences[0].logprobs, narrow.experiences[0].logprobs)
     assert torch.equal(wide.experiences[0].tokens, narrow.experiences[0].tokens)
 
 

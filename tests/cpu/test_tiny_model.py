@@ -3,6 +3,8 @@
 import json
 import random
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,11 +54,9 @@ def test_model_and_tokenizer_agree(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_writes_the_data_that_is_shipped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.argv", ["build", "data", "--assets", str(tmp_path)])
-    build.main()
+def test_the_command_writes_the_data_that_is_shipped(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tools.tiny_model", "data", "--assets", str(tmp_path)]
+    subprocess.run(command, check=True, cwd=FOLDER.parents[2])
     for name in ("train.jsonl", "test.jsonl"):
         written = (tmp_path / "gsm8k_tiny" / name).read_bytes()
         assert written == (FOLDER.parent / "gsm8k_tiny" / name).read_bytes()

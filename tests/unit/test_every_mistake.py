@@ -183,6 +183,7 @@ def test_many_sweeps(words) -> None:
 NAMED = {
     "=1": "=1: has no key; write key=value",
     "~": "~: has no key; write key=value",
+    "@seed=1e30": "@seed=1e30: there is no such group",
     "": "'': an empty argument says nothing; leave it out",
     "seed=1,2,": "seed=1,2,: cannot be read; a comma stands between two values",
     "seed=choice()": "empty choice is not legal; write it such as choice(1,2)",
