@@ -85,7 +85,7 @@ def test_what_was_edited_is_refused_unless_asked_for():
 
 
 def test_fresh_sets_a_run_aside_in_any_state():
-    for status in (DONE, CUT_OFF):
+    for status in (DONE, CUT_OFF, {}):
         assert _decide(status, fresh=True).action is Action.FROM_SCRATCH
 
 

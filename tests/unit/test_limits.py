@@ -8,7 +8,7 @@ from rlagent.base.limits import Limits
 @pytest.mark.parametrize(
     ("limits", "inside", "outside"),
     [
-        (Limits(least=1, most=8), [1, 4.5, 8, True, None], [0, 0.999, 8.001, 9]),
+        (Limits(least=1, most=8), [1, 4.5, 8, False, None], [0, 0.999, 8.001, 9]),
         (Limits(above=0, below=1), [1e-9, 0.5, 0.999], [0, 1, -1]),
         (Limits(least=1, also=-1), [-1, 1], [-2, 0]),
         (Limits(), [-1e30, 1e30], []),

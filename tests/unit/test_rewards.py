@@ -92,6 +92,7 @@ def test_a_group_of_several_agents_differs_when_the_rewards_of_one_of_them_do():
     ]
     assert rewards_of(zero_sum) == [1.0, 0.0]
     assert rewards_of([{"reward": 1.0}, {"success": 0.0}]) == [1.0]
+    assert rewards_of([{"turns": 2.0, "reward": 1.0}, {"turns": 9.0, "reward": 1.0}]) == [1.0, 1.0]
     assert rewards_of([]) == []
 
 

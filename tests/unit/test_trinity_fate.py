@@ -101,6 +101,7 @@ def test_some_values_may_be_for_gpus_alone_trinitys_default_included() -> None:
         ({"one": {"deep": {"a": 2, "b": 2}}}, ["trinity.one"]),
         ({"many": [{"a": 1}, {"a": 2, "b": 2}]}, ["trinity.many.1"]),
         ({"named": {"x": {"a": 2}, "y": {"a": 2}}}, ["trinity.named.x", "trinity.named.y"]),
+        ({"whole": [{"a": 1}, {"a": 2}]}, ["trinity.whole"]),
         ({"alone": 2}, ["trinity.alone=2"]),
     ],
 )
@@ -110,9 +111,11 @@ def test_a_group_that_is_refused_is_named_once_without_a_value(tree, shown) -> N
         "one": Spec("struct", fields={"deep": item}),
         "many": Spec("list", item=item),
         "named": Spec("dict", item=item),
+        "whole": Spec("list", item=item),
         "alone": NUMBER,
     }
-    table = dict.fromkeys(("one", "many[]", "named{}", "alone"), refused("is not there"))
+    lines = ("one", "many[]", "named{}", "whole", "alone")
+    table = dict.fromkeys(lines, refused("is not there"))
     problems, _ = look_up(tree, Spec("struct", fields=fields), table, OVERRIDE, False)
     assert [problem.head for problem in problems] == shown
 
