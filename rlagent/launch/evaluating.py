@@ -9,7 +9,6 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -229,7 +228,7 @@ def _is_drawn(folder: EvaluationFolder) -> bool:
 def _draw(folder: EvaluationFolder) -> None:
     """Write the page and, after it, the picture of what was measured."""
     write_atomically(folder.report_html, evaluation_page(folder))
-    # matplotlib is slow to import.
+    # matplotlib is slow to import, and what was measured is written by now.
     from rlagent.report.evaluation_picture import evaluation_picture
 
     write_atomically(folder.picture, evaluation_picture(folder))
@@ -334,15 +333,9 @@ class Evaluating:
         places = held_out_places(source, name)
         build.save_yaml(tree, self.folder.trinity_yaml)
         give_up = lambda cause: self._conclude("failed", EXIT_FAILED, cause)  # noqa: E731
-        drawn: list[Future[None]] = []
-        # While Ray ends, or the next engines start.
-        with ThreadPoolExecutor(1, "pictures") as aside:
-            with phases.connect(stage, tree, give_up):
-                for kept in asked:
-                    self._measure(kept, tree, places)
-                    drawn.append(aside.submit(_draw, self.folder))
-            for each in drawn:
-                each.result()
+        with phases.connect(stage, tree, give_up):
+            for kept in asked:
+                self._measure(kept, tree, places)
 
     def _measure(
         self, kept: Kept, tree: dict[str, Any], places: list[dict[str, int]] | None
@@ -379,6 +372,7 @@ class Evaluating:
         self.results["measured"] = sorted([*others, entry], key=lambda each: each["step"])
         folder.write_results(self.results)
         self.new.append(entry)
+        _draw(folder)
 
     def _pending(self, step: int, places: list[dict[str, int]] | None, samples: int) -> list[Any]:
         """The places of the tasks whose rollouts are not all there."""
