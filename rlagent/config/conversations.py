@@ -11,11 +11,9 @@ from typing import Any
 
 from rlagent.base.errors import Problem
 from rlagent.config.json_rows import RowError, parse, texts
+from rlagent.config.wrong_rows import WrongRows
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
-
-SHOWN = 3
-"""Wrong rows that are named."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +59,14 @@ def wrong_rows(
         key: Configuration key that names the file.
         path: Its value.
     """
-    problems, wrong = [], 0
+    wrong = WrongRows()
     for line, row in rows:
         try:
             conversation(row)
         except ValueError as error:
-            wrong += 1
-            if wrong <= SHOWN:
-                remedy = "mend it, or leave the row out"
-                problems.append(Problem(key, path, f"line {line} of {file}: {error}", remedy))
-    if wrong > SHOWN:
-        problems.append(Problem(key, path, f"{wrong - SHOWN} more rows of it are wrong"))
-    return problems
+            remedy = "mend it, or leave the row out"
+            wrong.add(Problem(key, path, f"line {line} of {file}: {error}", remedy))
+    return wrong.close(key, path)
 
 
 def file_problems(file: Path, key: str, path: str) -> list[Problem]:

@@ -19,13 +19,11 @@ from rlagent.config.row_folders import JSON as JSON
 from rlagent.config.row_folders import TABLES as TABLES
 from rlagent.config.row_folders import files_of, forms, is_one_set, version_of
 from rlagent.config.row_view import AS_IS, View
+from rlagent.config.wrong_rows import WrongRows
 
 CHECKED_EARLY = 8 << 20
 """Bytes up to which every row is read before anything starts; those of larger files follow when
 the run has its folder."""
-
-_SHOWN = 3
-"""Rows that are named of those that are wrong in one file."""
 
 
 def split_file(path: str, split: str) -> Path | None:
@@ -101,7 +99,6 @@ class Scan:
         lines: Line that each begins at, from 1.
         positions: Place of each among all rows, from 0.
         seen: How many rows there are, those that are no tasks included.
-        wrong: How many rows are wrong.
         problems: What is wrong, a few rows of it named.
     """
 
@@ -110,14 +107,7 @@ class Scan:
     lines: "array[int]" = field(default_factory=lambda: array("q"))
     positions: "array[int]" = field(default_factory=lambda: array("q"))
     seen: int = 0
-    wrong: int = 0
     problems: list[Problem] = field(default_factory=list)
-
-    def count(self, wrong: Problem) -> None:
-        """Count a row that is wrong; the first few are named."""
-        self.wrong += 1
-        if self.wrong <= _SHOWN:
-            self.problems.append(wrong)
 
 
 def question_column(columns: Iterable[str]) -> str | None:
@@ -150,6 +140,7 @@ def scan(file: Path, columns: Iterable[str], key: str, path: str, view: View = A
 @functools.lru_cache(maxsize=4)
 def _scan(file: Path, columns: tuple[str, ...], version: object, view: View) -> Scan:
     found, column = Scan(), question_column(columns)
+    wrong = WrongRows(found.problems)
     for part in files_of(file):
         try:
             for line, text in texts(part):
@@ -158,32 +149,30 @@ def _scan(file: Path, columns: tuple[str, ...], version: object, view: View) -> 
                     row = view.of(parse(text))
                 except MissingColumnError as error:
                     where = f"line {line} of {part}"
-                    if not found.rows and not found.wrong:
+                    if not found.rows and not wrong.count:
                         found.problems.append(view.missing(error, where))
                         return found
-                    found.count(Problem("", None, f"{where} {error}", "complete it"))
+                    wrong.add(Problem("", None, f"{where} {error}", "complete it"))
                     continue
                 except ValueError as error:
-                    found.count(_unreadable(part, line, error))
+                    wrong.add(_unreadable(part, line, error))
                     continue
                 if row is None:
                     continue
                 missing = [name for name in columns if name not in row]
-                if missing and not found.rows and not found.wrong:
+                if missing and not found.rows and not wrong.count:
                     # Rather the columns are wrong than every row.
                     found.problems += _columns(part, line, missing, row)
                     return found
                 if missing:
-                    found.count(_lacking(part, line, missing, row))
+                    wrong.add(_lacking(part, line, missing, row))
                 found.rows.append(content_hash(row))
                 found.questions.append(question_hash(row, column))
                 found.lines.append(line)
                 found.positions.append(found.seen - 1)
         except RowError as error:
             found.problems.append(_unreadable(part, error.line, error))
-    if found.wrong > _SHOWN:
-        more = f"{found.wrong - _SHOWN} more rows of it are wrong"
-        found.problems.append(Problem("", None, more))
+    wrong.close()
     if found.seen and not found.rows and not found.problems:
         found.problems.append(view.nothing_left(found.seen, str(file)))
     elif not found.rows and not found.problems:

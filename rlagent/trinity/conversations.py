@@ -13,11 +13,12 @@ from rlagent.backends.embedded.loading import TOKENIZER, loading
 from rlagent.base.errors import ConfigError, Problem, raise_if_any
 from rlagent.base.paths import resolve_path
 from rlagent.config.chat_templates import template_text
-from rlagent.config.conversations import SHOWN, conversation, wrong_rows
+from rlagent.config.conversations import conversation, wrong_rows
 from rlagent.config.held_out import splits_itself
 from rlagent.config.schema import DatasetConfig, LearnConfig, ModelConfig
 from rlagent.config.splits import draw, hold_out
 from rlagent.config.task_files import split_file
+from rlagent.config.wrong_rows import SHOWN
 from rlagent.trinity.given import FOLDER
 from rlagent.trinity.kept_tasks import Rows, WrittenRows, keep, rows_of, write_held_out
 from rlagent.trinity.masks import Learnt, Masks, NoMaskError

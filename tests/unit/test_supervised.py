@@ -6,11 +6,13 @@ from dataclasses import replace
 import pytest
 
 from rlagent.base.errors import ConfigError
+from rlagent.config import wrong_rows
 from rlagent.config.check import check
 from rlagent.config.conversations import conversation, file_problems
 from rlagent.config.identity import identity
 from rlagent.config.over_run import over_run
 from rlagent.config.resolve import resolve
+from rlagent.config.task_files import scan
 from rlagent.machine.resources import GPU, Machine
 from rlagent.planner.layout import Layout
 from rlagent.records.progress import Progress
@@ -182,6 +184,16 @@ def test_wrong_rows_are_named_by_their_lines(tmp_path):
         True
     ] * 3
     assert "2 more rows" in problems[3]
+
+
+def test_of_tasks_and_of_conversations_as_many_wrong_rows_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(wrong_rows, "SHOWN", 1)
+    file = tmp_path / "some.jsonl"
+    file.write_text(f"{json.dumps(SAID)}\n" + 'not JSON\n{"messages": 1}\n' * 3)
+    of_conversations = file_problems(file, "dataset.path", "some")
+    of_tasks = scan(file, ["messages"], "dataset.path", "some").problems
+    for problems in (of_conversations, of_tasks):
+        assert [each.message for each in problems[1:]] == ["2 more rows of it are wrong"]
 
 
 def test_a_wrong_row_is_refused_before_anything_starts(file):
