@@ -189,8 +189,11 @@ def _dataset_fingerprint(resolved: Resolved) -> str:
             files += files_of(file)
     for one in (part.dataset for part in parts_of(dataset)):
         files += [file for named in functions_of(one) for file in source_files(locate(named).file)]
-    said = [f"{dataset.path} {dataset.subset} {dataset.split} {dataset.eval_split}"]
-    said += [f"{more.path} {more.subset} {more.split} {more.eval_split}" for more in dataset.mix]
+    said = [f"{whole_path(dataset.path)} {dataset.subset} {dataset.split} {dataset.eval_split}"]
+    said += [
+        f"{whole_path(more.path)} {more.subset} {more.split} {more.eval_split}"
+        for more in dataset.mix
+    ]
     return _digest(files, " ".join(said))
 
 

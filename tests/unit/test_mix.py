@@ -12,6 +12,7 @@ from rlagent.config.identity import identity, trial_id
 from rlagent.config.mix import measured_parts, parts_of, places
 from rlagent.config.resolve import resolve
 from rlagent.config.schema import LearnConfig
+from rlagent.launch.record import make_record
 from rlagent.machine.resources import Machine
 from rlagent.trinity.kept_tasks import held_out_places, prepare_data
 from rlagent.trinity.measuring import held_out, to_measure
@@ -83,6 +84,22 @@ def test_a_shipped_taskset_in_a_mix_is_the_same_wherever_it_is_installed() -> No
     mix = "dataset.mix=[{name: sums, path: builtin:gsm8k_tiny}]"
     found = identity(configured("dataset.name=own", mix))["dataset"]["mix"]
     assert [more["path"] for more in found] == ["builtin:gsm8k_tiny"]
+
+
+@pytest.mark.parametrize("relative", ["first.jsonl", "./first.jsonl"])
+def test_files_named_relatively_and_absolutely_are_the_same_dataset(
+    files, monkeypatch, relative
+) -> None:
+    monkeypatch.chdir(files)
+
+    def fingerprint(first: str, sums: str) -> str:
+        mix = f"dataset.mix=[{{name: sums, path: {sums}}}]"
+        config = mixed(files, f"dataset.path={first}", mix)
+        return str(make_record(resolve(config, CPU), None)["dataset"])
+
+    whole = fingerprint(f"{files}/first.jsonl", f"{files}/sums.jsonl")
+    assert fingerprint(relative, "sums.jsonl") == whole
+    assert fingerprint("sums.jsonl", "first.jsonl") != whole
 
 
 @pytest.mark.parametrize(
