@@ -13,6 +13,8 @@ from typing import Any
 from agentscope.model import OpenAIChatModel
 from openai.types.chat import ChatCompletion
 
+from rlagent.upstream import agentscope
+
 Call = tuple[str, dict[str, Any]]
 """A tool call: function name and arguments."""
 
@@ -64,6 +66,9 @@ class TeacherClient:
 
 def teacher_model() -> Any:
     """The model that agents get; its `client` is set for each conversation."""
+    # Half of the time of a conversation would go into making the same schemas again.
+    agentscope.remember_tool_schemas.apply()
+    agentscope.remember_merged_schemas.apply()
     # One for all: making the client that the teacher replaces takes longer than a conversation.
     return OpenAIChatModel("teacher", api_key="none", stream=False)
 
