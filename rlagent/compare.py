@@ -15,7 +15,8 @@ from rlagent.records.folder import RunNotFoundError
 
 EPILOG = """\
 A and B are runs (folder, name, id or `latest`) or evaluations (RUN/NAME, or their folder). A run is
-measured by its newest evaluation that the others have too, else by the last one of its training.
+measured on each dataset by its newest evaluation that the others have too, else by the last one of
+its training.
 Exit status: 0 compared; 1 something cannot be read; 2 there is no such run.
 """
 

@@ -1,7 +1,7 @@
 """What two or more runs or evaluations say about each other: from records alone, as data.
 
-Each is measured by one of its evaluations, or by the last evaluation of its training; which, is
-chosen so that all were asked the same tasks. text and page are comparison_text.py's and
+Each is measured by an evaluation of each taskset, or by the last evaluation of its training; which,
+is chosen so that all were asked the same tasks. text and page are comparison_text.py's and
 comparison_page.py's.
 """
 
@@ -38,11 +38,13 @@ class Measurement:
 
     Args:
         words: Where they are from.
+        dataset: Name of the taskset; empty for those of training.
         measured: As of results.json, for `evaluation_text.table`.
         tasks: The rollouts of each task.
     """
 
     words: str
+    dataset: str
     measured: dict[str, Any]
     tasks: dict[TaskKey, list[Rollout]]
 
@@ -52,10 +54,12 @@ class Candidate:
     """What a side may be measured by; its rollouts are not read yet.
 
     Args:
+        taskset: Which tasks were asked; None: those of training.
         way: What the numbers of both sides must have in common; None: of training.
         read: Reads them.
     """
 
+    taskset: str | None
     way: str | None
     read: Callable[[], Measurement]
 
@@ -67,42 +71,42 @@ class Side:
     Args:
         name: Of its folder.
         settings: Its configuration, by dotted key.
-        measurement: None where nothing was measured.
+        measurements: One of each taskset that is compared; empty where nothing was measured.
         curve: Held-out success over the steps of training; empty for a bare model.
         tokens: Tokens trained on until each step.
     """
 
     name: str
     settings: dict[str, Any]
-    measurement: Measurement | None
+    measurements: list[Measurement]
     curve: Series
     tokens: Series
 
 
 @dataclass(frozen=True)
 class Pairing:
-    """The first side against another, on the tasks that both were asked.
+    """The first side against another, on the tasks of one taskset that both were asked.
 
     Args:
-        before: Name of the first.
-        after: Name of the other.
+        before: The first.
+        after: The other.
+        one: What the first is measured by.
+        two: What the other is measured by.
         found: The numbers; its indices are of `tasks`.
         tasks: The shared tasks.
     """
 
     before: Side
     after: Side
+    one: Measurement
+    two: Measurement
     found: Paired
     tasks: list[TaskKey]
 
     def rollouts(self, index: int) -> tuple[Rollout, Rollout]:
         """A task's first rollout on either side that shows the difference, else the first."""
-        key = self.tasks[index]
-        one, two = (side.measurement for side in (self.before, self.after))
-        assert one is not None
-        assert two is not None
-        rose = index in self.found.better
-        return _showing(one.tasks[key], not rose), _showing(two.tasks[key], rose)
+        key, rose = self.tasks[index], index in self.found.better
+        return _showing(self.one.tasks[key], not rose), _showing(self.two.tasks[key], rose)
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,17 @@ class Comparison:
     differing: list[tuple[str, list[Any]]]
     pairings: list[Pairing]
 
+    @property
+    def several(self) -> bool:
+        """Whether the sides are compared on more than one taskset."""
+        return any(len(side.measurements) > 1 for side in self.sides)
+
+    @property
+    def unpaired(self) -> bool:
+        """Whether one side was asked other tasks than the first."""
+        paired_with = [pairing.after for pairing in self.pairings]
+        return any(all(side is not one for one in paired_with) for side in self.sides[1:])
+
 
 def compare(folders: Sequence[RunFolder]) -> Comparison:
     """Compare runs and evaluations.
@@ -122,18 +137,19 @@ def compare(folders: Sequence[RunFolder]) -> Comparison:
     """
     chosen = _chosen([list(_candidates(folder)) for folder in folders])
     sides = [
-        _side(folder, one.read() if one else None)
-        for folder, one in zip(folders, chosen, strict=True)
+        _side(folder, [one.read() for one in several])
+        for folder, several in zip(folders, chosen, strict=True)
     ]
-    pairings = []
-    for side in sides[1:]:
-        pairing = _pair(sides[0], side)
-        if pairing is not None:
-            pairings.append(pairing)
+    pairings = [
+        pairing
+        for side in sides[1:]
+        for one, two in zip(sides[0].measurements, side.measurements, strict=False)
+        if (pairing := _pair(sides[0], side, one, two)) is not None
+    ]
     return Comparison(sides, list(_differing(sides)), pairings)
 
 
-def _side(folder: RunFolder, measurement: Measurement | None) -> Side:
+def _side(folder: RunFolder, measurements: list[Measurement]) -> Side:
     run = _run_of(folder)
     rows = run.read_metrics() if run else []
     trained = series(rows, "tokens/trained", "trainer")
@@ -144,7 +160,7 @@ def _side(folder: RunFolder, measurement: Measurement | None) -> Side:
     return Side(
         name=_name(folder),
         settings=_settings(folder),
-        measurement=measurement,
+        measurements=measurements,
         curve=series(rows, "eval/success", "explorer"),
         tokens=Series("tokens", trained.steps, tuple(sums)),
     )
@@ -186,19 +202,23 @@ def _candidates(folder: RunFolder) -> Iterator[Candidate]:
     is_run = folder.path.parent.name != EVALUATIONS
     given = evaluations_in(folder.path) if is_run else [EvaluationFolder(folder.path)]
     for each in sorted(given, key=_written, reverse=True):
-        way = _way(each.read_results())
+        results = each.read_results()
         for measured in reversed(each.measured()):
-            yield Candidate(way, partial(_evaluated, each, measured))
+            read = partial(_evaluated, each, str(results.get("dataset") or ""), measured)
+            yield Candidate(_taskset(results), _way(results), read)
     steps = {batch.step for batch in folder.rollouts.batches("eval")} if is_run else set()
     if steps:
         # Of the last one only a part may be there: the run may be at it.
         ended = series(folder.read_metrics("explorer"), "eval/success", "explorer").steps
-        yield Candidate(None, partial(_trained, folder, max(steps.intersection(ended) or steps)))
+        yield Candidate(
+            None, None, partial(_trained, folder, max(steps.intersection(ended) or steps))
+        )
 
 
-def _evaluated(folder: EvaluationFolder, measured: dict[str, Any]) -> Measurement:
+def _evaluated(folder: EvaluationFolder, dataset: str, measured: dict[str, Any]) -> Measurement:
     tasks = by_task(folder.samples(int(measured["step"])))
-    return Measurement(f"{measured['checkpoint']}, evaluation {folder.name}", measured, tasks)
+    words = f"{measured['checkpoint']}, evaluation {folder.name}"
+    return Measurement(words, dataset, measured, tasks)
 
 
 def _trained(folder: RunFolder, step: int) -> Measurement:
@@ -207,11 +227,16 @@ def _trained(folder: RunFolder, step: int) -> Measurement:
     samples = max(map(len, tasks.values()), default=1)
     measured = {"checkpoint": f"step {step}", "step": step, "seconds": None}
     measured |= measures(rows, len(tasks), samples)
-    return Measurement(f"step {step}, evaluated in training", measured, tasks)
+    return Measurement(f"step {step}, evaluated in training", "", measured, tasks)
 
 
 def _written(folder: EvaluationFolder) -> int:
     return folder.results_json.stat().st_mtime_ns
+
+
+def _taskset(results: Mapping[str, Any]) -> str:
+    asked = (results.get("depends") or {}).get("dataset") or {}
+    return repr({key: value for key, value in asked.items() if key != "tasks"})
 
 
 def _way(results: Mapping[str, Any]) -> str:
@@ -220,25 +245,30 @@ def _way(results: Mapping[str, Any]) -> str:
     return repr((depends.get("dataset"), sampling.get("samples"), sampling.get("temperature")))
 
 
-def _chosen(found: Sequence[Sequence[Candidate]]) -> list[Candidate | None]:
-    """One of each side: measured in the same way, if they have one in common."""
+def _chosen(found: Sequence[Sequence[Candidate]]) -> list[list[Candidate]]:
+    """Of each side one for each taskset, measured in the same way, as far as they have any in
+    common; else the newest of each side."""
+    common: dict[str | None, list[Candidate]] = {}
     for way in dict.fromkeys(one.way for one in found[0]):
         of_way = [next((one for one in side if one.way == way), None) for side in found]
         if all(one is not None for one in of_way):
-            return of_way
-    return [side[0] if side else None for side in found]
+            same = [one for one in of_way if one is not None]
+            common.setdefault(same[0].taskset, same)
+    if not common:
+        return [list(side[:1]) for side in found]
+    # The evaluation of training is the last that counts.
+    evaluated = sorted(each for each in common if each is not None)
+    tasksets: list[str | None] = [*evaluated] if evaluated else [None]
+    return [[common[each][place] for each in tasksets] for place in range(len(found))]
 
 
-def _pair(before: Side, after: Side) -> Pairing | None:
-    one, two = before.measurement, after.measurement
-    if one is None or two is None:
-        return None
+def _pair(before: Side, after: Side, one: Measurement, two: Measurement) -> Pairing | None:
     shared = [key for key in one.tasks if key in two.tasks]
     if not shared:
         # Only their content is the same where the rows stand elsewhere.
         return None
     means = [[_mean(side, key) for key in shared] for side in (one, two)]
-    return Pairing(before, after, paired(*means), shared)
+    return Pairing(before, after, one, two, paired(*means), shared)
 
 
 def _mean(side: Measurement, task: TaskKey) -> float:

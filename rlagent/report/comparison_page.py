@@ -13,6 +13,8 @@ from rlagent.report.comparison_text import (
     differing_rows,
     measure_rows,
     paired_lines,
+    pairing_title,
+    source_lines,
 )
 from rlagent.report.data import Pair
 from rlagent.report.page import Task, task_of
@@ -36,9 +38,12 @@ def comparison_values(found: Comparison) -> dict[str, Any]:
         "differing": differing_rows(found),
         "measured": measure_rows(found),
         "charts": [made for made in (_over_steps(found), _over_tokens(found)) if made],
-        "sides": found.sides,
-        "pairings": [(paired_lines(each), _tasks(each)) for each in found.pairings],
-        "unpaired": len(found.pairings) < len(found.sides) - 1,
+        "sources": source_lines(found),
+        "pairings": [
+            (pairing_title(found, each), paired_lines(each), _tasks(each))
+            for each in found.pairings
+        ],
+        "unpaired": found.unpaired,
     }
 
 

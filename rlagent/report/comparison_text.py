@@ -26,13 +26,31 @@ def differing_rows(found: Comparison) -> Rows:
 
 
 def measure_rows(found: Comparison) -> Rows:
-    """The measures of each side, a header first."""
-    sides = [side for side in found.sides if side.measurement is not None]
-    if not sides:
+    """The measures of each side, a header first; of several tasksets one after the other."""
+    every = [(side, one) for side in found.sides for one in side.measurements]
+    if not every:
         return []
-    header, *rows = table([side.measurement.measured for side in sides if side.measurement])
-    named = [[side.name, *row] for side, row in zip(sides, rows, strict=True)]
-    return [["run", *header], *named]
+    header, *rows = table([one.measured for _, one in every])
+    named = [
+        [side.name, *([one.dataset] if found.several else []), *row]
+        for (side, one), row in zip(every, rows, strict=True)
+    ]
+    return [["run", *(["dataset"] if found.several else []), *header], *named]
+
+
+def source_lines(found: Comparison) -> list[str]:
+    """Where the measures of each side are from."""
+    nothing = "nothing was measured"
+    return [
+        f"{side.name}: {where}"
+        for side in found.sides
+        for where in [one.words for one in side.measurements] or [nothing]
+    ]
+
+
+def pairing_title(found: Comparison, pairing: Pairing) -> str:
+    """The title above the tasks of two sides."""
+    return f"Task by task: {pairing.one.dataset}" if found.several else "Task by task"
 
 
 def curve_rows(found: Comparison) -> Rows:
@@ -99,9 +117,10 @@ def csv_text(found: Comparison) -> str:
         writer.writerow([])
         names = (pairing.before.name, pairing.after.name)
         numbers = pairing.found
-        writer.writerow(["before", "after", "tasks", "difference", "low", "high", "p"])
-        shown = [numbers.tasks, numbers.difference, numbers.low, numbers.high, numbers.p]
-        writer.writerow([*names, *shown])
+        measures = ["tasks", "difference", "low", "high", "p"]
+        writer.writerow(["before", "after", *measures, "dataset"])
+        shown = [getattr(numbers, name) for name in measures]
+        writer.writerow([*names, *shown, pairing.one.dataset])
         writer.writerow([])
         writer.writerow(["row", "hash", "task", *names])
         for index, (place, digest) in enumerate(pairing.tasks):
@@ -116,17 +135,15 @@ def _sections(found: Comparison, as_table: Callable[[Rows], list[str]], title: s
     same = "Nothing that makes another result."
     lines += as_table(differing_rows(found)) if found.differing else [same]
     lines += ["", title.format("Measures"), ""]
-    for side in found.sides:
-        where = side.measurement.words if side.measurement else "nothing was measured"
-        lines.append(f"{side.name}: {where}")
+    lines += source_lines(found)
     if rows := measure_rows(found):
         lines += ["", *as_table(rows)]
     if rows := curve_rows(found):
         lines += ["", title.format("Held-out success over steps and tokens"), "", *as_table(rows)]
-    if len(found.pairings) < len(found.sides) - 1:
+    if found.unpaired:
         lines += ["", "Not all were asked the same tasks; evaluate them on the same dataset."]
     for pairing in found.pairings:
-        lines += ["", title.format("Task by task"), "", *paired_lines(pairing)]
+        lines += ["", title.format(pairing_title(found, pairing)), "", *paired_lines(pairing)]
         if len(rows := changed_rows(pairing)) > 1:
             lines += ["", *as_table(rows)]
     return lines

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 
 import pytest
 
@@ -91,7 +92,7 @@ def test_runs_are_measured_by_the_evaluation_that_they_have_in_common(runs) -> N
         depends = {"dataset": {"path": "gsm8k"}, "sampling": {"samples": 1}}
         folder.write_results({"depends": depends, "measured": [entry]})
     found = compare(runs)
-    assert "evaluation gsm8k-1" in found.sides[0].measurement.words
+    assert "evaluation gsm8k-1" in found.sides[0].measurements[0].words
     assert found.pairings[0].found.tasks == 2
     # An evaluation by itself, too.
     named = [resolve_side(f"{run.name}/gsm8k-1", run.path.parent) for run in runs]
@@ -99,6 +100,36 @@ def test_runs_are_measured_by_the_evaluation_that_they_have_in_common(runs) -> N
     # A run that lacks it is compared by the evaluations of training.
     other = make(runs[0].path.parent, "c-00000003", "11111111")
     assert compare([runs[0], other]).pairings[0].found.tasks == 8
+
+
+def test_runs_are_compared_on_each_taskset_that_all_were_evaluated_on(runs) -> None:
+    asked = {"sums": 50, "words": 60}
+    for run, successes in zip(runs, ("10", "11"), strict=True):
+        for name, first in asked.items():
+            folder = EvaluationFolder(run.path / "evaluations" / f"{name}-1")
+            rows = [rollout(first + place, each == "1", 4) for place, each in enumerate(successes)]
+            for row in rows:
+                folder.rollouts.append(row)
+            entry = {"step": 4, "checkpoint": "step 4", "seconds": 1.0, **measures(rows, 2, 1)}
+            depends = {"dataset": {"path": name, "tasks": 2}, "sampling": {"samples": 1}}
+            results = {"dataset": name, "depends": depends, "measured": [entry]}
+            folder.write_results(results)
+            if run is runs[0]:
+                # Another way to sample, which the other run lacks.
+                other = EvaluationFolder(run.path / "evaluations" / f"{name}-2")
+                other.make()
+                other.write_results({**results, "depends": {**depends, "sampling": {}}})
+    found = compare(runs)
+    assert [pairing.one.dataset for pairing in found.pairings] == list(asked)
+    assert [pairing.tasks[0][0] for pairing in found.pairings] == list(asked.values())
+    for text in (terminal(found), page(found)):
+        assert "Task by task: sums" in text
+        assert "Task by task: words" in text
+        assert "a-00000001: step 4, evaluation words-1" in text
+    # Of what only one of them was asked nothing is compared.
+    shutil.rmtree(runs[1].path / "evaluations" / "words-1")
+    (pairing,) = compare(runs).pairings
+    assert pairing.one.dataset == "sums"
 
 
 def test_text_says_what_differs_how_much_and_where(runs) -> None:
@@ -125,7 +156,7 @@ def test_an_evaluation_that_is_under_way_is_not_compared(runs) -> None:
     runs[1].rollouts.append(rollout(0, True, 8))
     (pairing,) = compare(runs).pairings
     assert pairing.found.tasks == 8
-    assert pairing.after.measurement.words == "step 4, evaluated in training"
+    assert pairing.two.words == "step 4, evaluated in training"
 
 
 def test_a_rollout_that_left_no_record_is_no_success_of_its_task(tmp_path) -> None:
