@@ -31,10 +31,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+# pytest's workers show warnings of deprecation, and pass that on.
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": ""}
+
+
 def call(root: Path, *arguments: str, said: str = "") -> subprocess.CompletedProcess:
     done = subprocess.run(
         [sys.executable, "-m", *arguments, "--root", str(root)],
-        cwd=root, env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        cwd=root, env={**os.environ, **ENVIRONMENT, "COLUMNS": "200"},
         capture_output=True, text=True, input=said,
     )  # fmt: skip
     left = [p for p in psutil.process_iter(["cmdline"]) if str(root) in (p.info["cmdline"] or [])]
@@ -78,7 +82,11 @@ def test_a_chat_answers_what_is_typed_and_saves_it(root: Path, tmp_path: Path) -
     assert roles == ["user", "assistant"]
 
 
-def test_what_a_run_names_as_next_works_as_printed(root: Path) -> None:
+def test_what_a_run_names_as_next_works_as_printed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Python's path is printed as short as it can be typed from here.
+    monkeypatch.chdir(root)
     printed = {
         line.split(" -m rlagent.")[1].split()[0]: line.strip()
         for line in after_lines(RunFolder(root / "mine-1a2b3c4d"))[1:]
@@ -86,7 +94,7 @@ def test_what_a_run_names_as_next_works_as_printed(root: Path) -> None:
     # The other two serve until they are ended.
     for name in ("export", "chat"):
         done = subprocess.run(
-            printed[name], shell=True, cwd=root, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            printed[name], shell=True, cwd=root, env={**os.environ, **ENVIRONMENT},
             capture_output=True, text=True, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

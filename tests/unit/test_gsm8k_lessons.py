@@ -14,7 +14,9 @@ GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k"
 
 
 def _written(file: Path) -> list[dict]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
+    # Not splitlines: a question may hold a separator of lines that is none of jsonl's.
+    with file.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
 
 
 def test_each_calculation_is_a_call_amid_the_answers_own_words():
