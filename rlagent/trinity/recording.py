@@ -8,6 +8,7 @@ import copy
 import json
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
@@ -354,15 +355,19 @@ class RecordingClient:
         return getattr(self._client, name)
 
 
-class RecordedModel(TrinityChatModel):
-    """The chat model that a workflow gets."""
+with warnings.catch_warnings():
+    # Its successor takes no client, and records nothing; nothing here is for users to change.
+    warnings.simplefilter("ignore", DeprecationWarning)
 
-    def as_role(self, role: str) -> "RecordedModel":
-        """The same model, whose calls count as those of the agent with this name, whoever makes
-        them: for rewards by agent. Calls of an AgentScope agent have its name without this."""
-        other = copy.copy(self)
-        other.client = self.client.as_role(str(role))
-        return other
+    class RecordedModel(TrinityChatModel):
+        """The chat model that a workflow gets."""
+
+        def as_role(self, role: str) -> "RecordedModel":
+            """The same model, whose calls count as those of the agent with this name, whoever makes
+            them: for rewards by agent. Calls of an AgentScope agent have its name without this."""
+            other = copy.copy(self)
+            other.client = self.client.as_role(str(role))
+            return other
 
 
 _clients: dict[str, Any] = {}

@@ -31,14 +31,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# pytest's workers show warnings of deprecation, and pass that on.
-ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": ""}
-
-
 def call(root: Path, *arguments: str, said: str = "") -> subprocess.CompletedProcess:
     done = subprocess.run(
         [sys.executable, "-m", *arguments, "--root", str(root)],
-        cwd=root, env={**os.environ, **ENVIRONMENT, "COLUMNS": "200"},
+        cwd=root, env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
         capture_output=True, text=True, input=said,
     )  # fmt: skip
     left = [p for p in psutil.process_iter(["cmdline"]) if str(root) in (p.info["cmdline"] or [])]
@@ -94,7 +90,7 @@ def test_what_a_run_names_as_next_works_as_printed(
     # The other two serve until they are ended.
     for name in ("export", "chat"):
         done = subprocess.run(
-            printed[name], shell=True, cwd=root, env={**os.environ, **ENVIRONMENT},
+            printed[name], shell=True, cwd=root, env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True, text=True, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
