@@ -190,6 +190,10 @@ def _text(tokenizer: Any, token: int) -> str:
     return str(tokenizer.decode([token]) or "")
 
 
+def _logprob(found: Any) -> float:
+    return _LEAST if found is None else max(float(found.logprob), _LEAST)
+
+
 @patch(
     LIBRARY,
     VERSIONS,
@@ -252,7 +256,7 @@ def token_lists(chat: Any, new_logprobs: Callable[..., Any], logprobs: Any) -> N
     def create_chat_logprobs(
         self: Any,
         token_ids: Sequence[int],
-        top_logprobs: Sequence[dict[int, Any]],
+        top_logprobs: Sequence[dict[int, Any] | None],
         tokenizer: Any,
         *rest: Any,
         **named: Any,
@@ -263,7 +267,7 @@ def token_lists(chat: Any, new_logprobs: Callable[..., Any], logprobs: Any) -> N
         return new_logprobs(
             content=[],
             token_texts=[_text(tokenizer, token) for token in token_ids],
-            token_logprobs=[max(float(each[token].logprob), _LEAST) for token, each in drawn],
+            token_logprobs=[_logprob((each or {}).get(token)) for token, each in drawn],
         )
 
     def texts(tokenizer: Any, tokens: Sequence[int]) -> list[str]:
