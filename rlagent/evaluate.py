@@ -181,18 +181,19 @@ def _measure(several: Sequence[Asked], run: RunFolder | None) -> int:
     """Measure one after the other, since each has all GPUs; returns the worst exit status.
 
     Raises:
-        ConfigError: Two of them have one place, before the first is measured.
+        ConfigError: A checkpoint is not there, or two of them have one place, before the first is
+            measured.
     """
     from rlagent.base.words import same_command
-    from rlagent.launch.evaluating import Measured, clashes, measure
+    from rlagent.launch.evaluating import Measured, checkpoints_of_each, measure
     from rlagent.records.evaluation_text import table_of_several
 
-    raise_if_any(clashes([asked.resolved for asked in several], run))
+    checkpoints = checkpoints_of_each([asked.resolved for asked in several], run)
     measured: list[Measured] = []
-    for asked in several:
+    for asked, kept in zip(several, checkpoints, strict=True):
         if asked.words:
             print(f"\n== {asked.words}", flush=True)
-        measured.append(measure(asked.resolved, run, asked.own, same_command()))
+        measured.append(measure(asked.resolved, kept, run, asked.own, same_command()))
         if measured[-1].ended_on_request:
             break
     names = [asked.words for asked in several]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rlagent.base.endings import EXIT_CONFIG, EXIT_FAILED, EXIT_OK
-from rlagent.base.errors import ConfigError, Problem
+from rlagent.base.errors import ConfigError, Problem, raise_if_any
 from rlagent.base.lock import locked
 from rlagent.base.paths import whole_path
 from rlagent.base.redact import redact_command
@@ -65,20 +65,26 @@ class Measured:
     ended_on_request: bool = False
 
 
-def measure(resolved: Resolved, run: RunFolder | None, own: str | None, command: str) -> Measured:
-    """Measure what was asked for, as far as it is not measured yet, and say what it came to.
+def measure(
+    resolved: Resolved,
+    asked: Sequence[Kept],
+    run: RunFolder | None,
+    own: str | None,
+    command: str,
+) -> Measured:
+    """Measure checkpoints, as far as they are not measured yet, and say what it came to.
 
     Args:
         resolved: Resolved for measuring; with a run, over its configuration.
+        asked: As `checkpoints_asked` finds them.
         run: Whose checkpoints are measured; None: the configured model.
         own: Folder of the run's own held-out tasks in its data; None: others are asked.
         command: Recorded with the results.
 
     Raises:
-        ConfigError: There is no such checkpoint, or other results have that name.
+        ConfigError: Other results have that name.
     """
     config = resolved.config
-    asked = checkpoints_asked(run, config.checkpoint)
     depends = identity(resolved, run is None)
     folder = EvaluationFolder(_place(resolved, run, depends))
     display = make_display("none" if config.run.display == "none" else "plain")
@@ -197,8 +203,26 @@ def identity(resolved: Resolved, bare: bool) -> dict[str, Any]:
     return plain
 
 
-def clashes(several: Sequence[Resolved], run: RunFolder | None) -> list[Problem]:
-    """What is wrong with measurements that follow each other: one name for different ones."""
+def checkpoints_of_each(several: Sequence[Resolved], run: RunFolder | None) -> list[Sequence[Kept]]:
+    """The checkpoints of measurements that follow each other: of a run that still trains, `last`
+    is the same for all.
+
+    Raises:
+        ConfigError: With all that are not there or damaged, and where one name is given to
+            different measurements.
+    """
+    found: dict[str, list[Kept]] = {}
+    problems = _clashes(several, run)
+    for names in dict.fromkeys(resolved.config.checkpoint for resolved in several):
+        try:
+            found[names] = checkpoints_asked(run, names)
+        except ConfigError as error:
+            problems += error.problems
+    raise_if_any(problems)
+    return [found[resolved.config.checkpoint] for resolved in several]
+
+
+def _clashes(several: Sequence[Resolved], run: RunFolder | None) -> list[Problem]:
     there: dict[Path, dict[str, Any]] = {}
     for resolved in several:
         depends = identity(resolved, run is None)

@@ -15,7 +15,7 @@ from rlagent.config.schema import AuxiliaryModel, DatasetConfig
 from rlagent.launch import evaluating
 from rlagent.launch.evaluating import Evaluating, checkpoints_asked, identity, measure
 from rlagent.machine.resources import GPU, Machine
-from rlagent.records.checkpoints import LATEST_CHECKPOINT
+from rlagent.records.checkpoints import LATEST_CHECKPOINT, Kept
 from rlagent.records.configuration import config_text, read_config
 from rlagent.records.evaluations import EvaluationFolder, evaluations_in, measures
 from rlagent.records.folder import RunFolder
@@ -26,6 +26,7 @@ from tests.unit.test_checkpoint_names import flip_a_byte, keep_shards
 NAMES = {"own": "first", "sums": "sums"}
 """Tasksets of a mix, and their files."""
 
+BASE = Kept(0, None)
 CPU = Machine((), 2, 16.0)
 H100 = Machine((GPU("NVIDIA H100 80GB HBM3", 80),) * 8, 64, 1024)
 
@@ -87,7 +88,7 @@ def test_as_many_tasks_are_asked_as_are_typed_else_as_the_run_asked(
         return evaluating.Measured(0, [])
 
     monkeypatch.setattr(evaluating, "measure", measured)
-    assert evaluate.main([str(tmp_path), *typed]) == 0
+    assert evaluate.main([str(tmp_path), "checkpoint=base", *typed]) == 0
     assert found == [asked]
 
 
@@ -142,6 +143,20 @@ def test_of_all_checkpoints_a_damaged_one_is_named_with_the_one_before(run) -> N
     flip_a_byte(keep_shards(run, 4) / "actor/model_world_size_2_rank_1.pt")
     with pytest.raises(ConfigError, match=r"checkpoint=4: .*damaged.*whole is 2"):
         checkpoints_asked(run, "all")
+
+
+@pytest.mark.parametrize("names", [["checkpoint=7"], ["-m", "checkpoint='7','best'"]])
+def test_of_several_evaluations_a_missing_checkpoint_is_refused_before_the_first_is_named(
+    capsys, run, mixed, monkeypatch, names
+) -> None:
+    monkeypatch.setattr(Evaluating, "run", lambda *_: pytest.fail("it was begun"))
+    flags = [word for word in names if word == "-m"]
+    overrides = [word for word in names if word != "-m"]
+    tasks = [word for word in mixed if word.startswith("dataset.")]
+    assert evaluate.main([*flags, str(run.path), *tasks, *overrides]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "checkpoint=7" in said.err
 
 
 # ---- engines alone ----
@@ -234,7 +249,7 @@ def test_measuring_afresh_takes_nothing_of_what_was_left(tmp_path, monkeypatch, 
     )
     asked = ("evaluate.fresh=true", "evaluate.name=mine", f"run.dir={tmp_path}")
     resolved = resolve(configured("hardware=cpu", *asked), CPU)
-    assert measure(resolved, None, None, "again").code == 0
+    assert measure(resolved, [BASE], None, None, "again").code == 0
     assert found == []
     assert len(EvaluationFolder(folder.path.with_name("mine.1")).samples(0)) == 1
 
@@ -348,9 +363,9 @@ def test_what_was_cut_off_before_its_first_result_is_not_gone_on_with_otherwise(
 ) -> None:
     monkeypatch.setattr(Evaluating, "run", lambda self, asked: 1)
     named = ("hardware=cpu", "evaluate.name=mine", f"run.dir={tmp_path}")
-    measure(resolve(configured(*named), CPU), None, None, "first")
+    measure(resolve(configured(*named), CPU), [BASE], None, None, "first")
     with pytest.raises(ConfigError, match="holds what was measured otherwise"):
-        measure(resolve(configured(*named, "seed=9"), CPU), None, None, "second")
+        measure(resolve(configured(*named, "seed=9"), CPU), [BASE], None, None, "second")
 
 
 def test_a_run_of_an_earlier_version_is_read_without_the_keys_that_are_gone(capsys, run) -> None:
