@@ -10,6 +10,8 @@ import re
 from fractions import Fraction
 from typing import TYPE_CHECKING, Callable
 
+from rlagent.base.syntax import parsed
+
 if TYPE_CHECKING:
     from agentscope.tool import ToolResponse
 
@@ -43,7 +45,7 @@ def evaluate(expression: str) -> str:
         raise ValueError(f"the expression is longer than {MAX_CHARACTERS} characters")
     source = _THOUSANDS.sub("", expression).replace("$", "").replace("×", "*").replace("÷", "/")
     try:
-        tree = ast.parse(source.strip(), mode="eval")
+        tree = parsed(source.strip(), mode="eval")
     except SyntaxError:
         raise ValueError(f"{expression!r} is not an arithmetic expression") from None
     try:

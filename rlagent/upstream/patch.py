@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Generic, ParamSpec, TypeVar
+from typing import Generic, ParamSpec, TypeVar, cast
+
+from rlagent.base.syntax import parsed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -154,7 +156,7 @@ def _text(folder: Path, module: str) -> str | None:
 
 @functools.cache
 def _tree(folder: Path, module: str) -> ast.Module:
-    return ast.parse(_text(folder, module) or "")
+    return cast(ast.Module, parsed(_text(folder, module) or ""))
 
 
 def _find(scope: ast.AST, names: list[str]) -> ast.AST | None:
