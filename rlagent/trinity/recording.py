@@ -6,6 +6,7 @@ short rollout; each rollout has its own record. Turning calls into experiences i
 
 import copy
 import json
+import os
 import threading
 import time
 import warnings
@@ -36,6 +37,7 @@ from rlagent.backends.registry import engine_of_type  # noqa: E402
 from rlagent.base.cause import chain  # noqa: E402
 from rlagent.base.texts import encodable_tree  # noqa: E402
 from rlagent.records.calls import Call  # noqa: E402
+from rlagent.trinity.guard import end_copy_of  # noqa: E402
 from rlagent.trinity.translate import CUT_RESPONSE  # noqa: E402
 
 agentscope.remember_tool_schemas.apply()
@@ -180,6 +182,7 @@ class PlainClient:
             "Content-Type": "application/json",
         }
         self._session: aiohttp.ClientSession | None = None
+        self._process = os.getpid()
 
     async def complete(self, body: dict[str, Any]) -> ChatCompletion | None:
         """The completion; None when the engine could not be reached or did not answer with one.
@@ -188,6 +191,8 @@ class PlainClient:
             openai.APITimeoutError: After `TIMEOUT` seconds.
             UnicodeEncodeError: The body holds a text that UTF-8 cannot.
         """
+        # A copy that agent code forked would speak on the connections of the original.
+        end_copy_of(self._process)
         if self._session is None:
             # Bound to the event loop that runs now, the process's only one.
             self._session = aiohttp.ClientSession(

@@ -1,6 +1,7 @@
 """What a rollout's calls of the embedded engine leave for training, and what makes them cheap."""
 
 import asyncio
+import sys
 from types import SimpleNamespace
 from unittest.mock import AsyncMock
 
@@ -344,3 +345,13 @@ def test_the_tools_that_a_call_was_offered_are_recorded_whole_and_once(service) 
     recorder = recorded(service, calls=2, tools=tools)
     assert list(tools_offered(recorder.said).values()) == [tools]
     assert [row.get("tools") for row in compact(recorder.said)] == [["add"], None]
+
+
+def test_a_copy_that_agent_code_forked_ends_before_it_speaks_on_the_originals_connections(
+    monkeypatch,
+):
+    client = recording.PlainClient("http://127.0.0.1:9", "key")
+    monkeypatch.setattr("rlagent.trinity.guard.REALLY_EXIT", sys.exit)
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    with pytest.raises(SystemExit):
+        asyncio.run(client.complete({}))
