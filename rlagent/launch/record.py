@@ -187,13 +187,10 @@ def _dataset_fingerprint(resolved: Resolved) -> str:
         file = split_file(path, split or "") if path else None
         if file is not None:
             files += files_of(file)
-    for one in (part.dataset for part in parts_of(dataset)):
+    tasksets = [part.dataset for part in parts_of(dataset)]
+    for one in tasksets:
         files += [file for named in functions_of(one) for file in source_files(locate(named).file)]
-    said = [f"{whole_path(dataset.path)} {dataset.subset} {dataset.split} {dataset.eval_split}"]
-    said += [
-        f"{whole_path(more.path)} {more.subset} {more.split} {more.eval_split}"
-        for more in dataset.mix
-    ]
+    said = [f"{whole_path(one.path)} {one.subset} {one.split} {one.eval_split}" for one in tasksets]
     return _digest(files, " ".join(said))
 
 
