@@ -43,6 +43,9 @@ from rlagent.trinity.translate import CUT_RESPONSE  # noqa: E402
 agentscope.remember_tool_schemas.apply()
 agentscope.remember_merged_schemas.apply()
 
+# Workflows are annotated with it, and their users cannot heed the warning.
+warnings.filterwarnings("ignore", message=".*TrinityChatModel is deprecated.*")
+
 _ABSENT = (NotGiven, Omit)
 
 TIMEOUT = 600.0
@@ -360,19 +363,15 @@ class RecordingClient:
         return getattr(self._client, name)
 
 
-with warnings.catch_warnings():
-    # Its successor takes no client, and records nothing; nothing here is for users to change.
-    warnings.simplefilter("ignore", DeprecationWarning)
+class RecordedModel(TrinityChatModel):
+    """The chat model that a workflow gets."""
 
-    class RecordedModel(TrinityChatModel):
-        """The chat model that a workflow gets."""
-
-        def as_role(self, role: str) -> "RecordedModel":
-            """The same model, whose calls count as those of the agent with this name, whoever makes
-            them: for rewards by agent. Calls of an AgentScope agent have its name without this."""
-            other = copy.copy(self)
-            other.client = self.client.as_role(str(role))
-            return other
+    def as_role(self, role: str) -> "RecordedModel":
+        """The same model, whose calls count as those of the agent with this name, whoever makes
+        them: for rewards by agent. Calls of an AgentScope agent have its name without this."""
+        other = copy.copy(self)
+        other.client = self.client.as_role(str(role))
+        return other
 
 
 _clients: dict[str, Any] = {}

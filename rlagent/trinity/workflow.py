@@ -12,7 +12,6 @@ import hashlib
 import inspect
 import json
 import time
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -52,8 +51,6 @@ from rlagent.trinity.translate import CUT_RESPONSE  # noqa: E402
 if TYPE_CHECKING:
     from rlagent.trinity.model_access import ModelAccess
     from rlagent.trinity.recording import Recorder
-
-warnings.filterwarnings("ignore", message=".*TrinityChatModel is deprecated.*")
 
 
 def sampling_seed(seed: int | None, row: str, number: int) -> int | None:
