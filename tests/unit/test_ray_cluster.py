@@ -53,14 +53,14 @@ def test_a_raylet_starts_as_many_workers_as_there_are_actors_and_stand_ins_for_i
     ]
 
 
-# What a raylet does with an agent; it ends when it is told to.
+# As a raylet, starts an agent and waits for its ports; ends when its input is closed.
 RAYLET = """
 import os, pathlib, subprocess, sys
 
 os.environ["RAY_RAYLET_PID"] = str(os.getpid())
 session = pathlib.Path(sys.argv[2])
 agent = subprocess.Popen([sys.executable, "-I", "-S", *sys.argv[1:3], "ab", *sys.argv[4:]])
-while len(list(session.glob("*_port_ab"))) < int(sys.argv[3]):
+while len(list(session.glob("[!.]*_port_ab"))) < int(sys.argv[3]):
     assert agent.poll() is None
 print(agent.pid, flush=True)
 sys.stdin.read()
