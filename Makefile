@@ -49,8 +49,8 @@ test: setup lint
 	$(BIN)/python -m pytest tests/cpu -n 2 --dist loadfile -m "not gpu and not slow and not alone"
 	$(BIN)/python -m pytest tests/cpu -m "alone and not gpu and not slow" --durations=10
 
-# In another order each time; make test-full SEED=... repeats one that is shown. About two hours on
-# two cores, so everything is run and then it fails, not at the first failure.
+# In another order each time; make test-full SEED=... repeats one that is shown. It takes hours on
+# two cores: whatever fails, the rest is run, too.
 test-full: setup lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --timeout=1800 -m "not gpu and not alone" \
 		-p randomly --randomly-seed=$(SEED) --durations=40; rest=$$?; \

@@ -19,8 +19,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-import yaml
 
+from rlagent.base.words import counted
+from rlagent.records.configuration import read_config
 from rlagent.records.folder import RunFolder
 
 HERE = Path(__file__).parent
@@ -32,8 +33,8 @@ WINDOW = 5
 
 def rows_of(folder: RunFolder) -> list[list[str]]:
     """What curves.csv keeps of a run: experiment, seed, kind, step, share, low, high."""
-    config = yaml.safe_load((folder.path / "config.yaml").read_text(encoding="utf-8"))
-    run = [config["run"]["name"], str(config["seed"])]
+    config = read_config(folder)
+    run = [config.run.name, str(config.seed)]
     rows = []
     for row in folder.read_metrics("explorer"):
         found, step = row["metrics"], str(row["step"])
@@ -54,11 +55,12 @@ def draw_one(axes: Any, name: str, rows: list[list[str]]) -> None:
     steps = min(map(len, seeds.values()))
     mean = np.ones(WINDOW) / WINDOW
     lines = np.array([np.convolve(each[:steps], mean, "valid") for each in seeds.values()])
-    at = np.arange(lines.shape[1]) + (WINDOW + 1) / 2
-    axes.fill_between(at, lines.min(0), lines.max(0), alpha=0.25, linewidth=0)
-    axes.plot(at, lines.mean(0), linewidth=1.5)
+    middle = np.arange(lines.shape[1]) + (WINDOW + 1) / 2
+    axes.fill_between(middle, lines.min(0), lines.max(0), alpha=0.25, linewidth=0)
+    axes.plot(middle, lines.mean(0), linewidth=1.5)
     for number, seed in enumerate(sorted(seeds)):
         held = [row for row in rows if row[1] == seed and row[2] == "held-out"]
+        # Side by side, so that none hides another.
         at = [int(row[3]) + (number - 1) * steps / 60 for row in held]
         share, low, high = (
             100 * np.array([float(row[place]) for row in held]) for place in (4, 5, 6)
@@ -66,7 +68,7 @@ def draw_one(axes: Any, name: str, rows: list[list[str]]) -> None:
         axes.errorbar(
             at, share, [share - low, high - share], fmt="o", color="tab:orange", markersize=4
         )
-    axes.set_title(f"{name}, {len(seeds)} seeds", fontsize=10)
+    axes.set_title(f"{name}, {counted(len(seeds), 'seed')}", fontsize=10)
     axes.set(xlabel="training step", ylabel="success, %", ylim=(0, 100))
 
 

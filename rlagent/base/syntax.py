@@ -10,9 +10,9 @@ _LOCK = threading.Lock()
 def parsed(text: str, mode: str = "exec") -> Any:
     """The tree of a text, as `ast.parse` gives it.
 
-    Python 3.11 counts the depth of a tree in one place for all threads, and rollouts of plain
-    functions are threads: two at once, and one fails with "AST constructor recursion depth
-    mismatch" (https://github.com/python/cpython/issues/106905).
+    Rollouts of plain functions are threads. Python 3.11 counts the depth of the tree that it makes
+    in one place for all of them, and garbage collection can let another one in halfway: it then
+    fails with "AST constructor recursion depth mismatch".
 
     Raises:
         SyntaxError: The text is not Python.

@@ -119,7 +119,7 @@ def measure(
             code = attempt.run(missing)
         shown = [each for each in folder.measured() if each["step"] in {k.step for k in asked}]
         if shown and code == EXIT_OK and not _is_drawn(folder):
-            # Cut off behind the results, or drawn by a version without a picture.
+            # It was cut off after its results, or is of a version that drew no picture.
             _draw(folder)
         for line in closing_lines(folder, shown) if shown else ():
             display.message(line)

@@ -29,7 +29,7 @@ PRELOADED = "torch,transformers"
 """What every process of a run imports at some time."""
 
 MOST_PRELOADED = 8
-"""Most cores with which they import it before they are asked to do anything."""
+"""With more cores than these they import it only when they are asked to do something."""
 
 OUTLIVE_SECONDS = "180"
 """How long processes of Ray wait for a head that is gone, before they end themselves: longer than

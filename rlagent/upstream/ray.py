@@ -112,11 +112,11 @@ def bare_raylet(command: Sequence[str], workers: int) -> list[str]:
 def bare(workers: int) -> Iterator[None]:
     """Within the block, have Ray start with what runs actors, and nothing else.
 
-    Its dashboard, the agent of that, what copies logs to a driver and what asks a cloud for more
-    machines are a Python process each: 9 s of processor time in all, and `ray.init` waits for two
-    of them one after the other. A run asks none of them for anything. As that of a Ray that is
-    installed without its dashboard does, the stand-in for the agent says that it listens nowhere.
-    The agent for runtime environments, for which the raylet waits too, starts when it is asked.
+    The dashboard, its agent, the log monitor and the autoscaler's monitor are Python processes that
+    take 9 s of processor time, and `ray.init` waits for two of them one after the other. A run asks
+    none of them for anything. The stand-in for the dashboard's agent says that it listens
+    nowhere, as the agent of a Ray without a dashboard does. The raylet also waits for the agent for
+    runtime environments; that one starts when it is first asked.
 
     Args:
         workers: How many start before they are asked for. Ray itself starts one per core.

@@ -66,7 +66,7 @@ class TeacherClient:
 
 def teacher_model() -> Any:
     """The model that agents get; its `client` is set for each conversation."""
-    # Half of the time of a conversation would go into making the same schemas again.
+    # Otherwise every conversation makes the same schemas again.
     agentscope.remember_tool_schemas.apply()
     agentscope.remember_merged_schemas.apply()
     # One for all: making the client that the teacher replaces takes longer than a conversation.
