@@ -1,12 +1,13 @@
-"""What lag does to learning, with and without the off-policy correction, on the CPU's tiny model.
+"""What lag does to learning, with and without the off-policy correction, with the tiny model.
 
     python benchmarks/lag.py OUT                          # 5 arms x 3 seeds of 60 steps, then draws
     python benchmarks/lag.py OUT --seeds 1 --steps 3      # does it work?
     python benchmarks/lag.py OUT --draw                   # from OUT/lag.csv alone
+    python benchmarks/lag.py OUT --hardware 2gpu --jobs 4 --arms "lag 0" "lag 1, tis" model=tiny
 
-Trains one run after the other; what is finished is not trained again. Writes OUT/lag.csv (a row per
-trained step), OUT/lag.md (a row per arm) and OUT/lag.png: success of the training rollouts over
-trained tokens, the mean over the seeds with its 95 % interval (Student's t).
+Trains one run after the other, or --jobs at once; what is finished is not trained again. Writes
+OUT/lag.csv (a row per trained step), OUT/lag.md (a row per arm) and OUT/lag.png: success of the
+training rollouts over trained tokens, the mean over the seeds with its 95 % interval (Student's t).
 """
 
 import argparse
@@ -15,6 +16,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +52,7 @@ def train(out: Path, arm: str, seed: int, steps: int, overrides: Sequence[str]) 
         subprocess.CalledProcessError: If it failed.
     """
     where = out / "runs" / f"{arm.replace(', ', '-').replace(' ', '')}-{seed}"
-    command = [sys.executable, "-m", "rlagent.train", "+experiment=gsm8k_react", "hardware=cpu"]
+    command = [sys.executable, "-m", "rlagent.train", "+experiment=gsm8k_react"]
     command += ["monitor=local", "run.display=plain", f"run.dir={where}", f"seed={seed}"]
     command += [f"algorithm.total_steps={steps}", *(f"algorithm.{key}" for key in ARMS[arm])]
     print(f"{arm}, seed {seed}", flush=True)
@@ -106,6 +108,11 @@ def column(run: Sequence[Row], name: str) -> list[float]:
     return [float(row[name]) for row in run]
 
 
+def arms_of(rows: Sequence[Row]) -> list[str]:
+    """The arms that have been trained, in the order of ARMS."""
+    return [arm for arm in ARMS if by_seed(rows, arm)]
+
+
 def at_equal_tokens(rows: Sequence[Row]) -> float:
     """Tokens that every run has trained on."""
     return min(column(run, "tokens")[-1] for arm in ARMS for run in by_seed(rows, arm))
@@ -131,7 +138,7 @@ def table(rows: Sequence[Row]) -> str:
         "| KL |",
         "| :--- | ---: | ---: | :--- | ---: | ---: | ---: | ---: |",
     ]
-    for arm in ARMS:
+    for arm in arms_of(rows):
         runs = by_seed(rows, arm)
         mean, own = interval([late_success(run, tokens) for run in runs])
         after, spread = interval([column(run, "after")[-1] for run in runs])
@@ -154,14 +161,14 @@ def draw(rows: Sequence[Row], file: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(7.5, 4.2), dpi=120)
     ends = np.linspace(0, at_equal_tokens(rows), GRID + 1)[1:]
-    for index, arm in enumerate(ARMS):
+    for arm in arms_of(rows):
         curves = [
             smooth(np.interp(ends, column(run, "tokens"), column(run, "success")))
             for run in by_seed(rows, arm)
         ]
         means, halves = np.array([interval(point) for point in zip(*curves, strict=True)]).T
         style = "--" if "uncorrected" in arm else "-"
-        colour = f"C{(index + 1) // 2}"
+        colour = f"C{(list(ARMS).index(arm) + 1) // 2}"
         axes.plot(ends / 1000, 100 * means, style, color=colour, label=arm)
         low, high = 100 * (means - halves), 100 * (means + halves)
         axes.fill_between(ends / 1000, low, high, color=colour, alpha=0.12, linewidth=0)
@@ -183,6 +190,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--hardware", default="cpu", help="a preset")
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--jobs", type=int, default=1, help="runs beside each other")
     parser.add_argument("--draw", action="store_true", help="train nothing")
     parser.add_argument("overrides", nargs="*", help="further overrides, such as dataset=...")
     asked, further = parser.parse_known_args()
@@ -190,12 +200,16 @@ def main() -> None:
     if asked.draw:
         rows = list(csv.DictReader(file.open(encoding="utf-8")))
     else:
-        rows = []
+        overrides = [f"hardware={asked.hardware}", *asked.overrides, *further]
+
+        def rows_of_run(which: tuple[int, str]) -> list[Row]:
+            seed, arm = which
+            return list(rows_of(arm, seed, train(asked.out, arm, seed, asked.steps, overrides)))
+
         # Seed by seed, so that an early look compares all arms.
-        for seed in asked.seeds:
-            for arm in ARMS:
-                folder = train(asked.out, arm, seed, asked.steps, [*asked.overrides, *further])
-                rows += rows_of(arm, seed, folder)
+        which = [(seed, arm) for seed in asked.seeds for arm in asked.arms]
+        with ThreadPoolExecutor(asked.jobs) as pool:
+            rows = [row for each in pool.map(rows_of_run, which) for row in each]
         with file.open("w", encoding="utf-8", newline="") as opened:
             writer = csv.DictWriter(opened, COLUMNS, lineterminator="\n")
             writer.writeheader()

@@ -21,6 +21,8 @@ class Serve:
         temperature, top_p, top_k, max_tokens: For requests that do not say; vLLM then takes as
             many tokens as the length leaves, as with max_tokens None.
         dtype: Of weights and activations.
+        gpus: That share each of its layers (tensor parallel); 0: none.
+        memory_share: Of each GPU's memory, in (0, 1), that it may take.
         enable_thinking: For the chat template; None: its default.
         tool_call_parser, reasoning_parser: As for `model.tool_call_parser`; None: none.
         log: File for what the engine says.
@@ -37,6 +39,8 @@ class Serve:
     top_k: int
     max_tokens: int | None
     dtype: str
+    gpus: int
+    memory_share: float
     enable_thinking: bool | None
     tool_call_parser: str | None
     reasoning_parser: str | None

@@ -9,8 +9,9 @@ from rlagent.backends.registry import engine_named
 from rlagent.base.words import short_path
 from rlagent.config.schema import HardwareConfig
 from rlagent.health.row import FAIL, OK, WARN, Row, run_python
+from rlagent.machine.gpu_memory import gpu_memory
 from rlagent.machine.ray_head import address_to_join
-from rlagent.machine.resources import GPU, Machine, visible
+from rlagent.machine.resources import Machine
 
 if TYPE_CHECKING:
     from rlagent.config.resolve import Resolved
@@ -41,28 +42,6 @@ def gpu_rows(machine: Machine, resolved: "Resolved | None") -> list[Row]:
         )
         rows.append(Row(FAIL, label, text, wanted, remedy))
     return rows
-
-
-def gpu_memory() -> list[tuple[str, int, int]]:
-    """Name, free and total bytes of each GPU that CUDA_VISIBLE_DEVICES leaves, in its order."""
-    import pynvml
-
-    pynvml.nvmlInit()
-    try:
-        found, uuids = [], []
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            name = pynvml.nvmlDeviceGetName(handle)
-            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-            text = name.decode() if isinstance(name, bytes) else str(name)
-            uuids.append(str(pynvml.nvmlDeviceGetUUID(handle)))
-            found.append((text, int(memory.free), int(memory.total)))
-    finally:
-        pynvml.nvmlShutdown()
-    # Each stands for its place in `found`.
-    places = [(uuid, GPU(str(place), 0.0)) for place, uuid in enumerate(uuids)]
-    chosen = visible(places, os.environ.get("CUDA_VISIBLE_DEVICES"))
-    return [found[int(gpu.name)] for gpu in chosen]
 
 
 def ray_row(hardware: HardwareConfig) -> Row:

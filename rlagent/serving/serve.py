@@ -17,7 +17,9 @@ from rlagent.base.endings import RunError
 from rlagent.base.errors import ConfigError, Problem, raise_if_any
 from rlagent.base.process import stop_signals
 from rlagent.base.words import short_path
+from rlagent.machine.gpu_memory import free_share
 from rlagent.machine.resources import detect
+from rlagent.planner.layout import Layout
 from rlagent.serving.export import ready_folder
 from rlagent.serving.trained import Trained
 
@@ -125,6 +127,7 @@ def serve(trained: Trained, place: Place, say: Callable[[str], None]) -> Served:
     engine = engine_for(place.engine)
     model, config = ready_folder(trained), trained.config.model
     log = trained.run.path / "serve.log"
+    gpus = _gpus_for(trained) if engine.on_gpus else 0
     where = f"; its log is {short_path(log)}" if engine.on_gpus else ""
     say(f"loading {trained.kept} of {trained.run.name} with {engine.name}{where}")
     asked = Serve(
@@ -139,6 +142,8 @@ def serve(trained: Trained, place: Place, say: Callable[[str], None]) -> Served:
         top_k=config.top_k,
         max_tokens=int(config.max_response_tokens),
         dtype=config.dtype if engine.on_gpus else "float32",
+        gpus=gpus,
+        memory_share=free_share(gpus) if gpus else 1.0,
         enable_thinking=config.enable_thinking,
         tool_call_parser=config.tool_call_parser,
         reasoning_parser=config.reasoning_parser,
@@ -148,6 +153,22 @@ def serve(trained: Trained, place: Place, say: Callable[[str], None]) -> Served:
     )
     served: Served = load(engine.server)(asked)
     return served
+
+
+def _gpus_for(trained: Trained) -> int:
+    """As many GPUs as an engine of the run had.
+
+    Raises:
+        RunError: There are fewer here.
+    """
+    needed = Layout.parse(trained.config.hardware.layout).tensor_parallel
+    here = len(detect().gpus)
+    if needed > here:
+        raise RunError(
+            f"an engine of {trained.run.name} shares its layers among {needed} GPUs, and this "
+            f"machine has {here}; export the model, and serve it where there are as many"
+        )
+    return needed
 
 
 @contextlib.contextmanager

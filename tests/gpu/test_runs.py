@@ -16,6 +16,8 @@ SMALL = [
     "monitor=local",
     "hardware.ray=start",
     "hardware.enforce_eager=true",
+    # Room for other work on the same GPUs.
+    "hardware.gpu_memory_utilization=0.25",
     "algorithm.batch_size=5",
     "algorithm.repeat_times=3",
     "dataset.eval_tasks=32",

@@ -12,7 +12,6 @@ from packaging.specifiers import SpecifierSet
 
 from rlagent import doctor
 from rlagent.config.schema import DatasetConfig, MonitorConfig
-from rlagent.health import headroom as machine
 from rlagent.health import reachable as reach
 from rlagent.health.headroom import disk_row, shared_memory_row
 from rlagent.health.parts import (
@@ -23,6 +22,7 @@ from rlagent.health.parts import (
     wanted_ranges,
 )
 from rlagent.health.row import FAIL, OK, SKIP, WARN, Answer, Row, render, run_python
+from rlagent.machine.gpu_memory import gpu_memory
 
 GOOD = Answer(True, "")
 ROOT = Path(__file__).parents[2]
@@ -63,9 +63,9 @@ def test_only_the_gpus_that_cuda_shows_are_looked_at(monkeypatch):
     )
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
-    assert machine.gpu_memory() == [("GPU number 2", 2, 9), ("GPU number 0", 0, 9)]
+    assert gpu_memory() == [("GPU number 2", 2, 9), ("GPU number 0", 0, 9)]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert len(machine.gpu_memory()) == 3
+    assert len(gpu_memory()) == 3
 
 
 def test_a_folder_of_parquet_files_is_a_dataset_one_without_the_split_is_not(tmp_path):

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -23,6 +24,9 @@ from rlagent.backends.served import Serve
 from rlagent.backends.vllm.served import GUARD, KEY, LOOPBACK_ONLY, VLLMServer, arguments
 from rlagent.base.endings import RunError
 from rlagent.base.errors import ConfigError
+from rlagent.config.schema import LearnConfig
+from rlagent.machine import gpu_memory
+from rlagent.serving import serve
 from rlagent.serving.serve import Asked, Place, checked, ending_when_asked, engine_for
 
 
@@ -115,7 +119,8 @@ def asked_of(tmp_path: Path, **changes: object) -> Serve:
         "model": "/models/mine", "name": "mine", "host": "127.0.0.1",
         "port": checked(Place()).port, "api_key": "sesame", "max_model_len": 512,
         "temperature": 0.5, "top_p": 0.9, "top_k": -1, "max_tokens": 64, "dtype": "bfloat16",
-        "enable_thinking": False, "tool_call_parser": "hermes", "reasoning_parser": "deepseek_r1",
+        "gpus": 2, "memory_share": 0.4, "enable_thinking": False,
+        "tool_call_parser": "hermes", "reasoning_parser": "deepseek_r1",
         "trust_remote_code": False, "seed": 3, "log": tmp_path / "serve.log",
     }  # fmt: skip
     return Serve(**{**values, **changes})
@@ -243,3 +248,27 @@ def test_the_cause_of_an_end_is_not_an_earlier_servers(tmp_path: Path) -> None:
     server = VLLMServer(asked, stand_in(tmp_path))
     server.stop()
     assert "yesterday" not in server.ended()
+
+
+def test_vllm_takes_what_others_leave_of_the_gpus_it_shares(monkeypatch, tmp_path: Path) -> None:
+    memory = [("a", 90, 100), ("b", 40, 100), ("c", 1, 100)]
+    monkeypatch.setattr(gpu_memory, "gpu_memory", lambda: memory)
+    assert gpu_memory.free_share(1) == 0.87
+    assert gpu_memory.free_share(2) == 0.37
+    assert gpu_memory.free_share(3) == 0.01
+    monkeypatch.setattr(gpu_memory, "gpu_memory", lambda: [("a", 100, 100)])
+    assert gpu_memory.free_share(1) == gpu_memory.LARGEST_SHARE
+    words = arguments(asked_of(tmp_path))
+    assert words[words.index("--tensor-parallel-size") + 1] == "2"
+    assert words[words.index("--gpu-memory-utilization") + 1] == "0.4"
+
+
+def test_a_run_is_served_on_as_many_gpus_as_one_of_its_engines_had(monkeypatch) -> None:
+    config = LearnConfig()
+    config.hardware.layout = "1x2+4"
+    trained = SimpleNamespace(config=config, run=SimpleNamespace(name="mine"))
+    monkeypatch.setattr(serve, "detect", lambda: SimpleNamespace(gpus=("a", "b")))
+    assert serve._gpus_for(trained) == 2
+    monkeypatch.setattr(serve, "detect", lambda: SimpleNamespace(gpus=("a",)))
+    with pytest.raises(RunError, match="among 2 GPUs, and this machine has 1"):
+        serve._gpus_for(trained)

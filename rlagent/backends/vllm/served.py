@@ -49,6 +49,8 @@ def arguments(asked: Serve) -> list[str]:
     words = ["--model", asked.model, "--served-model-name", asked.name]
     words += ["--host", asked.host, "--port", str(asked.port), "--dtype", asked.dtype]
     words += ["--max-model-len", str(asked.max_model_len), "--seed", str(asked.seed)]
+    words += ["--tensor-parallel-size", str(asked.gpus)]
+    words += ["--gpu-memory-utilization", str(asked.memory_share)]
     words += ["--generation-config", "vllm"]
     words += ["--override-generation-config", json.dumps(sampling)]
     # No page of a browser is answered.
