@@ -21,6 +21,7 @@ from rlagent.base.startup import Marks
 from rlagent.launch import standstill
 from rlagent.trinity.actors import create_explorer, create_trainer
 from rlagent.trinity.translate import WHOLE_STEPS
+from rlagent.upstream.ray_groups import remove_groups_of
 
 TICK = 0.25
 """Seconds between two looks at the run folder while the actors work."""
@@ -162,11 +163,12 @@ class Session:
             self._wait({"explorer": refs["explorer"]})
 
     def close(self) -> None:
-        """End the actors, and with them those that they made."""
-        for actor in (self.explorer, self.trainer, self._queue):
-            if actor is not None:
-                with contextlib.suppress(RayError):
-                    ray.kill(actor)
+        """End the actors, and with them those that they made; their GPUs are free for others."""
+        actors = [each for each in (self.explorer, self.trainer, self._queue) if each is not None]
+        for actor in actors:
+            with contextlib.suppress(RayError):
+                ray.kill(actor)
+        remove_groups_of.apply(actors)
         # It outlives its creators for a while, under a name that the next attempt needs.
         with contextlib.suppress(ValueError, RayError):
             ray.kill(ray.get_actor("synchronizer", namespace=self.config.ray_namespace))

@@ -15,6 +15,7 @@ LIBRARIES = (
     "vllm",
     "agentscope",
     "ray",
+    "ray_groups",
     "hydra",
     "wandb",
     "optuna",

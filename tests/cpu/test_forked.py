@@ -14,6 +14,9 @@ from rlagent.backends.vllm import forked
 def what_is_there():
     return "wave" in sys.modules, os.environ.get("SAID_LATER"), os.getpid()
 
+def fail():
+    raise ValueError("no room for the model")
+
 def wait_forever(pipe):
     pipe.send(os.getpid())
     time.sleep(1000)
@@ -58,6 +61,27 @@ def test_what_a_forked_process_raises_reaches_the_caller(tmp_path) -> None:
     )
     assert done.returncode == 1
     assert "KeyError: 'missing'" in done.stderr
+
+
+def test_a_context_knows_what_its_processes_raised(tmp_path) -> None:
+    done = subprocess.run(
+        script(
+            tmp_path,
+            """
+            context = forked.ForkedContext()
+            for target in (what_is_there, fail):
+                process = context.Process(target=target)
+                process.start()
+                process.join()
+                print(repr(context.raised()), process.exitcode)
+            """,
+        ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    said = ["'' 0", "'ValueError: no room for the model' 1"]
+    assert (done.returncode, done.stdout.splitlines()) == (0, said), done.stderr
 
 
 def test_a_forked_process_ends_with_the_one_that_was_killed(tmp_path) -> None:

@@ -194,3 +194,48 @@ def test_two_threads_that_import_never_see_half_of_ray():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[True]"
+
+
+# Two sessions of a driver after each other, as two checkpoints that are evaluated. Ray keeps what
+# an actor has reserved until the driver ends.
+AFTER_EACH_OTHER = """
+from pathlib import Path
+import ray
+from ray.util.placement_group import placement_group
+from rlagent.config.schema import HardwareConfig
+from rlagent.launch.ray_cluster import connect
+from rlagent.launch.session import Session
+
+connect(HardwareConfig(ray="start"), "test", {}, 2, 2)
+
+@ray.remote(num_cpus=0)
+class Explorer:
+    def reserve(self):
+        self.group = placement_group([{"GPU": 1}, {"GPU": 1}])
+        return self.group.wait(60)
+
+class Config:
+    ray_namespace = "test"
+
+for _ in range(2):
+    waits = (lambda: 0.0, "auto", lambda: (9.0, 9.0))
+    session = Session(Config, 1, lambda: True, print, *waits, Path("logs"), trains=False)
+    session.explorer = Explorer.remote()
+    print(ray.get(session.explorer.reserve.remote()))
+    session.close()
+other = Explorer.remote()
+print(ray.get(other.reserve.remote()))
+session.explorer = Explorer.remote()
+session.close()
+# Those of others stay.
+print(ray.available_resources().get("GPU", 0.0))
+ray.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_a_session_gives_its_gpus_back_to_the_next_of_the_same_driver(tmp_path):
+    done = run_alone(AFTER_EACH_OTHER, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["True", "True", "True", "0.0"], done.stderr
+    assert not ray_processes()

@@ -51,16 +51,25 @@ class RolloutEngine(vLLMRolloutModel):
             config.chat_template = template_argument(config.chat_template)
 
     async def prepare(self) -> None:
-        """Load the model and serve it."""
-        with (
-            vllm.engine_arguments.apply(self._ours),
-            vllm.before_waiting.apply(self._import_server),
-            vllm.engine_process.apply(
-                forked.ForkedContext() if is_one_process(self._ours) else None
-            ),
-            vllm.look_at_model.apply(forked.call),
-        ):
-            await super().prepare()
+        """Load the model and serve it.
+
+        Raises:
+            RuntimeError: vLLM could not; with the cause, for which its own refers to what its
+                process printed.
+        """
+        processes = forked.ForkedContext() if is_one_process(self._ours) else None
+        try:
+            with (
+                vllm.engine_arguments.apply(self._ours),
+                vllm.before_waiting.apply(self._import_server),
+                vllm.engine_process.apply(processes),
+                vllm.look_at_model.apply(forked.call),
+            ):
+                await super().prepare()
+        except RuntimeError as error:
+            if processes is not None and (cause := processes.raised()):
+                raise RuntimeError(f"vLLM did not start: {cause}") from error
+            raise
         if self.enable_lora:
             await self._take(adapters.first_of(self.config.lora_modules))
             vllm.newest_adapter.apply(self.async_llm, self.get_lora_request)

@@ -16,6 +16,8 @@ from typing import Any
 
 import cloudpickle
 
+from rlagent.base.cause import cause_of
+
 ENGINE = ("vllm.v1.engine.core", "vllm.v1.worker.gpu_worker", "rlagent.backends.vllm.worker")
 """What an engine's process imports."""
 
@@ -24,18 +26,32 @@ class _Process(context.ForkServerProcess):
     """A process with the environment of the one that starts it, and no longer life than that.
 
     Both would be the forkserver's otherwise. Ray kills what an actor has started, but not what
-    that has started, and a GPU would stay taken.
+    that has started, and a GPU would stay taken. What it raises, it also tells the one that
+    started it: what it prints stands in a log of Ray's, which goes with Ray.
     """
 
     def start(self) -> None:
         self._environment = dict(os.environ)
+        self._told, self._telling = multiprocessing.Pipe(duplex=False)
         super().start()
+        self._telling.close()
 
     def run(self) -> None:
         os.environ.clear()
         os.environ.update(self._environment)
         threading.Thread(target=_end_with_parent, daemon=True).start()
-        super().run()
+        try:
+            super().run()
+        except Exception as error:
+            self._telling.send(cause_of(error))
+            raise
+
+    def raised(self) -> str:
+        """What ended it, in a line; empty: it runs, or nothing was raised."""
+        try:
+            return str(self._told.recv()) if self._told.poll() else ""
+        except EOFError:
+            return ""
 
 
 def _end_with_parent() -> None:
@@ -48,7 +64,18 @@ def _end_with_parent() -> None:
 class ForkedContext(context.ForkServerContext):
     """A multiprocessing context whose processes start with everything imported."""
 
-    Process = _Process  # type: ignore[assignment]
+    def __init__(self) -> None:
+        super().__init__()
+        self._started: list[_Process] = []
+
+    def Process(self, *args: Any, **kwargs: Any) -> _Process:  # type: ignore[override]  # noqa: N802
+        """A process that is not started yet; arguments as of multiprocessing.Process."""
+        self._started.append(_Process(*args, **kwargs))
+        return self._started[-1]
+
+    def raised(self) -> str:
+        """What ended the first of its processes that raised something; empty: none has."""
+        return next(filter(None, (each.raised() for each in self._started)), "")
 
 
 def start_importing(modules: Iterable[str] = ENGINE) -> None:
