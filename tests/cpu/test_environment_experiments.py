@@ -51,7 +51,8 @@ def test_held_out_success_rises_on_a_frozen_lake(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
 def test_success_in_training_rises_with_a_server_of_openenv(tmp_path):
-    folder = trained(tmp_path, "+experiment=openenv", "hardware=cpu", "dataset.eval_tasks=64")
+    line = ["+experiment=openenv", "hardware=cpu", "dataset.eval_tasks=64"]
+    folder = trained(tmp_path, *line, "algorithm.total_steps=80")
     rows = [row["metrics"] for row in folder.read_metrics("explorer")]
     shares = [row["rollout/success/mean"] for row in rows if "rollout/success/mean" in row]
     assert len(shares) == 80
