@@ -91,6 +91,12 @@ def evaluations(folder: RunFolder) -> list[dict[str, float]]:
     return [metrics for metrics in rows if "eval/success" in metrics]
 
 
+def training_success(folder: RunFolder) -> list[float]:
+    """The share of each training step's rollouts that succeeded, in [0, 1]."""
+    rows = (row["metrics"] for row in folder.read_metrics("explorer"))
+    return [row["rollout/success/mean"] for row in rows if "rollout/success/mean" in row]
+
+
 def run(directory: Path, *overrides: str, timeout: float = 400) -> Run:
     """Run a small training to its end."""
     done = _ended(command(directory, *overrides), timeout)

@@ -11,7 +11,7 @@ from rlagent.environments import EnvironmentDiedError
 from rlagent.records.rollouts import Query
 from rlagent.workflows.openenv import GUESS, act
 from rlagent.workflows.teacher import TeacherClient, teacher_model
-from tests.cpu.runs import evaluations, trained
+from tests.cpu.runs import evaluations, trained, training_success
 
 OPENENV = pytest.mark.skipif(
     importlib.util.find_spec("openenv") is None,
@@ -53,8 +53,7 @@ def test_held_out_success_rises_on_a_frozen_lake(tmp_path):
 def test_success_in_training_rises_with_a_server_of_openenv(tmp_path):
     line = ["+experiment=openenv", "hardware=cpu", "dataset.eval_tasks=64"]
     folder = trained(tmp_path, *line, "algorithm.total_steps=80")
-    rows = [row["metrics"] for row in folder.read_metrics("explorer")]
-    shares = [row["rollout/success/mean"] for row in rows if "rollout/success/mean" in row]
+    shares = training_success(folder)
     assert len(shares) == 80
     # Twenty steps at each end, 2,560 rollouts: it rises slowly.
     assert sum(shares[-20:]) / 20 > sum(shares[:20]) / 20 + 0.03

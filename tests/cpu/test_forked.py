@@ -63,7 +63,7 @@ def test_what_a_forked_process_raises_reaches_the_caller(tmp_path) -> None:
     assert "KeyError: 'missing'" in done.stderr
 
 
-def test_a_context_knows_what_its_processes_raised(tmp_path) -> None:
+def test_an_error_names_the_exception_that_ended_a_process(tmp_path) -> None:
     done = subprocess.run(
         script(
             tmp_path,
@@ -73,14 +73,18 @@ def test_a_context_knows_what_its_processes_raised(tmp_path) -> None:
                 process = context.Process(target=target)
                 process.start()
                 process.join()
-                print(repr(context.raised()), process.exitcode)
+                try:
+                    with context.naming_the_cause():
+                        raise RuntimeError("see above")
+                except RuntimeError as error:
+                    print(error, process.exitcode)
             """,
         ),
         capture_output=True,
         text=True,
         timeout=60,
     )
-    said = ["'' 0", "'ValueError: no room for the model' 1"]
+    said = ["see above 0", "vLLM did not start: ValueError: no room for the model 1"]
     assert (done.returncode, done.stdout.splitlines()) == (0, said), done.stderr
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cpu.runs import trained
+from tests.cpu.runs import trained, training_success
 
 pytest.importorskip("reasoning_gym")
 
@@ -11,8 +11,7 @@ pytest.importorskip("reasoning_gym")
 @pytest.mark.timeout(1200)
 def test_success_in_training_rises(tmp_path):
     folder = trained(tmp_path, "+experiment=reasoning_gym", "hardware=cpu", timeout=1100)
-    rows = [row["metrics"] for row in folder.read_metrics("explorer")]
-    shares = [row["rollout/success/mean"] for row in rows if "rollout/success/mean" in row]
+    shares = training_success(folder)
     assert len(shares) == 60
     # Twenty steps at each end, 2,560 rollouts; three seeds rose by 9 to 15 points.
     assert sum(shares[-20:]) / 20 > sum(shares[:20]) / 20 + 0.05

@@ -263,6 +263,22 @@ def test_vllm_takes_what_others_leave_of_the_gpus_it_shares(monkeypatch, tmp_pat
     assert words[words.index("--gpu-memory-utilization") + 1] == "0.4"
 
 
+def test_what_is_free_of_the_runs_gpus_is_what_vllm_is_asked_to_take(monkeypatch, tmp_path) -> None:
+    config = LearnConfig()
+    config.hardware.layout, config.model.max_model_len = "1x2+4", 512
+    config.model.max_response_tokens = 64
+    run = SimpleNamespace(name="mine", path=tmp_path)
+    trained = SimpleNamespace(config=config, run=run, kept="step 1", name="mine-step-1")
+    engine = SimpleNamespace(on_gpus=True, name="vllm", server="")
+    monkeypatch.setattr(serve, "detect", lambda: SimpleNamespace(gpus=("a", "b", "c")))
+    monkeypatch.setattr(serve, "free_share", {2: 0.37}.__getitem__)
+    monkeypatch.setattr(serve, "engine_for", lambda name: engine)
+    monkeypatch.setattr(serve, "ready_folder", lambda trained: "/models/mine")
+    monkeypatch.setattr(serve, "load", lambda server: lambda asked: asked)
+    asked = serve.serve(trained, Place(), print)
+    assert (asked.gpus, asked.memory_share) == (2, 0.37)
+
+
 def test_a_run_is_served_on_as_many_gpus_as_one_of_its_engines_had(monkeypatch) -> None:
     config = LearnConfig()
     config.hardware.layout = "1x2+4"

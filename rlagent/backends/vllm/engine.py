@@ -54,22 +54,17 @@ class RolloutEngine(vLLMRolloutModel):
         """Load the model and serve it.
 
         Raises:
-            RuntimeError: vLLM could not; with the cause, for which its own refers to what its
-                process printed.
+            RuntimeError: vLLM did not start.
         """
-        processes = forked.ForkedContext() if is_one_process(self._ours) else None
-        try:
-            with (
-                vllm.engine_arguments.apply(self._ours),
-                vllm.before_waiting.apply(self._import_server),
-                vllm.engine_process.apply(processes),
-                vllm.look_at_model.apply(forked.call),
-            ):
-                await super().prepare()
-        except RuntimeError as error:
-            if processes is not None and (cause := processes.raised()):
-                raise RuntimeError(f"vLLM did not start: {cause}") from error
-            raise
+        processes = forked.ForkedContext()
+        with (
+            processes.naming_the_cause(),
+            vllm.engine_arguments.apply(self._ours),
+            vllm.before_waiting.apply(self._import_server),
+            vllm.engine_process.apply(processes if is_one_process(self._ours) else None),
+            vllm.look_at_model.apply(forked.call),
+        ):
+            await super().prepare()
         if self.enable_lora:
             await self._take(adapters.first_of(self.config.lora_modules))
             vllm.newest_adapter.apply(self.async_llm, self.get_lora_request)

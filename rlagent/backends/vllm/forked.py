@@ -6,10 +6,11 @@ Python's forkserver imports it once, at the same time as the actor, and forks th
 threads and never touches CUDA, which is what forking the actor would get wrong.
 """
 
+import contextlib
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import context, forkserver
 from typing import Any
@@ -26,8 +27,8 @@ class _Process(context.ForkServerProcess):
     """A process with the environment of the one that starts it, and no longer life than that.
 
     Both would be the forkserver's otherwise. Ray kills what an actor has started, but not what
-    that has started, and a GPU would stay taken. What it raises, it also tells the one that
-    started it: what it prints stands in a log of Ray's, which goes with Ray.
+    that has started, and a GPU would stay taken. An exception that ends the process is also sent
+    to the one that started it: what the process prints is in a log that Ray removes when it ends.
     """
 
     def start(self) -> None:
@@ -47,7 +48,7 @@ class _Process(context.ForkServerProcess):
             raise
 
     def raised(self) -> str:
-        """What ended it, in a line; empty: it runs, or nothing was raised."""
+        """The exception that ended this process, in one line; empty if there is none."""
         try:
             return str(self._told.recv()) if self._told.poll() else ""
         except EOFError:
@@ -73,9 +74,22 @@ class ForkedContext(context.ForkServerContext):
         self._started.append(_Process(*args, **kwargs))
         return self._started[-1]
 
-    def raised(self) -> str:
-        """What ended the first of its processes that raised something; empty: none has."""
-        return next(filter(None, (each.raised() for each in self._started)), "")
+    @contextlib.contextmanager
+    def naming_the_cause(self) -> Iterator[None]:
+        """Within the block, an error says which exception ended a process of this context.
+
+        vLLM's own error points to what its process printed.
+
+        Raises:
+            RuntimeError: As the block did, with the exception of the process where there is one.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            cause = next(filter(None, (each.raised() for each in self._started)), "")
+            if cause:
+                raise RuntimeError(f"vLLM did not start: {cause}") from error
+            raise
 
 
 def start_importing(modules: Iterable[str] = ENGINE) -> None:
