@@ -3,7 +3,7 @@
     python benchmarks/lag.py OUT                          # 5 arms x 3 seeds of 60 steps, then draws
     python benchmarks/lag.py OUT --seeds 1 --steps 3      # does it work?
     python benchmarks/lag.py OUT --draw                   # from OUT/lag.csv alone
-    python benchmarks/lag.py OUT --hardware 2gpu --jobs 4 --arms "lag 0" "lag 1, tis" model=tiny
+    python benchmarks/lag.py OUT model=tiny --hardware 2gpu --jobs 4 --arms "lag 0" "lag 1, tis"
 
 Trains one run after the other, or --jobs at once; what is finished is not trained again. Writes
 OUT/lag.csv (a row per trained step), OUT/lag.md (a row per arm) and OUT/lag.png: success of the

@@ -21,8 +21,8 @@ class Serve:
         temperature, top_p, top_k, max_tokens: For requests that do not say; vLLM then takes as
             many tokens as the length leaves, as with max_tokens None.
         dtype: Of weights and activations.
-        gpus: That share each of its layers (tensor parallel); 0: none.
-        memory_share: Of each GPU's memory, in (0, 1), that it may take.
+        gpus: GPUs that share each layer (tensor parallel); 0 on a CPU.
+        memory_share: Share of each GPU's memory that the engine may take, in (0, 1).
         enable_thinking: For the chat template; None: its default.
         tool_call_parser, reasoning_parser: As for `model.tool_call_parser`; None: none.
         log: File for what the engine says.

@@ -1,13 +1,13 @@
-"""What other work leaves of the GPUs' memory."""
+"""The memory of the GPUs, and the share of it that other processes leave free."""
 
 import os
 
 from rlagent.machine.resources import GPU, visible
 
 LARGEST_SHARE = 0.9
-"""Of a GPU's memory, for a process that may have what is free: CUDA itself needs some beside it."""
+"""Share of a GPU's memory that an engine takes at most; CUDA needs some beside it."""
 LEFT_FREE = 0.03
-"""Of a GPU's memory that others use, which grows and shrinks while an engine starts."""
+"""Share of a GPU's memory that stays free for other processes, whose use changes meanwhile."""
 
 
 def free_share(gpus: int) -> float:

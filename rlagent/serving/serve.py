@@ -156,10 +156,10 @@ def serve(trained: Trained, place: Place, say: Callable[[str], None]) -> Served:
 
 
 def _gpus_for(trained: Trained) -> int:
-    """As many GPUs as an engine of the run had.
+    """GPUs that an engine of the run had.
 
     Raises:
-        RunError: There are fewer here.
+        RunError: This machine has fewer.
     """
     needed = Layout.parse(trained.config.hardware.layout).tensor_parallel
     here = len(detect().gpus)

@@ -27,10 +27,10 @@ def remove_groups_of(actors: Collection[Any]) -> None:
     """Remove the placement groups that actors have made, with all that runs in them.
 
     Ray keeps them until the driver ends. Their GPUs stay reserved, and engines that start next wait
-    for them for ever.
+    for those without end.
 
     Args:
-        actors: Their handles.
+        actors: Handles of the actors.
     """
     from ray import PlacementGroupID
     from ray._private.state import state
