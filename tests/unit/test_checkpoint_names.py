@@ -167,6 +167,18 @@ def test_the_newest_checkpoints_stay_and_the_best_beside_them(tmp_path) -> None:
     assert [kept.step for kept in kept_checkpoints(run)] == [0, 10, 12]
 
 
+def test_a_damaged_checkpoint_of_before_a_resume_costs_no_newer_one(tmp_path) -> None:
+    run = RunFolder(tmp_path / "demo-1")
+    for step in (10, 20, 30):
+        keep(run, step)
+    flip_a_byte(step_folder(run.checkpoints, 30) / WEIGHTS)
+    # Resumed from step 20, and stopped two steps later.
+    keep(run, 22)
+    prune(run, 1)
+    assert find_checkpoint(run, "22").step == 22
+    assert [kept.step for kept in kept_checkpoints(run)] == [0, 22, 30]
+
+
 def test_trinity_leaves_the_checkpoints_where_the_best_is_kept(tmp_path) -> None:
     between = ("hardware=cpu", "algorithm.eval_interval=5")
     for overrides, theirs in ((between, 0), ((*between, "algorithm.keep_best=false"), 2)):
