@@ -17,10 +17,10 @@ from rlagent.base.endings import OutOfStepError, RunError
 from rlagent.base.sampled import SAMPLED_TASKS, Sampled, sampled, step_seconds
 from rlagent.base.startup import timeline
 from rlagent.config.estimate import planned_parts
-from rlagent.launch.head import LastResort
+from rlagent.launch.head import Head, LastResort
 from rlagent.launch.stage import Stage
 from rlagent.launch.standstill import patience
-from rlagent.machine.ray_head import address_to_join
+from rlagent.machine.ray_head import address_to_join, answers
 from rlagent.machine.resources import THREADS
 from rlagent.planner.fit import parameters
 from rlagent.trinity import rewind
@@ -138,7 +138,8 @@ def connect(stage: Stage, tree: dict[str, Any], conclude: Callable[[str], None])
 
     resolved = stage.resolved
     runs_here = resolved.config.model.url is None
-    if runs_here and address_to_join(resolved.config.hardware.ray) is None:
+    address = address_to_join(resolved.config.hardware.ray)
+    if runs_here and address is None:
         # In a cluster other nodes download it; they may have network access.
         require_models(models_of(tree))
         require_template(resolved.config.model.path, resolved.config.model.chat_template)
@@ -152,7 +153,10 @@ def connect(stage: Stage, tree: dict[str, Any], conclude: Callable[[str], None])
         stage.watch.tick()
         stage.display.message(words)
 
-    with ray_patches.keeping_sigterm.apply():
+    # A head that is lost while it is joined leaves Ray waiting, as one that is lost later.
+    joins = address is not None and answers(address)
+    joining = LastResort(Head(str(address), {}), conclude) if joins else contextlib.nullcontext()
+    with ray_patches.keeping_sigterm.apply(), joining:
         cluster = ray_cluster.connect(
             resolved.config.hardware,
             namespace=tree["ray_namespace"],

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlagent.base.cause import cause_of
 from rlagent.base.endings import RunError
 from rlagent.base.loopback import without_proxy
 from rlagent.config.schema import HardwareConfig
@@ -149,8 +150,8 @@ def connect(
         say: Called with a line before a second try at starting; if it raises, there is none.
 
     Raises:
-        RunError: The address does not answer, or a Ray that is started here was not up in time,
-            twice.
+        RunError: The address does not answer or lets nobody in without its token, or a Ray that is
+            started here was not up in time, twice.
     """
     import ray
 
@@ -175,7 +176,10 @@ def connect(
         silent = no_answer(hardware.ray, address)
         if silent:
             raise RunError(str(silent))
-        ray.init(address=address, runtime_env={"env_vars": workers}, **common)
+        try:
+            ray.init(address=address, runtime_env={"env_vars": workers}, **common)
+        except ConnectionError as error:
+            raise _not_joined(address, error) from error
         return _joined()
     # Workers of a Ray that starts here inherit this environment: quicker than a runtime_env.
     os.environ.update(workers)
@@ -186,6 +190,7 @@ def connect(
     # Loopback is open to every user of the machine, and who may submit a task to Ray runs code as
     # this one. Ray would ask for a token of its own, which it keeps in ~/.ray for all who can read.
     os.environ.setdefault("RAY_AUTH_TOKEN", _TOKEN)
+    ray_patches.read_token_anew.apply()
     os.environ.setdefault("RAY_raylet_start_wait_time_s", START_SECONDS)
     options = {
         "num_cpus": cpus,
@@ -214,6 +219,14 @@ def _joined(found: bool = False) -> Cluster:
     return Cluster(address, started=False, head=Head(address, {}), found=found)
 
 
+def _not_joined(address: str, error: ConnectionError) -> RunError:
+    why = cause_of(error)
+    if "InvalidAuthToken" in str(error):
+        why = "it asks for another token than RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH give"
+    remedy = "hardware.ray=start starts one for this run"
+    return RunError(f"the Ray at {address} could not be joined: {why}; {remedy}")
+
+
 def _head_processes() -> dict[str, Any]:
     """The processes that a Ray started here cannot do without."""
     started = ray_patches.started_node.apply().all_processes
@@ -231,6 +244,8 @@ def leave(cluster: Cluster) -> None:
         ray.shutdown()
     if cluster.started:
         end_marked(MARK, cluster.mark)
+        # The next Ray of this process has another.
+        ray_patches.read_token_anew.apply()
 
 
 def end_lost(cluster: Cluster) -> None:

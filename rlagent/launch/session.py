@@ -168,7 +168,9 @@ class Session:
         for actor in actors:
             with contextlib.suppress(RayError):
                 ray.kill(actor)
-        remove_groups_of.apply(actors)
+        # A Ray that is lost cannot, and what ended the run is to be its cause.
+        with contextlib.suppress(RayError):
+            remove_groups_of.apply(actors)
         # It outlives its creators for a while, under a name that the next attempt needs.
         with contextlib.suppress(ValueError, RayError):
             ray.kill(ray.get_actor("synchronizer", namespace=self.config.ray_namespace))

@@ -204,6 +204,35 @@ def keeping_sigterm() -> Iterator[None]:
 @patch(
     LIBRARY,
     VERSIONS,
+    f"{SOURCE}/_private/authentication/authentication_token_setup.py#L160",
+    "Ray reads the token of a cluster anew when it is told to",
+    [
+        Relies(
+            "ray._private.authentication.authentication_token_setup",
+            None,
+            "token_loader = AuthenticationTokenLoader.instance()",
+        ),
+        Relies(
+            "ray._private.authentication.authentication_token_setup",
+            None,
+            "token_loader.reset_cache()",
+        ),
+    ],
+)
+def read_token_anew() -> None:
+    """Have Ray take the token that the environment holds now.
+
+    A process reads its token once. One that was connected to a Ray before, in a notebook perhaps,
+    would show that one's to the next, which refuses it.
+    """
+    from ray._private.authentication.authentication_token_setup import AuthenticationTokenLoader
+
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+@patch(
+    LIBRARY,
+    VERSIONS,
     f"{SOURCE}/_private/worker.py#L1927",
     "Ray offers the processes that `ray.init` has started",
     [

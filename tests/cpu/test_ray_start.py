@@ -89,6 +89,38 @@ def test_a_ray_that_was_not_up_in_time_is_not_started_again_when_the_run_is_to_s
     assert not ray_processes()
 
 
+# As in a notebook; the first Ray, and the last, ask for the token of ~/.ray.
+AFTER_ANOTHER = """
+import os, ray
+from rlagent.config.schema import HardwareConfig
+from rlagent.launch.ray_cluster import connect, leave
+
+def cpus():
+    found = ray.cluster_resources()["CPU"]
+    ray.shutdown()
+    return found
+
+ray.init(num_cpus=1, include_dashboard=False)
+print(cpus())
+before = dict(os.environ)
+cluster = connect(HardwareConfig(ray="start"), "test", {}, 0, 2)
+print(ray.cluster_resources()["CPU"])
+leave(cluster)
+os.environ.clear()
+os.environ.update(before)
+ray.init(num_cpus=3, include_dashboard=False)
+print(cpus())
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_had_a_ray_of_its_own_starts_one_with_a_token_and_its_own_again(tmp_path):
+    done = run_alone(AFTER_ANOTHER, tmp_path)
+    assert done.stdout.splitlines() == ["1.0", "2.0", "3.0"], done.stderr
+    assert done.returncode == 0
+    assert not ray_processes()
+
+
 # As `timeout` does; the group is this process's own.
 SIGNALLED = """
 import os, signal

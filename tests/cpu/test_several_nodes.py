@@ -12,7 +12,23 @@ from rlagent.config.cluster import with_cluster
 from rlagent.config.schema import HardwareConfig
 from rlagent.machine.resources import GPU, Machine
 
-pytestmark = pytest.mark.slow
+# A run beside it would join it, as `hardware.ray=auto` says.
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
+
+# In a process of its own: what Ray has read of a cluster it keeps for all that the process does.
+CLUSTER = """
+import os, sys
+os.environ["RAY_raylet_start_wait_time_s"] = "120"
+from ray.cluster_utils import Cluster
+
+head = {"num_cpus": 2, "num_gpus": 2, "object_store_memory": 256 << 20}
+cluster = Cluster(initialize_head=True, head_node_args=head)
+cluster.add_node(**head)
+cluster.wait_for_nodes()
+print("address", cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
 
 ACTORS = """
 import json, sys
@@ -26,18 +42,16 @@ print(json.dumps(sorted({a["Address"]["NodeID"] for a in actors().values()} - {"
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """Where the head of two nodes is, as after `ray start --head` and `ray start --address`."""
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 2, "num_gpus": 2, "object_store_memory": 256 << 20},
-    )
-    try:
-        cluster.add_node(num_cpus=2, num_gpus=2, object_store_memory=256 << 20)
-        cluster.wait_for_nodes()
-        yield cluster.address
-    finally:
-        cluster.shutdown()
+    command = [sys.executable, "-c", CLUSTER]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", "a" * 64)
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as cluster:
+            said = (line.split() for line in cluster.stdout)
+            yield next(words[1] for words in said if words[:1] == ["address"])
+            cluster.communicate()
 
 
 def test_the_nodes_of_a_running_cluster_are_counted(address: str) -> None:
@@ -56,3 +70,13 @@ def test_the_command_trains_on_several_nodes(address: str, tmp_path: Path) -> No
         [sys.executable, "-c", ACTORS, address], capture_output=True, text=True, check=True
     )
     assert done.stdout.count('"') == 2 * 2, "the actors were on two nodes"
+
+
+def test_a_cluster_that_asks_for_another_token_is_named_with_the_remedy(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+    run = runs.run(tmp_path, f"hardware.ray={address}", "algorithm.total_steps=1")
+    assert run.returncode == 1
+    assert f"the Ray at {address} could not be joined: it asks for another token" in run.output
+    assert "hardware.ray=start starts one for this run" in run.output

@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from types import SimpleNamespace
 
 import pytest
+from ray.exceptions import GetTimeoutError
 
 from rlagent.base.endings import OutOfStepError, RunError, StallError
 from rlagent.launch import session
@@ -107,3 +108,15 @@ def done(result):
     future = Future()
     future.set_result(result)
     return future
+
+
+def test_the_end_of_actors_whose_ray_is_lost_hides_no_cause(make, monkeypatch):
+    def lost(*_, **__):
+        raise GetTimeoutError("GCS server is dead")
+
+    one = make(Role(), Role())
+    monkeypatch.setattr(session.ray, "kill", lost, raising=False)
+    monkeypatch.setattr(session.ray, "get_actor", lost, raising=False)
+    monkeypatch.setattr(session, "remove_groups_of", SimpleNamespace(apply=lost))
+    monkeypatch.setattr(CONFIG, "ray_namespace", "test", raising=False)
+    one.close()
