@@ -221,7 +221,7 @@ def _joined(found: bool = False) -> Cluster:
 
 def _not_joined(address: str, error: ConnectionError) -> RunError:
     why = cause_of(error)
-    if "InvalidAuthToken" in str(error):
+    if "InvalidAuthToken" in f"{error} {error.__cause__}":
         why = "it asks for another token than RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH give"
     remedy = "hardware.ray=start starts one for this run"
     return RunError(f"the Ray at {address} could not be joined: {why}; {remedy}")
