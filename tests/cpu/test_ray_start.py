@@ -1,5 +1,6 @@
 """A Ray that is not up in time is started once more, and nothing of the first start stays."""
 
+import json
 import subprocess
 import sys
 
@@ -54,10 +55,10 @@ except InterruptedError as error:
 """
 
 
-def run_alone(code, folder):
+def run_alone(code, folder, *words):
     """Run Python code in a process, and a process group, of its own."""
     return subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, *words],
         cwd=folder,
         env=environment(),
         capture_output=True,
@@ -119,6 +120,38 @@ def test_a_process_that_had_a_ray_of_its_own_starts_one_with_a_token_and_its_own
     assert done.stdout.splitlines() == ["1.0", "2.0", "3.0"], done.stderr
     assert done.returncode == 0
     assert not ray_processes()
+
+
+# What Ray does when the head that it connects to goes: it waits for another.
+GOES_WHILE_JOINED = """
+import functools, socket, sys, threading
+import ray
+from rlagent import train
+from rlagent.launch import head, phases
+
+listener = socket.create_server(("127.0.0.1", 0))
+
+def init(*_, **__):
+    listener.close()
+    threading.Event().wait()
+
+ray.init = init
+head.PROBE_EVERY = head.GONE_AFTER = 0.1
+phases.LastResort = functools.partial(head.LastResort, seconds=0.1)
+address = f"127.0.0.1:{listener.getsockname()[1]}"
+sys.argv = ["train", *sys.argv[1:], f"hardware.ray={address}"]
+train.main()
+"""
+
+
+@pytest.mark.slow
+def test_a_head_that_goes_while_it_is_joined_ends_the_run_with_that_cause(tmp_path):
+    words = ["+experiment=gsm8k_react", "hardware=cpu", f"run.dir={tmp_path}", "monitor=local"]
+    done = run_alone(GOES_WHILE_JOINED, tmp_path, *words)
+    assert done.returncode == 1, done.stderr
+    found = json.loads((tmp_path / "latest/status.json").read_text())
+    assert found["state"] == "failed"
+    assert "has not answered for" in found["cause"]
 
 
 # As `timeout` does; the group is this process's own.
