@@ -153,7 +153,7 @@ def connect(stage: Stage, tree: dict[str, Any], conclude: Callable[[str], None])
         stage.watch.tick()
         stage.display.message(words)
 
-    # A head that is lost while it is joined leaves Ray waiting, as one that is lost later.
+    # Ray waits without end for a head that is lost while it is joined, as for one lost later.
     joins = address is not None and answers(address)
     joining = LastResort(Head(str(address), {}), conclude) if joins else contextlib.nullcontext()
     with ray_patches.keeping_sigterm.apply(), joining:

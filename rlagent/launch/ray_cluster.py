@@ -150,8 +150,8 @@ def connect(
         say: Called with a line before a second try at starting; if it raises, there is none.
 
     Raises:
-        RunError: The address does not answer or lets nobody in without its token, or a Ray that is
-            started here was not up in time, twice.
+        RunError: The address does not answer or refuses the token, or a Ray that is started here
+            was not up in time, twice.
     """
     import ray
 
@@ -190,7 +190,7 @@ def connect(
     # Loopback is open to every user of the machine, and who may submit a task to Ray runs code as
     # this one. Ray would ask for a token of its own, which it keeps in ~/.ray for all who can read.
     os.environ.setdefault("RAY_AUTH_TOKEN", _TOKEN)
-    ray_patches.read_token_anew.apply()
+    ray_patches.reread_token.apply()
     os.environ.setdefault("RAY_raylet_start_wait_time_s", START_SECONDS)
     options = {
         "num_cpus": cpus,
@@ -244,8 +244,8 @@ def leave(cluster: Cluster) -> None:
         ray.shutdown()
     if cluster.started:
         end_marked(MARK, cluster.mark)
-        # The next Ray of this process has another.
-        ray_patches.read_token_anew.apply()
+        # The next Ray of this process has another token.
+        ray_patches.reread_token.apply()
 
 
 def end_lost(cluster: Cluster) -> None:

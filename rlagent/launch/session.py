@@ -168,7 +168,7 @@ class Session:
         for actor in actors:
             with contextlib.suppress(RayError):
                 ray.kill(actor)
-        # A Ray that is lost cannot, and what ended the run is to be its cause.
+        # A lost Ray cannot remove them; the run's cause stays what ended it.
         with contextlib.suppress(RayError):
             remove_groups_of.apply(actors)
         # It outlives its creators for a while, under a name that the next attempt needs.

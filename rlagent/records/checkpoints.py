@@ -115,8 +115,8 @@ def best_step(run: RunFolder, steps: Sequence[int]) -> int | None:
 def prune(run: RunFolder, keep: int) -> None:
     """Remove checkpoints, but for the `keep` newest and the one with the best held-out success.
 
-    Newer ones than the trainer has noted are damaged ones of before a resume: they neither count
-    nor go, since training comes to their steps again.
+    Checkpoints newer than the one that the trainer has noted are left from before a resume, which
+    found them damaged. They are neither counted nor removed: training reaches their steps again.
     """
     noted = noted_step(run.checkpoints)
     steps = [step for step in _written(run) if noted is None or step <= noted]

@@ -205,7 +205,7 @@ def keeping_sigterm() -> Iterator[None]:
     LIBRARY,
     VERSIONS,
     f"{SOURCE}/_private/authentication/authentication_token_setup.py#L160",
-    "Ray reads the token of a cluster anew when it is told to",
+    "Ray drops the token that it has cached, and reads it again",
     [
         Relies(
             "ray._private.authentication.authentication_token_setup",
@@ -219,11 +219,11 @@ def keeping_sigterm() -> Iterator[None]:
         ),
     ],
 )
-def read_token_anew() -> None:
-    """Have Ray take the token that the environment holds now.
+def reread_token() -> None:
+    """Have Ray use the token that is in the environment now.
 
-    A process reads its token once. One that was connected to a Ray before, in a notebook perhaps,
-    would show that one's to the next, which refuses it.
+    A process caches the first token that it reads. After a connection to another Ray, in a notebook
+    for example, it would send that token to the next one, which refuses it.
     """
     from ray._private.authentication.authentication_token_setup import AuthenticationTokenLoader
 

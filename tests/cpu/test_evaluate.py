@@ -36,7 +36,7 @@ def trained(tmp_path_factory) -> Run:
 
 
 def of_all_tasks(trained: Run) -> EvaluationFolder:
-    """The evaluation without overrides of its own, whichever test has run before."""
+    """The evaluation of all held-out tasks; another test adds one that is named four."""
     (found,) = [e for e in evaluations_in(trained.folder.path) if e.path.name != "four"]
     return found
 

@@ -90,7 +90,7 @@ def test_a_ray_that_was_not_up_in_time_is_not_started_again_when_the_run_is_to_s
     assert not ray_processes()
 
 
-# As in a notebook; the first Ray, and the last, ask for the token of ~/.ray.
+# As in a notebook; the first and the last Ray ask for the token in ~/.ray.
 AFTER_ANOTHER = """
 import os, ray
 from rlagent.config.schema import HardwareConfig
@@ -115,7 +115,7 @@ print(cpus())
 
 
 @pytest.mark.slow
-def test_a_process_that_had_a_ray_of_its_own_starts_one_with_a_token_and_its_own_again(tmp_path):
+def test_a_process_that_used_ray_starts_one_with_a_token_for_a_run_and_its_own_afterwards(tmp_path):
     done = run_alone(AFTER_ANOTHER, tmp_path)
     assert done.stdout.splitlines() == ["1.0", "2.0", "3.0"], done.stderr
     assert done.returncode == 0

@@ -12,10 +12,10 @@ from rlagent.config.cluster import with_cluster
 from rlagent.config.schema import HardwareConfig
 from rlagent.machine.resources import GPU, Machine
 
-# A run beside it would join it, as `hardware.ray=auto` says.
+# With `hardware.ray=auto` runs of other tests would join the cluster.
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
-# In a process of its own: what Ray has read of a cluster it keeps for all that the process does.
+# In a process of its own, since a process that has used Ray caches the cluster's token.
 CLUSTER = """
 import os, sys
 os.environ["RAY_raylet_start_wait_time_s"] = "120"

@@ -167,7 +167,9 @@ def test_the_newest_checkpoints_stay_and_the_best_beside_them(tmp_path) -> None:
     assert [kept.step for kept in kept_checkpoints(run)] == [0, 10, 12]
 
 
-def test_a_damaged_checkpoint_of_before_a_resume_costs_no_newer_one(tmp_path) -> None:
+def test_a_damaged_checkpoint_that_a_resume_went_back_from_does_not_count_as_newest(
+    tmp_path,
+) -> None:
     run = RunFolder(tmp_path / "demo-1")
     for step in (10, 20, 30):
         keep(run, step)
